@@ -1,0 +1,29 @@
+//! Train decoder-only transformers on any GPU that wgpu reaches, with hand-written WGSL.
+//!
+//! Modules are listed in layer order: each may import only from those above it, and a test says so.
+
+pub mod tensor;
+
+pub mod reference;
+
+pub mod data;
+
+pub mod kernel;
+
+pub mod ops;
+
+pub mod graph;
+
+pub mod plan;
+
+pub mod gpu;
+
+pub mod exec;
+
+pub mod model;
+
+pub mod train;
+
+pub mod generate;
+
+pub mod cli;

@@ -1,0 +1,3 @@
+//! The `tril` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The CPU reference against goldens and finite differences.
