@@ -62,12 +62,8 @@ impl Tolerance {
         }
     }
 
-    /// How far a value may be from this `want`.
+    /// How far a value may be from this `want`; for an infinite one, which must be matched exactly, the answer means nothing.
     pub fn allowed(&self, want: f64) -> f64 {
-        // An exact comparison with an infinity would otherwise compute 0 * infinity.
-        if self.rel == 0.0 {
-            return self.abs;
-        }
         self.abs + self.rel * want.abs()
     }
 }
@@ -222,9 +218,9 @@ fn compare_iter(
         }
         let error = (got - want).abs();
         let allowed = tolerance.allowed(want);
-        // Asked this way round because every comparison with NaN is false; an infinite side or tolerance would make
-        // the allowance infinite too, and accept anything.
-        let close = got.is_finite() && want.is_finite() && error <= allowed;
+        // Asked this way round because every comparison with NaN is false. An infinite side would make the allowance
+        // infinite too, and an infinite allowance accepts anything, so it accepts nothing here.
+        let close = got.is_finite() && allowed.is_finite() && error <= allowed;
         if !close {
             return Err(Mismatch::Value {
                 index,

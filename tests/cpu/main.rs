@@ -1,5 +1,9 @@
 //! Tests that need no device.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "../common/mod.rs"]
+mod common;
+
+mod compare;
 mod data;
 mod reference;

@@ -1,0 +1,3 @@
+//! What the CPU tests and the GPU tests share; each includes this file by path.
+
+pub mod golden;

@@ -1,1 +1,0 @@
-//! The CPU reference against goldens and finite differences.
