@@ -20,6 +20,8 @@ pub mod gpu;
 
 pub mod exec;
 
+pub mod doctor;
+
 pub mod model;
 
 pub mod train;

@@ -1,1 +1,124 @@
-//! exec.
+//! A plan made real on one device: buffers, bind groups, command buffers, readback.
+
+mod readback;
+mod record;
+mod transfer;
+
+pub use readback::Readback;
+
+use std::sync::Arc;
+
+use crate::gpu::{Gpu, GpuError};
+use crate::plan::{Plan, PlanError};
+use crate::tensor::{Role, TensorId};
+
+/// What goes wrong when a plan is made real or run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExecError {
+    /// The device.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// The plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The graph.
+    #[error(transparent)]
+    Graph(#[from] crate::graph::GraphError),
+    /// No tensor of that name.
+    #[error("there is no tensor called {0}; `Program::names` lists them")]
+    NoTensor(String),
+    /// Data of the wrong size.
+    #[error("{name} has {expected} elements, got {got}")]
+    Length {
+        /// The tensor.
+        name: String,
+        /// Its elements.
+        expected: u64,
+        /// What was given.
+        got: u64,
+    },
+    /// A tensor whose memory others share.
+    #[error("{0} is an activation: its memory is shared with others, so its values are gone after the step")]
+    NotKept(String),
+    /// Two programs that can't share their parameters.
+    #[error("the programs' parameters have different layouts, so they can't be shared")]
+    Layout,
+}
+
+/// A [`Plan`] with its pipelines, buffers and bind groups on one device. Running it allocates nothing on the device.
+#[derive(Debug)]
+pub struct Program {
+    gpu: Arc<Gpu>,
+    plan: Plan,
+    buffers: Vec<wgpu::Buffer>,
+    calls: Vec<record::Call>,
+}
+
+impl Program {
+    /// Allocates buffers and makes pipelines and bind groups.
+    ///
+    /// # Errors
+    ///
+    /// Out of memory, or whatever wgpu dislikes.
+    pub fn new(gpu: &Arc<Gpu>, plan: Plan) -> Result<Self, ExecError> {
+        Self::build(gpu, plan, None)
+    }
+
+    /// The same with the parameters and constants of another program: what one trains, the other evaluates.
+    ///
+    /// # Errors
+    ///
+    /// As [`Program::new`], and [`ExecError::Layout`] where the parameters differ.
+    pub fn sharing(other: &Program, plan: Plan) -> Result<Self, ExecError> {
+        Self::build(&other.gpu, plan, Some(other))
+    }
+
+    fn build(gpu: &Arc<Gpu>, plan: Plan, shared: Option<&Program>) -> Result<Self, ExecError> {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let mut buffers = vec![];
+        for buffer in &plan.buffers {
+            let is_shared = matches!(buffer.role, Role::Param | Role::Const);
+            if let Some(other) = shared.filter(|_| is_shared) {
+                let found = other.plan.buffers.iter().position(|b| b == buffer).ok_or(ExecError::Layout)?;
+                buffers.push(other.buffers[found].clone());
+                continue;
+            }
+            // one scope a buffer, so that the one that doesn't fit stops the rest
+            buffers.push(gpu.scoped(|| {
+                gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some(&buffer.label),
+                    size: buffer.bytes,
+                    usage,
+                    mapped_at_creation: false,
+                })
+            })?);
+        }
+        let calls = gpu.scoped(|| record::calls(gpu, &plan, &buffers))?;
+        gpu.check()?;
+        Ok(Self { gpu: gpu.clone(), plan, buffers, calls })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
+    /// The names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.plan.graph.tensors.iter().map(|t| t.name.as_str())
+    }
+
+    /// The tensor of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecError::NoTensor`].
+    pub fn find(&self, name: &str) -> Result<TensorId, ExecError> {
+        self.plan.graph.find(name).ok_or_else(|| ExecError::NoTensor(name.into()))
+    }
+}

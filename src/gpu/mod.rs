@@ -1,1 +1,195 @@
-//! gpu.
+//! The device: adapters, limits, pipelines. With `exec`, the only modules that name wgpu types.
+
+mod adapter;
+mod pipelines;
+
+pub use adapter::{AdapterReport, DeviceSelector, adapters};
+pub(crate) use pipelines::Pipeline;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::kernel::Caps;
+
+/// What goes wrong on or with a device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GpuError {
+    /// There is no adapter at all.
+    #[error(
+        "no GPU adapter found; install a Vulkan driver (on Debian or Ubuntu `apt-get install mesa-vulkan-drivers` gives a software one), or see `tril devices`"
+    )]
+    NoAdapter,
+    /// No adapter of that name or index.
+    #[error("no adapter matches --device {wanted}; there are: {there}")]
+    NoSuchAdapter {
+        /// What was asked for.
+        wanted: String,
+        /// The adapters that exist.
+        there: String,
+    },
+    /// The adapter wouldn't open.
+    #[error("{adapter} can't be opened: {reason}; try another with --device")]
+    Open {
+        /// The adapter.
+        adapter: String,
+        /// wgpu's reason.
+        reason: String,
+    },
+    /// The device ran out of memory.
+    #[error(
+        "{device} is out of memory; use a smaller --batch-size, --block-size or model (`tril plan` shows what each takes)"
+    )]
+    OutOfMemory {
+        /// The device.
+        device: String,
+    },
+    /// The device is gone.
+    #[error("{device} was lost: {reason}; the last checkpoint is intact, go on with --resume")]
+    Lost {
+        /// The device.
+        device: String,
+        /// The driver's reason.
+        reason: String,
+    },
+    /// wgpu found a mistake of ours.
+    #[error("{device}: {reason}; this is a bug in tril, please report it with the command line")]
+    Validation {
+        /// The device.
+        device: String,
+        /// wgpu's reason.
+        reason: String,
+    },
+}
+
+/// An open device.
+#[derive(Debug)]
+pub struct Gpu {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    caps: Caps,
+    report: AdapterReport,
+    checked: bool,
+    pipelines: Mutex<HashMap<pipelines::Key, Arc<pipelines::Pipeline>>>,
+    failure: Arc<Mutex<Option<GpuError>>>,
+}
+
+/// How a device is opened.
+#[derive(Debug, Clone, Default)]
+pub struct GpuOptions {
+    /// Which adapter.
+    pub selector: DeviceSelector,
+    /// Keep naga's bounds checks in the shaders: slower, and an out-of-bounds access can't do harm.
+    pub checked: bool,
+}
+
+impl Gpu {
+    /// Opens a device with all that its adapter offers.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError`] where no adapter matches or it can't be opened.
+    pub fn open(options: &GpuOptions) -> Result<Arc<Self>, GpuError> {
+        let (adapter, report) = adapter::select(&options.selector)?;
+        let open_error =
+            |e: wgpu::RequestDeviceError| GpuError::Open { adapter: report.name.clone(), reason: e.to_string() };
+        let limits = adapter.limits();
+        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("tril"),
+            required_features: adapter.features() & wanted,
+            required_limits: limits,
+            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            trace: wgpu::Trace::Off,
+        }))
+        .map_err(open_error)?;
+        let failure = Arc::new(Mutex::new(None));
+        let record = |failure: &Arc<Mutex<Option<GpuError>>>, error: GpuError| {
+            // the first failure is the cause; what follows is its echo
+            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        };
+        let (name, seen) = (report.to_string(), failure.clone());
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| record(&seen, gpu_error(&name, &e))));
+        let (name, seen) = (report.to_string(), failure.clone());
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                record(&seen, GpuError::Lost { device: name.clone(), reason: message });
+            }
+        });
+        let caps = report.caps.clone();
+        Ok(Arc::new(Self {
+            device,
+            queue,
+            caps,
+            report,
+            checked: options.checked,
+            pipelines: Mutex::default(),
+            failure,
+        }))
+    }
+
+    /// What the device can do.
+    pub fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    /// The adapter's name, driver and backend, as printed beside every result.
+    pub fn name(&self) -> String {
+        self.report.to_string()
+    }
+
+    /// What is known of the adapter.
+    pub fn report(&self) -> &AdapterReport {
+        &self.report
+    }
+
+    /// The first failure that the driver or wgpu reported outside an error scope, if any.
+    ///
+    /// # Errors
+    ///
+    /// That failure.
+    pub fn check(&self) -> Result<(), GpuError> {
+        match &*self.failure.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until everything submitted is done.
+    ///
+    /// # Errors
+    ///
+    /// A lost device, or any failure seen so far.
+    pub fn wait(&self) -> Result<(), GpuError> {
+        self.poll(wgpu::PollType::wait_indefinitely())
+    }
+
+    pub(crate) fn poll(&self, how: wgpu::PollType) -> Result<(), GpuError> {
+        let polled = self.device.poll(how);
+        self.check()?;
+        polled.map(|_| ()).map_err(|e| GpuError::Lost { device: self.name(), reason: e.to_string() })
+    }
+
+    /// Runs `make` in error scopes, so that what wgpu dislikes comes back as an error.
+    pub(crate) fn scoped<T>(&self, make: impl FnOnce() -> T) -> Result<T, GpuError> {
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let made = make();
+        let internal = pollster::block_on(internal.pop());
+        let memory = pollster::block_on(memory.pop());
+        let validation = pollster::block_on(validation.pop());
+        match memory.or(validation).or(internal) {
+            Some(error) => Err(gpu_error(&self.name(), &error)),
+            None => Ok(made),
+        }
+    }
+}
+
+fn gpu_error(device: &str, error: &wgpu::Error) -> GpuError {
+    let device = device.to_string();
+    match error {
+        wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory { device },
+        other => GpuError::Validation { device, reason: other.to_string() },
+    }
+}

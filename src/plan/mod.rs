@@ -1,1 +1,136 @@
-//! plan.
+//! In what order and where: a graph made into dispatches, buffers and offsets for one device, checked against its limits.
+//! Plain data, built on the CPU.
+
+mod check;
+mod place;
+mod show;
+mod slots;
+
+pub use check::PlanError;
+pub use place::{BufferPlan, Place};
+pub use slots::{Interval, Slots, assign};
+
+use std::collections::BTreeMap;
+
+use crate::graph::{Graph, Phase};
+use crate::kernel::{Caps, Choice, Dispatch};
+use crate::ops::{Cost, LowerCtx};
+use crate::tensor::{Role, TensorId, TensorSpec};
+
+/// One dispatch in its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Index into the graph's nodes.
+    pub node: usize,
+    /// The node's label.
+    pub label: String,
+    /// The op's stem.
+    pub op: &'static str,
+    /// When it runs.
+    pub phase: Phase,
+    /// The kernel call.
+    pub dispatch: Dispatch,
+    /// Where its `params` start in the uniform buffer, bytes.
+    pub uniform_offset: u64,
+}
+
+/// Everything that a device needs to run a graph.
+#[derive(Debug)]
+pub struct Plan {
+    /// The graph.
+    pub graph: Graph,
+    /// The dispatches in order.
+    pub steps: Vec<Step>,
+    /// The buffers.
+    pub buffers: Vec<BufferPlan>,
+    /// Where each tensor is.
+    pub places: Vec<Place>,
+    /// The contents of the uniform buffer.
+    pub uniform: Vec<u8>,
+    /// The least work of a micro-batch and of an update.
+    pub cost: BTreeMap<Phase, Cost>,
+    /// The device that it was made for.
+    pub caps: Caps,
+}
+
+impl Plan {
+    /// Orders and places a graph for a device.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`] where the device's limits don't allow it; the message says which flag makes it fit.
+    pub fn new(graph: Graph, caps: &Caps, choice: &Choice) -> Result<Self, PlanError> {
+        Self::with_guards(graph, caps, choice, 0)
+    }
+
+    /// The same with `guard_bytes` of room (a multiple of 256) before and after every tensor outside the slabs and slots,
+    /// where a check can see an out-of-bounds write.
+    ///
+    /// # Errors
+    ///
+    /// As [`Plan::new`].
+    pub fn with_guards(graph: Graph, caps: &Caps, choice: &Choice, guard_bytes: u64) -> Result<Self, PlanError> {
+        let ctx = LowerCtx { caps, choice };
+        let mut steps = vec![];
+        let mut uniform = vec![];
+        let mut cost: BTreeMap<Phase, Cost> = BTreeMap::new();
+        for (index, node) in graph.nodes.iter().enumerate() {
+            let io = graph.io(node);
+            let c = node.op.cost(&io);
+            let total = cost.entry(node.phase).or_default();
+            total.flops += c.flops;
+            total.bytes += c.bytes;
+            for dispatch in node.op.lower(&io, &ctx) {
+                let align = usize::try_from(caps.uniform_align).unwrap_or(256);
+                uniform.resize(uniform.len().next_multiple_of(align), 0);
+                let uniform_offset = uniform.len() as u64;
+                uniform.extend_from_slice(&dispatch.params);
+                steps.push(Step {
+                    node: index,
+                    label: node.label.clone(),
+                    op: node.op.name(),
+                    phase: node.phase,
+                    dispatch,
+                    uniform_offset,
+                });
+            }
+        }
+        // a uniform binding's size is rounded up by some drivers, so leave room behind the last one
+        uniform.resize(uniform.len().next_multiple_of(256) + 256, 0);
+        let (buffers, places) = place::place(&graph, guard_bytes);
+        let plan = Self { graph, steps, buffers, places, uniform, cost, caps: caps.clone() };
+        check::check(&plan)?;
+        Ok(plan)
+    }
+
+    /// The spec of a tensor.
+    pub fn spec(&self, tensor: TensorId) -> &TensorSpec {
+        self.graph.spec(tensor)
+    }
+
+    /// Bytes of device memory by role.
+    pub fn bytes_by_role(&self) -> BTreeMap<Role, u64> {
+        let mut by_role = BTreeMap::new();
+        for buffer in &self.buffers {
+            *by_role.entry(buffer.role).or_insert(0) += buffer.bytes;
+        }
+        by_role
+    }
+
+    /// Bytes of device memory in all.
+    pub fn total_bytes(&self) -> u64 {
+        self.buffers.iter().map(|b| b.bytes).sum::<u64>() + self.uniform.len() as u64
+    }
+
+    /// The largest binding: its bytes and the tensor.
+    pub fn largest_binding(&self) -> (u64, &str) {
+        let bound = self.steps.iter().flat_map(|s| &s.dispatch.bind);
+        let largest = bound.max_by_key(|r| r.len).map(|r| (r.len * 4, self.spec(r.tensor).name.as_str()));
+        largest.unwrap_or((0, ""))
+    }
+
+    /// The number of dispatches of a phase.
+    pub fn n_dispatch(&self, phase: Phase) -> usize {
+        self.steps.iter().filter(|s| s.phase == phase).count()
+    }
+}

@@ -1,0 +1,74 @@
+//! One criterion module per stem: `cargo bench --bench ops [-- FILTER]`. Throughput comes from `Op::cost`.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "ops/residual.rs"]
+mod residual;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use criterion::{Criterion, Throughput};
+use tril::exec::Program;
+use tril::gpu::{Gpu, GpuOptions};
+use tril::graph::{GraphBuilder, Phase};
+use tril::kernel::Choice;
+use tril::ops::Op;
+use tril::plan::Plan;
+use tril::tensor::{DType, Role, Shape};
+
+/// What the throughput of a row counts.
+#[derive(Clone, Copy)]
+enum Per {
+    /// Floating-point operations.
+    Flops,
+    /// Bytes moved.
+    Bytes,
+}
+
+/// Times an op alone: one submission of `iters` runs, one wait. Planning and compiling are outside the timed region.
+fn bench(c: &mut Criterion, gpu: &Arc<Gpu>, name: &str, op: impl Op + 'static, inputs: &[(Shape, DType)], per: Per) {
+    let mut builder = GraphBuilder::new();
+    let ids: Vec<_> = inputs
+        .iter()
+        .enumerate()
+        .map(|(i, (shape, dtype))| builder.tensor(&format!("in{i}"), *shape, *dtype, Role::Input).unwrap())
+        .collect();
+    let mut into = vec![];
+    if op.in_place() {
+        let specs: Vec<_> = ids.iter().map(|&t| builder.spec(t).clone()).collect();
+        for out in op.outputs(&specs.iter().collect::<Vec<_>>()).unwrap().iter().filter(|o| !o.scratch) {
+            into.push(Some((builder.tensor(out.name, out.shape, out.dtype, Role::State).unwrap(), false)));
+        }
+    }
+    builder.node("bench", Box::new(op), &ids, &into, Phase::MicroBatch).unwrap();
+    let plan = Plan::new(builder.finish(), gpu.caps(), &Choice::default()).unwrap();
+    let cost = plan.cost[&Phase::MicroBatch];
+    let program = Program::new(gpu, plan).unwrap();
+    program.run(Phase::MicroBatch).unwrap();
+    gpu.wait().unwrap();
+    let (group, row) = name.split_once('/').unwrap();
+    let mut group = c.benchmark_group(group);
+    group.sample_size(10).throughput(match per {
+        Per::Flops => Throughput::Elements(cost.flops),
+        Per::Bytes => Throughput::Bytes(cost.bytes),
+    });
+    group.bench_function(row, |b| {
+        b.iter_custom(|iters| {
+            let start = Instant::now();
+            for _ in 0..iters {
+                program.run(Phase::MicroBatch).unwrap();
+            }
+            gpu.wait().unwrap();
+            start.elapsed()
+        });
+    });
+    group.finish();
+}
+
+fn main() {
+    let gpu = Gpu::open(&GpuOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+    println!("adapter: {}; throughput in elements is FLOP/s", gpu.name());
+    let mut c = Criterion::default().configure_from_args();
+    residual::bench(&mut c, &gpu);
+    c.final_summary();
+}

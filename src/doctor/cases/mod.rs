@@ -1,0 +1,10 @@
+//! The case table of each op: awkward sizes, huge and tiny values, splits.
+
+mod residual;
+
+use super::Case;
+
+/// The cases of every stem, with the stem's name.
+pub fn all() -> Vec<(&'static str, Vec<Case>)> {
+    vec![("residual", residual::cases())]
+}

@@ -1,0 +1,110 @@
+//! Small results that come back steps later, without waiting for the device.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{ExecError, Program};
+use crate::gpu::GpuError;
+use crate::tensor::{DType, TensorId};
+
+type Mapped = Arc<Mutex<Option<Result<(), wgpu::BufferAsyncError>>>>;
+
+/// A ring of staging buffers: each [`Readback::record`] copies a few tensors into the next one, and
+/// [`Readback::poll`] hands out those that have arrived, in order.
+#[derive(Debug)]
+pub struct Readback {
+    tensors: Vec<TensorId>,
+    free: Vec<wgpu::Buffer>,
+    pending: VecDeque<(u64, wgpu::Buffer, Mapped)>,
+}
+
+impl Readback {
+    /// A ring of `depth` places for these f32 tensors. With all places taken, recording waits for the oldest: that
+    /// bounds the queue.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the device.
+    pub fn new(program: &Program, tensors: &[TensorId], depth: usize) -> Result<Self, ExecError> {
+        let size = tensors.iter().map(|&t| program.plan.spec(t).bytes()).sum();
+        let make = || {
+            program.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("readback"),
+                size,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        };
+        let free = program.gpu.scoped(|| (0..depth.max(1)).map(|_| make()).collect())?;
+        Ok(Self { tensors: tensors.to_vec(), free, pending: VecDeque::new() })
+    }
+
+    /// Copies the tensors as they are after everything submitted so far; `tag` comes back with them. Returns what had
+    /// to be waited for, if the ring was full.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the device.
+    pub fn record(&mut self, program: &Program, tag: u64) -> Result<Option<(u64, Vec<f32>)>, ExecError> {
+        let waited = if self.free.is_empty() { self.next(program, true)? } else { None };
+        let Some(buffer) = self.free.pop() else { return Ok(waited) };
+        let mut encoder = program.encoder("readback");
+        let mut offset = 0;
+        for &tensor in &self.tensors {
+            let (place, bytes) = (program.plan.places[tensor.0], program.plan.spec(tensor).bytes());
+            encoder.copy_buffer_to_buffer(&program.buffers[place.buffer], place.offset_bytes, &buffer, offset, bytes);
+            offset += bytes;
+        }
+        let mapped: Mapped = Arc::default();
+        let done = mapped.clone();
+        encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Read, .., move |result| {
+            *done.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        });
+        program.gpu.queue.submit([encoder.finish()]);
+        self.pending.push_back((tag, buffer, mapped));
+        Ok(waited)
+    }
+
+    /// The oldest recording, if it has arrived.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the device.
+    pub fn poll(&mut self, program: &Program) -> Result<Option<(u64, Vec<f32>)>, ExecError> {
+        self.next(program, false)
+    }
+
+    /// Waits for the oldest recording; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the device.
+    pub fn wait(&mut self, program: &Program) -> Result<Option<(u64, Vec<f32>)>, ExecError> {
+        self.next(program, true)
+    }
+
+    fn next(&mut self, program: &Program, wait: bool) -> Result<Option<(u64, Vec<f32>)>, ExecError> {
+        let Some((_, _, mapped)) = self.pending.front() else { return Ok(None) };
+        program.gpu.poll(wgpu::PollType::Poll)?;
+        let arrived = |m: &Mapped| m.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !arrived(mapped) {
+            if !wait {
+                return Ok(None);
+            }
+            program.gpu.wait()?;
+        }
+        let Some((tag, buffer, mapped)) = self.pending.pop_front() else { return Ok(None) };
+        let lost = |reason: String| GpuError::Lost { device: program.gpu.name(), reason };
+        match mapped.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(Ok(())) => {}
+            other => return Err(lost(format!("a readback failed: {other:?}")).into()),
+        }
+        let view = buffer.slice(..).get_mapped_range().map_err(|e| lost(e.to_string()))?;
+        debug_assert_eq!(view.len() as u64 % DType::BYTES, 0);
+        let values = bytemuck::pod_collect_to_vec(&view);
+        drop(view);
+        buffer.unmap();
+        self.free.push(buffer);
+        Ok(Some((tag, values)))
+    }
+}

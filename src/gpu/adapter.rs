@@ -1,0 +1,151 @@
+use std::fmt;
+use std::str::FromStr;
+
+use super::GpuError;
+use crate::kernel::Caps;
+
+/// Which adapter to use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum DeviceSelector {
+    /// The fastest kind there is: discrete, integrated, virtual, software.
+    #[default]
+    Best,
+    /// By its index in `tril devices`.
+    Index(usize),
+    /// By a part of its name, upper or lower case.
+    Name(String),
+}
+
+impl FromStr for DeviceSelector {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(text.parse().map_or_else(|_| Self::Name(text.into()), Self::Index))
+    }
+}
+
+impl fmt::Display for DeviceSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Best => f.write_str("best"),
+            Self::Index(i) => write!(f, "{i}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What is known of an adapter without opening it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterReport {
+    /// Its name.
+    pub name: String,
+    /// `vulkan`, `metal` or `dx12`.
+    pub backend: String,
+    /// Driver name and version.
+    pub driver: String,
+    /// `discrete`, `integrated`, `virtual`, `software` or `other`.
+    pub kind: String,
+    /// Its limits.
+    pub caps: Caps,
+    /// Smallest and largest subgroup.
+    pub subgroup_size: (u32, u32),
+    /// The features that matter to us, each with whether it is there.
+    pub features: Vec<(&'static str, bool)>,
+}
+
+impl fmt::Display for AdapterReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {})", self.name, self.backend, self.driver)
+    }
+}
+
+/// Every adapter, best kind first; the index is what `--device` takes.
+pub fn adapters() -> Vec<AdapterReport> {
+    enumerate().iter().map(report).collect()
+}
+
+pub(super) fn select(selector: &DeviceSelector) -> Result<(wgpu::Adapter, AdapterReport), GpuError> {
+    let mut found = enumerate();
+    if found.is_empty() {
+        return Err(GpuError::NoAdapter);
+    }
+    let reports: Vec<AdapterReport> = found.iter().map(report).collect();
+    let matches = |wanted: &str| reports.iter().position(|r| r.name.to_lowercase().contains(&wanted.to_lowercase()));
+    let index = match selector {
+        DeviceSelector::Best => Some(0),
+        DeviceSelector::Index(index) => Some(*index).filter(|&i| i < found.len()),
+        DeviceSelector::Name(name) => matches(name),
+    };
+    let Some(index) = index else {
+        let there: Vec<String> = reports.iter().enumerate().map(|(i, r)| format!("{i} = {}", r.name)).collect();
+        return Err(GpuError::NoSuchAdapter { wanted: selector.to_string(), there: there.join(", ") });
+    };
+    let report = reports[index].clone();
+    Ok((found.swap_remove(index), report))
+}
+
+fn enumerate() -> Vec<wgpu::Adapter> {
+    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    let backends = descriptor.backends;
+    let instance = wgpu::Instance::new(descriptor);
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(backends));
+    // the backend that is native to the system comes first, then the kind of device; the sort is stable
+    adapters.sort_by_key(|a| rank(a.get_info().device_type));
+    adapters
+}
+
+fn rank(kind: wgpu::DeviceType) -> u8 {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+fn report(adapter: &wgpu::Adapter) -> AdapterReport {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => "discrete",
+        wgpu::DeviceType::IntegratedGpu => "integrated",
+        wgpu::DeviceType::VirtualGpu => "virtual",
+        wgpu::DeviceType::Cpu => "software",
+        wgpu::DeviceType::Other => "other",
+    };
+    let driver = format!("{} {}", info.driver, info.driver_info).trim().to_string();
+    let backend = info.backend.to_string();
+    let name = if info.name.is_empty() { "unnamed adapter".into() } else { info.name.clone() };
+    let has = |feature| features.contains(feature);
+    let caps = Caps {
+        name: format!("{name} ({backend}, {driver})"),
+        is_cpu: info.device_type == wgpu::DeviceType::Cpu,
+        max_binding_bytes: limits.max_storage_buffer_binding_size,
+        max_buffer_bytes: limits.max_buffer_size,
+        max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        max_workgroups: limits.max_compute_workgroups_per_dimension,
+        max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        max_invocations: limits.max_compute_invocations_per_workgroup,
+        max_workgroup_size: [
+            limits.max_compute_workgroup_size_x,
+            limits.max_compute_workgroup_size_y,
+            limits.max_compute_workgroup_size_z,
+        ],
+        storage_align: limits.min_storage_buffer_offset_alignment.into(),
+        uniform_align: limits.min_uniform_buffer_offset_alignment.into(),
+    };
+    AdapterReport {
+        name,
+        backend,
+        driver,
+        kind: kind.into(),
+        caps,
+        subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
+        features: vec![
+            ("subgroups", has(wgpu::Features::SUBGROUP)),
+            ("f16", has(wgpu::Features::SHADER_F16)),
+            ("timestamps", has(wgpu::Features::TIMESTAMP_QUERY)),
+            ("cooperative matrices", has(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)),
+        ],
+    }
+}

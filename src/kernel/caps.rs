@@ -1,0 +1,74 @@
+/// What a device can do, as plain data: a plan is checked against it without a device at hand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caps {
+    /// The adapter's name, with driver and backend, as printed beside every result.
+    pub name: String,
+    /// A software device: workgroup memory and barriers are slow there, so kernels use other variants.
+    pub is_cpu: bool,
+    /// `max_storage_buffer_binding_size`, bytes.
+    pub max_binding_bytes: u64,
+    /// `max_buffer_size`, bytes.
+    pub max_buffer_bytes: u64,
+    /// `max_storage_buffers_per_shader_stage`.
+    pub max_storage_buffers: u32,
+    /// `max_compute_workgroups_per_dimension`.
+    pub max_workgroups: u32,
+    /// `max_compute_workgroup_storage_size`, bytes.
+    pub max_workgroup_bytes: u32,
+    /// `max_compute_invocations_per_workgroup`.
+    pub max_invocations: u32,
+    /// `max_compute_workgroup_size_x`, `_y`, `_z`.
+    pub max_workgroup_size: [u32; 3],
+    /// `min_storage_buffer_offset_alignment`, bytes.
+    pub storage_align: u64,
+    /// `min_uniform_buffer_offset_alignment`, bytes.
+    pub uniform_align: u64,
+}
+
+impl Caps {
+    /// WebGPU's default limits, which every implementation grants: the smallest device to plan for.
+    pub fn webgpu_default() -> Self {
+        Self {
+            name: "WebGPU default limits".into(),
+            is_cpu: false,
+            max_binding_bytes: 128 << 20,
+            max_buffer_bytes: 256 << 20,
+            max_storage_buffers: 8,
+            max_workgroups: 65_535,
+            max_workgroup_bytes: 16_384,
+            max_invocations: 256,
+            max_workgroup_size: [256, 256, 64],
+            storage_align: 256,
+            uniform_align: 256,
+        }
+    }
+
+    /// A desktop GPU's limits: 2 GiB bindings and buffers, 32 KiB of workgroup memory.
+    pub fn desktop() -> Self {
+        Self {
+            name: "desktop GPU limits".into(),
+            max_binding_bytes: (2 << 30) - 4,
+            max_buffer_bytes: 4 << 30,
+            max_workgroup_bytes: 32_768,
+            max_invocations: 1024,
+            max_workgroup_size: [1024, 1024, 64],
+            ..Self::webgpu_default()
+        }
+    }
+
+    /// Limits of Mesa's software Vulkan device.
+    pub fn lavapipe() -> Self {
+        Self {
+            name: "lavapipe limits".into(),
+            is_cpu: true,
+            max_buffer_bytes: (2 << 30) - 1,
+            max_storage_buffers: 32,
+            max_workgroup_bytes: 32_768,
+            max_invocations: 1024,
+            max_workgroup_size: [1024, 1024, 1024],
+            storage_align: 32,
+            uniform_align: 64,
+            ..Self::webgpu_default()
+        }
+    }
+}

@@ -1,0 +1,89 @@
+use super::{KernelDef, Variant};
+use crate::tensor::TensorId;
+
+/// Part of a tensor, as bound to a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// The tensor.
+    pub tensor: TensorId,
+    /// First element.
+    pub start: u64,
+    /// Number of elements.
+    pub len: u64,
+}
+
+impl Range {
+    /// A part of this range: `len` elements from `start`, counted from the range's own start.
+    #[must_use]
+    pub fn slice(self, start: u64, len: u64) -> Self {
+        debug_assert!(start + len <= self.len, "a slice lies inside its range");
+        Self { start: self.start + start, len, ..self }
+    }
+}
+
+/// A range that a kernel only reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ro(pub Range);
+
+/// A range that a kernel writes, or reads and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rw(pub Range);
+
+impl Ro {
+    /// A part of this range.
+    #[must_use]
+    pub fn slice(self, start: u64, len: u64) -> Self {
+        Self(self.0.slice(start, len))
+    }
+}
+
+impl Rw {
+    /// A part of this range.
+    #[must_use]
+    pub fn slice(self, start: u64, len: u64) -> Self {
+        Self(self.0.slice(start, len))
+    }
+
+    /// The same range, to be read by a later dispatch.
+    pub fn read(self) -> Ro {
+        Ro(self.0)
+    }
+}
+
+/// One kernel call: plain data, made by the generated `dispatch` of the kernel's module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dispatch {
+    /// Which shader.
+    pub kernel: &'static KernelDef,
+    /// Which of its variants.
+    pub variant: &'static Variant,
+    /// The value of each of its mode constants.
+    pub modes: Vec<(&'static str, &'static str)>,
+    /// What is bound, in the order of `kernel.bindings`.
+    pub bind: Vec<Range>,
+    /// The bytes of the uniform `params`.
+    pub params: Vec<u8>,
+    /// Workgroups along x, y, z.
+    pub groups: [u32; 3],
+}
+
+/// Most workgroups along x that the helpers below ask for: WebGPU's limit per dimension.
+const MAX_GROUPS: u64 = 65_535;
+
+/// Workgroups for `n_elem` elements at `per_group` each, folded into y beyond 65,535; the shader's `shared/index.wgsl`
+/// unfolds them. The plan's check rejects more than a device allows.
+pub fn groups_1d(n_elem: u64, per_group: u32) -> [u32; 3] {
+    let n = n_elem.div_ceil(u64::from(per_group)).max(1);
+    let x = n.min(MAX_GROUPS);
+    // a count beyond u32 saturates, and the plan's check reports it with the op's label
+    [to_u32(x), to_u32(n.div_ceil(x)), 1]
+}
+
+/// Workgroups for `n_row` rows where a workgroup takes `rows_per_group` of them.
+pub fn groups_rows(n_row: u64, rows_per_group: u32) -> [u32; 3] {
+    groups_1d(n_row, rows_per_group)
+}
+
+fn to_u32(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,151 @@
+use std::collections::HashSet;
+
+use super::{Plan, Step};
+use crate::kernel::{Access, Range};
+use crate::tensor::Role;
+
+/// What a device can't do, found before anything is allocated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A buffer larger than the device's largest.
+    #[error(
+        "{label} needs a buffer of {bytes} bytes, and {device} allows {limit}; use a smaller --batch-size, --block-size or model"
+    )]
+    Buffer {
+        /// The buffer.
+        label: String,
+        /// Its size.
+        bytes: u64,
+        /// `max_buffer_size`.
+        limit: u64,
+        /// The device.
+        device: String,
+    },
+    /// A dispatch that exceeds a limit.
+    #[error(
+        "{kernel} at {label}: {what} is {value}, and {device} allows {limit}; use a smaller --batch-size, --block-size or model"
+    )]
+    Limit {
+        /// The kernel.
+        kernel: &'static str,
+        /// The node.
+        label: String,
+        /// Which limit.
+        what: String,
+        /// What the dispatch needs.
+        value: u64,
+        /// What the device allows.
+        limit: u64,
+        /// The device.
+        device: String,
+    },
+    /// A mistake of ours, found by checking the plan.
+    #[error("{kernel} at {label}: {what}; this is a bug in tril, please report it with the command line")]
+    Internal {
+        /// The kernel.
+        kernel: &'static str,
+        /// The node.
+        label: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// Checks every rule that wgpu would enforce, and ours: bounds, alignment, aliasing, reads before writes.
+pub fn check(plan: &Plan) -> Result<(), PlanError> {
+    let caps = &plan.caps;
+    for buffer in &plan.buffers {
+        if buffer.bytes > caps.max_buffer_bytes {
+            return Err(PlanError::Buffer {
+                label: buffer.label.clone(),
+                bytes: buffer.bytes,
+                limit: caps.max_buffer_bytes,
+                device: caps.name.clone(),
+            });
+        }
+    }
+    let mut written = HashSet::new();
+    for step in &plan.steps {
+        check_limits(plan, step)?;
+        check_bindings(plan, step)?;
+        let internal = |what: String| internal(step, what);
+        let node = &plan.graph.nodes[step.node];
+        for input in &node.inputs {
+            let spec = plan.spec(*input);
+            let host_or_kept = !matches!(spec.role, Role::Activation | Role::Output);
+            if !host_or_kept && !written.contains(input) {
+                return Err(internal(format!("{} is read before it is written", spec.name)));
+            }
+        }
+        written.extend(node.outputs.iter().copied());
+    }
+    Ok(())
+}
+
+fn check_limits(plan: &Plan, step: &Step) -> Result<(), PlanError> {
+    let (caps, dispatch) = (&plan.caps, &step.dispatch);
+    let workgroup = dispatch.variant.workgroup;
+    let invocations = workgroup.iter().map(|&n| u64::from(n)).product();
+    let most_groups = dispatch.groups.iter().copied().max().unwrap_or(0).into();
+    let bind_bytes = dispatch.bind.iter().map(|r| r.len * 4).max().unwrap_or(0);
+    let limits = [
+        ("storage buffers", dispatch.bind.len() as u64, caps.max_storage_buffers.into()),
+        ("workgroups in one dimension", most_groups, caps.max_workgroups.into()),
+        ("invocations per workgroup", invocations, caps.max_invocations.into()),
+        ("workgroup memory in bytes", dispatch.variant.workgroup_bytes.into(), caps.max_workgroup_bytes.into()),
+        ("largest binding in bytes", bind_bytes, caps.max_binding_bytes),
+    ];
+    let sizes = (0..3).map(|i| ("workgroup size", workgroup[i].into(), u64::from(caps.max_workgroup_size[i])));
+    for (what, value, limit) in limits.into_iter().chain(sizes) {
+        if value > limit {
+            return Err(PlanError::Limit {
+                kernel: dispatch.kernel.name,
+                label: step.label.clone(),
+                what: what.into(),
+                value,
+                limit,
+                device: caps.name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_bindings(plan: &Plan, step: &Step) -> Result<(), PlanError> {
+    let dispatch = &step.dispatch;
+    let bindings = dispatch.kernel.bindings;
+    if bindings.len() != dispatch.bind.len() {
+        return Err(internal(step, format!("{} bindings for {}", dispatch.bind.len(), bindings.len())));
+    }
+    let bytes = |r: &Range| {
+        let place = plan.places[r.tensor.0];
+        (place.buffer, place.offset_bytes + r.start * 4, place.offset_bytes + (r.start + r.len) * 4)
+    };
+    for (i, (binding, range)) in bindings.iter().zip(&dispatch.bind).enumerate() {
+        let spec = plan.spec(range.tensor);
+        let (buffer, start, end) = bytes(range);
+        if range.start + range.len > spec.shape.numel() || range.len == 0 || end > plan.buffers[buffer].bytes {
+            return Err(internal(step, format!("{} leaves {} {}", binding.name, spec.name, spec.shape)));
+        }
+        if start % plan.caps.storage_align != 0 || (range.len * 4) % u64::from(binding.elem_bytes) != 0 {
+            return Err(internal(
+                step,
+                format!("{} is bound to {} at byte {start}, unaligned", binding.name, spec.name),
+            ));
+        }
+        for (other, other_range) in bindings.iter().zip(&dispatch.bind).take(i) {
+            let (other_buffer, other_start, other_end) = bytes(other_range);
+            let both_write = binding.access == Access::ReadWrite && other.access == Access::ReadWrite;
+            let overlap = start < other_end && other_start < end;
+            // one use of a whole buffer per dispatch: reading and writing it are two
+            if buffer == other_buffer && (binding.access != other.access || both_write && overlap) {
+                return Err(internal(step, format!("{} and {} share a buffer", other.name, binding.name)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn internal(step: &Step, what: String) -> PlanError {
+    PlanError::Internal { kernel: step.dispatch.kernel.name, label: step.label.clone(), what }
+}

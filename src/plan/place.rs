@@ -1,0 +1,87 @@
+use super::slots::{Interval, assign};
+use crate::graph::{Graph, SLAB_ALIGN_ELEMS};
+use crate::tensor::{DType, Role, TensorId};
+
+/// One buffer of the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BufferPlan {
+    /// Its name: a slab's, a tensor's, or `slot.I`.
+    pub label: String,
+    /// What it holds.
+    pub role: Role,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Where a tensor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Index into the plan's buffers.
+    pub buffer: usize,
+    /// Offset of its first element.
+    pub offset_bytes: u64,
+}
+
+/// Gives every tensor its place: parameters, gradients and moments in slabs; activations in slots that tensors with
+/// disjoint lifetimes share; everything else in a buffer of its own, with `guard_bytes` of room on both sides.
+pub fn place(graph: &Graph, guard_bytes: u64) -> (Vec<BufferPlan>, Vec<Place>) {
+    let mut buffers: Vec<BufferPlan> = vec![];
+    let mut places: Vec<Option<Place>> = vec![None; graph.tensors.len()];
+    let mut add = |label: String, role, bytes: u64| {
+        // an empty buffer can't be bound
+        buffers.push(BufferPlan { label, role, bytes: bytes.max(DType::BYTES).next_multiple_of(16) });
+        buffers.len() - 1
+    };
+
+    for (i, slab) in graph.slabs.iter().enumerate() {
+        let bytes = slab.n_elem.max(SLAB_ALIGN_ELEMS) * DType::BYTES;
+        let has_grads = slab.members.iter().any(|m| m.grad.is_some());
+        let params = add(format!("params.{i}"), Role::Param, bytes);
+        let grads = has_grads.then(|| add(format!("grads.{i}"), Role::Grad, bytes));
+        for member in &slab.members {
+            let offset_bytes = member.start * DType::BYTES;
+            places[member.param.0] = Some(Place { buffer: params, offset_bytes });
+            if let (Some(buffer), Some(grad)) = (grads, member.grad) {
+                places[grad.0] = Some(Place { buffer, offset_bytes });
+            }
+        }
+        if let Some([p, g, m, v]) = slab.whole {
+            let moments = ["moment1", "moment2"].map(|name| add(format!("{name}.{i}"), Role::Moment, bytes));
+            for (tensor, buffer) in [(p, Some(params)), (g, grads), (m, Some(moments[0])), (v, Some(moments[1]))] {
+                places[tensor.0] = buffer.map(|buffer| Place { buffer, offset_bytes: 0 });
+            }
+        }
+    }
+
+    let intervals = lifetimes(graph);
+    let slots = assign(&intervals);
+    let first_slot: Vec<usize> =
+        slots.bytes.iter().enumerate().map(|(i, &bytes)| add(format!("slot.{i}"), Role::Activation, bytes)).collect();
+    for (interval, slot) in intervals.iter().zip(&slots.slot) {
+        places[interval.tensor.0] = Some(Place { buffer: first_slot[*slot], offset_bytes: 0 });
+    }
+
+    for (spec, place) in graph.tensors.iter().zip(&mut places) {
+        if place.is_none() {
+            let buffer = add(spec.name.clone(), spec.role, spec.bytes() + 2 * guard_bytes);
+            *place = Some(Place { buffer, offset_bytes: guard_bytes });
+        }
+    }
+    (buffers, places.into_iter().flatten().collect())
+}
+
+/// First and last node that touch each activation.
+fn lifetimes(graph: &Graph) -> Vec<Interval> {
+    let mut intervals: Vec<Option<Interval>> = vec![None; graph.tensors.len()];
+    for (index, node) in graph.nodes.iter().enumerate() {
+        for &tensor in node.inputs.iter().chain(&node.outputs) {
+            let spec = graph.spec(tensor);
+            if spec.role == Role::Activation {
+                let fresh = Interval { tensor, first: index, last: index, bytes: spec.bytes() };
+                intervals[tensor.0].get_or_insert(fresh).last = index;
+            }
+        }
+    }
+    // an activation that no node touches has no lifetime; it gets a buffer of its own
+    (0..graph.tensors.len()).map(TensorId).filter_map(|t| intervals[t.0]).collect()
+}

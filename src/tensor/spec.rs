@@ -1,0 +1,94 @@
+use std::fmt;
+
+use super::Shape;
+
+/// The type of a tensor's elements. All of them take four bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit floating point.
+    F32,
+    /// 32-bit unsigned integer: token ids, positions, random keys.
+    U32,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub const BYTES: u64 = 4;
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::U32 => "u32",
+        })
+    }
+}
+
+/// A tensor's part in the program, which decides where it lives and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Trained; in the parameter slabs.
+    Param,
+    /// Fixed, written once by the host (a sinusoidal position table).
+    Const,
+    /// The gradient of a parameter; in the gradient slabs, cleared when a step begins.
+    Grad,
+    /// An AdamW moment; in a slab as long as the parameters'.
+    Moment,
+    /// Carried from step to step on the device (AdamW's bias corrections).
+    State,
+    /// Cleared when a step begins, added to by each micro-batch, read back (loss, gradient norm).
+    Metric,
+    /// Written by the host before each micro-batch or step.
+    Input,
+    /// Computed and consumed inside a micro-batch; shares its buffer with others that live at other times.
+    Activation,
+    /// Computed inside a micro-batch and kept readable after it (logits).
+    Output,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Param => "parameters",
+            Self::Const => "constants",
+            Self::Grad => "gradients",
+            Self::Moment => "moments",
+            Self::State => "state",
+            Self::Metric => "metrics",
+            Self::Input => "inputs",
+            Self::Activation => "activations",
+            Self::Output => "outputs",
+        })
+    }
+}
+
+/// The index of a tensor in its graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TensorId(pub usize);
+
+/// What is known of a tensor before any device is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Unique in the graph; GPT-2's name for a parameter.
+    pub name: String,
+    /// Its axes.
+    pub shape: Shape,
+    /// Its element type.
+    pub dtype: DType,
+    /// Where it lives and how long.
+    pub role: Role,
+}
+
+impl TensorSpec {
+    /// A spec from its parts.
+    pub fn new(name: impl Into<String>, shape: Shape, dtype: DType, role: Role) -> Self {
+        Self { name: name.into(), shape, dtype, role }
+    }
+
+    /// Bytes that the elements take.
+    pub fn bytes(&self) -> u64 {
+        self.shape.numel().saturating_mul(DType::BYTES)
+    }
+}

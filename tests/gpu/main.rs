@@ -1,0 +1,20 @@
+//! Tests on any adapter; a software Vulkan device counts. Without one they fail and say how to get one.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod ops;
+
+use std::sync::{Arc, OnceLock};
+
+use tril::gpu::{Gpu, GpuOptions};
+
+/// The one device that all tests share, with bounds checks in the shaders where `TRIL_CHECKED` is set.
+fn gpu() -> Arc<Gpu> {
+    static GPU: OnceLock<Arc<Gpu>> = OnceLock::new();
+    GPU.get_or_init(|| {
+        let checked = std::env::var_os("TRIL_CHECKED").is_some();
+        let gpu = Gpu::open(&GpuOptions { checked, ..GpuOptions::default() }).unwrap_or_else(|e| panic!("{e}"));
+        eprintln!("adapter: {}", gpu.name());
+        gpu
+    })
+    .clone()
+}

@@ -1,0 +1,4 @@
+#[test]
+fn residual() {
+    super::check("residual");
+}
