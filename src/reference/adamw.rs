@@ -22,10 +22,7 @@ pub struct Hyper {
 ///
 /// Shapes: param, grad, m and v are equal, of any rank.
 /// Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the formula has this many symbols, and one call site in each test"
-)]
+#[expect(clippy::too_many_arguments, reason = "the formula has this many symbols, and one call site in each test")]
 pub fn step(
     param: &mut [f64],
     grad: &[f64],
@@ -38,10 +35,7 @@ pub fn step(
     hyper: &Hyper,
 ) {
     let n = param.len();
-    assert!(
-        grad.len() == n && m.len() == n && v.len() == n,
-        "adamw: param, grad and both moments have one size"
-    );
+    assert!(grad.len() == n && m.len() == n && v.len() == n, "adamw: param, grad and both moments have one size");
     for i in 0..n {
         let g = grad[i] * clip_coef;
         m[i] = hyper.beta1 * m[i] + (1.0 - hyper.beta1) * g;

@@ -112,11 +112,7 @@ impl Layout {
         assert_eq!(c % n_head, 0, "attention: the heads divide the channels");
         assert_eq!(qkv.len(), b * t * 3 * c, "attention: qkv is (B, T, 3C)");
         let head_size = c / n_head;
-        Layout {
-            dims,
-            head_size,
-            scale: 1.0 / (head_size as f64).sqrt(),
-        }
+        Layout { dims, head_size, scale: 1.0 / (head_size as f64).sqrt() }
     }
 
     fn q(&self, batch: usize, i: usize, head: usize, x: usize) -> usize {

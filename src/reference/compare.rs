@@ -29,10 +29,7 @@ impl Tolerance {
     ///
     /// Also allows for one value in the denormal range, which GPUs may flush to 0.
     pub fn ulps(n: f64) -> Self {
-        Tolerance {
-            abs: f64::from(f32::MIN_POSITIVE),
-            rel: n * 2.0 * U,
-        }
+        Tolerance { abs: f64::from(f32::MIN_POSITIVE), rel: n * 2.0 * U }
     }
 
     /// An f32 sum of `n_terms` products, each about `magnitude` in size (root mean square, or the largest to be safe),
@@ -48,18 +45,14 @@ impl Tolerance {
     pub fn sum(n_terms: usize, magnitude: f64) -> Self {
         let n = n_terms as f64;
         Tolerance {
-            abs: LAMBDA * U * magnitude * (n.sqrt() + n / 2.0_f64.sqrt())
-                + f64::from(f32::MIN_POSITIVE),
+            abs: LAMBDA * U * magnitude * (n.sqrt() + n / 2.0_f64.sqrt()) + f64::from(f32::MIN_POSITIVE),
             rel: LAMBDA * U * (n / 3.0).sqrt() + U,
         }
     }
 
     /// Room for both: a value that went through one process and then through another.
     pub fn plus(self, other: Tolerance) -> Self {
-        Tolerance {
-            abs: self.abs + other.abs,
-            rel: self.rel + other.rel,
-        }
+        Tolerance { abs: self.abs + other.abs, rel: self.rel + other.rel }
     }
 
     /// How far a value may be from this `want`; for an infinite one, which must be matched exactly, the answer means nothing.
@@ -159,11 +152,7 @@ pub fn canary(got: &[f32], want: &[f64], tolerance: Tolerance) -> Result<(), Mis
     compare(got, want, tolerance)?;
 
     let size = |i: usize| {
-        if want[i].is_finite() {
-            want[i].abs()
-        } else {
-            -1.0
-        }
+        if want[i].is_finite() { want[i].abs() } else { -1.0 }
     };
     let index = (0..want.len()).fold(0, |best, i| if size(i) > size(best) { i } else { best });
     let step = (want[index].abs() / 100.0) as f32;
@@ -194,21 +183,12 @@ fn compare_iter(
     tolerance: Tolerance,
 ) -> Result<Stats, Mismatch> {
     if got.len() != want.len() {
-        return Err(Mismatch::Length {
-            got: got.len(),
-            want: want.len(),
-        });
+        return Err(Mismatch::Length { got: got.len(), want: want.len() });
     }
     if want.is_empty() {
         return Err(Mismatch::Empty);
     }
-    let mut stats = Stats {
-        n_elem: want.len(),
-        max_abs: 0.0,
-        max_rel: 0.0,
-        max_used: 0.0,
-        nmse: 0.0,
-    };
+    let mut stats = Stats { n_elem: want.len(), max_abs: 0.0, max_rel: 0.0, max_used: 0.0, nmse: 0.0 };
     let mut square_error = 0.0;
     let mut square_want = 0.0;
     for (index, (got, &want)) in got.zip(want).enumerate() {
@@ -222,12 +202,7 @@ fn compare_iter(
         // infinite too, and an infinite allowance accepts anything, so it accepts nothing here.
         let close = got.is_finite() && allowed.is_finite() && error <= allowed;
         if !close {
-            return Err(Mismatch::Value {
-                index,
-                got,
-                want,
-                allowed,
-            });
+            return Err(Mismatch::Value { index, got, want, allowed });
         }
         stats.max_abs = stats.max_abs.max(error);
         if want != 0.0 {

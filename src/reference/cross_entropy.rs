@@ -11,18 +11,8 @@ use super::{IGNORE, index};
 /// Shapes: logits (n_row, vocab), targets, losses and lse (n_row).
 /// Units: nats.
 /// Source: the negative log-likelihood of a softmax; Bishop 2006, "Pattern Recognition and Machine Learning", 4.3.4.
-pub fn forward(
-    logits: &[f64],
-    targets: &[f64],
-    scale: f64,
-    n_row: usize,
-    vocab: usize,
-) -> (f64, Vec<f64>, Vec<f64>) {
-    assert_eq!(
-        logits.len(),
-        n_row * vocab,
-        "cross_entropy: logits are (n_row, vocab)"
-    );
+pub fn forward(logits: &[f64], targets: &[f64], scale: f64, n_row: usize, vocab: usize) -> (f64, Vec<f64>, Vec<f64>) {
+    assert_eq!(logits.len(), n_row * vocab, "cross_entropy: logits are (n_row, vocab)");
     assert_eq!(targets.len(), n_row, "cross_entropy: one target a row");
     let mut losses = vec![0.0; n_row];
     let mut lse = vec![0.0; n_row];
@@ -40,18 +30,8 @@ pub fn forward(
 ///
 /// Shapes: logits and the result (n_row, vocab), targets (n_row).
 /// Source: the chain rule on [`forward`].
-pub fn backward(
-    logits: &[f64],
-    targets: &[f64],
-    scale: f64,
-    n_row: usize,
-    vocab: usize,
-) -> Vec<f64> {
-    assert_eq!(
-        logits.len(),
-        n_row * vocab,
-        "cross_entropy: logits are (n_row, vocab)"
-    );
+pub fn backward(logits: &[f64], targets: &[f64], scale: f64, n_row: usize, vocab: usize) -> Vec<f64> {
+    assert_eq!(logits.len(), n_row * vocab, "cross_entropy: logits are (n_row, vocab)");
     assert_eq!(targets.len(), n_row, "cross_entropy: one target a row");
     let mut dlogits = vec![0.0; n_row * vocab];
     for row in 0..n_row {
@@ -61,10 +41,7 @@ pub fn backward(
         let x = &logits[row * vocab..(row + 1) * vocab];
         let lse = log_sum_exp(x);
         let target = index(targets[row]);
-        assert!(
-            target < vocab,
-            "cross_entropy: target {target} is outside the vocabulary"
-        );
+        assert!(target < vocab, "cross_entropy: target {target} is outside the vocabulary");
         for col in 0..vocab {
             let onehot = if col == target { 1.0 } else { 0.0 };
             dlogits[row * vocab + col] = ((x[col] - lse).exp() - onehot) * scale;

@@ -20,9 +20,7 @@ pub fn hash(x: u32) -> u32 {
 /// Shapes: rng is [seed_lo, seed_hi, step, micro].
 pub fn key(rng: &[u32; 4], site: u32) -> u32 {
     // The word that changes most often comes first and passes through most rounds.
-    rng.iter().rev().fold(hash(site), |key, word| {
-        hash((key ^ word).wrapping_add(GOLDEN_RATIO))
-    })
+    rng.iter().rev().fold(hash(site), |key, word| hash((key ^ word).wrapping_add(GOLDEN_RATIO)))
 }
 
 /// Whether an element survives: its hash is a uniform u32, and the lowest `threshold` of them are dropped.
@@ -48,10 +46,7 @@ pub fn scale(p: f64) -> f64 {
 /// with the scale applied in training ("inverted").
 pub fn forward(inp: &[f64], rng: &[f64], site: u32, p: f64) -> Vec<f64> {
     let factors = Factors::new(rng, site, p);
-    (0u32..)
-        .zip(inp)
-        .map(|(elem, &x)| factors.apply(elem, x))
-        .collect()
+    (0u32..).zip(inp).map(|(elem, &x)| factors.apply(elem, x)).collect()
 }
 
 /// Everything of a dropout site that is the same for all its elements.
@@ -65,19 +60,11 @@ impl Factors {
     pub(super) fn new(rng: &[f64], site: u32, p: f64) -> Self {
         assert_eq!(rng.len(), 4, "rng is [seed_lo, seed_hi, step, micro]");
         let words = [word(rng[0]), word(rng[1]), word(rng[2]), word(rng[3])];
-        Factors {
-            key: key(&words, site),
-            threshold: threshold(p),
-            scale: scale(p),
-        }
+        Factors { key: key(&words, site), threshold: threshold(p), scale: scale(p) }
     }
 
     /// A dropped element is 0 whatever it was, so this selects; a multiplication by 0 would keep NaN.
     pub(super) fn apply(&self, elem: u32, x: f64) -> f64 {
-        if keep(self.key, elem, self.threshold) {
-            x * self.scale
-        } else {
-            0.0
-        }
+        if keep(self.key, elem, self.threshold) { x * self.scale } else { 0.0 }
     }
 }

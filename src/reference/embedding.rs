@@ -21,13 +21,7 @@ pub fn forward(ids: &[f64], wte: &[f64], wpe: Option<&[f64]>, t: usize, c: usize
 ///
 /// Shapes: dout (B, T, C), ids (B, T), dwte (V, C), dwpe (T, C), which is summed over the batch.
 /// Source: the chain rule on [`forward`].
-pub fn backward(
-    dout: &[f64],
-    ids: &[f64],
-    vocab_size: usize,
-    t: usize,
-    c: usize,
-) -> (Vec<f64>, Vec<f64>) {
+pub fn backward(dout: &[f64], ids: &[f64], vocab_size: usize, t: usize, c: usize) -> (Vec<f64>, Vec<f64>) {
     assert_eq!(dout.len(), ids.len() * c, "embedding: dout is (B, T, C)");
     let mut dwte = vec![0.0; vocab_size * c];
     let mut dwpe = vec![0.0; t * c];
@@ -50,11 +44,7 @@ pub fn sinusoidal(t: usize, c: usize) -> Vec<f64> {
         for col in 0..c {
             let pair = (col / 2) as f64;
             let angle = pos as f64 / 10_000_f64.powf(2.0 * pair / c as f64);
-            table[pos * c + col] = if col % 2 == 0 {
-                angle.sin()
-            } else {
-                angle.cos()
-            };
+            table[pos * c + col] = if col % 2 == 0 { angle.sin() } else { angle.cos() };
         }
     }
     table

@@ -10,9 +10,7 @@ const CUBIC: f64 = 0.044715;
 /// Shapes: inp and out are equal, of any rank.
 /// Source: Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", section 2.
 pub fn forward(inp: &[f64]) -> Vec<f64> {
-    inp.iter()
-        .map(|&x| 0.5 * x * (1.0 + inner(x).tanh()))
-        .collect()
+    inp.iter().map(|&x| 0.5 * x * (1.0 + inner(x).tanh())).collect()
 }
 
 /// The gradient of the loss with respect to `inp`.

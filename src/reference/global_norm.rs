@@ -18,10 +18,6 @@ pub fn forward(grads: &[f64], max_norm: f64) -> [f64; 4] {
         return [0.0, 0.0, 0.0, n_bad as f64];
     }
     let norm = grads.iter().map(|grad| grad * grad).sum::<f64>().sqrt();
-    let coef = if max_norm == 0.0 {
-        1.0
-    } else {
-        (max_norm / (norm + EPS)).min(1.0)
-    };
+    let coef = if max_norm == 0.0 { 1.0 } else { (max_norm / (norm + EPS)).min(1.0) };
     [norm, coef, 1.0, 0.0]
 }

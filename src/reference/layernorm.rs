@@ -45,11 +45,7 @@ pub fn backward(
     eps: f64,
 ) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     assert_eq!(inp.len(), n_row * n_col, "layernorm: inp is (n_row, n_col)");
-    assert_eq!(
-        dout.len(),
-        inp.len(),
-        "layernorm: dout and inp have one size"
-    );
+    assert_eq!(dout.len(), inp.len(), "layernorm: dout and inp have one size");
     let mut dinp = vec![0.0; n_row * n_col];
     let mut dweight = vec![0.0; n_col];
     let mut dbias = vec![0.0; n_col];

@@ -20,13 +20,7 @@ pub struct Dims {
 /// Shapes: a (M, K) or (K, M), b (K, N) or (N, K), bias (N), out (M, N).
 /// Source: the definition of the matrix product.
 pub fn forward(a: &[f64], b: &[f64], bias: Option<&[f64]>, dims: Dims) -> Vec<f64> {
-    let Dims {
-        m,
-        n,
-        k,
-        trans_a,
-        trans_b,
-    } = dims;
+    let Dims { m, n, k, trans_a, trans_b } = dims;
     assert_eq!(a.len(), m * k, "matmul: a holds M*K elements");
     assert_eq!(b.len(), k * n, "matmul: b holds K*N elements");
     let mut out = vec![0.0; m * n];
@@ -34,16 +28,8 @@ pub fn forward(a: &[f64], b: &[f64], bias: Option<&[f64]>, dims: Dims) -> Vec<f6
         for col in 0..n {
             let mut sum = bias.map_or(0.0, |bias| bias[col]);
             for i in 0..k {
-                let left = if trans_a {
-                    a[i * m + row]
-                } else {
-                    a[row * k + i]
-                };
-                let right = if trans_b {
-                    b[col * k + i]
-                } else {
-                    b[i * n + col]
-                };
+                let left = if trans_a { a[i * m + row] } else { a[row * k + i] };
+                let right = if trans_b { b[col * k + i] } else { b[i * n + col] };
                 sum += left * right;
             }
             out[row * n + col] = sum;

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    IGNORE, attention, column_sum, cross_entropy, embedding, gelu, layernorm, matmul, residual,
-};
+use super::{IGNORE, attention, column_sum, cross_entropy, embedding, gelu, layernorm, matmul, residual};
 
 /// Added to the variance in every layer norm; GPT-2's number.
 const LAYERNORM_EPS: f64 = 1e-5;
@@ -55,21 +53,9 @@ pub fn forward_backward(
 ) -> (f64, Vec<f64>, BTreeMap<String, Vec<f64>>) {
     assert_eq!(tokens.len(), b * t, "tokens are (B, T)");
     assert!(t <= config.block_size, "T is at most block_size");
-    let model = Model {
-        config,
-        params,
-        b,
-        t,
-    };
-    let n_target = targets
-        .iter()
-        .filter(|&&target| target != f64::from(IGNORE))
-        .count();
-    let scale = if n_target == 0 {
-        0.0
-    } else {
-        1.0 / n_target as f64
-    };
+    let model = Model { config, params, b, t };
+    let n_target = targets.iter().filter(|&&target| target != f64::from(IGNORE)).count();
+    let scale = if n_target == 0 { 0.0 } else { 1.0 / n_target as f64 };
     let (n_row, c, vocab) = (b * t, config.n_embd, config.vocab_size);
 
     let table;
@@ -79,11 +65,7 @@ pub fn forward_backward(
         table = embedding::sinusoidal(t, c);
         &table
     };
-    let head_name = if config.tied {
-        "wte.weight"
-    } else {
-        "lm_head.weight"
-    };
+    let head_name = if config.tied { "wte.weight" } else { "lm_head.weight" };
     let head = model.param(head_name);
 
     let mut stream = embedding::forward(tokens, model.param("wte.weight"), Some(positions), t, c);
@@ -94,36 +76,15 @@ pub fn forward_backward(
         saved.push(activations);
     }
     let normed = model.norm("ln_f", &stream);
-    let project = matmul::Dims {
-        m: n_row,
-        n: vocab,
-        k: c,
-        trans_a: false,
-        trans_b: true,
-    };
+    let project = matmul::Dims { m: n_row, n: vocab, k: c, trans_a: false, trans_b: true };
     let logits = matmul::forward(&normed, head, None, project);
     let (loss, _, _) = cross_entropy::forward(&logits, targets, scale, n_row, vocab);
 
     let mut grads = Grads::default();
     let dlogits = cross_entropy::backward(&logits, targets, scale, n_row, vocab);
-    let weight_dims = matmul::Dims {
-        m: vocab,
-        n: c,
-        k: n_row,
-        trans_a: true,
-        trans_b: false,
-    };
-    grads.add(
-        head_name,
-        matmul::forward(&dlogits, &normed, None, weight_dims),
-    );
-    let normed_dims = matmul::Dims {
-        m: n_row,
-        n: c,
-        k: vocab,
-        trans_a: false,
-        trans_b: false,
-    };
+    let weight_dims = matmul::Dims { m: vocab, n: c, k: n_row, trans_a: true, trans_b: false };
+    grads.add(head_name, matmul::forward(&dlogits, &normed, None, weight_dims));
+    let normed_dims = matmul::Dims { m: n_row, n: c, k: vocab, trans_a: false, trans_b: false };
     let dnormed = matmul::forward(&dlogits, head, None, normed_dims);
     let mut dstream = model.norm_backward("ln_f", &dnormed, &stream, &mut grads);
     for (layer, activations) in saved.iter().enumerate().rev() {
@@ -176,26 +137,10 @@ impl Model<'_> {
         let gelu = gelu::forward(&fc);
         let projected = self.linear(&h("mlp.c_proj"), &gelu, 4 * c, c);
         let out = residual::forward(&middle, &projected);
-        Activations {
-            inp,
-            ln_1,
-            qkv,
-            heads,
-            middle,
-            ln_2,
-            fc,
-            gelu,
-            out,
-        }
+        Activations { inp, ln_1, qkv, heads, middle, ln_2, fc, gelu, out }
     }
 
-    fn block_backward(
-        &self,
-        layer: usize,
-        dout: &[f64],
-        saved: &Activations,
-        grads: &mut Grads,
-    ) -> Vec<f64> {
+    fn block_backward(&self, layer: usize, dout: &[f64], saved: &Activations, grads: &mut Grads) -> Vec<f64> {
         let c = self.config.n_embd;
         let h = |name: &str| format!("h.{layer}.{name}");
 
@@ -223,8 +168,7 @@ impl Model<'_> {
     fn norm_backward(&self, name: &str, dout: &[f64], inp: &[f64], grads: &mut Grads) -> Vec<f64> {
         let weight = self.param(&format!("{name}.weight"));
         let (n_row, c) = (self.b * self.t, self.config.n_embd);
-        let (dinp, dweight, dbias) =
-            layernorm::backward(dout, inp, weight, n_row, c, LAYERNORM_EPS);
+        let (dinp, dweight, dbias) = layernorm::backward(dout, inp, weight, n_row, c, LAYERNORM_EPS);
         grads.add(&format!("{name}.weight"), dweight);
         if self.config.bias {
             grads.add(&format!("{name}.bias"), dbias);
@@ -234,58 +178,28 @@ impl Model<'_> {
 
     fn linear(&self, name: &str, inp: &[f64], n_in: usize, n_out: usize) -> Vec<f64> {
         let weight = self.param(&format!("{name}.weight"));
-        let dims = matmul::Dims {
-            m: self.b * self.t,
-            n: n_out,
-            k: n_in,
-            trans_a: false,
-            trans_b: false,
-        };
+        let dims = matmul::Dims { m: self.b * self.t, n: n_out, k: n_in, trans_a: false, trans_b: false };
         matmul::forward(inp, weight, self.bias(name), dims)
     }
 
     /// `dinp = dout weight^T`, `dweight = inp^T dout`, `dbias` = the column sums of dout.
-    fn linear_backward(
-        &self,
-        name: &str,
-        dout: &[f64],
-        inp: &[f64],
-        n_out: usize,
-        grads: &mut Grads,
-    ) -> Vec<f64> {
+    fn linear_backward(&self, name: &str, dout: &[f64], inp: &[f64], n_out: usize, grads: &mut Grads) -> Vec<f64> {
         let weight = self.param(&format!("{name}.weight"));
         let n_row = self.b * self.t;
         let n_in = inp.len() / n_row;
-        let weight_dims = matmul::Dims {
-            m: n_in,
-            n: n_out,
-            k: n_row,
-            trans_a: true,
-            trans_b: false,
-        };
+        let weight_dims = matmul::Dims { m: n_in, n: n_out, k: n_row, trans_a: true, trans_b: false };
         let dweight = matmul::forward(inp, dout, None, weight_dims);
         grads.add(&format!("{name}.weight"), dweight);
         if self.config.bias {
             let dbias = column_sum::forward(dout, n_row, n_out);
             grads.add(&format!("{name}.bias"), dbias);
         }
-        let inp_dims = matmul::Dims {
-            m: n_row,
-            n: n_in,
-            k: n_out,
-            trans_a: false,
-            trans_b: true,
-        };
+        let inp_dims = matmul::Dims { m: n_row, n: n_in, k: n_out, trans_a: false, trans_b: true };
         matmul::forward(dout, weight, None, inp_dims)
     }
 
     fn attention_dims(&self) -> attention::Dims {
-        attention::Dims {
-            b: self.b,
-            t: self.t,
-            c: self.config.n_embd,
-            n_head: self.config.n_head,
-        }
+        attention::Dims { b: self.b, t: self.t, c: self.config.n_embd, n_head: self.config.n_head }
     }
 
     fn param(&self, name: &str) -> &[f64] {
@@ -296,9 +210,7 @@ impl Model<'_> {
     }
 
     fn bias(&self, name: &str) -> Option<&[f64]> {
-        self.config
-            .bias
-            .then(|| self.param(&format!("{name}.bias")))
+        self.config.bias.then(|| self.param(&format!("{name}.bias")))
     }
 }
 

@@ -20,12 +20,8 @@ impl Golden {
     /// Opens the file of an op or a model by its stem.
     pub fn open(stem: &str) -> Golden {
         let path = folder().join(format!("{stem}.safetensors"));
-        let bytes =
-            std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        Golden {
-            stem: stem.to_owned(),
-            bytes,
-        }
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Golden { stem: stem.to_owned(), bytes }
     }
 
     /// The names of an op's cases; its tensors are named `<case>.<tensor>`.
@@ -39,18 +35,9 @@ impl Golden {
         let tensor = self.tensor(&tensors, name);
         let data = tensor.data();
         match tensor.dtype() {
-            Dtype::F64 => data
-                .chunks_exact(8)
-                .map(|b| f64::from_le_bytes(b.try_into().unwrap()))
-                .collect(),
-            Dtype::F32 => data
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes(b.try_into().unwrap()).into())
-                .collect(),
-            Dtype::U32 => data
-                .chunks_exact(4)
-                .map(|b| u32::from_le_bytes(b.try_into().unwrap()).into())
-                .collect(),
+            Dtype::F64 => data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
+            Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()).into()).collect(),
+            Dtype::U32 => data.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap()).into()).collect(),
             other => panic!("{}: {name} is {other:?}", self.stem),
         }
     }
@@ -59,11 +46,7 @@ impl Golden {
     pub fn f32(&self, name: &str) -> Vec<f32> {
         let exact = |value: f64| {
             let narrow = value as f32;
-            assert!(
-                f64::from(narrow) == value || value.is_nan(),
-                "{}: {name} has {value:e}, not an f32",
-                self.stem
-            );
+            assert!(f64::from(narrow) == value || value.is_nan(), "{}: {name} has {value:e}, not an f32", self.stem);
             narrow
         };
         self.f64(name).into_iter().map(exact).collect()
@@ -74,19 +57,12 @@ impl Golden {
         let tensors = self.tensors();
         let tensor = self.tensor(&tensors, name);
         assert_eq!(tensor.dtype(), Dtype::U32, "{}: {name}", self.stem);
-        tensor
-            .data()
-            .chunks_exact(4)
-            .map(|b| u32::from_le_bytes(b.try_into().unwrap()))
-            .collect()
+        tensor.data().chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect()
     }
 
     /// A tensor of whole numbers as sizes.
     pub fn sizes(&self, name: &str) -> Vec<usize> {
-        self.u32(name)
-            .into_iter()
-            .map(|size| size as usize)
-            .collect()
+        self.u32(name).into_iter().map(|size| size as usize).collect()
     }
 
     /// The only value of a tensor without dimensions.
@@ -109,17 +85,9 @@ impl Golden {
     /// What follows `prefix` in the names that begin with it, sorted: `names("grad.")` are a model's parameters.
     pub fn names(&self, prefix: &str) -> Vec<String> {
         let tensors = self.tensors();
-        let mut names: Vec<String> = tensors
-            .names()
-            .iter()
-            .filter_map(|name| name.strip_prefix(prefix))
-            .map(str::to_owned)
-            .collect();
-        assert!(
-            !names.is_empty(),
-            "{}: no tensor begins with {prefix}",
-            self.stem
-        );
+        let mut names: Vec<String> =
+            tensors.names().iter().filter_map(|name| name.strip_prefix(prefix)).map(str::to_owned).collect();
+        assert!(!names.is_empty(), "{}: no tensor begins with {prefix}", self.stem);
         names.sort();
         names
     }
@@ -127,32 +95,21 @@ impl Golden {
     /// A value of the file's metadata.
     pub fn meta(&self, key: &str) -> String {
         let (_, metadata) = SafeTensors::read_metadata(&self.bytes).unwrap();
-        let value = metadata
-            .metadata()
-            .as_ref()
-            .and_then(|map| map.get(key).cloned());
+        let value = metadata.metadata().as_ref().and_then(|map| map.get(key).cloned());
         value.unwrap_or_else(|| panic!("{}: no metadata {key}", self.stem))
     }
 
     /// A value of the file's metadata as a number or a flag.
     pub fn parsed<T: std::str::FromStr>(&self, key: &str) -> T {
         let text = self.meta(key);
-        text.parse()
-            .unwrap_or_else(|_| panic!("{}: metadata {key} is {text}", self.stem))
+        text.parse().unwrap_or_else(|_| panic!("{}: metadata {key} is {text}", self.stem))
     }
 
     fn tensors(&self) -> SafeTensors<'_> {
-        SafeTensors::deserialize(&self.bytes)
-            .unwrap_or_else(|error| panic!("{}: {error}", self.stem))
+        SafeTensors::deserialize(&self.bytes).unwrap_or_else(|error| panic!("{}: {error}", self.stem))
     }
 
-    fn tensor<'a>(
-        &self,
-        tensors: &SafeTensors<'a>,
-        name: &str,
-    ) -> safetensors::tensor::TensorView<'a> {
-        tensors
-            .tensor(name)
-            .unwrap_or_else(|_| panic!("{} has no tensor {name}", self.stem))
+    fn tensor<'a>(&self, tensors: &SafeTensors<'a>, name: &str) -> safetensors::tensor::TensorView<'a> {
+        tensors.tensor(name).unwrap_or_else(|_| panic!("{} has no tensor {name}", self.stem))
     }
 }

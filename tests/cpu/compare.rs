@@ -6,10 +6,7 @@ const NAN: f64 = f64::NAN;
 const INF: f64 = f64::INFINITY;
 
 /// Wide enough to accept any finite value, so that only the special values can fail.
-const WIDE: Tolerance = Tolerance {
-    abs: 1e300,
-    rel: 1e-3,
-};
+const WIDE: Tolerance = Tolerance { abs: 1e300, rel: 1e-3 };
 
 /// Allows for anything at all, which must not mean that anything passes.
 const BOUNDLESS: Tolerance = Tolerance { abs: INF, rel: INF };
@@ -18,26 +15,13 @@ fn check(got: &[f64], want: &[f64], tolerance: Tolerance, passes: bool) {
     let narrow: Vec<f32> = got.iter().map(|&x| x as f32).collect();
     let in_f64 = compare_f64(got, want, tolerance);
     let in_f32 = compare(&narrow, want, tolerance);
-    assert_eq!(
-        in_f64.is_ok(),
-        passes,
-        "f64 {got:?} for {want:?}: {in_f64:?}"
-    );
-    assert_eq!(
-        in_f32.is_ok(),
-        passes,
-        "f32 {got:?} for {want:?}: {in_f32:?}"
-    );
+    assert_eq!(in_f64.is_ok(), passes, "f64 {got:?} for {want:?}: {in_f64:?}");
+    assert_eq!(in_f32.is_ok(), passes, "f32 {got:?} for {want:?}: {in_f32:?}");
 }
 
 #[test]
 fn special_values() {
-    for tolerance in [
-        Tolerance::exact(),
-        WIDE,
-        BOUNDLESS,
-        Tolerance::sum(100, 1.0),
-    ] {
+    for tolerance in [Tolerance::exact(), WIDE, BOUNDLESS, Tolerance::sum(100, 1.0)] {
         check(&[NAN], &[NAN], tolerance, false);
         check(&[NAN], &[1.0], tolerance, false);
         check(&[1.0], &[NAN], tolerance, false);
@@ -66,10 +50,7 @@ fn zeros_of_either_sign_are_equal() {
 fn a_tolerance_without_a_limit_accepts_nothing() {
     check(&[1.0], &[1.0], BOUNDLESS, false);
     check(&[0.0], &[0.0], BOUNDLESS, false);
-    for tolerance in [
-        Tolerance { abs: NAN, rel: 0.0 },
-        Tolerance { abs: 0.0, rel: NAN },
-    ] {
+    for tolerance in [Tolerance { abs: NAN, rel: 0.0 }, Tolerance { abs: 0.0, rel: NAN }] {
         check(&[1.0], &[1.0], tolerance, false);
     }
 }
@@ -91,10 +72,7 @@ fn a_fault_at_any_place_is_found() {
 
 #[test]
 fn both_sides_of_the_limit() {
-    let tolerance = Tolerance {
-        abs: 0.5,
-        rel: 0.25,
-    };
+    let tolerance = Tolerance { abs: 0.5, rel: 0.25 };
     check(&[10.0 + 3.0], &[10.0], tolerance, true);
     check(&[10.0 + 3.125], &[10.0], tolerance, false);
     check(&[10.0 - 3.0], &[10.0], tolerance, true);
@@ -126,17 +104,11 @@ fn statistics() {
 fn the_message_names_index_values_and_allowance() {
     let tolerance = Tolerance { abs: 0.5, rel: 0.0 };
     let mismatch = compare(&[1.0, 4.0], &[1.0, 2.0], tolerance).unwrap_err();
-    assert_eq!(
-        mismatch.to_string(),
-        "element 1 is 4e0, expected 2e0, allowed 5e-1"
-    );
+    assert_eq!(mismatch.to_string(), "element 1 is 4e0, expected 2e0, allowed 5e-1");
     let mismatch = compare(&[1.0], &[1.0, 2.0], tolerance).unwrap_err();
     assert_eq!(mismatch.to_string(), "1 elements where 2 were expected");
     let mismatch = compare(&[], &[], tolerance).unwrap_err();
-    assert_eq!(
-        mismatch.to_string(),
-        "nothing to compare: both sides are empty"
-    );
+    assert_eq!(mismatch.to_string(), "nothing to compare: both sides are empty");
 }
 
 /// Sums in plain f32 order, the worst order there is, must stay inside; a wrong term must not.
@@ -180,27 +152,9 @@ fn a_canary_lives_only_under_a_tolerance_that_sees_it() {
     for (tolerance, sees) in [
         (Tolerance::exact(), true),
         (Tolerance::ulps(4.0), true),
-        (
-            Tolerance {
-                abs: 0.0199,
-                rel: 0.0,
-            },
-            true,
-        ),
-        (
-            Tolerance {
-                abs: 0.0201,
-                rel: 0.0,
-            },
-            false,
-        ),
-        (
-            Tolerance {
-                abs: 0.0,
-                rel: 0.02,
-            },
-            false,
-        ),
+        (Tolerance { abs: 0.0199, rel: 0.0 }, true),
+        (Tolerance { abs: 0.0201, rel: 0.0 }, false),
+        (Tolerance { abs: 0.0, rel: 0.02 }, false),
         (WIDE, false),
     ] {
         let result = canary(&got, &want, tolerance);
@@ -222,22 +176,13 @@ fn a_canary_works_on_special_results() {
     canary(&[f32::INFINITY, 1.0], &[INF, 1.0], tight).unwrap();
     canary(&[1e-40], &[1e-40], Tolerance::ulps(1.0)).unwrap();
     canary(&[3e38], &[3e38], Tolerance::ulps(1.0)).unwrap();
-    assert!(matches!(
-        canary(&[0.0; 4], &[0.0; 4], WIDE),
-        Err(Mismatch::Blind { .. })
-    ));
+    assert!(matches!(canary(&[0.0; 4], &[0.0; 4], WIDE), Err(Mismatch::Blind { .. })));
 }
 
 #[test]
 fn a_canary_does_not_hide_a_mismatch() {
     let tight = Tolerance::ulps(1.0);
     assert_eq!(canary(&[], &[], tight), Err(Mismatch::Empty));
-    assert!(matches!(
-        canary(&[1.0], &[2.0], tight),
-        Err(Mismatch::Value { .. })
-    ));
-    assert!(matches!(
-        canary(&[f32::NAN], &[2.0], tight),
-        Err(Mismatch::Value { .. })
-    ));
+    assert!(matches!(canary(&[1.0], &[2.0], tight), Err(Mismatch::Value { .. })));
+    assert!(matches!(canary(&[f32::NAN], &[2.0], tight), Err(Mismatch::Value { .. })));
 }

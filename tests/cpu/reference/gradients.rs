@@ -2,9 +2,7 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tril::reference::{
-    IGNORE, attention, cross_entropy, dropout, embedding, gelu, layernorm, matmul,
-};
+use tril::reference::{IGNORE, attention, cross_entropy, dropout, embedding, gelu, layernorm, matmul};
 
 /// The step of the differences. Their error is about STEP^2 (a third derivative) plus 1e-16 / STEP (rounding).
 const STEP: f64 = 1e-5;
@@ -14,9 +12,7 @@ const ALLOWED: f64 = 1e-8;
 
 fn normal(rng: &mut ChaCha8Rng, n: usize) -> Vec<f64> {
     // A sum of twelve uniforms has variance 1.
-    (0..n)
-        .map(|_| (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0)
-        .collect()
+    (0..n).map(|_| (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0).collect()
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -26,11 +22,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// Compares a gradient with the differences of `loss` in every element of `inp`.
 fn check(label: &str, inp: &[f64], gradient: &[f64], loss: impl Fn(&[f64]) -> f64) {
-    assert_eq!(
-        inp.len(),
-        gradient.len(),
-        "{label}: gradient and input have one size"
-    );
+    assert_eq!(inp.len(), gradient.len(), "{label}: gradient and input have one size");
     for i in 0..inp.len() {
         let mut moved = inp.to_vec();
         moved[i] = inp[i] + STEP;
@@ -40,11 +32,7 @@ fn check(label: &str, inp: &[f64], gradient: &[f64], loss: impl Fn(&[f64]) -> f6
         let difference = (above - below) / (2.0 * STEP);
         let allowed = ALLOWED * (1.0 + difference.abs());
         let is_close = (gradient[i] - difference).abs() <= allowed;
-        assert!(
-            is_close,
-            "{label}: element {i} has gradient {}, differences say {difference}",
-            gradient[i]
-        );
+        assert!(is_close, "{label}: element {i} has gradient {}, differences say {difference}", gradient[i]);
     }
 }
 
@@ -60,49 +48,27 @@ fn gelu_differences() {
 fn matmul_differences() {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let (m, n, k) = (3, 4, 5);
-    let (a, b, dout) = (
-        normal(&mut rng, m * k),
-        normal(&mut rng, k * n),
-        normal(&mut rng, m * n),
-    );
-    let dims = |m, n, k, trans_a, trans_b| matmul::Dims {
-        m,
-        n,
-        k,
-        trans_a,
-        trans_b,
-    };
+    let (a, b, dout) = (normal(&mut rng, m * k), normal(&mut rng, k * n), normal(&mut rng, m * n));
+    let dims = |m, n, k, trans_a, trans_b| matmul::Dims { m, n, k, trans_a, trans_b };
     let plain = dims(m, n, k, false, false);
     let da = matmul::forward(&dout, &b, None, dims(m, k, n, false, true));
     let db = matmul::forward(&a, &dout, None, dims(k, n, m, true, false));
-    check("da", &a, &da, |a| {
-        dot(&dout, &matmul::forward(a, &b, None, plain))
-    });
-    check("db", &b, &db, |b| {
-        dot(&dout, &matmul::forward(&a, b, None, plain))
-    });
+    check("da", &a, &da, |a| dot(&dout, &matmul::forward(a, &b, None, plain)));
+    check("db", &b, &db, |b| dot(&dout, &matmul::forward(&a, b, None, plain)));
 }
 
 #[test]
 fn layernorm_differences() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     for (n_row, n_col) in [(1, 1), (1, 7), (4, 6)] {
-        let (inp, dout) = (
-            normal(&mut rng, n_row * n_col),
-            normal(&mut rng, n_row * n_col),
-        );
+        let (inp, dout) = (normal(&mut rng, n_row * n_col), normal(&mut rng, n_row * n_col));
         let (weight, bias) = (normal(&mut rng, n_col), normal(&mut rng, n_col));
         let loss = |inp: &[f64], weight: &[f64], bias: &[f64]| {
-            dot(
-                &dout,
-                &layernorm::forward(inp, weight, Some(bias), n_row, n_col, 1e-2).0,
-            )
+            dot(&dout, &layernorm::forward(inp, weight, Some(bias), n_row, n_col, 1e-2).0)
         };
         let (dinp, dweight, dbias) = layernorm::backward(&dout, &inp, &weight, n_row, n_col, 1e-2);
         check("dinp", &inp, &dinp, |inp| loss(inp, &weight, &bias));
-        check("dweight", &weight, &dweight, |weight| {
-            loss(&inp, weight, &bias)
-        });
+        check("dweight", &weight, &dweight, |weight| loss(&inp, weight, &bias));
         check("dbias", &bias, &dbias, |bias| loss(&inp, &weight, bias));
     }
 }
@@ -115,8 +81,7 @@ fn embedding_differences() {
     let (wte, wpe) = (normal(&mut rng, vocab_size * c), normal(&mut rng, t * c));
     let dout = normal(&mut rng, ids.len() * c);
     let (dwte, dwpe) = embedding::backward(&dout, &ids, vocab_size, t, c);
-    let loss =
-        |wte: &[f64], wpe: &[f64]| dot(&dout, &embedding::forward(&ids, wte, Some(wpe), t, c));
+    let loss = |wte: &[f64], wpe: &[f64]| dot(&dout, &embedding::forward(&ids, wte, Some(wpe), t, c));
     check("dwte", &wte, &dwte, |wte| loss(wte, &wpe));
     check("dwpe", &wpe, &dwpe, |wpe| loss(&wte, wpe));
 }
@@ -127,9 +92,7 @@ fn dropout_differences() {
     let (inp, dout) = (normal(&mut rng, 50), normal(&mut rng, 50));
     let words = [1.0, 2.0, 3.0, 4.0];
     let dinp = dropout::forward(&dout, &words, 6, 0.3);
-    check("dinp", &inp, &dinp, |inp| {
-        dot(&dout, &dropout::forward(inp, &words, 6, 0.3))
-    });
+    check("dinp", &inp, &dinp, |inp| dot(&dout, &dropout::forward(inp, &words, 6, 0.3)));
 }
 
 #[test]
@@ -140,9 +103,7 @@ fn attention_differences() {
         let (qkv, dout) = (normal(&mut rng, b * t * 3 * c), normal(&mut rng, b * t * c));
         let words = [9.0, 8.0, 7.0, 6.0];
         let dqkv = attention::backward(&dout, &qkv, &words, 5, p, dims);
-        check("dqkv", &qkv, &dqkv, |qkv| {
-            dot(&dout, &attention::forward(qkv, &words, 5, p, dims).0)
-        });
+        check("dqkv", &qkv, &dqkv, |qkv| dot(&dout, &attention::forward(qkv, &words, 5, p, dims).0));
     }
 }
 
@@ -153,8 +114,6 @@ fn cross_entropy_differences() {
     let logits = normal(&mut rng, n_row * vocab);
     for targets in [[0.0, 5.0, f64::from(IGNORE), 2.0], [f64::from(IGNORE); 4]] {
         let dlogits = cross_entropy::backward(&logits, &targets, scale, n_row, vocab);
-        check("dlogits", &logits, &dlogits, |logits| {
-            cross_entropy::forward(logits, &targets, scale, n_row, vocab).0
-        });
+        check("dlogits", &logits, &dlogits, |logits| cross_entropy::forward(logits, &targets, scale, n_row, vocab).0);
     }
 }

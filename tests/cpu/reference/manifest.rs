@@ -14,16 +14,8 @@ fn every_golden_is_listed_with_its_checksum() {
             panic!("not `crc32 bytes name`: {line}");
         };
         let bytes = std::fs::read(folder().join(name)).unwrap();
-        assert_eq!(
-            bytes.len().to_string(),
-            n_bytes,
-            "{name}: run make_golden.py again"
-        );
-        assert_eq!(
-            format!("{:08x}", crc32fast::hash(&bytes)),
-            crc32,
-            "{name}: run make_golden.py again"
-        );
+        assert_eq!(bytes.len().to_string(), n_bytes, "{name}: run make_golden.py again");
+        assert_eq!(format!("{:08x}", crc32fast::hash(&bytes)), crc32, "{name}: run make_golden.py again");
         listed.insert(name.to_owned());
     }
     let present: BTreeSet<String> = std::fs::read_dir(folder())
@@ -31,21 +23,13 @@ fn every_golden_is_listed_with_its_checksum() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.ends_with(".safetensors") || name.ends_with(".py"))
         .collect();
-    assert_eq!(
-        listed, present,
-        "MANIFEST on the left, the folder on the right"
-    );
+    assert_eq!(listed, present, "MANIFEST on the left, the folder on the right");
 }
 
 #[test]
 fn the_manifest_names_versions_and_seed() {
     let manifest = std::fs::read_to_string(folder().join("MANIFEST")).unwrap();
     for word in ["torch", "numpy", "python", "seed"] {
-        assert!(
-            manifest
-                .lines()
-                .any(|line| line.starts_with('#') && line.contains(word)),
-            "no {word}"
-        );
+        assert!(manifest.lines().any(|line| line.starts_with('#') && line.contains(word)), "no {word}");
     }
 }

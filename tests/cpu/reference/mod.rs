@@ -18,10 +18,7 @@ fn check(label: &str, got: &[f64], want: &[f64]) {
 /// [`check`] for results that may all be far smaller than the terms that they are sums of, which are about `height`.
 fn check_from_height(label: &str, got: &[f64], want: &[f64], height: f64) {
     let sizes = want.iter().filter(|x| x.is_finite()).map(|x| x.abs());
-    let tolerance = Tolerance {
-        abs: SHARE * sizes.fold(height, f64::max),
-        rel: SHARE,
-    };
+    let tolerance = Tolerance { abs: SHARE * sizes.fold(height, f64::max), rel: SHARE };
     if let Err(mismatch) = compare_f64(got, want, tolerance) {
         panic!("{label}: {mismatch}");
     }

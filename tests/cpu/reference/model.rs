@@ -41,14 +41,7 @@ impl Batch {
     }
 
     fn run(&self, params: &Tensors) -> (f64, Vec<f64>, Tensors) {
-        forward_backward(
-            self.config,
-            params,
-            &self.tokens,
-            &self.targets,
-            self.b,
-            self.t,
-        )
+        forward_backward(self.config, params, &self.tokens, &self.targets, self.b, self.t)
     }
 }
 
@@ -92,18 +85,14 @@ fn ten_steps_of_adamw_agree() {
         };
         let n_step: i32 = golden.parsed("n_step");
         let mut params = tensors(&golden, "init.");
-        let zeros: Tensors = params
-            .iter()
-            .map(|(name, x)| (name.clone(), vec![0.0; x.len()]))
-            .collect();
+        let zeros: Tensors = params.iter().map(|(name, x)| (name.clone(), vec![0.0; x.len()])).collect();
         let (mut m, mut v) = (zeros.clone(), zeros);
 
         let (mut losses, mut norms) = (Vec::new(), Vec::new());
         for step in 1..=n_step {
             let (loss, _, grads) = batch.run(&params);
             let all: Vec<f64> = grads.values().flatten().copied().collect();
-            let [norm, clip_coef, finite, _] =
-                global_norm::forward(&all, golden.parsed("max_norm"));
+            let [norm, clip_coef, finite, _] = global_norm::forward(&all, golden.parsed("max_norm"));
             assert_eq!(finite, 1.0);
             losses.push(loss);
             norms.push(norm);
@@ -111,32 +100,14 @@ fn ten_steps_of_adamw_agree() {
             for (name, param) in &mut params {
                 let is_matrix = golden.shape(&format!("init.{name}")).len() == 2;
                 let (m, v) = (m.get_mut(name).unwrap(), v.get_mut(name).unwrap());
-                adamw::step(
-                    param,
-                    &grads[name],
-                    m,
-                    v,
-                    c1,
-                    c2,
-                    clip_coef,
-                    is_matrix,
-                    &hyper,
-                );
+                adamw::step(param, &grads[name], m, v, c1, c2, clip_coef, is_matrix, &hyper);
             }
         }
         check(&format!("{model} losses"), &losses, &golden.f64("losses"));
-        check(
-            &format!("{model} gradient norms"),
-            &norms,
-            &golden.f64("grad_norms"),
-        );
+        check(&format!("{model} gradient norms"), &norms, &golden.f64("grad_norms"));
         let want = tensors(&golden, "final.");
         for (name, param) in &params {
-            check_weights(
-                &format!("{model} {name} after the steps"),
-                param,
-                &want[name],
-            );
+            check_weights(&format!("{model} {name} after the steps"), param, &want[name]);
         }
     }
 }
@@ -146,10 +117,7 @@ fn ten_steps_of_adamw_agree() {
 /// 10 steps * lr 1e-2 * 1e-17 / 1e-8 = 1e-10. Everything else stays far inside of this.
 fn check_weights(label: &str, got: &[f64], want: &[f64]) {
     use tril::reference::compare::{Tolerance, compare_f64};
-    let tolerance = Tolerance {
-        abs: 1e-10,
-        rel: 0.0,
-    };
+    let tolerance = Tolerance { abs: 1e-10, rel: 0.0 };
     if let Err(mismatch) = compare_f64(got, want, tolerance) {
         panic!("{label}: {mismatch}");
     }
@@ -181,11 +149,7 @@ fn gradients_agree_with_differences() {
         for (name, grad) in &grads {
             // Signs from a multiplicative hash of the index, so that no weights cancel by symmetry.
             let sign = |i: usize| {
-                if (i + 1).wrapping_mul(0x9e37_79b9) & 0x8000 == 0 {
-                    1.0
-                } else {
-                    -1.0
-                }
+                if (i + 1).wrapping_mul(0x9e37_79b9) & 0x8000 == 0 { 1.0 } else { -1.0 }
             };
             let step = 1e-5;
             let loss_at = |step: f64| {
@@ -196,17 +160,10 @@ fn gradients_agree_with_differences() {
                 batch.run(&moved).0
             };
             let difference = (loss_at(step) - loss_at(-step)) / (2.0 * step);
-            let slope: f64 = grad
-                .iter()
-                .enumerate()
-                .map(|(i, grad)| grad * sign(i))
-                .sum();
+            let slope: f64 = grad.iter().enumerate().map(|(i, grad)| grad * sign(i)).sum();
             // Up to 576 weights move together, so third derivatives weigh more than in a single op.
             let is_close = (slope - difference).abs() <= 1e-6 * (1.0 + difference.abs());
-            assert!(
-                is_close,
-                "{model} {name}: slope {slope}, differences {difference}"
-            );
+            assert!(is_close, "{model} {name}: slope {slope}, differences {difference}");
         }
     }
 }

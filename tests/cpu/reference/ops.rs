@@ -1,8 +1,8 @@
 //! Each op's reference against PyTorch.
 
 use tril::reference::{
-    IGNORE, adamw, attention, column_sum, cross_entropy, dropout, embedding, gelu, global_norm,
-    layernorm, matmul, residual,
+    IGNORE, adamw, attention, column_sum, cross_entropy, dropout, embedding, gelu, global_norm, layernorm, matmul,
+    residual,
 };
 
 use super::{check, check_from_height};
@@ -37,11 +37,7 @@ impl Case<'_> {
     }
 
     fn check(&self, tensor: &str, got: &[f64]) {
-        check(
-            &format!("{} {tensor} in {}", self.stem, self.name),
-            got,
-            &self.f64(tensor),
-        );
+        check(&format!("{} {tensor} in {}", self.stem, self.name), got, &self.f64(tensor));
     }
 
     fn at(&self, tensor: &str) -> String {
@@ -52,18 +48,10 @@ impl Case<'_> {
 /// Runs a check on every case of a stem whose name passes.
 fn each_case(stem: &str, is_wanted: fn(&str) -> bool, check: fn(&Case<'_>)) {
     let golden = Golden::open(stem);
-    let names: Vec<String> = golden
-        .cases()
-        .into_iter()
-        .filter(|name| is_wanted(name))
-        .collect();
+    let names: Vec<String> = golden.cases().into_iter().filter(|name| is_wanted(name)).collect();
     assert!(!names.is_empty(), "{stem} has no such case");
     for name in names {
-        check(&Case {
-            golden: &golden,
-            stem,
-            name,
-        });
+        check(&Case { golden: &golden, stem, name });
     }
 }
 
@@ -90,11 +78,7 @@ fn gelu_agrees() {
 #[test]
 fn dropout_hash_agrees() {
     let golden = Golden::open("dropout");
-    let got: Vec<u32> = golden
-        .u32("hash.inp")
-        .into_iter()
-        .map(dropout::hash)
-        .collect();
+    let got: Vec<u32> = golden.u32("hash.inp").into_iter().map(dropout::hash).collect();
     assert_eq!(got, golden.u32("hash.out"));
 }
 
@@ -111,9 +95,7 @@ fn dropout_agrees() {
 
             let keep = case.u32("keep");
             let threshold = dropout::threshold(p);
-            let got: Vec<u32> = (0..keep.len() as u32)
-                .map(|elem| dropout::keep(key, elem, threshold).into())
-                .collect();
+            let got: Vec<u32> = (0..keep.len() as u32).map(|elem| dropout::keep(key, elem, threshold).into()).collect();
             assert_eq!(got, keep, "{}", case.name);
 
             case.check("out", &dropout::forward(&case.f64("inp"), &rng, site, p));
@@ -128,15 +110,10 @@ fn dropout_keeps_the_share_it_should() {
     for (seed, p) in [(1, 0.1), (2, 0.5), (3, 0.9)] {
         let n = 100_000_u32;
         let key = dropout::key(&[seed, 0, 17, 0], 3);
-        let kept = (0..n)
-            .filter(|&elem| dropout::keep(key, elem, dropout::threshold(p)))
-            .count();
+        let kept = (0..n).filter(|&elem| dropout::keep(key, elem, dropout::threshold(p))).count();
         let mean = f64::from(n) * (1.0 - p);
         let deviation = (mean * p).sqrt();
-        assert!(
-            (kept as f64 - mean).abs() < 5.0 * deviation,
-            "{kept} of {n} kept at p {p}"
-        );
+        assert!((kept as f64 - mean).abs() < 5.0 * deviation, "{kept} of {n} kept at p {p}");
     }
 }
 
@@ -152,30 +129,13 @@ fn matmul_agrees() {
     each_case("matmul", all, |case| {
         let sizes = case.u32("dims");
         let (m, n, k) = (sizes[0] as usize, sizes[1] as usize, sizes[2] as usize);
-        let dims = matmul::Dims {
-            m,
-            n,
-            k,
-            trans_a: sizes[3] == 1,
-            trans_b: sizes[4] == 1,
-        };
-        let (a, b, dout, bias) = (
-            case.f64("a"),
-            case.f64("b"),
-            case.f64("dout"),
-            case.optional("bias"),
-        );
+        let dims = matmul::Dims { m, n, k, trans_a: sizes[3] == 1, trans_b: sizes[4] == 1 };
+        let (a, b, dout, bias) = (case.f64("a"), case.f64("b"), case.f64("dout"), case.optional("bias"));
         case.check("out", &matmul::forward(&a, &b, bias.as_deref(), dims));
 
         // The gradients are products too: of dout and the other operand, in whatever layout the operand has.
         let product = |a: &[f64], b: &[f64], m, n, k, trans_a, trans_b| {
-            let dims = matmul::Dims {
-                m,
-                n,
-                k,
-                trans_a,
-                trans_b,
-            };
+            let dims = matmul::Dims { m, n, k, trans_a, trans_b };
             matmul::forward(a, b, None, dims)
         };
         let da = if dims.trans_a {
@@ -200,10 +160,7 @@ fn matmul_agrees() {
 fn column_sum_agrees() {
     each_case("column_sum", all, |case| {
         let shape = case.shape("inp");
-        case.check(
-            "out",
-            &column_sum::forward(&case.f64("inp"), shape[0], shape[1]),
-        );
+        case.check("out", &column_sum::forward(&case.f64("inp"), shape[0], shape[1]));
     });
 }
 
@@ -213,14 +170,12 @@ fn layernorm_agrees() {
         let shape = case.shape("inp");
         let (n_row, n_col, eps) = (shape[0], shape[1], case.scalar("eps"));
         let (inp, weight, bias) = (case.f64("inp"), case.f64("weight"), case.optional("bias"));
-        let (out, mean, rstd) =
-            layernorm::forward(&inp, &weight, bias.as_deref(), n_row, n_col, eps);
+        let (out, mean, rstd) = layernorm::forward(&inp, &weight, bias.as_deref(), n_row, n_col, eps);
         case.check("out", &out);
         case.check("mean", &mean);
         case.check("rstd", &rstd);
 
-        let (dinp, dweight, dbias) =
-            layernorm::backward(&case.f64("dout"), &inp, &weight, n_row, n_col, eps);
+        let (dinp, dweight, dbias) = layernorm::backward(&case.f64("dout"), &inp, &weight, n_row, n_col, eps);
         // A row of equal inputs normalises to 0 or to rounding noise, where other rows have values around 1; its gradient
         // is noise too, times rstd.
         let rstd_max = rstd.iter().copied().fold(0.0, f64::max);
@@ -283,16 +238,9 @@ fn attention_agrees() {
         case.check("att", &att);
         for (elem, probability) in att.iter().enumerate() {
             let (i, j) = (elem / dims.t % dims.t, elem % dims.t);
-            assert!(
-                j <= i || *probability == 0.0,
-                "{}: position {i} sees {j}",
-                case.name
-            );
+            assert!(j <= i || *probability == 0.0, "{}: position {i} sees {j}", case.name);
         }
-        case.check(
-            "dqkv",
-            &attention::backward(&case.f64("dout"), &qkv, &rng, site, p, dims),
-        );
+        case.check("dqkv", &attention::backward(&case.f64("dout"), &qkv, &rng, site, p, dims));
     });
 }
 
@@ -310,8 +258,7 @@ fn cross_entropy_agrees() {
         case.check("dlogits", &dlogits);
         for (row, target) in targets.iter().enumerate() {
             let is_ignored = *target == f64::from(IGNORE);
-            let is_zero =
-                losses[row] == 0.0 && dlogits[row * vocab..][..vocab].iter().all(|&d| d == 0.0);
+            let is_zero = losses[row] == 0.0 && dlogits[row * vocab..][..vocab].iter().all(|&d| d == 0.0);
             assert!(!is_ignored || is_zero, "{}: ignored row {row}", case.name);
         }
     });
@@ -320,10 +267,7 @@ fn cross_entropy_agrees() {
 #[test]
 fn global_norm_agrees() {
     each_case("global_norm", all, |case| {
-        case.check(
-            "out",
-            &global_norm::forward(&case.f64("grads"), case.scalar("max_norm")),
-        );
+        case.check("out", &global_norm::forward(&case.f64("grads"), case.scalar("max_norm")));
     });
 }
 
@@ -331,21 +275,14 @@ fn global_norm_agrees() {
 fn adamw_agrees() {
     each_case("adamw", all, |case| {
         let hyper = case.f64("hyper");
-        let hyper = adamw::Hyper {
-            lr: hyper[0],
-            beta1: hyper[1],
-            beta2: hyper[2],
-            eps: hyper[3],
-            weight_decay: hyper[4],
-        };
+        let hyper =
+            adamw::Hyper { lr: hyper[0], beta1: hyper[1], beta2: hyper[2], eps: hyper[3], weight_decay: hyper[4] };
         let t = case.scalar("t");
         let (c1, c2) = (1.0 - hyper.beta1.powf(t), 1.0 - hyper.beta2.powf(t));
         let decay = case.u32("decay")[0] == 1;
         let (mut param, mut m, mut v) = (case.f64("param"), case.f64("m"), case.f64("v"));
         let (grad, clip) = (case.f64("grad"), case.scalar("clip_coef"));
-        adamw::step(
-            &mut param, &grad, &mut m, &mut v, c1, c2, clip, decay, &hyper,
-        );
+        adamw::step(&mut param, &grad, &mut m, &mut v, c1, c2, clip, decay, &hyper);
         case.check("param_after", &param);
         case.check("m_after", &m);
         case.check("v_after", &v);
