@@ -24,8 +24,8 @@ pub mod doctor;
 
 pub mod model;
 
-pub mod train;
-
 pub mod generate;
+
+pub mod train;
 
 pub mod cli;

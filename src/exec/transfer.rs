@@ -22,6 +22,39 @@ impl Program {
         self.write_bytes(tensor, bytemuck::cast_slice(data))
     }
 
+    /// Writes part of an f32 tensor, from element `start`.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecError::Length`] where it would leave the tensor.
+    pub fn write_range(&self, tensor: TensorId, start: u64, data: &[f32]) -> Result<(), ExecError> {
+        self.check_range(tensor, start, data.len() as u64)?;
+        let place = self.plan.places[tensor.0];
+        let offset = place.offset_bytes + start * DType::BYTES;
+        self.gpu.queue.write_buffer(&self.buffers[place.buffer], offset, bytemuck::cast_slice(data));
+        Ok(())
+    }
+
+    /// Reads `len` elements of an f32 tensor from element `start`; waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// As [`Program::read`], and [`ExecError::Length`] where it would leave the tensor.
+    pub fn read_range(&self, tensor: TensorId, start: u64, len: u64) -> Result<Vec<f32>, ExecError> {
+        self.check_range(tensor, start, len)?;
+        let place = self.plan.places[tensor.0];
+        let from = place.offset_bytes + start * DType::BYTES;
+        Ok(bytemuck::pod_collect_to_vec(&self.read_buffer(place.buffer, from, len * DType::BYTES)?))
+    }
+
+    fn check_range(&self, tensor: TensorId, start: u64, len: u64) -> Result<(), ExecError> {
+        let spec = self.plan.spec(tensor);
+        if start + len > spec.shape.numel() {
+            return Err(ExecError::Length { name: spec.name.clone(), expected: spec.shape.numel(), got: start + len });
+        }
+        Ok(())
+    }
+
     fn write_bytes(&self, tensor: TensorId, data: &[u8]) -> Result<(), ExecError> {
         let spec = self.plan.spec(tensor);
         let got = data.len() as u64 / DType::BYTES;

@@ -1,1 +1,82 @@
-//! generate.
+//! Text from a model: feed the tokens so far, choose the next from its logits, and again.
+
+mod sampler;
+
+pub use sampler::{Sampler, SamplerConfig};
+
+use std::collections::BTreeMap;
+
+use crate::exec::{ExecError, Program};
+use crate::graph::Phase;
+use crate::kernel::Choice;
+use crate::model::{Gpt, GptInputs, Keep, ModelConfig, Purpose};
+use crate::plan::Plan;
+use crate::tensor::TensorId;
+
+/// Computes next-token logits for several rows at once with the parameters of another program.
+///
+/// Each new token runs the model over the whole context again, in a graph of the smallest length (a power of two, or the
+/// block size) that holds it. Beyond the block size the window slides: only the last `block_size` tokens are seen, at
+/// positions counted from the window's start.
+#[derive(Debug)]
+pub struct Generator {
+    config: ModelConfig,
+    n_row: usize,
+    /// By context length.
+    programs: BTreeMap<u64, (Program, GptInputs, TensorId)>,
+}
+
+/// The shortest graph that is worth compiling.
+const MIN_CONTEXT: u64 = 16;
+
+impl Generator {
+    /// A generator of `n_row` rows at a time.
+    pub fn new(config: &ModelConfig, n_row: usize) -> Self {
+        Self { config: config.clone(), n_row: n_row.max(1), programs: BTreeMap::new() }
+    }
+
+    /// The rows of one call.
+    pub fn n_row(&self) -> usize {
+        self.n_row
+    }
+
+    /// The logits (V) of the token after each context, with the parameters that `source` has now.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the device, or a plan that doesn't fit.
+    ///
+    /// # Panics
+    ///
+    /// On an empty context, or more contexts than rows.
+    pub fn next_logits(&mut self, source: &Program, contexts: &[&[u32]]) -> Result<Vec<Vec<f32>>, ExecError> {
+        assert!(contexts.len() <= self.n_row && contexts.iter().all(|c| !c.is_empty()), "one to {} contexts", self.n_row);
+        let block = usize::try_from(self.config.block_size).unwrap_or(usize::MAX);
+        let windows: Vec<&[u32]> = contexts.iter().map(|c| &c[c.len().saturating_sub(block)..]).collect();
+        let longest = windows.iter().map(|w| w.len()).max().unwrap_or(1) as u64;
+        let t = longest.next_power_of_two().max(MIN_CONTEXT).min(self.config.block_size);
+        let n_row = self.n_row;
+        if !self.programs.contains_key(&t) {
+            let gpt = Gpt::build(&self.config, Purpose::Next, n_row as u64, t, Keep::default())?;
+            let (inputs, logits) = (gpt.inputs, gpt.logits);
+            let plan = Plan::new(gpt.graph, source.gpu().caps(), &Choice::default())?;
+            self.programs.insert(t, (Program::sharing(source, plan)?, inputs, logits));
+        }
+        let (program, inputs, logits) = &self.programs[&t];
+        let t = t as usize;
+        let mut tokens = vec![0; n_row * t];
+        let mut rows = vec![0; n_row];
+        for (row, window) in windows.iter().enumerate() {
+            // what stands behind the last token is never seen: the mask is causal
+            tokens[row * t..row * t + window.len()].copy_from_slice(window);
+            rows[row] = u32::try_from(row * t + window.len() - 1).unwrap_or(u32::MAX);
+        }
+        program.write_u32(inputs.tokens, &tokens)?;
+        if let Some(input) = inputs.rows {
+            program.write_u32(input, &rows)?;
+        }
+        program.run(Phase::MicroBatch)?;
+        let vocab = self.config.vocab_size as usize;
+        Ok(program.read(*logits)?.chunks(vocab).take(contexts.len()).map(<[f32]>::to_vec).collect())
+    }
+}

@@ -80,6 +80,21 @@ impl GraphBuilder {
         Ok(self.apply(label, op, inputs)?[0])
     }
 
+    /// Applies an op whose first output is added into an existing tensor; the others are new activations.
+    ///
+    /// # Errors
+    ///
+    /// As [`GraphBuilder::apply`].
+    pub fn node_into(
+        &mut self,
+        label: &str,
+        op: impl Op + 'static,
+        inputs: &[TensorId],
+        into: TensorId,
+    ) -> Result<Vec<TensorId>, GraphError> {
+        self.node(label, Box::new(op), inputs, &[Some((into, true))], Phase::MicroBatch)
+    }
+
     /// Applies an op whose real outputs go to `into` where that has an entry (the flag says: add), and to new
     /// activations elsewhere.
     ///

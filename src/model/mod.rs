@@ -1,1 +1,10 @@
-//! model.
+//! Model configurations made into graphs, and their initial weights. Knows no device.
+
+mod config;
+mod gpt;
+mod init;
+mod layers;
+
+pub use config::{ConfigError, ModelConfig, Positions};
+pub use gpt::{Gpt, GptInputs, Keep, Purpose};
+pub use init::{init_param, sinusoidal_positions};

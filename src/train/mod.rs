@@ -1,1 +1,16 @@
-//! train.
+//! Training: one optimizer step after another on the device, learning-rate schedules, runs that can be resumed.
+
+pub mod checkpoint;
+mod config;
+mod evaluator;
+mod run;
+mod run_dir;
+mod schedule;
+mod session;
+
+pub use config::{DataConfig, RunConfig, TokenizerKind, TomlError, TrainConfig};
+pub use evaluator::Evaluator;
+pub use run::{Event, Run, RunError, Summary};
+pub use run_dir::{RunDir, RunDirError};
+pub use schedule::{Schedule, ScheduleKind};
+pub use session::{AdamwConfig, Moment, Session, SessionConfig, SessionError, StepResult};

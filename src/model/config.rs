@@ -1,0 +1,160 @@
+use serde::{Deserialize, Serialize};
+
+/// How a token's position enters the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    /// A trained table, one row per position (GPT-2).
+    Learned,
+    /// A fixed table of sines and cosines. Source: Vaswani et al., arXiv:1706.03762, section 3.5.
+    Sinusoidal,
+}
+
+/// The architecture of a decoder-only transformer, in nanoGPT's names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Transformer blocks.
+    pub n_layer: u64,
+    /// Attention heads; divides `n_embd`.
+    pub n_head: u64,
+    /// Channels of the residual stream.
+    pub n_embd: u64,
+    /// Most positions that the model sees at once.
+    pub block_size: u64,
+    /// Tokens in the vocabulary.
+    pub vocab_size: u64,
+    /// Biases in linear and norm layers.
+    pub bias: bool,
+    /// Whether the output projection is the token embedding.
+    pub tied: bool,
+    /// How positions enter.
+    pub positions: Positions,
+    /// Dropout probability at GPT-2's three sites: embedding, attention, residual.
+    pub dropout: f32,
+}
+
+/// A model that can't be built.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    /// A setting out of its range.
+    #[error("{flag} is {value}, {expected}")]
+    Range {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// No preset of that name.
+    #[error("there is no preset called {0}; there are: {1}")]
+    Preset(String, String),
+}
+
+impl ModelConfig {
+    /// GPT-2's layer norm epsilon.
+    pub const EPS: f32 = 1e-5;
+
+    /// The model presets, smallest first.
+    pub const PRESETS: [&'static str; 6] = ["nano", "char", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
+
+    /// A preset by name: nanoGPT's small CPU setting (`nano`), its shakespeare-char (`char`), or a GPT-2 size.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Preset`] listing the names there are.
+    pub fn preset(name: &str) -> Result<Self, ConfigError> {
+        let model = |n_layer, n_head, n_embd, block_size, vocab_size, bias, dropout| Self {
+            n_layer,
+            n_head,
+            n_embd,
+            block_size,
+            vocab_size,
+            bias,
+            tied: true,
+            positions: Positions::Learned,
+            dropout,
+        };
+        Ok(match name {
+            "nano" => model(4, 4, 128, 64, 65, false, 0.0),
+            "char" => model(6, 6, 384, 256, 65, false, 0.2),
+            "gpt2" => model(12, 12, 768, 1024, 50_257, true, 0.0),
+            "gpt2-medium" => model(24, 16, 1024, 1024, 50_257, true, 0.0),
+            "gpt2-large" => model(36, 20, 1280, 1024, 50_257, true, 0.0),
+            "gpt2-xl" => model(48, 25, 1600, 1024, 50_257, true, 0.0),
+            other => return Err(ConfigError::Preset(other.into(), Self::PRESETS.join(", "))),
+        })
+    }
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Range`] naming the flag.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        // far beyond any model, and small enough that no size below overflows
+        const MOST: u64 = 1 << 24;
+        let range = |flag, value: String, expected: &str| Err(ConfigError::Range { flag, value, expected: expected.into() });
+        let sizes = [
+            ("--n-layer", self.n_layer),
+            ("--n-head", self.n_head),
+            ("--n-embd", self.n_embd),
+            ("--block-size", self.block_size),
+            ("--vocab-size", self.vocab_size),
+        ];
+        for (flag, value) in sizes {
+            if value == 0 || value > MOST {
+                return range(flag, value.to_string(), "it must be from 1 to 16777216");
+            }
+        }
+        if !self.n_embd.is_multiple_of(self.n_head) {
+            let expected = format!("it must divide --n-embd {}", self.n_embd);
+            return range("--n-head", self.n_head.to_string(), &expected);
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return range("--dropout", self.dropout.to_string(), "it must be from 0 up to, not including, 1");
+        }
+        Ok(())
+    }
+
+    /// Names and shapes of all parameters, under GPT-2's names, in the order of the forward pass.
+    pub fn params(&self) -> Vec<(String, Vec<u64>)> {
+        let c = self.n_embd;
+        let mut params = vec![("wte.weight".to_string(), vec![self.vocab_size, c])];
+        let mut add = |name: String, dims: &[u64]| params.push((name, dims.to_vec()));
+        if self.positions == Positions::Learned {
+            add("wpe.weight".into(), &[self.block_size, c]);
+        }
+        let norm = |name: String, add: &mut dyn FnMut(String, &[u64])| {
+            add(format!("{name}.weight"), &[c]);
+            if self.bias {
+                add(format!("{name}.bias"), &[c]);
+            }
+        };
+        let linear = |name: String, n_in: u64, n_out: u64, add: &mut dyn FnMut(String, &[u64])| {
+            add(format!("{name}.weight"), &[n_in, n_out]);
+            if self.bias {
+                add(format!("{name}.bias"), &[n_out]);
+            }
+        };
+        for i in 0..self.n_layer {
+            norm(format!("h.{i}.ln_1"), &mut add);
+            linear(format!("h.{i}.attn.c_attn"), c, 3 * c, &mut add);
+            linear(format!("h.{i}.attn.c_proj"), c, c, &mut add);
+            norm(format!("h.{i}.ln_2"), &mut add);
+            linear(format!("h.{i}.mlp.c_fc"), c, 4 * c, &mut add);
+            linear(format!("h.{i}.mlp.c_proj"), 4 * c, c, &mut add);
+        }
+        norm("ln_f".into(), &mut add);
+        if !self.tied {
+            add("lm_head.weight".into(), &[self.vocab_size, c]);
+        }
+        params
+    }
+
+    /// The number of trained parameters.
+    pub fn n_param(&self) -> u64 {
+        self.params().iter().map(|(_, dims)| dims.iter().product::<u64>()).sum()
+    }
+}

@@ -1,0 +1,133 @@
+use std::collections::HashMap;
+
+use super::layers::Layers;
+use super::{ModelConfig, Positions};
+use crate::graph::{Graph, GraphBuilder, GraphError, OptimizerConfig};
+use crate::ops::{CrossEntropy, Embedding, Matmul};
+use crate::tensor::{DType, Role, Shape, TensorId};
+
+/// What a graph of the model is for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Purpose {
+    /// Loss, gradients and AdamW; with dropout.
+    Train(OptimizerConfig),
+    /// The loss alone; no dropout.
+    Loss,
+    /// The logits of one chosen position of each row, for generation; no dropout.
+    Next,
+}
+
+/// The tensors that the host writes, where a graph has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GptInputs {
+    /// Token ids (B, T).
+    pub tokens: TensorId,
+    /// Next tokens (B, T), [`crate::reference::IGNORE`] where there is no loss.
+    pub targets: Option<TensorId>,
+    /// One over the number of real targets of the whole step (1); 0 when there is none.
+    pub loss_scale: Option<TensorId>,
+    /// Positions sorted by token (3, B T): `ops::sorted_positions`.
+    pub sorted: Option<TensorId>,
+    /// Random key of the micro-batch (4): seed low, seed high, step, micro-batch.
+    pub rng: TensorId,
+    /// For [`Purpose::Next`]: the rows of (B T) whose logits are wanted (B).
+    pub rows: Option<TensorId>,
+}
+
+/// GPT-2's decoder as a graph, with the ids of what goes in and comes out.
+#[derive(Debug)]
+pub struct Gpt {
+    /// The graph.
+    pub graph: Graph,
+    /// What the host writes.
+    pub inputs: GptInputs,
+    /// Logits: (B, T, V), or (B, V) for [`Purpose::Next`].
+    pub logits: TensorId,
+    /// The loss (1), summed over micro-batches; not for [`Purpose::Next`].
+    pub loss: Option<TensorId>,
+    /// Attention probabilities (B, NH, T, T) of each layer, before dropout.
+    pub attention_maps: Vec<TensorId>,
+}
+
+/// What a caller wants to read back besides loss and norm.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// The logits.
+    pub logits: bool,
+    /// The attention probabilities.
+    pub attention: bool,
+}
+
+impl Gpt {
+    /// Builds the graph of a model for batches of `b` rows of `t` tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`GraphError`] where a tensor is too large to index.
+    ///
+    /// # Panics
+    ///
+    /// On a config that [`ModelConfig::validate`] rejects, or on `t` beyond the block size.
+    pub fn build(config: &ModelConfig, purpose: Purpose, b: u64, t: u64, keep: Keep) -> Result<Self, GraphError> {
+        assert!(t <= config.block_size, "a batch is no longer than the block size");
+        let mut builder = GraphBuilder::new();
+        let mut params = HashMap::new();
+        for (name, dims) in config.params() {
+            let id = builder.param(&name, &dims)?;
+            params.insert(name, id);
+        }
+        if config.positions == Positions::Sinusoidal {
+            let shape = Shape::new(&[config.block_size, config.n_embd]);
+            params.insert("wpe.weight".into(), builder.tensor("wpe.weight", shape, DType::F32, Role::Const)?);
+        }
+        let training = matches!(purpose, Purpose::Train(_));
+        let has_loss = purpose != Purpose::Next;
+        let tokens = builder.input("tokens", &[b, t], DType::U32)?;
+        let rng = builder.input("rng", &[4], DType::U32)?;
+        let mut inputs = GptInputs { tokens, rng, targets: None, loss_scale: None, sorted: None, rows: None };
+        if training {
+            inputs.sorted = Some(builder.input("sorted", &[3, b * t], DType::U32)?);
+        }
+
+        let dropout = if training { config.dropout } else { 0.0 };
+        let mut layers =
+            Layers { config, builder: &mut builder, params: &params, rng, dropout, site: 0, attention_maps: vec![] };
+        let embedding = Embedding { sorted: inputs.sorted };
+        let mut x = layers.builder.apply1("embedding", embedding, &[tokens, params["wte.weight"], params["wpe.weight"]])?;
+        x = layers.dropout("embedding", x)?;
+        for i in 0..config.n_layer {
+            x = layers.block(&format!("h.{i}"), x)?;
+        }
+        if !has_loss {
+            let rows = layers.builder.input("rows", &[b], DType::U32)?;
+            inputs.rows = Some(rows);
+            x = layers.builder.apply1("last", Embedding { sorted: None }, &[rows, x])?;
+        }
+        x = layers.norm("ln_f", x)?;
+        let attention_maps = layers.attention_maps;
+        let head = params[if config.tied { "wte.weight" } else { "lm_head.weight" }];
+        let logits = builder.apply1("logits", Matmul { trans_a: false, trans_b: true }, &[x, head])?;
+        if keep.logits || !has_loss {
+            builder.set_role(logits, Role::Output);
+        }
+        if keep.attention {
+            attention_maps.iter().for_each(|&map| builder.set_role(map, Role::Output));
+        }
+
+        let mut loss = None;
+        if has_loss {
+            let targets = builder.input("targets", &[b, t], DType::U32)?;
+            let loss_scale = builder.input("loss_scale", &[1], DType::F32)?;
+            inputs.targets = Some(targets);
+            inputs.loss_scale = Some(loss_scale);
+            let metric = builder.tensor("loss", Shape::new(&[1]), DType::F32, Role::Metric)?;
+            builder.node_into("cross_entropy", CrossEntropy, &[logits, targets, loss_scale], metric)?;
+            loss = Some(metric);
+        }
+        if let (Purpose::Train(optimizer), Some(loss)) = (purpose, loss) {
+            builder.backward(loss)?;
+            builder.optimizer(optimizer)?;
+        }
+        Ok(Self { graph: builder.finish(), inputs, logits, loss, attention_maps })
+    }
+}

@@ -1,0 +1,84 @@
+//! The layers of a block: one function each, one `match` per kind.
+
+use super::ModelConfig;
+use crate::graph::{GraphBuilder, GraphError};
+use crate::ops::{Attention, Dropout, Gelu, Layernorm, Matmul, Residual};
+use crate::tensor::TensorId;
+
+/// What the layers of one model share while it is being built.
+pub(super) struct Layers<'a> {
+    pub config: &'a ModelConfig,
+    pub builder: &'a mut GraphBuilder,
+    /// Parameters by name, declared before.
+    pub params: &'a std::collections::HashMap<String, TensorId>,
+    /// Random key of this micro-batch (4 words).
+    pub rng: TensorId,
+    /// Dropout probability: 0 outside training.
+    pub dropout: f32,
+    /// The next dropout site's number.
+    pub site: u32,
+    /// Attention probabilities of each layer.
+    pub attention_maps: Vec<TensorId>,
+}
+
+type Built = Result<TensorId, GraphError>;
+
+impl Layers<'_> {
+    pub fn norm(&mut self, label: &str, x: TensorId) -> Built {
+        let inputs = self.with_params(label, x);
+        Ok(self.builder.apply(label, Layernorm { eps: ModelConfig::EPS }, &inputs)?[0])
+    }
+
+    /// x (.., in) times weight (in, out), plus bias.
+    fn linear(&mut self, label: &str, x: TensorId) -> Built {
+        let inputs = self.with_params(label, x);
+        self.builder.apply1(label, Matmul { trans_a: false, trans_b: false }, &inputs)
+    }
+
+    /// A layer's input with its weight and, where there is one, its bias.
+    fn with_params(&self, label: &str, x: TensorId) -> Vec<TensorId> {
+        let param = |kind: &str| self.params.get(&format!("{label}.{kind}")).copied();
+        [Some(x), param("weight"), param("bias")].into_iter().flatten().collect()
+    }
+
+    pub fn dropout(&mut self, label: &str, x: TensorId) -> Built {
+        if self.dropout == 0.0 {
+            return Ok(x);
+        }
+        let op = Dropout { p: self.dropout, site: self.next_site() };
+        self.builder.apply1(&format!("{label}.dropout"), op, &[x, self.rng])
+    }
+
+    fn next_site(&mut self) -> u32 {
+        self.site += 1;
+        self.site
+    }
+
+    fn attention(&mut self, label: &str, x: TensorId) -> Built {
+        let qkv = self.linear(&format!("{label}.c_attn"), x)?;
+        let op = Attention { n_head: self.config.n_head, p: self.dropout, site: self.next_site() };
+        let outputs = self.builder.apply(label, op, &[qkv, self.rng])?;
+        self.attention_maps.push(outputs[1]);
+        let projection = format!("{label}.c_proj");
+        let y = self.linear(&projection, outputs[0])?;
+        self.dropout(&projection, y)
+    }
+
+    fn mlp(&mut self, label: &str, x: TensorId) -> Built {
+        let hidden = self.linear(&format!("{label}.c_fc"), x)?;
+        let hidden = self.builder.apply1(&format!("{label}.gelu"), Gelu, &[hidden])?;
+        let projection = format!("{label}.c_proj");
+        let y = self.linear(&projection, hidden)?;
+        self.dropout(&projection, y)
+    }
+
+    /// A pre-norm block: x + attention(norm(x)), then x + mlp(norm(x)).
+    pub fn block(&mut self, label: &str, x: TensorId) -> Built {
+        let normed = self.norm(&format!("{label}.ln_1"), x)?;
+        let attended = self.attention(&format!("{label}.attn"), normed)?;
+        let x = self.builder.apply1(&format!("{label}.residual_1"), Residual, &[x, attended])?;
+        let normed = self.norm(&format!("{label}.ln_2"), x)?;
+        let mlp = self.mlp(&format!("{label}.mlp"), normed)?;
+        self.builder.apply1(&format!("{label}.residual_2"), Residual, &[x, mlp])
+    }
+}

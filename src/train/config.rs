@@ -1,0 +1,234 @@
+use serde::{Deserialize, Serialize};
+
+use super::{AdamwConfig, Schedule, ScheduleKind};
+use crate::data::{Mode, Options, Source};
+use crate::model::{ConfigError, ModelConfig};
+
+/// How text becomes tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenizerKind {
+    /// One token per character that occurs in the text.
+    Char,
+    /// One token per byte: 256 of them, any text.
+    Byte,
+}
+
+/// The training side of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Rows of a micro-batch.
+    pub batch_size: u64,
+    /// Micro-batches of a step.
+    pub grad_accum: u64,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Learning rate at the end of the decay.
+    pub min_lr: f64,
+    /// Shape of the learning rate.
+    pub schedule: ScheduleKind,
+    /// Steps of warm-up.
+    pub warmup_steps: u64,
+    /// Seed of weights, batch order and dropout.
+    pub seed: u64,
+    /// Steps between evaluations.
+    pub eval_every: u64,
+    /// Validation windows per evaluation; 0 means all.
+    pub eval_windows: u64,
+    /// Steps between samples; 0 means none.
+    pub sample_every: u64,
+    /// Steps between checkpoints; 0 means only at the end.
+    pub checkpoint_every: u64,
+    /// AdamW and clipping.
+    pub optimizer: AdamwConfig,
+}
+
+/// The text side of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// How text becomes tokens.
+    pub tokenizer: TokenizerKind,
+    /// The share held out for validation.
+    pub val_fraction: f64,
+    /// CRC-32 of the text, so that a resumed run notices a change; 0 before it was read.
+    #[serde(default)]
+    pub crc32: u32,
+    /// Stream or documents.
+    pub mode: Mode,
+    /// Where the text comes from.
+    pub source: Source,
+}
+
+/// Everything needed to run a training again: `config.toml` of the run directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// The model.
+    pub model: ModelConfig,
+    /// Training.
+    pub train: TrainConfig,
+    /// Text.
+    pub data: DataConfig,
+}
+
+/// A configuration file that can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {reason}; `tril train --help` lists the settings, and config.toml of any run shows their places")]
+pub struct TomlError {
+    /// The file.
+    pub file: String,
+    /// The parser's reason.
+    pub reason: String,
+}
+
+impl RunConfig {
+    /// The settings of a preset on the embedded corpus.
+    ///
+    /// # Errors
+    ///
+    /// An unknown name.
+    pub fn preset(name: &str) -> Result<Self, ConfigError> {
+        let model = ModelConfig::preset(name)?;
+        let (steps, batch_size, lr, warmup_steps, beta2) = match name {
+            "nano" => (2000, 12, 1e-3, 100, 0.99),
+            "char" => (5000, 64, 1e-3, 100, 0.99),
+            _ => (600_000, 1, 6e-4, 2000, 0.95),
+        };
+        Ok(Self {
+            model,
+            train: TrainConfig {
+                steps,
+                batch_size,
+                grad_accum: 1,
+                lr,
+                min_lr: lr / 10.0,
+                schedule: ScheduleKind::Cosine,
+                warmup_steps,
+                seed: 1337,
+                eval_every: 250,
+                eval_windows: 0,
+                sample_every: 500,
+                checkpoint_every: 250,
+                optimizer: AdamwConfig { beta2, ..AdamwConfig::default() },
+            },
+            data: DataConfig {
+                tokenizer: TokenizerKind::Char,
+                val_fraction: 0.1,
+                crc32: 0,
+                mode: Mode::Stream,
+                source: Source::from_paths(&[]),
+            },
+        })
+    }
+
+    /// This configuration with the settings of a TOML file put over it; the file may hold any part of them.
+    ///
+    /// # Errors
+    ///
+    /// [`TomlError`] on a syntax error, an unknown key or a value of the wrong type.
+    pub fn overlaid(&self, file: &str, text: &str) -> Result<Self, TomlError> {
+        let error = |reason: String| TomlError { file: file.into(), reason: reason.trim().replace('\n', " ") };
+        let over: toml::Table = text.parse().map_err(|e: toml::de::Error| error(e.message().to_string()))?;
+        let mut base = toml::Table::try_from(self).map_err(|e| error(e.to_string()))?;
+        merge(&mut base, over);
+        base.try_into().map_err(|e: toml::de::Error| error(e.message().to_string()))
+    }
+
+    /// Reads a complete `config.toml`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunConfig::overlaid`].
+    pub fn from_toml(file: &str, text: &str) -> Result<Self, TomlError> {
+        toml::from_str(text).map_err(|e| TomlError { file: file.into(), reason: e.message().trim().replace('\n', " ") })
+    }
+
+    /// The text of `config.toml`.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).unwrap_or_else(|e| panic!("every setting has a TOML form: {e}"))
+    }
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] naming the flag.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.model.validate()?;
+        let t = &self.train;
+        let range = |flag, value: String, expected: &str| Err(ConfigError::Range { flag, value, expected: expected.into() });
+        let counts = [
+            ("--steps", t.steps),
+            ("--batch-size", t.batch_size),
+            ("--grad-accum", t.grad_accum),
+            ("--eval-every", t.eval_every),
+        ];
+        for (flag, value) in counts {
+            if value == 0 {
+                return range(flag, value.to_string(), "it must be at least 1");
+            }
+        }
+        // the step number keys dropout as 32 bits, and a batch's positions are indexed with them
+        for (flag, value) in [("--steps", t.steps), ("--batch-size", t.batch_size), ("--grad-accum", t.grad_accum)] {
+            if u32::try_from(value).is_err() {
+                return range(flag, value.to_string(), "it must be below 2^32");
+            }
+        }
+        let o = &t.optimizer;
+        for (flag, value) in [("--lr", t.lr), ("--min-lr", t.min_lr), ("--weight-decay", o.weight_decay), ("--clip", o.max_norm)] {
+            if !value.is_finite() || value < 0.0 {
+                return range(flag, value.to_string(), "it must be a finite number, at least 0");
+            }
+        }
+        if t.min_lr > t.lr {
+            return range("--min-lr", t.min_lr.to_string(), &format!("it must be at most --lr {}", t.lr));
+        }
+        for (flag, value) in [("--beta1", o.beta1), ("--beta2", o.beta2)] {
+            if !(0.0..1.0).contains(&value) {
+                return range(flag, value.to_string(), "it must be from 0 up to, not including, 1");
+            }
+        }
+        if !(o.eps > 0.0 && o.eps.is_finite()) {
+            return range("--eps", o.eps.to_string(), "it must be a finite number above 0");
+        }
+        Ok(())
+    }
+
+    /// The learning-rate schedule.
+    pub fn schedule(&self) -> Schedule {
+        let t = &self.train;
+        Schedule { kind: t.schedule, lr: t.lr, min_lr: t.min_lr, warmup_steps: t.warmup_steps, steps: t.steps }
+    }
+
+    /// How the text becomes a dataset.
+    pub fn data_options(&self) -> Options {
+        let block_size = usize::try_from(self.model.block_size).unwrap_or(usize::MAX);
+        Options { mode: self.data.mode.clone(), val_fraction: self.data.val_fraction, block_size }
+    }
+
+    /// Number of validation windows to look at; `None` means all.
+    pub fn eval_limit(&self) -> Option<usize> {
+        usize::try_from(self.train.eval_windows).ok().filter(|&n| n > 0)
+    }
+
+    /// Tokens of one optimizer step, padding included.
+    pub fn tokens_per_step(&self) -> u64 {
+        self.train.batch_size * self.train.grad_accum * self.model.block_size
+    }
+}
+
+fn merge(base: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            // a table with a `kind` is a choice between forms with keys of their own: it is replaced whole
+            (Some(toml::Value::Table(base)), toml::Value::Table(over)) if !over.contains_key("kind") => merge(base, over),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,361 @@
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::checkpoint::{self, CheckpointError, Progress};
+use super::run_dir::io_error;
+use super::{Evaluator, RunConfig, RunDir, RunDirError, Schedule, Session, SessionConfig, SessionError, StepResult};
+use crate::data::{DataError, Dataset, Extent, Text, Tokenizer};
+use crate::generate::{Generator, Sampler, SamplerConfig};
+use crate::gpu::Gpu;
+use crate::model::{ConfigError, Keep};
+
+/// What ends a run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A setting.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The text.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The device.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The run directory.
+    #[error(transparent)]
+    Dir(#[from] RunDirError),
+    /// A setting that a run keeps for life.
+    #[error("a resumed run keeps its {0}; start a new run with --out to change it")]
+    Fixed(&'static str),
+}
+
+impl From<CheckpointError> for RunError {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::Dir(e) => Self::Dir(e),
+            CheckpointError::Session(e) => Self::Session(e),
+        }
+    }
+}
+
+/// What a run reports while it goes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A step's results have arrived.
+    Step {
+        /// What the device computed.
+        result: StepResult,
+        /// Its learning rate.
+        lr: f64,
+        /// Real tokens per second since the last step.
+        tokens_per_s: f64,
+    },
+    /// The validation split was evaluated.
+    Eval {
+        /// Steps done.
+        step: u64,
+        /// Mean loss, nats per target.
+        loss: f64,
+        /// Bits per byte of text.
+        bits_per_byte: Option<f64>,
+        /// Whether it is the best so far.
+        best: bool,
+    },
+    /// A sample was drawn.
+    Sample {
+        /// Steps done.
+        step: u64,
+        /// The text.
+        text: String,
+    },
+    /// A checkpoint was written.
+    Saved {
+        /// Steps done.
+        step: u64,
+    },
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Steps done.
+    pub step: u64,
+    /// Whether it was stopped before its last step.
+    pub interrupted: bool,
+    /// Best validation loss and its step.
+    pub best: Option<(f64, u64)>,
+    /// Steps skipped because their gradients weren't finite.
+    pub n_skipped: u64,
+}
+
+/// Characters of a sample drawn while training.
+const SAMPLE_TOKENS: usize = 160;
+
+/// A training run: a session, its data and its directory.
+#[derive(Debug)]
+pub struct Run {
+    dir: RunDir,
+    config: RunConfig,
+    schedule: Schedule,
+    session: Session,
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    evaluator: Option<Evaluator>,
+    generator: Generator,
+    extent: Extent,
+    metrics: File,
+    progress: Progress,
+    n_skipped: u64,
+    /// When this process began, less the seconds of the processes before it.
+    started: Instant,
+    elapsed_before: f64,
+    last_arrival: Instant,
+}
+
+impl Run {
+    /// Starts a new run: reads and splits the text, checks that the model fits, then makes the directory.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`]; nothing is left behind in `root` then.
+    pub fn create(gpu: &Arc<Gpu>, root: &Path, config: RunConfig, text: &Text, tokenizer: Tokenizer) -> Result<Self, RunError> {
+        config.validate()?;
+        let dataset = Dataset::new(text, &tokenizer, &config.data_options())?;
+        let session = Session::new(gpu, session_config(&config))?;
+        let dir = RunDir::create(root, &config, &tokenizer)?;
+        let progress = Progress { device: gpu.name(), kernels: kernels(&session), ..Progress::default() };
+        Self::assemble(dir, config, session, dataset, tokenizer, progress)
+    }
+
+    /// Goes on with a run from its last checkpoint. `steps` may be changed, everything else is as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`]: text that has changed, no checkpoint, a damaged one.
+    pub fn resume(gpu: &Arc<Gpu>, root: &Path, text: &Text, steps: Option<u64>) -> Result<Self, RunError> {
+        let (dir, mut config, tokenizer) = RunDir::open(root)?;
+        text.verify(config.data.crc32)?;
+        let dataset = Dataset::new(text, &tokenizer, &config.data_options())?;
+        let mut session = Session::new(gpu, session_config(&config))?;
+        let progress = checkpoint::load(&dir, &mut session)?;
+        if let Some(steps) = steps.filter(|&s| s != config.train.steps) {
+            config.train.steps = steps;
+            config.validate()?;
+            dir.write("config.toml", config.to_toml().as_bytes())?;
+        }
+        dir.truncate_metrics(progress.step)?;
+        Self::assemble(dir, config, session, dataset, tokenizer, progress)
+    }
+
+    fn assemble(
+        dir: RunDir,
+        config: RunConfig,
+        session: Session,
+        dataset: Dataset,
+        tokenizer: Tokenizer,
+        progress: Progress,
+    ) -> Result<Self, RunError> {
+        let extent = dataset.eval_extent(config.eval_limit());
+        let evaluator = if extent.targets > 0 { Some(session.evaluator()?) } else { None };
+        let n_skipped = session.corrections()?[3] as u64;
+        Ok(Self {
+            metrics: dir.metrics()?,
+            schedule: config.schedule(),
+            generator: session.generator(1),
+            elapsed_before: progress.elapsed_s,
+            started: Instant::now(),
+            last_arrival: Instant::now(),
+            dir,
+            config,
+            session,
+            dataset,
+            tokenizer,
+            evaluator,
+            extent,
+            progress,
+            n_skipped,
+        })
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// The text's two splits.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// The model in training.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.session.step_count()
+    }
+
+    /// Trains to the last step, or until `stop` is set: then the step under way is finished and everything saved.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`]; the last checkpoint is intact.
+    pub fn train(&mut self, stop: &AtomicBool, mut on: impl FnMut(&Event)) -> Result<Summary, RunError> {
+        self.last_arrival = Instant::now();
+        let train = self.config.train.clone();
+        let every = |n: u64, step: u64| n > 0 && step.is_multiple_of(n);
+        while self.step() < train.steps && !stop.load(Ordering::Relaxed) {
+            let first = self.step() * train.grad_accum;
+            let b = usize::try_from(train.batch_size).unwrap_or(usize::MAX);
+            let micro: Vec<_> =
+                (0..train.grad_accum).map(|i| self.dataset.train_batch(train.seed, first + i, b)).collect();
+            self.session.train_step(&micro, self.schedule.at(self.step()))?;
+            while let Some(result) = self.session.poll()? {
+                self.arrived(result, &mut on)?;
+            }
+            let (step, last) = (self.step(), self.step() == train.steps);
+            let evaluates = every(train.eval_every, step) || last;
+            let saves = every(train.checkpoint_every, step) || last;
+            let samples = every(train.sample_every, step) || last && train.sample_every > 0;
+            if evaluates || saves || samples {
+                self.drain(&mut on)?;
+            }
+            if evaluates {
+                self.evaluate(&mut on)?;
+            }
+            if samples {
+                self.sample(&mut on)?;
+            }
+            if saves {
+                self.save(&mut on)?;
+            }
+            if evaluates || saves || samples {
+                self.last_arrival = Instant::now();
+            }
+        }
+        self.drain(&mut on)?;
+        let interrupted = self.step() < train.steps;
+        if interrupted {
+            self.save(&mut on)?;
+        }
+        Ok(Summary { step: self.step(), interrupted, best: self.progress.best, n_skipped: self.n_skipped })
+    }
+
+    fn drain(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+        while let Some(result) = self.session.wait()? {
+            self.arrived(result, on)?;
+        }
+        Ok(())
+    }
+
+    fn arrived(&mut self, result: StepResult, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+        let now = Instant::now();
+        let seconds = now.duration_since(self.last_arrival).as_secs_f64().max(1e-9);
+        self.last_arrival = now;
+        self.progress.tokens += result.n_target;
+        self.n_skipped = result.n_skipped;
+        let (lr, tokens_per_s) = (self.schedule.at(result.step - 1), result.n_target as f64 / seconds);
+        let mut line = json!({
+            "step": result.step, "loss": number(result.loss), "lr": lr, "grad_norm": number(result.grad_norm),
+            "tokens": self.progress.tokens, "tokens_per_s": tokens_per_s, "elapsed_s": self.elapsed(),
+        });
+        if !result.finite {
+            line["skipped"] = json!(true);
+            line["nonfinite_gradients"] = json!(result.n_nonfinite);
+        }
+        self.log(&line)?;
+        on(&Event::Step { result, lr, tokens_per_s });
+        Ok(())
+    }
+
+    fn elapsed(&self) -> f64 {
+        self.elapsed_before + self.started.elapsed().as_secs_f64()
+    }
+
+    fn log(&mut self, line: &Value) -> Result<(), RunError> {
+        let path = self.dir.path("metrics.jsonl");
+        Ok(writeln!(self.metrics, "{line}").map_err(io_error(&path))?)
+    }
+
+    fn evaluate(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+        let Some(evaluator) = &mut self.evaluator else { return Ok(()) };
+        let b = usize::try_from(self.config.train.batch_size).unwrap_or(usize::MAX);
+        let (loss, n_target) = evaluator.loss(self.dataset.eval_batches(b, self.config.eval_limit()))?;
+        let (step, bits_per_byte) = (self.step(), self.extent.bits_per_byte(loss));
+        let best = loss.is_finite() && self.progress.best.is_none_or(|(best, _)| loss < best);
+        self.log(&json!({
+            "step": step, "val_loss": loss, "val_tokens": n_target, "bits_per_byte": bits_per_byte, "elapsed_s": self.elapsed(),
+        }))?;
+        if best {
+            self.progress.best = Some((loss, step));
+            checkpoint::save_model(&self.dir, &self.session)?;
+        }
+        on(&Event::Eval { step, loss, bits_per_byte, best });
+        Ok(())
+    }
+
+    fn sample(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+        let start = self.tokenizer.start_id().or_else(|| self.tokenizer.encode("\n").ok()?.first().copied()).unwrap_or(0);
+        let mut sampler = Sampler::new(SamplerConfig { seed: self.step(), ..SamplerConfig::default() }, 0);
+        let mut tokens = vec![start];
+        while tokens.len() <= SAMPLE_TOKENS {
+            let logits = self.generator.next_logits(self.session.program(), &[&tokens]).map_err(SessionError::from)?;
+            let next = sampler.sample(&logits[0]);
+            if Some(next) == self.tokenizer.end_id() {
+                break;
+            }
+            tokens.push(next);
+        }
+        let (step, text) = (self.step(), self.tokenizer.decode(&tokens[1..]));
+        self.log(&json!({ "step": step, "sample": text }))?;
+        on(&Event::Sample { step, text });
+        Ok(())
+    }
+
+    fn save(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+        let progress = Progress { step: self.step(), elapsed_s: self.elapsed(), ..self.progress.clone() };
+        // what stands in metrics.jsonl up to a checkpoint must be on the disk when the checkpoint is
+        let path = self.dir.path("metrics.jsonl");
+        self.metrics.sync_all().map_err(io_error(&path))?;
+        checkpoint::save(&self.dir, &self.session, &progress)?;
+        // without a validation split, or before the first evaluation, the last model is the best one known
+        if progress.best.is_none() {
+            checkpoint::save_model(&self.dir, &self.session)?;
+        }
+        self.progress = progress;
+        on(&Event::Saved { step: self.step() });
+        Ok(())
+    }
+}
+
+/// A number that JSON has: `null` where it isn't finite.
+fn number(x: f32) -> Value {
+    if x.is_finite() { json!(x) } else { Value::Null }
+}
+
+fn session_config(config: &RunConfig) -> SessionConfig {
+    SessionConfig {
+        model: config.model.clone(),
+        batch_size: config.train.batch_size,
+        t: config.model.block_size,
+        optimizer: config.train.optimizer,
+        seed: config.train.seed,
+        keep: Keep::default(),
+    }
+}
+
+/// The kernel variants of a session, each once.
+fn kernels(session: &Session) -> Vec<String> {
+    let steps = session.program().plan().steps.iter();
+    let names: std::collections::BTreeSet<String> =
+        steps.map(|s| format!("{}/{}", s.dispatch.kernel.name, s.dispatch.variant.name)).collect();
+    names.into_iter().collect()
+}

@@ -1,0 +1,154 @@
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::RunConfig;
+use crate::data::Tokenizer;
+
+/// A run directory that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    /// The operating system refuses.
+    #[error("{path}: {source}; check the path, its permissions and the space on the disk")]
+    Io {
+        /// The file or folder.
+        path: String,
+        /// Its reason.
+        source: io::Error,
+    },
+    /// A new run over something that exists.
+    #[error("{0} exists already; go on with --resume {0}, or choose another --out")]
+    Exists(String),
+    /// Not a run directory.
+    #[error("{path} is not a run directory of tril: {reason}; give the directory that `tril train` wrote with --out")]
+    Foreign {
+        /// The directory.
+        path: String,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// A file that is damaged.
+    #[error("{path} is damaged: {reason}; restore it, or start a new run with --out")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Where a run keeps its files.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    root: PathBuf,
+}
+
+impl RunDir {
+    /// Makes a new run directory with its config and tokenizer. Where this fails, nothing is left behind.
+    ///
+    /// # Errors
+    ///
+    /// [`RunDirError::Exists`] where there is something already, or the operating system's refusal.
+    pub fn create(root: &Path, config: &RunConfig, tokenizer: &Tokenizer) -> Result<Self, RunDirError> {
+        let dir = Self { root: root.to_path_buf() };
+        let empty = fs::read_dir(root).map(|mut entries| entries.next().is_none());
+        match empty {
+            Ok(true) => {}
+            Ok(false) => return Err(RunDirError::Exists(root.display().to_string())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => fs::create_dir_all(root).map_err(io_error(root))?,
+            Err(e) => return Err(io_error(root)(e)),
+        }
+        let json = tokenizer.to_json().map_err(|e| RunDirError::Foreign { path: dir.name(), reason: e.to_string() })?;
+        dir.write("config.toml", config.to_toml().as_bytes())?;
+        dir.write("tokenizer.json", json.as_bytes())?;
+        dir.write("metrics.jsonl", b"")?;
+        Ok(dir)
+    }
+
+    /// Opens a run directory.
+    ///
+    /// # Errors
+    ///
+    /// [`RunDirError::Foreign`] where it isn't one.
+    pub fn open(root: &Path) -> Result<(Self, RunConfig, Tokenizer), RunDirError> {
+        let dir = Self { root: root.to_path_buf() };
+        let foreign = |reason: String| RunDirError::Foreign { path: dir.name(), reason };
+        if !root.is_dir() {
+            return Err(foreign("it is not a folder".into()));
+        }
+        let read = |name: &str| {
+            fs::read_to_string(root.join(name)).map_err(|e| foreign(format!("{name} can't be read ({e})")))
+        };
+        let config = read("config.toml")?;
+        let config = RunConfig::from_toml("config.toml", &config).map_err(|e| foreign(format!("{}: {}", e.file, e.reason)))?;
+        config.validate().map_err(|e| foreign(format!("config.toml: {e}")))?;
+        let tokenizer = Tokenizer::from_json(&read("tokenizer.json")?).map_err(|e| foreign(e.to_string()))?;
+        if tokenizer.vocab_size() as u64 != config.model.vocab_size {
+            let (t, c) = (tokenizer.vocab_size(), config.model.vocab_size);
+            return Err(foreign(format!("tokenizer.json has {t} tokens and config.toml {c}")));
+        }
+        Ok((dir, config, tokenizer))
+    }
+
+    /// The directory's path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A file in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn name(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    /// Writes a file beside its place, syncs it and renames it, so that it is never half there.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's refusal; the old file is untouched then.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunDirError> {
+        let (path, part) = (self.path(name), self.path(&format!("{name}.part")));
+        let save = || {
+            let mut file = File::create(&part)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&part, &path)
+        };
+        save().map_err(io_error(&path))
+    }
+
+    /// Drops the lines of `metrics.jsonl` behind a step, so that a resumed run writes each step once.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's refusal.
+    pub fn truncate_metrics(&self, step: u64) -> Result<(), RunDirError> {
+        let path = self.path("metrics.jsonl");
+        let text = match fs::read_to_string(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+            other => other.map_err(io_error(&path))?,
+        };
+        let step_of = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64();
+        let kept = text.lines().filter(|line| step_of(line).is_some_and(|s| s <= step));
+        let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
+        self.write("metrics.jsonl", kept.as_bytes())
+    }
+
+    /// Opens `metrics.jsonl` for appending.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's refusal.
+    pub fn metrics(&self) -> Result<File, RunDirError> {
+        let path = self.path("metrics.jsonl");
+        File::options().append(true).create(true).open(&path).map_err(io_error(&path))
+    }
+}
+
+pub(super) fn io_error(path: &Path) -> impl Fn(io::Error) -> RunDirError {
+    let path = path.display().to_string();
+    move |source| RunDirError::Io { path: path.clone(), source }
+}

@@ -1,0 +1,470 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Evaluator;
+use crate::data::Batch;
+use crate::exec::{ExecError, Program, Readback};
+use crate::generate::Generator;
+use crate::gpu::Gpu;
+use crate::graph::{OptimizerConfig, Phase};
+use crate::kernel::Choice;
+use crate::model::{ConfigError, Gpt, GptInputs, Keep, ModelConfig, Positions, Purpose, init_param, sinusoidal_positions};
+use crate::ops::sorted_positions;
+use crate::plan::Plan;
+use crate::reference::IGNORE;
+use crate::tensor::TensorId;
+
+/// AdamW's settings and gradient clipping.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdamwConfig {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled decay of 2-D weights.
+    pub weight_decay: f64,
+    /// Largest global gradient norm; 0 turns clipping off.
+    pub max_norm: f64,
+}
+
+impl Default for AdamwConfig {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, max_norm: 1.0 }
+    }
+}
+
+/// What a training session is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionConfig {
+    /// The model.
+    pub model: ModelConfig,
+    /// Rows of a micro-batch.
+    pub batch_size: u64,
+    /// Positions of a row; at most the block size.
+    pub t: u64,
+    /// The optimizer.
+    pub optimizer: AdamwConfig,
+    /// Seed of initial weights and dropout.
+    pub seed: u64,
+    /// What to keep readable besides loss and norm.
+    pub keep: Keep,
+}
+
+/// What went wrong in a session.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SessionError {
+    /// The model.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The device or the plan.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// A batch of another shape.
+    #[error("the batch is {got:?} (rows, positions), and the session was made for {expected:?}; make another session")]
+    BatchShape {
+        /// What the session takes.
+        expected: (u64, u64),
+        /// What it was given.
+        got: (usize, usize),
+    },
+    /// A token outside the vocabulary.
+    #[error("{what} {id} at index {index} is outside the vocabulary of {vocab_size}")]
+    Token {
+        /// `token` or `target`.
+        what: &'static str,
+        /// The id.
+        id: u32,
+        /// Where.
+        index: usize,
+        /// Size of the vocabulary.
+        vocab_size: u64,
+    },
+    /// No such parameter.
+    #[error("there is no parameter called {0}; `Session::param_names` lists them")]
+    NoParam(String),
+}
+
+impl From<crate::plan::PlanError> for SessionError {
+    fn from(error: crate::plan::PlanError) -> Self {
+        Self::Exec(error.into())
+    }
+}
+
+impl From<crate::graph::GraphError> for SessionError {
+    fn from(error: crate::graph::GraphError) -> Self {
+        Self::Exec(error.into())
+    }
+}
+
+/// Which of AdamW's moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The running mean of gradients.
+    First,
+    /// The running mean of squared gradients.
+    Second,
+}
+
+/// What a step showed, some steps later.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepResult {
+    /// The step's number, from 1.
+    pub step: u64,
+    /// Mean negative log-likelihood over the step's real targets, nats.
+    pub loss: f32,
+    /// Global norm of the gradients before clipping; 0 where they weren't finite.
+    pub grad_norm: f32,
+    /// Whether the gradients were finite. A step whose gradients aren't changes nothing.
+    pub finite: bool,
+    /// Gradient elements that weren't finite.
+    pub n_nonfinite: f32,
+    /// Steps skipped so far because their gradients weren't finite.
+    pub n_skipped: u64,
+    /// Real targets in the step.
+    pub n_target: u64,
+}
+
+/// A model in training on a device: weights, gradients and moments live there, and a step never waits for it.
+#[derive(Debug)]
+pub struct Session {
+    config: SessionConfig,
+    program: Program,
+    inputs: GptInputs,
+    logits: TensorId,
+    attention_maps: Vec<TensorId>,
+    hyper: TensorId,
+    corrections: TensorId,
+    ring: Readback,
+    /// Number and real targets of the steps that are under way.
+    under_way: VecDeque<(u64, u64)>,
+    arrived: VecDeque<StepResult>,
+    step: u64,
+}
+
+/// Steps that may be under way at once.
+const QUEUE_DEPTH: usize = 3;
+
+impl Session {
+    /// The plan of a session: what it needs, without a device.
+    ///
+    /// # Errors
+    ///
+    /// An invalid model, or one that doesn't fit the device.
+    pub fn plan(config: &SessionConfig, caps: &crate::kernel::Caps, choice: &Choice) -> Result<Plan, SessionError> {
+        Ok(Plan::new(Self::graph(config, caps)?.graph, caps, choice)?)
+    }
+
+    fn graph(config: &SessionConfig, caps: &crate::kernel::Caps) -> Result<Gpt, SessionError> {
+        config.model.validate()?;
+        let max_norm = config.optimizer.max_norm as f32;
+        let purpose = Purpose::Train(OptimizerConfig { max_norm, max_slab_bytes: caps.max_buffer_bytes });
+        Ok(Gpt::build(&config.model, purpose, config.batch_size, config.t, config.keep)?)
+    }
+
+    /// A model with initial weights from the config's seed.
+    ///
+    /// # Errors
+    ///
+    /// An invalid model, one that doesn't fit, or a failure of the device.
+    pub fn new(gpu: &Arc<Gpu>, config: SessionConfig) -> Result<Self, SessionError> {
+        let gpt = Self::graph(&config, gpu.caps())?;
+        let (inputs, logits, loss) = (gpt.inputs, gpt.logits, gpt.loss);
+        let attention_maps = gpt.attention_maps;
+        let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), &Choice::default())?)?;
+        let find = |name: &str| program.find(name);
+        let (hyper, corrections, norm) = (find("hyper")?, find("corrections")?, find("norm")?);
+        let read: Vec<TensorId> = loss.into_iter().chain([norm, corrections]).collect();
+        let ring = Readback::new(&program, &read, QUEUE_DEPTH)?;
+        let session = Self {
+            config,
+            program,
+            inputs,
+            logits,
+            attention_maps,
+            hyper,
+            corrections,
+            ring,
+            under_way: VecDeque::new(),
+            arrived: VecDeque::new(),
+            step: 0,
+        };
+        let model = &session.config.model;
+        for (name, dims) in model.params() {
+            session.set_weight(&name, &init_param(model, &name, dims.iter().product(), session.config.seed))?;
+        }
+        if model.positions == Positions::Sinusoidal {
+            session.program.write_named("wpe.weight", &sinusoidal_positions(model))?;
+        }
+        Ok(session)
+    }
+
+    /// What the session was made of.
+    pub fn config(&self) -> &SessionConfig {
+        &self.config
+    }
+
+    /// The program on the device, for whoever wants to look further inside.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Steps done, skipped ones included.
+    pub fn step_count(&self) -> u64 {
+        self.step
+    }
+
+    /// One optimizer step over micro-batches whose gradients are added up: the loss is the mean over the real targets of
+    /// all of them. Returns without waiting for the device (except to keep at most three steps under way); results
+    /// arrive through [`Session::poll`].
+    ///
+    /// # Errors
+    ///
+    /// A batch that doesn't fit the session, or a failure of the device.
+    pub fn train_step(&mut self, micro_batches: &[Batch], lr: f64) -> Result<(), SessionError> {
+        let n_target: u64 = micro_batches.iter().map(Batch::n_targets).sum();
+        for batch in micro_batches {
+            self.check(batch)?;
+        }
+        let o = &self.config.optimizer;
+        let hyper = [lr, o.beta1, o.beta2, o.eps, o.weight_decay, 1.0 - o.beta1, 1.0 - o.beta2, 0.0].map(|x| x as f32);
+        self.program.write(self.hyper, &hyper)?;
+        self.program.begin_step();
+        for (index, batch) in micro_batches.iter().enumerate() {
+            self.write_batch(batch, n_target, index as u64)?;
+            self.program.run(Phase::MicroBatch)?;
+        }
+        self.program.run(Phase::Update)?;
+        self.step += 1;
+        self.under_way.push_back((self.step, n_target));
+        if let Some((_, values)) = self.ring.record(&self.program, self.step)? {
+            self.arrive(&values);
+        }
+        Ok(())
+    }
+
+    /// Forward and backward of one batch without an update: gradients and, if kept, logits can be read afterwards.
+    /// Dropout is that of the next step.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::train_step`].
+    pub fn forward_backward(&mut self, batch: &Batch) -> Result<f32, SessionError> {
+        self.check(batch)?;
+        self.program.begin_step();
+        self.write_batch(batch, batch.n_targets(), 0)?;
+        self.program.run(Phase::MicroBatch)?;
+        Ok(self.program.read_named("loss")?[0])
+    }
+
+    fn check(&self, batch: &Batch) -> Result<(), SessionError> {
+        let expected = (self.config.batch_size, self.config.t);
+        if (batch.b as u64, batch.t as u64) != expected {
+            return Err(SessionError::BatchShape { expected, got: (batch.b, batch.t) });
+        }
+        check_ids(batch, self.config.model.vocab_size)
+    }
+
+    fn write_batch(&self, batch: &Batch, n_target: u64, micro: u64) -> Result<(), SessionError> {
+        write_batch(&self.program, &self.inputs, batch, n_target)?;
+        if let Some(sorted) = self.inputs.sorted {
+            self.program.write_u32(sorted, &sorted_positions(&batch.tokens))?;
+        }
+        let (seed, step) = (self.config.seed, self.step);
+        // the key takes the low 32 bits of step and micro-batch; the seed is there in full
+        let word = |x: u64| (x & 0xffff_ffff) as u32;
+        self.program.write_u32(self.inputs.rng, &[word(seed), word(seed >> 32), word(step), word(micro)])?;
+        Ok(())
+    }
+
+    fn arrive(&mut self, values: &[f32]) {
+        let Some((step, n_target)) = self.under_way.pop_front() else { return };
+        self.arrived.push_back(StepResult {
+            step,
+            loss: values[0],
+            grad_norm: values[1],
+            finite: values[3] != 0.0,
+            n_nonfinite: values[4],
+            n_skipped: values[8] as u64,
+            n_target,
+        });
+    }
+
+    /// The oldest result that has arrived, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the device.
+    pub fn poll(&mut self) -> Result<Option<StepResult>, SessionError> {
+        while let Some((_, values)) = self.ring.poll(&self.program)? {
+            self.arrive(&values);
+        }
+        Ok(self.arrived.pop_front())
+    }
+
+    /// The oldest result, waiting for it; `None` when no step is under way.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the device.
+    pub fn wait(&mut self) -> Result<Option<StepResult>, SessionError> {
+        if self.arrived.is_empty()
+            && let Some((_, values)) = self.ring.wait(&self.program)?
+        {
+            self.arrive(&values);
+        }
+        Ok(self.arrived.pop_front())
+    }
+
+    /// Names of the parameters, GPT-2's.
+    pub fn param_names(&self) -> Vec<String> {
+        self.config.model.params().into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn param(&self, name: &str) -> Result<TensorId, SessionError> {
+        let known = self.config.model.params().iter().any(|(n, _)| n == name);
+        if known { Ok(self.program.find(name)?) } else { Err(SessionError::NoParam(name.into())) }
+    }
+
+    /// Sets a parameter, row-major; linear weights are (in, out).
+    ///
+    /// # Errors
+    ///
+    /// An unknown name or a wrong number of elements.
+    pub fn set_weight(&self, name: &str, values: &[f32]) -> Result<(), SessionError> {
+        Ok(self.program.write(self.param(name)?, values)?)
+    }
+
+    /// Reads a parameter.
+    ///
+    /// # Errors
+    ///
+    /// An unknown name, or a failure of the device.
+    pub fn weight(&self, name: &str) -> Result<Vec<f32>, SessionError> {
+        Ok(self.program.read(self.param(name)?)?)
+    }
+
+    /// Reads the gradient of a parameter as the last step left it: before clipping.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::weight`].
+    pub fn gradient(&self, name: &str) -> Result<Vec<f32>, SessionError> {
+        self.param(name)?;
+        Ok(self.program.read_named(&format!("d {name}"))?)
+    }
+
+    /// Reads a parameter's AdamW moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::weight`].
+    pub fn moment(&self, name: &str, which: Moment) -> Result<Vec<f32>, SessionError> {
+        let (slab, start, len) = self.moment_place(name, which)?;
+        Ok(self.program.read_range(slab, start, len)?)
+    }
+
+    /// Sets a parameter's AdamW moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::set_weight`].
+    pub fn set_moment(&self, name: &str, which: Moment, values: &[f32]) -> Result<(), SessionError> {
+        let (slab, start, len) = self.moment_place(name, which)?;
+        if values.len() as u64 != len {
+            return Err(ExecError::Length { name: name.into(), expected: len, got: values.len() as u64 }.into());
+        }
+        Ok(self.program.write_range(slab, start, values)?)
+    }
+
+    fn moment_place(&self, name: &str, which: Moment) -> Result<(TensorId, u64, u64), SessionError> {
+        let param = self.param(name)?;
+        let graph = &self.program.plan().graph;
+        let found = graph.slabs.iter().find_map(|slab| {
+            let member = slab.members.iter().find(|m| m.param == param)?;
+            let [_, _, first, second] = slab.whole?;
+            Some((if which == Moment::First { first } else { second }, member.start))
+        });
+        let (slab, start) = found.ok_or_else(|| SessionError::NoParam(name.into()))?;
+        Ok((slab, start, graph.spec(param).shape.numel()))
+    }
+
+    /// What AdamW carries from step to step besides the moments: 1 - beta1^t, 1 - beta2^t, updates done, updates skipped.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the device.
+    pub fn corrections(&self) -> Result<Vec<f32>, SessionError> {
+        Ok(self.program.read(self.corrections)?)
+    }
+
+    /// Puts a session back to where a checkpoint was taken: its step count and [`Session::corrections`].
+    ///
+    /// # Errors
+    ///
+    /// A wrong number of elements.
+    pub fn restore(&mut self, step: u64, corrections: &[f32]) -> Result<(), SessionError> {
+        self.program.write(self.corrections, corrections)?;
+        self.step = step;
+        Ok(())
+    }
+
+    /// The logits (B, T, V) of the last micro-batch; the session must have been made to keep them.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecError::NotKept`], or a failure of the device.
+    pub fn logits(&self) -> Result<Vec<f32>, SessionError> {
+        Ok(self.program.read(self.logits)?)
+    }
+
+    /// The attention probabilities (B, NH, T, T) of a layer in the last micro-batch; the session must have been made to
+    /// keep them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::logits`].
+    pub fn attention_map(&self, layer: usize) -> Result<Vec<f32>, SessionError> {
+        let map = self.attention_maps.get(layer).ok_or_else(|| ExecError::NoTensor(format!("h.{layer}.attn.att")))?;
+        Ok(self.program.read(*map)?)
+    }
+
+    /// An evaluator of the parameters as they are at each call.
+    ///
+    /// # Errors
+    ///
+    /// A plan that doesn't fit.
+    pub fn evaluator(&self) -> Result<Evaluator, SessionError> {
+        Evaluator::new(&self.program, &self.config.model, self.config.batch_size, self.config.t)
+    }
+
+    /// A generator of `n_row` rows; give it [`Session::program`] as its source.
+    pub fn generator(&self, n_row: usize) -> Generator {
+        Generator::new(&self.config.model, n_row)
+    }
+}
+
+/// Fails on an id outside the vocabulary.
+pub(super) fn check_ids(batch: &Batch, vocab_size: u64) -> Result<(), SessionError> {
+    let bad = |what, ids: &[u32], ignore| {
+        let found = ids.iter().position(|&id| u64::from(id) >= vocab_size && !(ignore && id == IGNORE));
+        found.map(|index| SessionError::Token { what, id: ids[index], index, vocab_size })
+    };
+    bad("token", &batch.tokens, false).or_else(|| bad("target", &batch.targets, true)).map_or(Ok(()), Err)
+}
+
+/// Writes tokens, targets and the loss scale.
+pub(super) fn write_batch(program: &Program, inputs: &GptInputs, batch: &Batch, n_target: u64) -> Result<(), ExecError> {
+    program.write_u32(inputs.tokens, &batch.tokens)?;
+    if let Some(targets) = inputs.targets {
+        program.write_u32(targets, &batch.targets)?;
+    }
+    if let Some(scale) = inputs.loss_scale {
+        program.write(scale, &[if n_target == 0 { 0.0 } else { (1.0 / n_target as f64) as f32 }])?;
+    }
+    Ok(())
+}
