@@ -62,6 +62,7 @@ impl Options {
 /// all but the first, and 0 and [`IGNORE`](super::IGNORE) fill the row to T. A document with more than T targets
 /// is cut into consecutive pieces, a row each, so that each of its tokens is a target exactly once an epoch; a later
 /// piece sees nothing of the pieces before it. An epoch takes each row once, in an order of its own.
+#[derive(Debug)]
 pub struct Dataset {
     block_size: usize,
     stream: bool,
@@ -70,14 +71,14 @@ pub struct Dataset {
 }
 
 /// Tokens, and the rows cut from them. A stream needs no rows for training: they start anywhere.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Split {
     tokens: Vec<u32>,
     rows: Vec<Row>,
 }
 
 /// A row takes `tokens[start..=start + len]`: `len` inputs and as many targets.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Row {
     start: usize,
     len: usize,
