@@ -1,0 +1,44 @@
+//! What one micro-batch is made of.
+
+/// The target of a position that counts for nothing in the loss.
+pub const IGNORE: u32 = u32::MAX;
+
+/// Inputs and the tokens that should follow them.
+///
+/// Shapes: `tokens` (B, T), `targets` (B, T), row by row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Input ids; padding is 0.
+    pub tokens: Vec<u32>,
+    /// For each input the id that follows it, or [`IGNORE`].
+    pub targets: Vec<u32>,
+    /// B, rows.
+    pub b: usize,
+    /// T, positions in a row.
+    pub t: usize,
+}
+
+impl Batch {
+    /// A batch of nothing but padding: token 0 everywhere, no target.
+    pub fn padding(b: usize, t: usize) -> Batch {
+        Batch {
+            tokens: vec![0; b * t],
+            targets: vec![IGNORE; b * t],
+            b,
+            t,
+        }
+    }
+
+    /// How many targets count in the loss.
+    pub fn n_targets(&self) -> u64 {
+        self.targets.iter().map(|&id| u64::from(id != IGNORE)).sum()
+    }
+
+    /// Puts the piece `ids` into a row: all but the last are inputs, all but the first are targets.
+    pub(crate) fn set_row(&mut self, row: usize, ids: &[u32]) {
+        let n = ids.len() - 1;
+        let start = row * self.t;
+        self.tokens[start..start + n].copy_from_slice(&ids[..n]);
+        self.targets[start..start + n].copy_from_slice(&ids[1..]);
+    }
+}

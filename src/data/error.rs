@@ -1,0 +1,142 @@
+//! What can go wrong between a path and a batch.
+
+use std::io;
+use std::path::PathBuf;
+
+/// An error of the data layer; the message says what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A path that isn't there.
+    #[error("nothing at {}: check the path, or give no path to use the embedded stories", path.display())]
+    Missing {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A file or folder that is there but can't be read.
+    #[error("cannot read {name} ({source}): check its permissions")]
+    Unreadable {
+        /// The file, folder or "standard input".
+        name: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A file or standard input without a single character.
+    #[error("{name} is empty: give text with at least one block of tokens")]
+    Empty {
+        /// The file or "standard input".
+        name: String,
+    },
+    /// Bytes that aren't UTF-8.
+    #[error(
+        "{name} is not UTF-8 text (first bad byte at offset {offset}): convert it, as with iconv -f latin1 -t utf-8"
+    )]
+    NotUtf8 {
+        /// The file or "standard input".
+        name: String,
+        /// Units: bytes from the start.
+        offset: usize,
+    },
+    /// A folder in which everything is hidden, binary or empty.
+    #[error("no text in folder {} (hidden, binary and empty files are skipped): name the files themselves", path.display())]
+    NoTextInFolder {
+        /// The folder as given.
+        path: PathBuf,
+    },
+    /// Text that isn't the text a run began with.
+    #[error(
+        "the text has changed since this run began (checksum {found:08x}, expected {expected:08x}): restore it, or start a new run with --out"
+    )]
+    Changed {
+        /// CRC-32 recorded by the run.
+        expected: u32,
+        /// CRC-32 of the text now.
+        found: u32,
+    },
+    /// A character that the vocabulary lacks.
+    #[error(
+        "character {character:?} (U+{:04X}) at position {position} is not among the {vocabulary} characters of the tokenizer: remove it, or train with --tokenizer byte",
+        u32::from(*character)
+    )]
+    UnknownCharacter {
+        /// The character.
+        character: char,
+        /// Units: characters from the start of the text encoded.
+        position: usize,
+        /// How many characters the tokenizer knows.
+        vocabulary: usize,
+    },
+    /// A tokenizer.json that can't be used.
+    #[error("not a tokenizer.json of tril ({reason}): restore the file from the run that wrote it")]
+    BadTokenizer {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A document mode without a tokenizer that has the special tokens.
+    #[error(
+        "documents need a tokenizer with start and end tokens, and this one has none: use --mode stream, or train with --mode documents"
+    )]
+    NoSpecials,
+    /// A separator that would split between any two characters.
+    #[error("the document separator is empty: give --separator some text")]
+    EmptySeparator,
+    /// A block without a token.
+    #[error("a block of 0 tokens holds nothing: give --block-size 1 or more")]
+    ZeroBlock,
+    /// A validation fraction that leaves nothing to train on, or isn't a number.
+    #[error(
+        "a validation fraction of {value} is not in 0..1: give --val-fraction 0 (no validation) up to 0.99"
+    )]
+    ValFraction {
+        /// The value given.
+        value: f64,
+    },
+    /// A training split shorter than one window and its targets.
+    #[error(
+        "the training split has {tokens} tokens, and a block of {block_size} needs {}: give more text, or lower --block-size",
+        block_size + 1
+    )]
+    ShortTraining {
+        /// Tokens in the split.
+        tokens: usize,
+        /// Tokens in a block.
+        block_size: usize,
+    },
+    /// A validation split shorter than one window and its targets.
+    #[error(
+        "the validation split has {tokens} tokens, and a block of {block_size} needs {}: give more text, raise --val-fraction, or lower --block-size",
+        block_size + 1
+    )]
+    ShortValidation {
+        /// Tokens in the split.
+        tokens: usize,
+        /// Tokens in a block.
+        block_size: usize,
+    },
+    /// A text to evaluate in which no token follows another.
+    #[error("the text to evaluate has {tokens} tokens, and a prediction needs 2: give more text")]
+    ShortEvaluation {
+        /// Tokens in the text.
+        tokens: usize,
+    },
+    /// Too few documents for the split that was asked for.
+    #[error(
+        "{documents} documents leave {training} for training and {validation} for validation: give more documents, check --separator, or change --val-fraction (0 for none)"
+    )]
+    FewDocuments {
+        /// Documents in the text.
+        documents: usize,
+        /// Documents that would be trained on.
+        training: usize,
+        /// Documents that would be held out.
+        validation: usize,
+    },
+    /// A grammar file that doesn't parse.
+    #[error("line {line} of the grammar: {reason}: correct the grammar file")]
+    Grammar {
+        /// Line number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+}

@@ -1,0 +1,156 @@
+//! Reading text: files, folders, standard input, and what goes wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tril::data::corpus::read_with_input;
+use tril::data::{DataError, Source, Text, embedded};
+
+fn write(folder: &Path, name: &str, content: &[u8]) -> PathBuf {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, content).unwrap();
+    path
+}
+
+fn read(paths: &[&Path], input: &str) -> Result<Text, DataError> {
+    let paths: Vec<PathBuf> = paths.iter().map(|path| path.to_path_buf()).collect();
+    read_with_input(&paths, &mut input.as_bytes())
+}
+
+#[test]
+fn one_file_is_read_byte_for_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = "no break at the end, \r\nnaïve, 日本";
+    let file = write(dir.path(), "a.txt", content.as_bytes());
+    let text = tril::data::read(&[file]).unwrap();
+    assert_eq!(text.as_str(), content);
+    assert_eq!(text.files().collect::<Vec<_>>(), [content]);
+}
+
+#[test]
+fn a_byte_order_mark_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(dir.path(), "a.txt", "\u{feff}text".as_bytes());
+    assert_eq!(read(&[&file], "").unwrap().as_str(), "text");
+}
+
+#[test]
+fn files_and_standard_input_follow_each_other_on_lines_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = write(dir.path(), "a", b"one");
+    let b = write(dir.path(), "b", b"three\n");
+    let text = read(&[&a, Path::new("-"), &b], "two\n").unwrap();
+    assert_eq!(text.as_str(), "one\ntwo\nthree\n");
+    assert_eq!(
+        text.files().collect::<Vec<_>>(),
+        ["one\n", "two\n", "three\n"]
+    );
+}
+
+#[test]
+fn a_folder_gives_its_text_files_sorted_and_says_what_it_skipped() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "b.txt", b"2\n");
+    write(dir.path(), "a/z.txt", b"1\n");
+    write(dir.path(), "c/deep/er.md", b"3\n");
+    write(dir.path(), ".hidden", b"no\n");
+    write(dir.path(), ".git/config", b"no\n");
+    write(dir.path(), "empty.txt", b"");
+    let binary = write(dir.path(), "image.png", b"\x89PNG\0\0");
+    let text = read(&[dir.path()], "").unwrap();
+    assert_eq!(text.as_str(), "1\n2\n3\n");
+    assert_eq!(text.skipped(), [binary]);
+}
+
+#[test]
+fn bad_paths_say_what_is_wrong_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("nowhere.txt");
+    let empty = write(dir.path(), "empty.txt", b"");
+    let latin = write(dir.path(), "latin1.txt", b"caf\xe9 au lait");
+    write(dir.path(), "binary/x.bin", b"\0");
+    let binary = dir.path().join("binary");
+    let input = PathBuf::from("-");
+    let table: [(&Path, String); 5] = [
+        (
+            &missing,
+            format!(
+                "nothing at {}: check the path, or give no path to use the embedded stories",
+                missing.display()
+            ),
+        ),
+        (
+            &empty,
+            format!(
+                "{} is empty: give text with at least one block of tokens",
+                empty.display()
+            ),
+        ),
+        (
+            &latin,
+            format!(
+                "{} is not UTF-8 text (first bad byte at offset 3): convert it, as with iconv -f latin1 -t utf-8",
+                latin.display()
+            ),
+        ),
+        (
+            &binary,
+            format!(
+                "no text in folder {} (hidden, binary and empty files are skipped): name the files themselves",
+                binary.display()
+            ),
+        ),
+        (
+            &input,
+            "standard input is empty: give text with at least one block of tokens".into(),
+        ),
+    ];
+    for (path, message) in table {
+        assert_eq!(read(&[path], "").unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn bad_text_in_a_folder_names_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let bad = write(dir.path(), "sub/bad.txt", b"ok \xff");
+    let message = read(&[dir.path()], "").unwrap_err().to_string();
+    assert!(
+        message.starts_with(&format!("{} is not UTF-8 text", bad.display())),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_changed_text_is_noticed() {
+    let text = Text::new("the text");
+    text.verify(text.crc32()).unwrap();
+    // The check value of CRC-32/ISO-HDLC.
+    assert_eq!(Text::new("123456789").crc32(), 0xcbf4_3926);
+    assert_eq!(
+        Text::new("123456789")
+            .verify(0x0000_00ff)
+            .unwrap_err()
+            .to_string(),
+        "the text has changed since this run began (checksum cbf43926, expected 000000ff): restore it, or start a new run with --out"
+    );
+}
+
+#[test]
+fn a_source_survives_its_config() {
+    let table = [
+        (Source::from_paths(&[]), "embedded"),
+        (Source::from_paths(&["a.txt".into(), "-".into()]), "files"),
+    ];
+    for (source, kind) in table {
+        let toml = toml::to_string(&source).unwrap();
+        assert!(toml.contains(&format!("kind = \"{kind}\"")), "{toml}");
+        assert_eq!(toml::from_str::<Source>(&toml).unwrap(), source);
+    }
+    let source = Source::Embedded {
+        seed: 7,
+        chars: 5000,
+    };
+    assert_eq!(source.load().unwrap().as_str(), embedded::text(7, 5000));
+}

@@ -1,0 +1,7 @@
+//! Text, tokens, batches and the embedded stories.
+
+mod corpus;
+mod dataset;
+mod grammar;
+mod stories;
+mod tokenizer;
