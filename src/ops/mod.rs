@@ -178,7 +178,7 @@ pub trait Backward {
     fn output(&self, i: usize) -> TensorId;
     /// The gradient of an output; `None` where the loss doesn't depend on it.
     fn dout(&self, i: usize) -> Option<TensorId>;
-    /// Whether the gradient of an input is needed.
+    /// Whether the gradient of an input is needed; an input that the node lacks (an optional bias) needs none.
     fn wants(&self, i: usize) -> bool;
     /// Spec of a tensor.
     fn spec(&self, tensor: TensorId) -> &TensorSpec;
