@@ -1,6 +1,8 @@
 //! One criterion module per stem: `cargo bench --bench ops [-- FILTER]`. Throughput comes from `Op::cost`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "ops/gelu.rs"]
+mod gelu;
 #[path = "ops/residual.rs"]
 mod residual;
 
@@ -69,6 +71,7 @@ fn main() {
     let gpu = Gpu::open(&GpuOptions::default()).unwrap_or_else(|e| panic!("{e}"));
     println!("adapter: {}; throughput in elements is FLOP/s", gpu.name());
     let mut c = Criterion::default().configure_from_args();
+    gelu::bench(&mut c, &gpu);
     residual::bench(&mut c, &gpu);
     c.final_summary();
 }

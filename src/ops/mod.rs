@@ -2,8 +2,10 @@
 //!
 //! An op is a struct that implements [`Op`]; its stem names the shader, reference, golden, test and bench.
 
+mod gelu;
 mod residual;
 
+pub use gelu::{Gelu, GeluBackward};
 pub use residual::Residual;
 
 use std::fmt::Debug;

@@ -1,5 +1,7 @@
 //! Each op on the device against its reference, one file per stem.
 
+mod gelu;
+mod pinned;
 mod residual;
 
 use tril::doctor::{cases, verify};
