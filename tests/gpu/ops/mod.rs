@@ -1,6 +1,9 @@
 //! Each op on the device against its reference, one file per stem.
 
+mod cross_entropy;
+mod embedding;
 mod gelu;
+mod layernorm;
 mod pinned;
 mod residual;
 
