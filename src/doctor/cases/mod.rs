@@ -1,10 +1,23 @@
 //! The case table of each op: awkward sizes, huge and tiny values, splits.
 
+/// Cross-entropy.
+pub mod cross_entropy;
+mod embedding;
+/// GELU.
+pub mod gelu;
+/// Layer norm.
+pub mod layernorm;
 mod residual;
 
 use super::Case;
 
 /// The cases of every stem, with the stem's name.
 pub fn all() -> Vec<(&'static str, Vec<Case>)> {
-    vec![("residual", residual::cases())]
+    vec![
+        ("cross_entropy", cross_entropy::cases()),
+        ("embedding", embedding::cases()),
+        ("gelu", gelu::cases()),
+        ("layernorm", layernorm::cases()),
+        ("residual", residual::cases()),
+    ]
 }

@@ -1,5 +1,10 @@
 //! Each op on the device against its reference, one file per stem.
 
+mod cross_entropy;
+mod embedding;
+mod gelu;
+mod layernorm;
+mod pinned;
 mod residual;
 
 use tril::doctor::{cases, verify};
