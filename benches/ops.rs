@@ -1,6 +1,10 @@
 //! One criterion module per stem: `cargo bench --bench ops [-- FILTER]`. Throughput comes from `Op::cost`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "ops/column_sum.rs"]
+mod column_sum;
+#[path = "ops/matmul.rs"]
+mod matmul;
 #[path = "ops/residual.rs"]
 mod residual;
 
@@ -69,6 +73,8 @@ fn main() {
     let gpu = Gpu::open(&GpuOptions::default()).unwrap_or_else(|e| panic!("{e}"));
     println!("adapter: {}; throughput in elements is FLOP/s", gpu.name());
     let mut c = Criterion::default().configure_from_args();
+    column_sum::bench(&mut c, &gpu);
+    matmul::bench(&mut c, &gpu);
     residual::bench(&mut c, &gpu);
     c.final_summary();
 }

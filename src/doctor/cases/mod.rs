@@ -1,10 +1,12 @@
 //! The case table of each op: awkward sizes, huge and tiny values, splits.
 
+mod column_sum;
+mod matmul;
 mod residual;
 
 use super::Case;
 
 /// The cases of every stem, with the stem's name.
 pub fn all() -> Vec<(&'static str, Vec<Case>)> {
-    vec![("residual", residual::cases())]
+    vec![("column_sum", column_sum::cases()), ("matmul", matmul::cases()), ("residual", residual::cases())]
 }

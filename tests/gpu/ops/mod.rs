@@ -1,7 +1,11 @@
 //! Each op on the device against its reference, one file per stem.
 
+mod column_sum;
+mod golden;
+mod matmul;
 mod residual;
 
+use golden::Golden;
 use tril::doctor::{cases, verify};
 
 /// Runs the case table of a stem and reports every failing case.
