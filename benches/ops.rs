@@ -9,6 +9,10 @@ mod embedding;
 mod gelu;
 #[path = "ops/layernorm.rs"]
 mod layernorm;
+#[path = "ops/column_sum.rs"]
+mod column_sum;
+#[path = "ops/matmul.rs"]
+mod matmul;
 #[path = "ops/residual.rs"]
 mod residual;
 
@@ -81,6 +85,8 @@ fn main() {
     embedding::bench(&mut c, &gpu);
     gelu::bench(&mut c, &gpu);
     layernorm::bench(&mut c, &gpu);
+    column_sum::bench(&mut c, &gpu);
+    matmul::bench(&mut c, &gpu);
     residual::bench(&mut c, &gpu);
     c.final_summary();
 }

@@ -129,6 +129,10 @@ impl Tape<'_> {
 }
 
 impl Backward for Tape<'_> {
+    fn n_input(&self) -> usize {
+        self.builder.graph.nodes[self.node].inputs.len()
+    }
+
     fn input(&self, i: usize) -> TensorId {
         self.builder.graph.nodes[self.node].inputs[i]
     }

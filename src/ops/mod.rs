@@ -6,6 +6,8 @@ mod cross_entropy;
 mod embedding;
 mod gelu;
 mod layernorm;
+mod column_sum;
+mod matmul;
 mod residual;
 mod stubs;
 pub use stubs::*;
@@ -14,6 +16,8 @@ pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use embedding::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sorted_positions};
 pub use gelu::{Gelu, GeluBackward};
 pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardBias, LayernormBackwardWeight};
+pub use column_sum::ColumnSum;
+pub use matmul::Matmul;
 pub use residual::Residual;
 
 use std::fmt::Debug;
@@ -182,6 +186,8 @@ pub enum Dest {
 
 /// What a backward rule sees and does; the graph's tape implements it.
 pub trait Backward {
+    /// How many inputs the op has: optional ones come last.
+    fn n_input(&self) -> usize;
     /// The op's input.
     fn input(&self, i: usize) -> TensorId;
     /// The op's output.
@@ -283,7 +289,7 @@ fn to_u32(n: u64) -> u32 {
     u32::try_from(n).unwrap_or_else(|_| panic!("the graph let a size beyond u32 through: {n}"))
 }
 
-/// A size for the reference's loops on the host.
+/// A size for the CPU reference, whose tensors exist in memory.
 fn to_usize(n: u64) -> usize {
-    usize::try_from(n).unwrap_or_else(|_| panic!("a size beyond this machine's memory: {n}"))
+    usize::try_from(n).unwrap_or_else(|_| panic!("a tensor larger than memory: {n}"))
 }

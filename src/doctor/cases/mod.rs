@@ -1,12 +1,11 @@
 //! The case table of each op: awkward sizes, huge and tiny values, splits.
 
-/// Cross-entropy.
+mod column_sum;
 pub mod cross_entropy;
 mod embedding;
-/// GELU.
 pub mod gelu;
-/// Layer norm.
 pub mod layernorm;
+mod matmul;
 mod residual;
 
 use super::Case;
@@ -14,10 +13,12 @@ use super::Case;
 /// The cases of every stem, with the stem's name.
 pub fn all() -> Vec<(&'static str, Vec<Case>)> {
     vec![
+        ("column_sum", column_sum::cases()),
         ("cross_entropy", cross_entropy::cases()),
         ("embedding", embedding::cases()),
         ("gelu", gelu::cases()),
         ("layernorm", layernorm::cases()),
+        ("matmul", matmul::cases()),
         ("residual", residual::cases()),
     ]
 }
