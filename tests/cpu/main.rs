@@ -7,3 +7,4 @@ mod common;
 mod compare;
 mod data;
 mod reference;
+mod tidy;
