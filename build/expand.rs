@@ -141,7 +141,7 @@ fn unroll(lines: &[String], constants: &BTreeMap<String, String>) -> Result<Vec<
     let mut i = 0;
     while i < lines.len() {
         let line = &lines[i];
-        if !line.split_once("//:").is_some_and(|(_, t)| t.trim() == "unroll") {
+        if line.split_once("//:").is_none_or(|(_, t)| t.trim() != "unroll") {
             out.push(line.clone());
             i += 1;
             continue;

@@ -20,12 +20,12 @@ pub mod gpu;
 
 pub mod exec;
 
-pub mod doctor;
-
 pub mod model;
 
 pub mod generate;
 
 pub mod train;
+
+pub mod doctor;
 
 pub mod cli;

@@ -1,3 +1,5 @@
 //! The `tril` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    tril::cli::main()
+}

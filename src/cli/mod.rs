@@ -1,1 +1,56 @@
-//! cli.
+//! The command line: parses, calls the library, prints.
+
+mod devices;
+mod doctor;
+mod eval;
+mod generate;
+mod plan;
+mod settings;
+mod train;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Train GPTs on the GPU that is there: hand-written WGSL on Vulkan, Metal or DX12.
+#[derive(Debug, Parser)]
+#[command(name = "tril", version, arg_required_else_help = true, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a model on text; without a path, on the embedded stories.
+    Train(Box<train::TrainArgs>),
+    /// Let a trained model talk.
+    Generate(generate::GenerateArgs),
+    /// Measure a trained model: teacher-forced loss, and how far it gets on its own predictions.
+    Eval(eval::EvalArgs),
+    /// Show what a configuration needs on a device, before anything is allocated.
+    Plan(Box<plan::PlanArgs>),
+    /// List the adapters, with the limits and features that matter.
+    Devices(devices::DevicesArgs),
+    /// Check every kernel against its CPU reference on this machine's adapter.
+    Doctor(doctor::DoctorArgs),
+}
+
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// Runs the command line and returns its exit code: 0 on success, 1 on failure, 2 on wrong usage.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Train(args) => train::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,7 +1,6 @@
 //! What one micro-batch is made of.
 
-/// The target of a position that counts for nothing in the loss.
-pub const IGNORE: u32 = u32::MAX;
+pub use crate::reference::IGNORE;
 
 /// Inputs and the tokens that should follow them.
 ///
@@ -21,12 +20,7 @@ pub struct Batch {
 impl Batch {
     /// A batch of nothing but padding: token 0 everywhere, no target.
     pub fn padding(b: usize, t: usize) -> Batch {
-        Batch {
-            tokens: vec![0; b * t],
-            targets: vec![IGNORE; b * t],
-            b,
-            t,
-        }
+        Batch { tokens: vec![0; b * t], targets: vec![IGNORE; b * t], b, t }
     }
 
     /// How many targets count in the loss.

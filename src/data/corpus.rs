@@ -33,14 +33,9 @@ impl Source {
     /// What a command line means: its paths, or the embedded stories when there are none.
     pub fn from_paths(paths: &[PathBuf]) -> Source {
         if paths.is_empty() {
-            return Source::Embedded {
-                seed: embedded::SEED,
-                chars: embedded::CHARS,
-            };
+            return Source::Embedded { seed: embedded::SEED, chars: embedded::CHARS };
         }
-        Source::Files {
-            paths: paths.to_vec(),
-        }
+        Source::Files { paths: paths.to_vec() }
     }
 
     /// The text itself.
@@ -69,11 +64,7 @@ impl Text {
     /// Text that doesn't come from a file.
     pub fn new(content: impl Into<String>) -> Text {
         let content = content.into();
-        Text {
-            ends: vec![content.len()],
-            content,
-            skipped: Vec::new(),
-        }
+        Text { ends: vec![content.len()], content, skipped: Vec::new() }
     }
 
     /// Everything, file after file. A file that doesn't end in a line break is given one if another file follows.
@@ -84,9 +75,7 @@ impl Text {
     /// The text of each file; a document never reaches from one into the next.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts
-            .zip(&self.ends)
-            .map(|(start, &end)| &self.content[start..end])
+        starts.zip(&self.ends).map(|(start, &end)| &self.content[start..end])
     }
 
     /// Binary files that were found in folders and left out.
@@ -145,11 +134,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Text, DataError> {
 /// # Errors
 /// As [`read`].
 pub fn read_with_input(paths: &[PathBuf], input: &mut dyn Read) -> Result<Text, DataError> {
-    let mut text = Text {
-        content: String::new(),
-        ends: Vec::new(),
-        skipped: Vec::new(),
-    };
+    let mut text = Text { content: String::new(), ends: Vec::new(), skipped: Vec::new() };
     for path in paths {
         if path.as_os_str() == "-" {
             read_one("standard input", input, &mut text)?;
@@ -174,20 +159,14 @@ pub fn read_with_input(paths: &[PathBuf], input: &mut dyn Read) -> Result<Text, 
         }
     }
     if text.content.is_empty() {
-        return Err(DataError::Empty {
-            name: "the list of paths".into(),
-        });
+        return Err(DataError::Empty { name: "the list of paths".into() });
     }
     Ok(text)
 }
 
 fn read_one(name: &str, from: &mut dyn Read, text: &mut Text) -> Result<(), DataError> {
     let mut bytes = Vec::new();
-    from.read_to_end(&mut bytes)
-        .map_err(|source| DataError::Unreadable {
-            name: name.into(),
-            source,
-        })?;
+    from.read_to_end(&mut bytes).map_err(|source| DataError::Unreadable { name: name.into(), source })?;
     let file = decode(name, &bytes)?;
     if file.is_empty() {
         return Err(DataError::Empty { name: name.into() });
@@ -198,17 +177,11 @@ fn read_one(name: &str, from: &mut dyn Read, text: &mut Text) -> Result<(), Data
 
 fn read_folder(folder: &Path, text: &mut Text) -> Result<(), DataError> {
     let mut entries = fs::read_dir(folder)
-        .and_then(|entries| {
-            entries
-                .map(|entry| entry.map(|entry| entry.path()))
-                .collect::<Result<Vec<_>, _>>()
-        })
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>())
         .map_err(|error| unreadable(folder, error))?;
     entries.sort();
     for path in entries {
-        let hidden = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if hidden {
             continue;
         }
@@ -234,16 +207,11 @@ fn read_folder(folder: &Path, text: &mut Text) -> Result<(), DataError> {
 }
 
 fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, DataError> {
-    let text = std::str::from_utf8(bytes).map_err(|error| DataError::NotUtf8 {
-        name: name.into(),
-        offset: error.valid_up_to(),
-    })?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| DataError::NotUtf8 { name: name.into(), offset: error.valid_up_to() })?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 fn unreadable(path: &Path, source: io::Error) -> DataError {
-    DataError::Unreadable {
-        name: path.display().to_string(),
-        source,
-    }
+    DataError::Unreadable { name: path.display().to_string(), source }
 }

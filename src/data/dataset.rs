@@ -25,9 +25,7 @@ pub enum Mode {
 impl Mode {
     /// One document a line.
     pub fn lines() -> Mode {
-        Mode::Documents {
-            separator: "\n".into(),
-        }
+        Mode::Documents { separator: "\n".into() }
     }
 }
 
@@ -46,11 +44,7 @@ pub struct Options {
 impl Options {
     /// Stream mode with a tenth held out.
     pub fn stream(block_size: usize) -> Options {
-        Options {
-            mode: Mode::Stream,
-            val_fraction: 0.1,
-            block_size,
-        }
+        Options { mode: Mode::Stream, val_fraction: 0.1, block_size }
     }
 }
 
@@ -114,15 +108,9 @@ impl Dataset {
     /// # Errors
     /// Options out of range, a character outside the vocabulary, a split too short for a block, too few documents,
     /// documents without special tokens.
-    pub fn new(
-        text: &Text,
-        tokenizer: &Tokenizer,
-        options: &Options,
-    ) -> Result<Dataset, DataError> {
+    pub fn new(text: &Text, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
         if !(0.0..1.0).contains(&options.val_fraction) {
-            return Err(DataError::ValFraction {
-                value: options.val_fraction,
-            });
+            return Err(DataError::ValFraction { value: options.val_fraction });
         }
         Dataset::build(text, tokenizer, options, Use::Training)
     }
@@ -131,39 +119,20 @@ impl Dataset {
     ///
     /// # Errors
     /// As [`Dataset::new`], except that a text shorter than a block will do.
-    pub fn for_evaluation(
-        text: &Text,
-        tokenizer: &Tokenizer,
-        options: &Options,
-    ) -> Result<Dataset, DataError> {
-        let everything = Options {
-            val_fraction: 1.0,
-            ..options.clone()
-        };
+    pub fn for_evaluation(text: &Text, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
+        let everything = Options { val_fraction: 1.0, ..options.clone() };
         Dataset::build(text, tokenizer, &everything, Use::Evaluation)
     }
 
-    fn build(
-        text: &Text,
-        tokenizer: &Tokenizer,
-        options: &Options,
-        purpose: Use,
-    ) -> Result<Dataset, DataError> {
+    fn build(text: &Text, tokenizer: &Tokenizer, options: &Options, purpose: Use) -> Result<Dataset, DataError> {
         if options.block_size == 0 {
             return Err(DataError::ZeroBlock);
         }
         let (train, val) = match &options.mode {
             Mode::Stream => split_stream(text, tokenizer, options, purpose)?,
-            Mode::Documents { separator } => {
-                split_documents(text, tokenizer, options, separator, purpose)?
-            }
+            Mode::Documents { separator } => split_documents(text, tokenizer, options, separator, purpose)?,
         };
-        Ok(Dataset {
-            block_size: options.block_size,
-            stream: options.mode == Mode::Stream,
-            train,
-            val,
-        })
+        Ok(Dataset { block_size: options.block_size, stream: options.mode == Mode::Stream, train, val })
     }
 
     /// T, the length of every row.
@@ -244,11 +213,7 @@ impl Dataset {
 
     /// What [`Dataset::eval_batches`] with the same limit looks at.
     pub fn eval_extent(&self, limit: Option<usize>) -> Extent {
-        let mut extent = Extent {
-            windows: 0,
-            targets: 0,
-            bytes: 0,
-        };
+        let mut extent = Extent { windows: 0, targets: 0, bytes: 0 };
         for row in self.eval_rows(limit) {
             extent.windows += 1;
             extent.targets += wide(row.len);
@@ -283,10 +248,7 @@ fn split_stream(
 ) -> Result<(Split, Split), DataError> {
     let text = text.as_str();
     let n_train = train_share(text.chars().count(), options.val_fraction);
-    let cut = text
-        .char_indices()
-        .nth(n_train)
-        .map_or(text.len(), |(at, _)| at);
+    let cut = text.char_indices().nth(n_train).map_or(text.len(), |(at, _)| at);
     // Encoded in one go, so that an error counts its position from the start of the text.
     let mut train = tokenizer.encode(text)?;
     let mut n_tokens = 0;
@@ -302,26 +264,14 @@ fn split_stream(
         return Err(DataError::ShortEvaluation { tokens: val.len() });
     }
     if purpose == Use::Training && train.len() <= block_size {
-        return Err(DataError::ShortTraining {
-            tokens: train.len(),
-            block_size,
-        });
+        return Err(DataError::ShortTraining { tokens: train.len(), block_size });
     }
     if purpose == Use::Training && options.val_fraction > 0.0 && val.len() <= block_size {
-        return Err(DataError::ShortValidation {
-            tokens: val.len(),
-            block_size,
-        });
+        return Err(DataError::ShortValidation { tokens: val.len(), block_size });
     }
-    let mut val = Split {
-        tokens: val,
-        rows: Vec::new(),
-    };
+    let mut val = Split { tokens: val, rows: Vec::new() };
     val.cut(0, tokenizer, block_size);
-    let train = Split {
-        tokens: train,
-        rows: Vec::new(),
-    };
+    let train = Split { tokens: train, rows: Vec::new() };
     Ok((train, val))
 }
 
@@ -349,25 +299,15 @@ fn split_documents(
     let train_missing = n_train == 0 && purpose == Use::Training;
     let val_missing = n_train == n && options.val_fraction > 0.0;
     if train_missing || val_missing {
-        return Err(DataError::FewDocuments {
-            documents: n,
-            training: n_train,
-            validation: n - n_train,
-        });
+        return Err(DataError::FewDocuments { documents: n, training: n_train, validation: n - n_train });
     }
     let shuffle = Permutation::new(Purpose::Split, SPLIT_SEED, 0, wide(n));
     let (mut train, mut val) = (Split::default(), Split::default());
     for (i, document) in documents.into_iter().enumerate() {
-        let split = if shuffle.at(wide(i)) < wide(n_train) {
-            &mut train
-        } else {
-            &mut val
-        };
+        let split = if shuffle.at(wide(i)) < wide(n_train) { &mut train } else { &mut val };
         let first = split.tokens.len();
         split.tokens.push(start);
-        let ids = tokenizer
-            .encode(document)
-            .map_err(|error| place_in(text, error))?;
+        let ids = tokenizer.encode(document).map_err(|error| place_in(text, error))?;
         split.tokens.extend(ids);
         split.tokens.push(end);
         split.cut(first, tokenizer, options.block_size);
@@ -378,17 +318,9 @@ fn split_documents(
 /// Makes an error about a document count its position from the start of the text.
 fn place_in(text: &Text, error: DataError) -> DataError {
     match error {
-        DataError::UnknownCharacter {
+        DataError::UnknownCharacter { character, position, vocabulary } => DataError::UnknownCharacter {
             character,
-            position,
-            vocabulary,
-        } => DataError::UnknownCharacter {
-            character,
-            position: text
-                .as_str()
-                .chars()
-                .position(|c| c == character)
-                .unwrap_or(position),
+            position: text.as_str().chars().position(|c| c == character).unwrap_or(position),
             vocabulary,
         },
         other => other,

@@ -84,9 +84,7 @@ pub enum DataError {
     #[error("a block of 0 tokens holds nothing: give --block-size 1 or more")]
     ZeroBlock,
     /// A validation fraction that leaves nothing to train on, or isn't a number.
-    #[error(
-        "a validation fraction of {value} is not in 0..1: give --val-fraction 0 (no validation) up to 0.99"
-    )]
+    #[error("a validation fraction of {value} is not in 0..1: give --val-fraction 0 (no validation) up to 0.99")]
     ValFraction {
         /// The value given.
         value: f64,

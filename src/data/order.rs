@@ -62,11 +62,7 @@ impl Permutation {
     pub(crate) fn new(purpose: Purpose, seed: u64, index: u64, n: u64) -> Permutation {
         let mut rng = rng(purpose, seed, index);
         let bits = u64::BITS - n.saturating_sub(1).leading_zeros();
-        Permutation {
-            n,
-            half_bits: bits.div_ceil(2).max(1),
-            keys: std::array::from_fn(|_| rng.next_u64()),
-        }
+        Permutation { n, half_bits: bits.div_ceil(2).max(1), keys: std::array::from_fn(|_| rng.next_u64()) }
     }
 
     /// The element at place `i`; `i` is below `n`.

@@ -22,10 +22,7 @@ pub struct Tokenizer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Units {
     Bytes,
-    Chars {
-        chars: Vec<char>,
-        ranks: HashMap<char, usize>,
-    },
+    Chars { chars: Vec<char>, ranks: HashMap<char, usize> },
 }
 
 /// One id, looked up.
@@ -44,18 +41,12 @@ impl Tokenizer {
 
     /// A vocabulary of the 256 bytes, which can spell any text.
     pub fn bytes() -> Tokenizer {
-        Tokenizer {
-            units: Units::Bytes,
-            specials: false,
-        }
+        Tokenizer { units: Units::Bytes, specials: false }
     }
 
     fn from_chars(chars: Vec<char>) -> Tokenizer {
         let ranks = chars.iter().enumerate().map(|(i, &c)| (c, i)).collect();
-        Tokenizer {
-            units: Units::Chars { chars, ranks },
-            specials: false,
-        }
+        Tokenizer { units: Units::Chars { chars, ranks }, specials: false }
     }
 
     /// The same units with `<pad>` in front and `<start>` and `<end>` behind.
@@ -91,20 +82,13 @@ impl Tokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
         let first = self.first_unit();
         match &self.units {
-            Units::Bytes => Ok(text
-                .bytes()
-                .map(|byte| id(first) + u32::from(byte))
-                .collect()),
+            Units::Bytes => Ok(text.bytes().map(|byte| id(first) + u32::from(byte)).collect()),
             Units::Chars { chars, ranks } => text
                 .chars()
                 .enumerate()
                 .map(|(position, character)| match ranks.get(&character) {
                     Some(rank) => Ok(id(first + rank)),
-                    None => Err(DataError::UnknownCharacter {
-                        character,
-                        position,
-                        vocabulary: chars.len(),
-                    }),
+                    None => Err(DataError::UnknownCharacter { character, position, vocabulary: chars.len() }),
                 })
                 .collect(),
         }
@@ -120,10 +104,7 @@ impl Tokenizer {
 
     /// A decoder that takes one id at a time.
     pub fn decoder(&self) -> Decoder<'_> {
-        Decoder {
-            tokenizer: self,
-            held: Vec::new(),
-        }
+        Decoder { tokenizer: self, held: Vec::new() }
     }
 
     /// How many bytes of UTF-8 an id stands for; 0 for special tokens and ids that don't exist.
@@ -180,19 +161,13 @@ impl Tokenizer {
             tokenizer = tokenizer.for_documents();
         }
         if file.specials != tokenizer.special_ids() {
-            return Err(bad(
-                "the ids of the special tokens do not fit the vocabulary",
-            ));
+            return Err(bad("the ids of the special tokens do not fit the vocabulary"));
         }
         Ok(tokenizer)
     }
 
     fn special_ids(&self) -> Option<Specials> {
-        Some(Specials {
-            pad: self.pad_id()?,
-            start: self.start_id()?,
-            end: self.end_id()?,
-        })
+        Some(Specials { pad: self.pad_id()?, start: self.start_id()?, end: self.end_id()? })
     }
 
     fn n_units(&self) -> usize {
@@ -217,9 +192,7 @@ impl Tokenizer {
         let unit = id.checked_sub(self.first_unit());
         match (unit, &self.units) {
             (Some(rank), Units::Bytes) => u8::try_from(rank).map_or(Token::Special, Token::Byte),
-            (Some(rank), Units::Chars { chars, .. }) => {
-                chars.get(rank).map_or(Token::Special, |&c| Token::Char(c))
-            }
+            (Some(rank), Units::Chars { chars, .. }) => chars.get(rank).map_or(Token::Special, |&c| Token::Char(c)),
             (None, _) => Token::Special,
         }
     }
@@ -311,9 +284,7 @@ struct Specials {
 }
 
 fn bad(reason: impl ToString) -> DataError {
-    DataError::BadTokenizer {
-        reason: reason.to_string(),
-    }
+    DataError::BadTokenizer { reason: reason.to_string() }
 }
 
 /// Unicode has 1,114,112 code points, so an index into a vocabulary always fits.

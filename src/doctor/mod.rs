@@ -1,6 +1,8 @@
-//! Each op on a device against its CPU reference: what the GPU tests and `tril doctor` run.
+//! Each op and a whole model on a device against the CPU reference: what the GPU tests and `tril doctor` run.
 
 pub mod cases;
+mod model;
 mod verify;
 
+pub use model::{ModelFailure, check_model};
 pub use verify::{Case, Data, Failure, Report, verify};

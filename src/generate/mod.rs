@@ -1,7 +1,11 @@
 //! Text from a model: feed the tokens so far, choose the next from its logits, and again.
 
+mod free_run;
+mod loaded;
 mod sampler;
 
+pub use free_run::{FreeRun, free_run};
+pub use loaded::LoadedModel;
 pub use sampler::{Sampler, SamplerConfig};
 
 use std::collections::BTreeMap;
@@ -50,7 +54,11 @@ impl Generator {
     ///
     /// On an empty context, or more contexts than rows.
     pub fn next_logits(&mut self, source: &Program, contexts: &[&[u32]]) -> Result<Vec<Vec<f32>>, ExecError> {
-        assert!(contexts.len() <= self.n_row && contexts.iter().all(|c| !c.is_empty()), "one to {} contexts", self.n_row);
+        assert!(
+            contexts.len() <= self.n_row && contexts.iter().all(|c| !c.is_empty()),
+            "one to {} contexts",
+            self.n_row
+        );
         let block = usize::try_from(self.config.block_size).unwrap_or(usize::MAX);
         let windows: Vec<&[u32]> = contexts.iter().map(|c| &c[c.len().saturating_sub(block)..]).collect();
         let longest = windows.iter().map(|w| w.len()).max().unwrap_or(1) as u64;

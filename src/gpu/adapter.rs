@@ -64,6 +64,15 @@ pub fn adapters() -> Vec<AdapterReport> {
     enumerate().iter().map(report).collect()
 }
 
+/// The adapter that a selector means.
+///
+/// # Errors
+///
+/// [`GpuError`] where there is none.
+pub fn find_adapter(selector: &DeviceSelector) -> Result<AdapterReport, GpuError> {
+    Ok(select(selector)?.1)
+}
+
 pub(super) fn select(selector: &DeviceSelector) -> Result<(wgpu::Adapter, AdapterReport), GpuError> {
     let mut found = enumerate();
     if found.is_empty() {

@@ -3,7 +3,7 @@
 mod adapter;
 mod pipelines;
 
-pub use adapter::{AdapterReport, DeviceSelector, adapters};
+pub use adapter::{AdapterReport, DeviceSelector, adapters, find_adapter};
 pub(crate) use pipelines::Pipeline;
 
 use std::collections::HashMap;

@@ -153,7 +153,7 @@ impl GraphBuilder {
             self.graph.n_forward = self.graph.nodes.len();
         }
         if self.graph.slabs.is_empty() {
-            self.graph.slabs = super::slabs::layout(&self.graph.tensors, u64::MAX);
+            self.graph.slabs = super::slabs::layout(&self.graph.tensors);
         }
         self.graph
     }

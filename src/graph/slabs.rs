@@ -3,6 +3,10 @@ use crate::tensor::{DType, Role, TensorId, TensorSpec};
 /// Every member of a slab starts at a multiple of this many elements: 256 bytes, the largest binding alignment there is.
 pub const SLAB_ALIGN_ELEMS: u64 = 64;
 
+/// The largest slab: WebGPU's default largest buffer. It depends on no device, so that a model's programs always share
+/// their slabs.
+const MAX_SLAB_BYTES: u64 = 256 << 20;
+
 /// A parameter's place in its slab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlabMember {
@@ -28,9 +32,9 @@ pub struct Slab {
     pub whole: Option<[TensorId; 4]>,
 }
 
-/// Lays the parameters out: 2-D ones first, in order of declaration, into slabs of at most `max_bytes` (a parameter
-/// larger than that gets a slab of its own). The same parameters give the same layout in every graph.
-pub fn layout(tensors: &[TensorSpec], max_bytes: u64) -> Vec<Slab> {
+/// Lays the parameters out: 2-D ones first, in order of declaration, into slabs of at most 256 MiB (a parameter larger
+/// than that gets a slab of its own). The same parameters give the same layout in every graph.
+pub fn layout(tensors: &[TensorSpec]) -> Vec<Slab> {
     let is_param = |t: &&TensorId| tensors[t.0].role == Role::Param;
     let ids: Vec<TensorId> = (0..tensors.len()).map(TensorId).collect();
     let decays = |t: &TensorId| tensors[t.0].shape.rank() >= 2;
@@ -39,7 +43,7 @@ pub fn layout(tensors: &[TensorSpec], max_bytes: u64) -> Vec<Slab> {
     let mut slabs: Vec<Slab> = vec![];
     for &param in ordered {
         let len = tensors[param.0].shape.numel().next_multiple_of(SLAB_ALIGN_ELEMS);
-        let full = slabs.last().is_none_or(|s| (s.n_elem + len).saturating_mul(DType::BYTES) > max_bytes);
+        let full = slabs.last().is_none_or(|s| (s.n_elem + len).saturating_mul(DType::BYTES) > MAX_SLAB_BYTES);
         if full {
             slabs.push(Slab::default());
         }

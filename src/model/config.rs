@@ -95,7 +95,8 @@ impl ModelConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         // far beyond any model, and small enough that no size below overflows
         const MOST: u64 = 1 << 24;
-        let range = |flag, value: String, expected: &str| Err(ConfigError::Range { flag, value, expected: expected.into() });
+        let range =
+            |flag, value: String, expected: &str| Err(ConfigError::Range { flag, value, expected: expected.into() });
         let sizes = [
             ("--n-layer", self.n_layer),
             ("--n-head", self.n_head),

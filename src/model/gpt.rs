@@ -93,7 +93,8 @@ impl Gpt {
         let mut layers =
             Layers { config, builder: &mut builder, params: &params, rng, dropout, site: 0, attention_maps: vec![] };
         let embedding = Embedding { sorted: inputs.sorted };
-        let mut x = layers.builder.apply1("embedding", embedding, &[tokens, params["wte.weight"], params["wpe.weight"]])?;
+        let mut x =
+            layers.builder.apply1("embedding", embedding, &[tokens, params["wte.weight"], params["wpe.weight"]])?;
         x = layers.dropout("embedding", x)?;
         for i in 0..config.n_layer {
             x = layers.block(&format!("h.{i}"), x)?;
@@ -121,7 +122,7 @@ impl Gpt {
             inputs.targets = Some(targets);
             inputs.loss_scale = Some(loss_scale);
             let metric = builder.tensor("loss", Shape::new(&[1]), DType::F32, Role::Metric)?;
-            builder.node_into("cross_entropy", CrossEntropy, &[logits, targets, loss_scale], metric)?;
+            builder.node_into("cross_entropy", CrossEntropy {}, &[logits, targets, loss_scale], metric)?;
             loss = Some(metric);
         }
         if let (Purpose::Train(optimizer), Some(loss)) = (purpose, loss) {

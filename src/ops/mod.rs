@@ -3,6 +3,8 @@
 //! An op is a struct that implements [`Op`]; its stem names the shader, reference, golden, test and bench.
 
 mod residual;
+mod stubs;
+pub use stubs::*;
 
 pub use residual::Residual;
 

@@ -8,6 +8,7 @@ mod slots;
 
 pub use check::PlanError;
 pub use place::{BufferPlan, Place};
+pub(crate) use show::human_bytes;
 pub use slots::{Interval, Slots, assign};
 
 use std::collections::BTreeMap;

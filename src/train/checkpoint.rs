@@ -120,7 +120,8 @@ fn write_tensors(path: &Path, tensors: &Tensors, meta: HashMap<String, String>) 
 /// No checkpoint, a damaged one, or a failure of the device.
 pub fn load(dir: &RunDir, session: &mut Session) -> Result<Progress, CheckpointError> {
     // checkpoint.old is there only when a save was cut off between its two renames
-    let found = ["checkpoint", "checkpoint.old"].map(|name| dir.path(name).join(STATE)).into_iter().find(|p| p.exists());
+    let found =
+        ["checkpoint", "checkpoint.old"].map(|name| dir.path(name).join(STATE)).into_iter().find(|p| p.exists());
     let path = found.ok_or_else(|| RunDirError::Foreign {
         path: dir.root().display().to_string(),
         reason: "it holds no checkpoint yet".into(),

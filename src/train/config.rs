@@ -160,7 +160,8 @@ impl RunConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.model.validate()?;
         let t = &self.train;
-        let range = |flag, value: String, expected: &str| Err(ConfigError::Range { flag, value, expected: expected.into() });
+        let range =
+            |flag, value: String, expected: &str| Err(ConfigError::Range { flag, value, expected: expected.into() });
         let counts = [
             ("--steps", t.steps),
             ("--batch-size", t.batch_size),
@@ -179,7 +180,9 @@ impl RunConfig {
             }
         }
         let o = &t.optimizer;
-        for (flag, value) in [("--lr", t.lr), ("--min-lr", t.min_lr), ("--weight-decay", o.weight_decay), ("--clip", o.max_norm)] {
+        for (flag, value) in
+            [("--lr", t.lr), ("--min-lr", t.min_lr), ("--weight-decay", o.weight_decay), ("--clip", o.max_norm)]
+        {
             if !value.is_finite() || value < 0.0 {
                 return range(flag, value.to_string(), "it must be a finite number, at least 0");
             }
@@ -225,7 +228,9 @@ fn merge(base: &mut toml::Table, over: toml::Table) {
     for (key, value) in over {
         match (base.get_mut(&key), value) {
             // a table with a `kind` is a choice between forms with keys of their own: it is replaced whole
-            (Some(toml::Value::Table(base)), toml::Value::Table(over)) if !over.contains_key("kind") => merge(base, over),
+            (Some(toml::Value::Table(base)), toml::Value::Table(over)) if !over.contains_key("kind") => {
+                merge(base, over)
+            }
             (_, value) => {
                 base.insert(key, value);
             }

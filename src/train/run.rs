@@ -124,7 +124,13 @@ impl Run {
     /// # Errors
     ///
     /// [`RunError`]; nothing is left behind in `root` then.
-    pub fn create(gpu: &Arc<Gpu>, root: &Path, config: RunConfig, text: &Text, tokenizer: Tokenizer) -> Result<Self, RunError> {
+    pub fn create(
+        gpu: &Arc<Gpu>,
+        root: &Path,
+        config: RunConfig,
+        text: &Text,
+        tokenizer: Tokenizer,
+    ) -> Result<Self, RunError> {
         config.validate()?;
         let dataset = Dataset::new(text, &tokenizer, &config.data_options())?;
         let session = Session::new(gpu, session_config(&config))?;
@@ -303,7 +309,8 @@ impl Run {
     }
 
     fn sample(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
-        let start = self.tokenizer.start_id().or_else(|| self.tokenizer.encode("\n").ok()?.first().copied()).unwrap_or(0);
+        let start =
+            self.tokenizer.start_id().or_else(|| self.tokenizer.encode("\n").ok()?.first().copied()).unwrap_or(0);
         let mut sampler = Sampler::new(SamplerConfig { seed: self.step(), ..SamplerConfig::default() }, 0);
         let mut tokens = vec![start];
         while tokens.len() <= SAMPLE_TOKENS {

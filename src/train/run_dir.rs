@@ -80,7 +80,8 @@ impl RunDir {
             fs::read_to_string(root.join(name)).map_err(|e| foreign(format!("{name} can't be read ({e})")))
         };
         let config = read("config.toml")?;
-        let config = RunConfig::from_toml("config.toml", &config).map_err(|e| foreign(format!("{}: {}", e.file, e.reason)))?;
+        let config =
+            RunConfig::from_toml("config.toml", &config).map_err(|e| foreign(format!("{}: {}", e.file, e.reason)))?;
         config.validate().map_err(|e| foreign(format!("config.toml: {e}")))?;
         let tokenizer = Tokenizer::from_json(&read("tokenizer.json")?).map_err(|e| foreign(e.to_string()))?;
         if tokenizer.vocab_size() as u64 != config.model.vocab_size {

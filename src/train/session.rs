@@ -10,7 +10,9 @@ use crate::generate::Generator;
 use crate::gpu::Gpu;
 use crate::graph::{OptimizerConfig, Phase};
 use crate::kernel::Choice;
-use crate::model::{ConfigError, Gpt, GptInputs, Keep, ModelConfig, Positions, Purpose, init_param, sinusoidal_positions};
+use crate::model::{
+    ConfigError, Gpt, GptInputs, Keep, ModelConfig, Positions, Purpose, init_param, sinusoidal_positions,
+};
 use crate::ops::sorted_positions;
 use crate::plan::Plan;
 use crate::reference::IGNORE;
@@ -156,13 +158,13 @@ impl Session {
     ///
     /// An invalid model, or one that doesn't fit the device.
     pub fn plan(config: &SessionConfig, caps: &crate::kernel::Caps, choice: &Choice) -> Result<Plan, SessionError> {
-        Ok(Plan::new(Self::graph(config, caps)?.graph, caps, choice)?)
+        Ok(Plan::new(Self::graph(config)?.graph, caps, choice)?)
     }
 
-    fn graph(config: &SessionConfig, caps: &crate::kernel::Caps) -> Result<Gpt, SessionError> {
+    fn graph(config: &SessionConfig) -> Result<Gpt, SessionError> {
         config.model.validate()?;
         let max_norm = config.optimizer.max_norm as f32;
-        let purpose = Purpose::Train(OptimizerConfig { max_norm, max_slab_bytes: caps.max_buffer_bytes });
+        let purpose = Purpose::Train(OptimizerConfig { max_norm });
         Ok(Gpt::build(&config.model, purpose, config.batch_size, config.t, config.keep)?)
     }
 
@@ -172,7 +174,7 @@ impl Session {
     ///
     /// An invalid model, one that doesn't fit, or a failure of the device.
     pub fn new(gpu: &Arc<Gpu>, config: SessionConfig) -> Result<Self, SessionError> {
-        let gpt = Self::graph(&config, gpu.caps())?;
+        let gpt = Self::graph(&config)?;
         let (inputs, logits, loss) = (gpt.inputs, gpt.logits, gpt.loss);
         let attention_maps = gpt.attention_maps;
         let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), &Choice::default())?)?;
@@ -458,7 +460,12 @@ pub(super) fn check_ids(batch: &Batch, vocab_size: u64) -> Result<(), SessionErr
 }
 
 /// Writes tokens, targets and the loss scale.
-pub(super) fn write_batch(program: &Program, inputs: &GptInputs, batch: &Batch, n_target: u64) -> Result<(), ExecError> {
+pub(super) fn write_batch(
+    program: &Program,
+    inputs: &GptInputs,
+    batch: &Batch,
+    n_target: u64,
+) -> Result<(), ExecError> {
     program.write_u32(inputs.tokens, &batch.tokens)?;
     if let Some(targets) = inputs.targets {
         program.write_u32(targets, &batch.targets)?;

@@ -6,5 +6,6 @@ mod common;
 
 mod compare;
 mod data;
+mod plan;
 mod reference;
 mod tidy;

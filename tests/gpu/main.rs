@@ -1,6 +1,11 @@
 //! Tests on any adapter; a software Vulkan device counts. Without one they fail and say how to get one.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "../common/mod.rs"]
+mod common;
+
+mod cli;
+mod model;
 mod ops;
 
 use std::sync::{Arc, OnceLock};

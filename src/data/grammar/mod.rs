@@ -74,10 +74,7 @@ impl Grammar {
     /// Draws text number `index` of a seed.
     pub fn sample(&self, seed: u64, index: u64) -> Sample {
         let mut rng = rng(Purpose::Stories, seed, index);
-        let mut sample = Sample {
-            text: String::new(),
-            nats: 0.0,
-        };
+        let mut sample = Sample { text: String::new(), nats: 0.0 };
         let mut stack = vec![Symbol::Rule(self.rules.len() - 1)];
         while let Some(symbol) = stack.pop() {
             match symbol {
@@ -100,10 +97,7 @@ impl Grammar {
     pub fn entropy(&self) -> Entropy {
         let mut done: Vec<Entropy> = Vec::with_capacity(self.rules.len());
         for rule in &self.rules {
-            let mut sum = Entropy {
-                nats: 0.0,
-                chars: 0.0,
-            };
+            let mut sum = Entropy { nats: 0.0, chars: 0.0 };
             for alternative in &rule.alternatives {
                 let p = rule.probability(alternative);
                 sum.nats -= p * p.ln();

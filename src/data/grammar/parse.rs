@@ -38,15 +38,8 @@ struct SourceAlternative {
 
 enum Part {
     Text(String),
-    Parameter {
-        at: usize,
-        capital: Capital,
-    },
-    Call {
-        rule: usize,
-        capital: Capital,
-        arguments: Vec<Argument>,
-    },
+    Parameter { at: usize, capital: Capital },
+    Call { rule: usize, capital: Capital, arguments: Vec<Argument> },
 }
 
 enum Argument {
@@ -70,15 +63,9 @@ impl FromStr for Grammar {
     /// [`DataError::Grammar`] with the line, for anything that isn't as the grammar's file format wants it.
     fn from_str(text: &str) -> Result<Grammar, DataError> {
         let sources = read_rules(text)?;
-        let mut writer = Writer {
-            sources: &sources,
-            rules: Vec::new(),
-            done: HashMap::new(),
-        };
+        let mut writer = Writer { sources: &sources, rules: Vec::new(), done: HashMap::new() };
         writer.write_out((0, Capital::AsGiven, Vec::new()));
-        Ok(Grammar {
-            rules: writer.rules,
-        })
+        Ok(Grammar { rules: writer.rules })
     }
 }
 
@@ -96,10 +83,7 @@ fn read_rules(text: &str) -> Result<Vec<Source>, DataError> {
             continue;
         }
         let Some((weight, body)) = line.trim().split_once(" | ") else {
-            return Err(wrong(
-                number,
-                "an alternative is a weight, a bar and a text",
-            ));
+            return Err(wrong(number, "an alternative is a weight, a bar and a text"));
         };
         let weight = match weight.trim().parse() {
             Ok(weight) if weight > 0 => weight,
@@ -127,11 +111,7 @@ fn read_rules(text: &str) -> Result<Vec<Source>, DataError> {
         }
         for (line, weight, body) in bodies {
             let parts = read_body(body, line, i, &sources)?;
-            sources[i].alternatives.push(SourceAlternative {
-                weight,
-                line,
-                parts,
-            });
+            sources[i].alternatives.push(SourceAlternative { weight, line, parts });
         }
     }
     check_use(&sources)?;
@@ -152,33 +132,17 @@ fn read_header(line: &str, number: usize) -> Result<Source, DataError> {
             (name, parameters.collect::<Vec<_>>())
         }
     };
-    if let Some(bad) = std::iter::once(name)
-        .chain(parameters.iter().map(String::as_str))
-        .find(|name| !is_name(name))
-    {
+    if let Some(bad) = std::iter::once(name).chain(parameters.iter().map(String::as_str)).find(|name| !is_name(name)) {
         return Err(wrong(number, format!("{bad:?} is not a name")));
     }
-    Ok(Source {
-        name: name.into(),
-        parameters,
-        line: number,
-        alternatives: Vec::new(),
-    })
+    Ok(Source { name: name.into(), parameters, line: number, alternatives: Vec::new() })
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
-fn read_body(
-    body: &str,
-    line: usize,
-    rule: usize,
-    sources: &[Source],
-) -> Result<Vec<Part>, DataError> {
+fn read_body(body: &str, line: usize, rule: usize, sources: &[Source]) -> Result<Vec<Part>, DataError> {
     let mut parts = Vec::new();
     let mut rest = body;
     while !rest.is_empty() {
@@ -192,12 +156,7 @@ fn read_body(
         let Some(close) = rest[open..].find('}') else {
             return Err(wrong(line, "a brace is never closed"));
         };
-        parts.push(read_call(
-            &rest[open + 1..open + close],
-            line,
-            rule,
-            sources,
-        )?);
+        parts.push(read_call(&rest[open + 1..open + close], line, rule, sources)?);
         rest = &rest[open + close + 1..];
     }
     Ok(parts)
@@ -218,43 +177,28 @@ fn read_call(call: &str, line: usize, rule: usize, sources: &[Source]) -> Result
         None => (call, Vec::new()),
     };
     let Some(called) = sources.iter().position(|source| source.name == name) else {
-        return Err(wrong(
-            line,
-            format!("{name:?} is neither a parameter nor a rule"),
-        ));
+        return Err(wrong(line, format!("{name:?} is neither a parameter nor a rule")));
     };
     if called <= rule {
         return Err(wrong(line, format!("{name:?} is not below this rule")));
     }
     let wanted = sources[called].parameters.len();
     if list.len() != wanted {
-        return Err(wrong(
-            line,
-            format!("{name:?} takes {wanted} arguments, not {}", list.len()),
-        ));
+        return Err(wrong(line, format!("{name:?} takes {wanted} arguments, not {}", list.len())));
     }
     let mut arguments = Vec::new();
     for argument in list {
         let argument = argument.trim();
-        let quoted = argument
-            .strip_prefix('"')
-            .and_then(|text| text.strip_suffix('"'));
+        let quoted = argument.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
         arguments.push(match (quoted, parameter(argument)) {
             (Some(text), _) => Argument::Text(text.into()),
             (None, Some(at)) => Argument::Parameter(at),
             (None, None) => {
-                return Err(wrong(
-                    line,
-                    format!("{argument:?} is neither a parameter nor a quoted text"),
-                ));
+                return Err(wrong(line, format!("{argument:?} is neither a parameter nor a quoted text")));
             }
         });
     }
-    Ok(Part::Call {
-        rule: called,
-        capital,
-        arguments,
-    })
+    Ok(Part::Call { rule: called, capital, arguments })
 }
 
 /// Every rule but the first is called, and every parameter is used.
@@ -269,28 +213,18 @@ fn check_use(sources: &[Source]) -> Result<(), DataError> {
             return Err(wrong(source.line, "no rule calls this one"));
         }
         for (at, name) in source.parameters.iter().enumerate() {
-            let used = source
-                .alternatives
-                .iter()
-                .flat_map(|alternative| &alternative.parts)
-                .any(|part| match part {
-                    Part::Text(_) => false,
-                    Part::Parameter { at: used, .. } => *used == at,
-                    Part::Call { arguments, .. } => arguments
-                        .iter()
-                        .any(|argument| matches!(argument, Argument::Parameter(a) if *a == at)),
-                });
+            let used = source.alternatives.iter().flat_map(|alternative| &alternative.parts).any(|part| match part {
+                Part::Text(_) => false,
+                Part::Parameter { at: used, .. } => *used == at,
+                Part::Call { arguments, .. } => {
+                    arguments.iter().any(|argument| matches!(argument, Argument::Parameter(a) if *a == at))
+                }
+            });
             if !used {
-                return Err(wrong(
-                    source.line,
-                    format!("parameter {name:?} is never used"),
-                ));
+                return Err(wrong(source.line, format!("parameter {name:?} is never used")));
             }
         }
-        let empty = source
-            .alternatives
-            .iter()
-            .find(|alternative| alternative.parts.is_empty());
+        let empty = source.alternatives.iter().find(|alternative| alternative.parts.is_empty());
         if let Some(alternative) = empty {
             return Err(wrong(alternative.line, "the alternative is empty"));
         }
@@ -319,14 +253,8 @@ impl Writer<'_> {
                 let inherited = if i == 0 { key.1 } else { Capital::AsGiven };
                 let text = match part {
                     Part::Text(text) => capitalised(text, inherited),
-                    Part::Parameter { at, capital } => {
-                        capitalised(&given[*at], capital.or(inherited))
-                    }
-                    Part::Call {
-                        rule,
-                        capital,
-                        arguments,
-                    } => {
+                    Part::Parameter { at, capital } => capitalised(&given[*at], capital.or(inherited)),
+                    Part::Call { rule, capital, arguments } => {
                         let arguments = arguments
                             .iter()
                             .map(|argument| match argument {
@@ -344,17 +272,10 @@ impl Writer<'_> {
                     _ => symbols.push(Symbol::Text(text)),
                 }
             }
-            alternatives.push(Alternative {
-                weight: alternative.weight,
-                symbols,
-            });
+            alternatives.push(Alternative { weight: alternative.weight, symbols });
         }
         self.rules.push(Rule {
-            name: if given.is_empty() {
-                source.name.clone()
-            } else {
-                format!("{}({})", source.name, given.join(", "))
-            },
+            name: if given.is_empty() { source.name.clone() } else { format!("{}({})", source.name, given.join(", ")) },
             total: alternatives.iter().map(|a| a.weight).sum(),
             alternatives,
         });
@@ -382,8 +303,5 @@ fn capitalised(text: &str, capital: Capital) -> String {
 }
 
 fn wrong(line: usize, reason: impl Into<String>) -> DataError {
-    DataError::Grammar {
-        line,
-        reason: reason.into(),
-    }
+    DataError::Grammar { line, reason: reason.into() }
 }

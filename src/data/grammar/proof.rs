@@ -33,10 +33,7 @@ enum Head {
 
 impl Rests {
     fn new() -> Rests {
-        Rests {
-            cells: vec![(Head::End, 0)],
-            ids: HashMap::new(),
-        }
+        Rests { cells: vec![(Head::End, 0)], ids: HashMap::new() }
     }
 
     fn push(&mut self, head: Head, tail: Rest) -> Rest {
@@ -65,19 +62,12 @@ pub(super) fn conflicts(grammar: &Grammar) -> Vec<Conflict> {
     let mut rests = Rests::new();
     let mut found = Vec::new();
     for rule in &grammar.rules {
-        let whole: Vec<Rest> = rule
-            .alternatives
-            .iter()
-            .map(|alternative| rests.push_all(&alternative.symbols, 0))
-            .collect();
+        let whole: Vec<Rest> =
+            rule.alternatives.iter().map(|alternative| rests.push_all(&alternative.symbols, 0)).collect();
         for right in 0..whole.len() {
             for left in 0..right {
                 if let Some(text) = common(grammar, &mut rests, whole[left], whole[right]) {
-                    found.push(Conflict {
-                        rule: rule.name.clone(),
-                        alternatives: (left, right),
-                        text,
-                    });
+                    found.push(Conflict { rule: rule.name.clone(), alternatives: (left, right), text });
                 }
             }
         }
@@ -133,10 +123,7 @@ pub(super) fn derivations(grammar: &Grammar, text: &str) -> Derivations {
     let mut known = HashMap::new();
     let ends = rule_ends(grammar, text, grammar.rules.len() - 1, 0, &mut known);
     let (count, probability) = ends.get(&text.len()).copied().unwrap_or((0, 0.0));
-    Derivations {
-        count,
-        nats: -probability.ln(),
-    }
+    Derivations { count, nats: -probability.ln() }
 }
 
 fn rule_ends(

@@ -42,10 +42,7 @@ fn files_and_standard_input_follow_each_other_on_lines_of_their_own() {
     let b = write(dir.path(), "b", b"three\n");
     let text = read(&[&a, Path::new("-"), &b], "two\n").unwrap();
     assert_eq!(text.as_str(), "one\ntwo\nthree\n");
-    assert_eq!(
-        text.files().collect::<Vec<_>>(),
-        ["one\n", "two\n", "three\n"]
-    );
+    assert_eq!(text.files().collect::<Vec<_>>(), ["one\n", "two\n", "three\n"]);
 }
 
 #[test]
@@ -75,18 +72,9 @@ fn bad_paths_say_what_is_wrong_and_what_to_do() {
     let table: [(&Path, String); 5] = [
         (
             &missing,
-            format!(
-                "nothing at {}: check the path, or give no path to use the embedded stories",
-                missing.display()
-            ),
+            format!("nothing at {}: check the path, or give no path to use the embedded stories", missing.display()),
         ),
-        (
-            &empty,
-            format!(
-                "{} is empty: give text with at least one block of tokens",
-                empty.display()
-            ),
-        ),
+        (&empty, format!("{} is empty: give text with at least one block of tokens", empty.display())),
         (
             &latin,
             format!(
@@ -101,10 +89,7 @@ fn bad_paths_say_what_is_wrong_and_what_to_do() {
                 binary.display()
             ),
         ),
-        (
-            &input,
-            "standard input is empty: give text with at least one block of tokens".into(),
-        ),
+        (&input, "standard input is empty: give text with at least one block of tokens".into()),
     ];
     for (path, message) in table {
         assert_eq!(read(&[path], "").unwrap_err().to_string(), message);
@@ -116,10 +101,7 @@ fn bad_text_in_a_folder_names_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let bad = write(dir.path(), "sub/bad.txt", b"ok \xff");
     let message = read(&[dir.path()], "").unwrap_err().to_string();
-    assert!(
-        message.starts_with(&format!("{} is not UTF-8 text", bad.display())),
-        "{message}"
-    );
+    assert!(message.starts_with(&format!("{} is not UTF-8 text", bad.display())), "{message}");
 }
 
 #[test]
@@ -129,28 +111,19 @@ fn a_changed_text_is_noticed() {
     // The check value of CRC-32/ISO-HDLC.
     assert_eq!(Text::new("123456789").crc32(), 0xcbf4_3926);
     assert_eq!(
-        Text::new("123456789")
-            .verify(0x0000_00ff)
-            .unwrap_err()
-            .to_string(),
+        Text::new("123456789").verify(0x0000_00ff).unwrap_err().to_string(),
         "the text has changed since this run began (checksum cbf43926, expected 000000ff): restore it, or start a new run with --out"
     );
 }
 
 #[test]
 fn a_source_survives_its_config() {
-    let table = [
-        (Source::from_paths(&[]), "embedded"),
-        (Source::from_paths(&["a.txt".into(), "-".into()]), "files"),
-    ];
+    let table = [(Source::from_paths(&[]), "embedded"), (Source::from_paths(&["a.txt".into(), "-".into()]), "files")];
     for (source, kind) in table {
         let toml = toml::to_string(&source).unwrap();
         assert!(toml.contains(&format!("kind = \"{kind}\"")), "{toml}");
         assert_eq!(toml::from_str::<Source>(&toml).unwrap(), source);
     }
-    let source = Source::Embedded {
-        seed: 7,
-        chars: 5000,
-    };
+    let source = Source::Embedded { seed: 7, chars: 5000 };
     assert_eq!(source.load().unwrap().as_str(), embedded::text(7, 5000));
 }

@@ -5,11 +5,7 @@ use std::collections::BTreeMap;
 use tril::data::{Batch, DataError, Dataset, Extent, IGNORE, Mode, Options, Text, Tokenizer};
 
 fn options(mode: Mode, val_fraction: f64, block_size: usize) -> Options {
-    Options {
-        mode,
-        val_fraction,
-        block_size,
-    }
+    Options { mode, val_fraction, block_size }
 }
 
 /// Letters of 100 different kinds, so that an id tells its place.
@@ -20,12 +16,7 @@ fn places(n: u32) -> String {
 fn stream(n: u32, val_fraction: f64, block_size: usize) -> Dataset {
     let text = Text::new(places(n));
     let tokenizer = Tokenizer::chars(text.as_str());
-    Dataset::new(
-        &text,
-        &tokenizer,
-        &options(Mode::Stream, val_fraction, block_size),
-    )
-    .unwrap()
+    Dataset::new(&text, &tokenizer, &options(Mode::Stream, val_fraction, block_size)).unwrap()
 }
 
 fn documents(text: &str, val_fraction: f64, block_size: usize) -> Dataset {
@@ -47,13 +38,7 @@ fn target_counts(batches: impl IntoIterator<Item = Batch>) -> BTreeMap<u32, usiz
 
 #[test]
 fn the_stream_is_split_as_nanogpt_splits() {
-    for (n, fraction, train) in [
-        (100, 0.1, 90),
-        (101, 0.1, 90),
-        (109, 0.1, 98),
-        (50, 0.5, 25),
-        (50, 0.0, 50),
-    ] {
+    for (n, fraction, train) in [(100, 0.1, 90), (101, 0.1, 90), (109, 0.1, 98), (50, 0.5, 25), (50, 0.0, 50)] {
         let data = stream(n, fraction, 3);
         assert_eq!(data.token_count(), train, "{n} {fraction}");
         assert_eq!(data.val_token_count(), u64::from(n) - train);
@@ -100,9 +85,7 @@ fn a_split_of_exactly_one_window_will_do() {
 
 #[test]
 fn batches_depend_on_seed_and_index_alone() {
-    let text: String = (0..40)
-        .map(|i| format!("{}\n", places(i % 7 + 1)))
-        .collect();
+    let text: String = (0..40).map(|i| format!("{}\n", places(i % 7 + 1))).collect();
     for data in [stream(400, 0.1, 5), documents(&text, 0.1, 5)] {
         let forward: Vec<Batch> = (0..20).map(|i| data.train_batch(1, i, 3)).collect();
         let mut backward: Vec<Batch> = (0..20).rev().map(|i| data.train_batch(1, i, 3)).collect();
@@ -139,12 +122,7 @@ fn a_document_stands_between_start_and_end_and_is_padded_with_zero() {
         ("ab", 3, vec![start, 2, 3], vec![2, 3, end]),
         // Longer than the block: consecutive pieces, each token a target once.
         ("ab", 2, vec![start, 2, 3, 0], vec![2, 3, end, no]),
-        (
-            "abba",
-            2,
-            vec![start, 2, 3, 3, 2, 0],
-            vec![2, 3, 3, 2, end, no],
-        ),
+        ("abba", 2, vec![start, 2, 3, 3, 2, 0], vec![2, 3, 3, 2, end, no]),
         ("a", 1, vec![start, 2], vec![2, end]),
     ];
     for (document, block_size, tokens, targets) in table {
@@ -152,10 +130,7 @@ fn a_document_stands_between_start_and_end_and_is_padded_with_zero() {
         let text = Text::new(document);
         let options = options(Mode::lines(), 0.0, block_size);
         let data = Dataset::for_evaluation(&text, &tokenizer, &options).unwrap();
-        let batch = data
-            .eval_batches(tokens.len() / block_size, None)
-            .next()
-            .unwrap();
+        let batch = data.eval_batches(tokens.len() / block_size, None).next().unwrap();
         assert_eq!(batch.tokens, tokens, "{document} {block_size}");
         assert_eq!(batch.targets, targets, "{document} {block_size}");
         // Training cuts the same rows, in another order.
@@ -177,26 +152,17 @@ fn an_epoch_of_documents_takes_each_row_once() {
     assert_eq!(counts[&26], 69);
     let epoch = |e: u64| data.train_batch(9, e, 23).targets;
     assert_ne!(epoch(0), epoch(1));
-    assert_eq!(
-        target_counts([data.train_batch(9, 0, 23)]),
-        target_counts([data.train_batch(9, 1, 23)])
-    );
+    assert_eq!(target_counts([data.train_batch(9, 0, 23)]), target_counts([data.train_batch(9, 1, 23)]));
 }
 
 #[test]
 fn separators_files_and_blank_documents() {
     let count = |text: &str, separator: &str| {
-        let mode = Mode::Documents {
-            separator: separator.into(),
-        };
+        let mode = Mode::Documents { separator: separator.into() };
         let tokenizer = Tokenizer::bytes().for_documents();
-        let data =
-            Dataset::for_evaluation(&text.into(), &tokenizer, &options(mode, 0.0, 64)).unwrap();
+        let data = Dataset::for_evaluation(&text.into(), &tokenizer, &options(mode, 0.0, 64)).unwrap();
         let batches: Vec<Batch> = data.eval_batches(1, None).collect();
-        let decoded = batches
-            .iter()
-            .map(|batch| tokenizer.decode(&batch.tokens))
-            .collect::<Vec<_>>();
+        let decoded = batches.iter().map(|batch| tokenizer.decode(&batch.tokens)).collect::<Vec<_>>();
         decoded.join("|")
     };
     assert_eq!(count("a\r\nb\n\n \nc", "\n"), "a|b|c");
@@ -228,11 +194,7 @@ fn evaluation_covers_each_token_once_in_batches_of_one_shape() {
     for (n, block_size, b) in [(50, 7, 4), (50, 49, 3), (57, 7, 4), (58, 7, 8), (20, 1, 6)] {
         let data = stream(2 * n, 0.5, block_size);
         let batches: Vec<Batch> = data.eval_batches(b, None).collect();
-        assert!(
-            batches
-                .iter()
-                .all(|batch| (batch.b, batch.t) == (b, block_size))
-        );
+        assert!(batches.iter().all(|batch| (batch.b, batch.t) == (b, block_size)));
         assert!(batches.iter().all(|batch| batch.n_targets() > 0));
         for batch in &batches {
             for (&x, &y) in batch.tokens.iter().zip(&batch.targets) {
@@ -261,14 +223,7 @@ fn a_limit_takes_the_same_evenly_spaced_windows() {
     assert_eq!(starts(Some(10)), starts(None));
     assert_eq!(starts(Some(99)), starts(None));
     assert_eq!(starts(Some(0)), [0; 0]);
-    assert_eq!(
-        data.eval_extent(Some(4)),
-        Extent {
-            windows: 4,
-            targets: 16,
-            bytes: 48
-        }
-    );
+    assert_eq!(data.eval_extent(Some(4)), Extent { windows: 4, targets: 16, bytes: 48 });
 }
 
 #[test]
@@ -282,10 +237,7 @@ fn bits_per_byte_count_the_bytes_of_the_targets() {
     // End tokens are targets without bytes.
     let extent = documents("ab\nab\n", 0.5, 10).eval_extent(None);
     assert_eq!((extent.targets, extent.bytes), (3, 2));
-    assert_eq!(
-        stream(22, 0.0, 10).eval_extent(None).bits_per_byte(1.0),
-        None
-    );
+    assert_eq!(stream(22, 0.0, 10).eval_extent(None).bits_per_byte(1.0), None);
 }
 
 #[test]
@@ -312,9 +264,7 @@ fn evaluation_needs_no_whole_block() {
 #[test]
 fn what_cannot_be_trained_on_is_refused_with_the_flag_to_change() {
     let lines = Mode::lines;
-    let none = Mode::Documents {
-        separator: String::new(),
-    };
+    let none = Mode::Documents { separator: String::new() };
     let table = [
         (
             "abcdefghij",
@@ -326,11 +276,7 @@ fn what_cannot_be_trained_on_is_refused_with_the_flag_to_change() {
             options(Mode::Stream, 0.3, 3),
             "the validation split has 3 tokens, and a block of 3 needs 4: give more text, raise --val-fraction, or lower --block-size",
         ),
-        (
-            "abcdefghij",
-            options(Mode::Stream, 0.1, 0),
-            "a block of 0 tokens holds nothing: give --block-size 1 or more",
-        ),
+        ("abcdefghij", options(Mode::Stream, 0.1, 0), "a block of 0 tokens holds nothing: give --block-size 1 or more"),
         (
             "abcdefghij",
             options(Mode::Stream, 1.0, 2),
@@ -351,11 +297,7 @@ fn what_cannot_be_trained_on_is_refused_with_the_flag_to_change() {
             options(lines(), 0.0, 2),
             "0 documents leave 0 for training and 0 for validation: give more documents, check --separator, or change --val-fraction (0 for none)",
         ),
-        (
-            "a\nb\n",
-            options(none, 0.5, 2),
-            "the document separator is empty: give --separator some text",
-        ),
+        ("a\nb\n", options(none, 0.5, 2), "the document separator is empty: give --separator some text"),
     ];
     for (text, options, message) in table {
         let tokenizer = Tokenizer::bytes().for_documents();
@@ -370,11 +312,7 @@ fn other_refusals() {
         assert_eq!(result.unwrap_err().to_string(), message);
     };
     check(
-        Dataset::new(
-            &"a\nb\n".into(),
-            &Tokenizer::bytes(),
-            &options(Mode::lines(), 0.5, 4),
-        ),
+        Dataset::new(&"a\nb\n".into(), &Tokenizer::bytes(), &options(Mode::lines(), 0.5, 4)),
         "documents need a tokenizer with start and end tokens, and this one has none: use --mode stream, or train with --mode documents",
     );
     check(

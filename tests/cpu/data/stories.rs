@@ -35,10 +35,7 @@ fn the_exact_entropy_agrees_with_sampled_stories() {
         let mean = values.iter().sum::<f64>() / n;
         let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
         let error = (variance / n).sqrt();
-        assert!(
-            (mean - exact).abs() < 4.0 * error,
-            "{name}: {mean} and {exact}, standard error {error}"
-        );
+        assert!((mean - exact).abs() < 4.0 * error, "{name}: {mean} and {exact}, standard error {error}");
     };
     let nats: Vec<f64> = stories.iter().map(|story| story.0).collect();
     let chars: Vec<f64> = stories.iter().map(|story| story.1).collect();
@@ -75,14 +72,8 @@ fn the_separator_cuts_stories_from_each_other_and_from_nothing_else() {
     let n = 200;
     let stories = (0..n).map(|index| embedded::grammar().sample(2, index).text);
     let text: String = stories.collect();
-    let mode = Mode::Documents {
-        separator: embedded::SEPARATOR.into(),
-    };
-    let options = Options {
-        mode,
-        val_fraction: 0.1,
-        block_size: 4096,
-    };
+    let mode = Mode::Documents { separator: embedded::SEPARATOR.into() };
+    let options = Options { mode, val_fraction: 0.1, block_size: 4096 };
     let tokenizer = Tokenizer::chars(&text).for_documents();
     let data = Dataset::new(&Text::new(text), &tokenizer, &options).unwrap();
     assert_eq!(data.rows_per_epoch(), Some(180));
@@ -94,9 +85,7 @@ fn stories_read_well() {
     for index in 0..2000 {
         let story = embedded::grammar().sample(4, index).text;
         let body = story.strip_suffix("\n\n").unwrap();
-        for wrong in [
-            "  ", " .", " ,", "..", "{", "}", "\\", "\n", " a a ", "the a ",
-        ] {
+        for wrong in ["  ", " .", " ,", "..", "{", "}", "\\", "\n", " a a ", "the a "] {
             assert!(!body.contains(wrong), "{wrong:?} in {story}");
         }
         // A sentence begins with a capital, also behind a closed quotation.
@@ -105,9 +94,6 @@ fn stories_read_well() {
             let next = body[at + 2..].chars().next().unwrap();
             assert!(next.is_uppercase() || next == '"', "{next} in {story}");
         }
-        assert!(
-            body.is_ascii() && body.ends_with(['.', '!', '"']),
-            "{story}"
-        );
+        assert!(body.is_ascii() && body.ends_with(['.', '!', '"']), "{story}");
     }
 }

@@ -64,10 +64,7 @@ fn document_tokenizers_have_padding_in_front_and_start_and_end_behind() {
 #[test]
 fn an_unknown_character_is_named() {
     assert_eq!(
-        Tokenizer::chars("abc")
-            .encode("abécé")
-            .unwrap_err()
-            .to_string(),
+        Tokenizer::chars("abc").encode("abécé").unwrap_err().to_string(),
         "character 'é' (U+00E9) at position 2 is not among the 3 characters of the tokenizer: remove it, or train with --tokenizer byte"
     );
 }
@@ -76,10 +73,7 @@ fn an_unknown_character_is_named() {
 fn streamed_text_is_the_whole_text_and_holds_no_half_characters() {
     let tokenizer = Tokenizer::bytes();
     let mut decoder = tokenizer.decoder();
-    let pushed: Vec<String> = "é👍"
-        .bytes()
-        .map(|byte| decoder.push(byte.into()))
-        .collect();
+    let pushed: Vec<String> = "é👍".bytes().map(|byte| decoder.push(byte.into())).collect();
     assert_eq!(pushed, ["", "é", "", "", "", "👍"]);
     assert_eq!(decoder.finish(), "");
 }
@@ -98,11 +92,7 @@ fn broken_utf8_decodes_as_the_standard_library_does() {
     let tokenizer = Tokenizer::bytes();
     for bytes in table {
         let ids: Vec<u32> = bytes.iter().map(|&byte| byte.into()).collect();
-        assert_eq!(
-            tokenizer.decode(&ids),
-            String::from_utf8_lossy(bytes),
-            "{bytes:x?}"
-        );
+        assert_eq!(tokenizer.decode(&ids), String::from_utf8_lossy(bytes), "{bytes:x?}");
     }
     assert_eq!(tokenizer.decode(&[65, 256, 66]), "A\u{fffd}B");
 }
@@ -127,30 +117,12 @@ fn a_wrong_tokenizer_file_is_refused_with_a_reason() {
     let table = [
         ("{\"format\":\"tril-tok", "EOF while parsing"),
         ("{}", "missing field `format`"),
-        (
-            r#"{"format":"other","kind":"byte"}"#,
-            "format is \"other\", not \"tril-tokenizer-1\"",
-        ),
-        (
-            r#"{"format":"tril-tokenizer-1","kind":"byte","x":1}"#,
-            "unknown field `x`",
-        ),
-        (
-            r#"{"format":"tril-tokenizer-1","kind":"byte","chars":["a"]}"#,
-            "a byte tokenizer lists characters",
-        ),
-        (
-            r#"{"format":"tril-tokenizer-1","kind":"char"}"#,
-            "a character tokenizer lists no characters",
-        ),
-        (
-            r#"{"format":"tril-tokenizer-1","kind":"char","chars":["a","b","a"]}"#,
-            "character 'a' is listed twice",
-        ),
-        (
-            r#"{"format":"tril-tokenizer-1","kind":"char","chars":["ab"]}"#,
-            "expected a character",
-        ),
+        (r#"{"format":"other","kind":"byte"}"#, "format is \"other\", not \"tril-tokenizer-1\""),
+        (r#"{"format":"tril-tokenizer-1","kind":"byte","x":1}"#, "unknown field `x`"),
+        (r#"{"format":"tril-tokenizer-1","kind":"byte","chars":["a"]}"#, "a byte tokenizer lists characters"),
+        (r#"{"format":"tril-tokenizer-1","kind":"char"}"#, "a character tokenizer lists no characters"),
+        (r#"{"format":"tril-tokenizer-1","kind":"char","chars":["a","b","a"]}"#, "character 'a' is listed twice"),
+        (r#"{"format":"tril-tokenizer-1","kind":"char","chars":["ab"]}"#, "expected a character"),
         (
             r#"{"format":"tril-tokenizer-1","kind":"char","chars":["a"],"specials":{"<pad>":0,"<start>":2,"<end>":4}}"#,
             "the ids of the special tokens do not fit the vocabulary",
@@ -158,10 +130,7 @@ fn a_wrong_tokenizer_file_is_refused_with_a_reason() {
     ];
     for (json, reason) in table {
         let message = Tokenizer::from_json(json).unwrap_err().to_string();
-        assert!(
-            message.starts_with("not a tokenizer.json of tril (") && message.contains(reason),
-            "{message}"
-        );
+        assert!(message.starts_with("not a tokenizer.json of tril (") && message.contains(reason), "{message}");
         assert!(message.ends_with("): restore the file from the run that wrote it"));
     }
 }

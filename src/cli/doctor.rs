@@ -1,0 +1,62 @@
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+
+use super::Outcome;
+use super::settings::DeviceArgs;
+use crate::doctor::{cases, check_model, verify};
+
+/// Runs every op's case table, and a whole small model, on the adapter and compares each result with the f64 reference on
+/// the CPU. Prints the largest error of each op; exits with 1 if anything is wrong.
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub(super) fn run(args: &DoctorArgs) -> Outcome {
+    let gpu = args.device.open()?;
+    let started = Instant::now();
+    println!("device: {}", gpu.name());
+    println!("{:<14} {:>5}  {:>12}  {:>10}  result", "op", "cases", "max error", "of allowed");
+    let mut failures = vec![];
+    for (stem, cases) in cases::all() {
+        let (mut max_abs, mut worst, mut failed) = (0f64, 0f64, 0);
+        for case in &cases {
+            match verify(&gpu, case) {
+                Ok(report) => {
+                    max_abs = max_abs.max(report.max_abs);
+                    worst = worst.max(report.worst);
+                }
+                Err(e) => {
+                    failed += 1;
+                    failures.push(format!("{stem}, {}: {e}", case.name));
+                }
+            }
+        }
+        row(stem, cases.len(), max_abs, worst, failed);
+    }
+    match check_model(&gpu) {
+        Ok(report) => row("whole model", 1, report.max_abs, report.worst, 0),
+        Err(e) => {
+            failures.push(format!("whole model: {e}"));
+            row("whole model", 1, 0.0, 0.0, 1);
+        }
+    }
+    for failure in &failures {
+        println!("FAILED {failure}");
+    }
+    println!(
+        "{} in {:.1} s on {}",
+        if failures.is_empty() { "all passed" } else { "FAILED" },
+        started.elapsed().as_secs_f64(),
+        gpu.name()
+    );
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn row(name: &str, n: usize, max_abs: f64, worst: f64, failed: usize) {
+    let result = if failed == 0 { "pass".to_string() } else { format!("FAIL ({failed})") };
+    println!("{name:<14} {n:>5}  {max_abs:>12.3e}  {:>9.1}%  {result}", worst * 100.0);
+}

@@ -1,0 +1,110 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Outcome;
+use super::settings::DeviceArgs;
+use crate::data::{Dataset, Mode, Source};
+use crate::generate::{Generator, LoadedModel, free_run};
+use crate::train::{Evaluator, RunDir, checkpoint};
+
+/// Measures a trained model on its own validation split, or on the text of the given paths. Teacher-forced: loss,
+/// perplexity and bits per byte over every position, the true past always shown. Free-running: the model continues a
+/// window on its own greedy predictions, and the share of tokens still right after k of them shows what teacher forcing
+/// hides.
+#[derive(Debug, Args)]
+pub(super) struct EvalArgs {
+    /// A run directory that `tril train` wrote.
+    run: PathBuf,
+    /// Text files, folders, or - for standard input [default: the run's validation split].
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Look at N windows, always the same ones, instead of all; 0 means all.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    eval_windows: usize,
+    /// Rows evaluated at a time.
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch_size: u32,
+    /// Windows for free-running; 0 leaves it out.
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    free_windows: usize,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Tokens that the model generates on its own at most.
+const FREE_TOKENS: usize = 32;
+
+pub(super) fn run(args: &EvalArgs) -> Outcome {
+    let (dir, config, tokenizer) = RunDir::open(&args.run)?;
+    let weights = checkpoint::load_model(&dir, &config.model)?;
+    let own = args.paths.is_empty();
+    let dataset = if own {
+        let text = config.data.source.load()?;
+        text.verify(config.data.crc32)?;
+        Dataset::new(&text, &tokenizer, &config.data_options())?
+    } else {
+        Dataset::for_evaluation(&Source::from_paths(&args.paths).load()?, &tokenizer, &config.data_options())?
+    };
+    let limit = Some(args.eval_windows).filter(|&n| n > 0);
+    let extent = dataset.eval_extent(limit);
+    if extent.targets == 0 {
+        return Err("there is nothing to evaluate: the run held out no validation split; give a PATH".into());
+    }
+    let gpu = args.device.open()?;
+    let model = LoadedModel::new(&gpu, &config.model, &weights)?;
+    let (b, t) = (args.batch_size, config.model.block_size);
+    let mut evaluator = Evaluator::new(model.program(), &config.model, b.into(), t)?;
+    let (loss, n_target) = evaluator.loss(dataset.eval_batches(b as usize, limit))?;
+    let bits_per_byte = extent.bits_per_byte(loss);
+
+    let prompt = (t as usize / 2).max(1);
+    let width = (t as usize).min(prompt + FREE_TOKENS);
+    let windows: Vec<Vec<u32>> = dataset
+        .eval_batches(1, Some(args.free_windows).filter(|&n| n > 0))
+        .take(if args.free_windows == 0 { 0 } else { usize::MAX })
+        .filter(|batch| batch.n_targets() == t)
+        .map(|batch| batch.tokens[..width].to_vec())
+        .collect();
+    let mut generator = Generator::new(&config.model, windows.len().clamp(1, b as usize));
+    let free = free_run(&mut generator, model.program(), &windows, prompt)?;
+
+    if args.json {
+        let line = json!({
+            "device": gpu.name(), "loss": loss, "perplexity": loss.exp(), "bits_per_byte": bits_per_byte, "targets": n_target,
+            "windows": extent.windows, "free_windows": free.n_window, "free_prompt": prompt, "free_share": free.share,
+        });
+        println!("{line}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("device           {}", gpu.name());
+    println!("text             {}", if own { "the run's validation split" } else { "the given paths" });
+    println!("teacher-forced   over {n_target} targets in {} windows", extent.windows);
+    println!("  loss           {loss:.4} nats per token");
+    println!("  perplexity     {:.3}", loss.exp());
+    if let Some(bits) = bits_per_byte {
+        println!("  bits per byte  {bits:.4}");
+    }
+    if matches!(config.data.source, Source::Embedded { .. }) && own && config.data.mode == Mode::Stream {
+        println!(
+            "  floor          {:.4} nats per character, the stories' own entropy",
+            crate::data::embedded::floor_nats_per_char()
+        );
+    }
+    if free.n_window == 0 {
+        println!("free-running     no full window to continue");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("free-running     {} windows, {prompt} tokens given, then its own predictions", free.n_window);
+    for k in [1, 2, 4, 8, 16, 32] {
+        if let Some(share) = free.share.get(k - 1) {
+            println!("  token {k:>2}       {:.1} % right", share * 100.0);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

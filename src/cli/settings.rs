@@ -1,0 +1,249 @@
+//! Flags that several commands share, and how they become settings.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+
+use crate::data::Mode;
+use crate::gpu::{AdapterReport, DeviceSelector, Gpu, GpuError, GpuOptions, find_adapter};
+use crate::model::Positions;
+use crate::train::{RunConfig, ScheduleKind, TokenizerKind};
+
+/// Which device, and how its shaders are compiled.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Device")]
+pub(super) struct DeviceArgs {
+    /// Adapter by index or by part of its name, as `tril devices` lists them [default: the fastest kind there is].
+    #[arg(long, value_name = "NAME|INDEX")]
+    device: Option<String>,
+    /// Keep bounds checks in the shaders: slower, for hunting down a driver's fault.
+    #[arg(long)]
+    checked: bool,
+}
+
+impl DeviceArgs {
+    pub fn options(&self) -> GpuOptions {
+        let selector =
+            self.device.as_deref().map(|d| d.parse().unwrap_or_else(|e: std::convert::Infallible| match e {}));
+        GpuOptions { selector: selector.unwrap_or(DeviceSelector::Best), checked: self.checked }
+    }
+
+    /// The adapter, without opening it.
+    pub fn find(&self) -> Result<AdapterReport, GpuError> {
+        find_adapter(&self.options().selector)
+    }
+
+    pub fn open(&self) -> Result<Arc<Gpu>, GpuError> {
+        Gpu::open(&self.options())
+    }
+}
+
+/// Model and training settings. A flag beats --config, which beats --preset.
+#[derive(Debug, Args)]
+pub(super) struct SettingsArgs {
+    /// Start from this preset: nano (nanoGPT's small CPU setting), char (its shakespeare-char), gpt2, gpt2-medium,
+    /// gpt2-large or gpt2-xl [default: nano].
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// Settings in TOML, any part of what config.toml of a run holds.
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    train: TrainingArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+struct ModelArgs {
+    /// Transformer blocks.
+    #[arg(long, value_name = "N")]
+    n_layer: Option<u64>,
+    /// Attention heads; must divide --n-embd.
+    #[arg(long, value_name = "N")]
+    n_head: Option<u64>,
+    /// Channels.
+    #[arg(long, value_name = "N")]
+    n_embd: Option<u64>,
+    /// Most tokens that the model sees at once.
+    #[arg(long, value_name = "N")]
+    block_size: Option<u64>,
+    /// Biases in linear and norm layers.
+    #[arg(long, value_name = "BOOL")]
+    bias: Option<bool>,
+    /// Use the token embedding as output projection, too.
+    #[arg(long, value_name = "BOOL")]
+    tied: Option<bool>,
+    /// How positions enter the model.
+    #[arg(long, value_enum)]
+    positions: Option<PositionsArg>,
+    /// Dropout probability at embedding, attention and residual.
+    #[arg(long, value_name = "P")]
+    dropout: Option<f32>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PositionsArg {
+    Learned,
+    Sinusoidal,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Training")]
+struct TrainingArgs {
+    /// Optimizer steps.
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+    /// Rows of a micro-batch.
+    #[arg(long, value_name = "N")]
+    batch_size: Option<u64>,
+    /// Micro-batches of a step: their gradients are added up.
+    #[arg(long, value_name = "N")]
+    grad_accum: Option<u64>,
+    /// Peak learning rate.
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Learning rate at the end [default: a tenth of --lr].
+    #[arg(long, value_name = "LR")]
+    min_lr: Option<f64>,
+    /// Shape of the learning rate after warm-up.
+    #[arg(long, value_enum)]
+    schedule: Option<ScheduleKind>,
+    /// Steps of linear warm-up.
+    #[arg(long, value_name = "N")]
+    warmup_steps: Option<u64>,
+    /// AdamW's decay of the first moment.
+    #[arg(long, value_name = "BETA")]
+    beta1: Option<f64>,
+    /// AdamW's decay of the second moment.
+    #[arg(long, value_name = "BETA")]
+    beta2: Option<f64>,
+    /// AdamW's epsilon.
+    #[arg(long)]
+    eps: Option<f64>,
+    /// Decoupled weight decay of matrices and embeddings.
+    #[arg(long, value_name = "DECAY")]
+    weight_decay: Option<f64>,
+    /// Largest global gradient norm; 0 turns clipping off.
+    #[arg(long, value_name = "NORM")]
+    clip: Option<f64>,
+    /// Seed of weights, batch order and dropout.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Steps between evaluations of the validation split.
+    #[arg(long, value_name = "N")]
+    eval_every: Option<u64>,
+    /// Evaluate on N windows, always the same ones, instead of the whole split; 0 means all.
+    #[arg(long, value_name = "N")]
+    eval_windows: Option<u64>,
+    /// Steps between samples; 0 for none.
+    #[arg(long, value_name = "N")]
+    sample_every: Option<u64>,
+    /// Steps between checkpoints; 0 for one at the end only.
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<u64>,
+    /// How text becomes tokens.
+    #[arg(long, value_enum)]
+    tokenizer: Option<TokenizerKind>,
+    /// stream: random windows of one long text; documents: one document a row, with start and end tokens and padding.
+    #[arg(long, value_enum)]
+    mode: Option<ModeArg>,
+    /// What separates documents (\n and \t are understood) [default: a line break; stories: a blank line].
+    #[arg(long, value_name = "TEXT")]
+    separator: Option<String>,
+    /// The share of the text held out for validation.
+    #[arg(long, value_name = "SHARE")]
+    val_fraction: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ModeArg {
+    Stream,
+    Documents,
+}
+
+fn set<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
+}
+
+impl SettingsArgs {
+    /// Preset, then file, then flags. The text's source isn't among them.
+    pub fn resolve(&self) -> Result<RunConfig, Box<dyn Error>> {
+        let preset = self.preset.as_deref().unwrap_or("nano");
+        self.resolve_over(&RunConfig::preset(preset)?)
+    }
+
+    /// File, then flags, over given settings.
+    pub fn resolve_over(&self, base: &RunConfig) -> Result<RunConfig, Box<dyn Error>> {
+        let mut config = base.clone();
+        if let Some(path) = &self.config {
+            let text = std::fs::read_to_string(path).map_err(|e| format!("--config {}: {e}", path.display()))?;
+            config = config.overlaid(&path.display().to_string(), &text)?;
+        }
+        let m = &mut config.model;
+        set(&mut m.n_layer, self.model.n_layer);
+        set(&mut m.n_head, self.model.n_head);
+        set(&mut m.n_embd, self.model.n_embd);
+        set(&mut m.block_size, self.model.block_size);
+        set(&mut m.bias, self.model.bias);
+        set(&mut m.tied, self.model.tied);
+        set(&mut m.dropout, self.model.dropout);
+        set(
+            &mut m.positions,
+            self.model.positions.map(|p| match p {
+                PositionsArg::Learned => Positions::Learned,
+                PositionsArg::Sinusoidal => Positions::Sinusoidal,
+            }),
+        );
+        let (t, flags) = (&mut config.train, &self.train);
+        set(&mut t.steps, flags.steps);
+        set(&mut t.batch_size, flags.batch_size);
+        set(&mut t.grad_accum, flags.grad_accum);
+        set(&mut t.min_lr, flags.min_lr.or(flags.lr.map(|lr| lr / 10.0)));
+        set(&mut t.lr, flags.lr);
+        set(&mut t.schedule, flags.schedule);
+        set(&mut t.warmup_steps, flags.warmup_steps);
+        set(&mut t.optimizer.beta1, flags.beta1);
+        set(&mut t.optimizer.beta2, flags.beta2);
+        set(&mut t.optimizer.eps, flags.eps);
+        set(&mut t.optimizer.weight_decay, flags.weight_decay);
+        set(&mut t.optimizer.max_norm, flags.clip);
+        set(&mut t.seed, flags.seed);
+        set(&mut t.eval_every, flags.eval_every);
+        set(&mut t.eval_windows, flags.eval_windows);
+        set(&mut t.sample_every, flags.sample_every);
+        set(&mut t.checkpoint_every, flags.checkpoint_every);
+        let d = &mut config.data;
+        set(&mut d.tokenizer, flags.tokenizer);
+        set(&mut d.val_fraction, flags.val_fraction);
+        set(
+            &mut d.mode,
+            flags.mode.map(|mode| match mode {
+                ModeArg::Stream => Mode::Stream,
+                ModeArg::Documents => Mode::lines(),
+            }),
+        );
+        if let Some(text) = &flags.separator {
+            let Mode::Documents { separator } = &mut d.mode else {
+                return Err("--separator is for --mode documents; add that flag".into());
+            };
+            *separator = text.replace("\\n", "\n").replace("\\t", "\t");
+        }
+        Ok(config)
+    }
+
+    /// Whether the separator of documents was chosen by the user.
+    pub fn has_separator(&self) -> bool {
+        self.train.separator.is_some() || self.config.is_some()
+    }
+
+    /// The flag --steps alone.
+    pub fn steps(&self) -> Option<u64> {
+        self.train.steps
+    }
+}

@@ -1,0 +1,303 @@
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::Outcome;
+use super::settings::{DeviceArgs, SettingsArgs};
+use crate::data::{Mode, Source, Text, Tokenizer, embedded};
+use crate::gpu::Gpu;
+use crate::train::{Event, Run, RunConfig, RunDir, Summary, TokenizerKind};
+
+/// Trains a decoder-only transformer. PATH is a text file, a folder of them, or - for standard input; with no path, tril
+/// trains on small stories drawn from an embedded grammar whose entropy is known. Ctrl-C finishes the step, saves, and
+/// says how to go on.
+#[derive(Debug, Args)]
+pub(super) struct TrainArgs {
+    /// Text files, folders, or - for standard input.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Where the run goes; must not exist yet [default: runs/NAME, the first that is free].
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Go on with a run from its last checkpoint, bit for bit; only --steps, --device and --json apply.
+    #[arg(long, value_name = "RUN", conflicts_with = "preset")]
+    resume: Option<PathBuf>,
+    /// One JSON object a line on standard output, instead of a progress bar.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub(super) fn run(args: &TrainArgs) -> Outcome {
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = stop.clone();
+    ctrlc::set_handler(move || {
+        // the second one means it
+        if seen.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once, without saving");
+    })?;
+    let (mut run, root, name) = match &args.resume {
+        Some(root) => resume(args, root)?,
+        None => create(args)?,
+    };
+    let printer = Printer::new(args.json, &run, &name);
+    printer.header(&run, &root, args.resume.is_some());
+    let summary = run.train(&stop, |event| printer.event(event))?;
+    printer.finish(&summary, &root);
+    Ok(ExitCode::SUCCESS)
+}
+
+type Started = (Run, PathBuf, String);
+
+fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
+    let mut config = args.settings.resolve()?;
+    if !args.paths.is_empty() {
+        config.data.source = Source::from_paths(&args.paths);
+    }
+    let stories = matches!(config.data.source, Source::Embedded { .. });
+    if let (true, false, Mode::Documents { separator }) =
+        (stories, args.settings.has_separator(), &mut config.data.mode)
+    {
+        *separator = embedded::SEPARATOR.into();
+    }
+    // a bad setting is found before a long text is read
+    RunConfig { model: crate::model::ModelConfig { vocab_size: 1, ..config.model.clone() }, ..config.clone() }
+        .validate()?;
+    let text = config.data.source.load()?;
+    skipped(&text);
+    config.data.crc32 = text.crc32();
+    let tokenizer = match config.data.tokenizer {
+        TokenizerKind::Char => Tokenizer::chars(text.as_str()),
+        TokenizerKind::Byte => Tokenizer::bytes(),
+    };
+    let tokenizer = if config.data.mode == Mode::Stream { tokenizer } else { tokenizer.for_documents() };
+    config.model.vocab_size = tokenizer.vocab_size() as u64;
+    let root = args.out.clone().unwrap_or_else(|| free_run(&config));
+    if root.join("config.toml").exists() {
+        return Err(format!(
+            "{0} holds a run already; go on with --resume {0}, or choose another --out",
+            root.display()
+        )
+        .into());
+    }
+    let gpu = open(args)?;
+    let run = Run::create(&gpu, &root, config, &text, tokenizer)?;
+    Ok((run, root, gpu.name()))
+}
+
+fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::Error>> {
+    let (_, config, _) = RunDir::open(root)?;
+    if !args.paths.is_empty() && Source::from_paths(&args.paths) != config.data.source {
+        return Err("a resumed run keeps its text; leave the paths out".into());
+    }
+    let changed = args.settings.resolve_over(&config)?;
+    let same = RunConfig {
+        train: crate::train::TrainConfig { steps: config.train.steps, ..changed.train.clone() },
+        ..changed
+    };
+    if same != config {
+        return Err(
+            "a resumed run keeps its settings; only --steps can change, everything else needs a new run with --out"
+                .into(),
+        );
+    }
+    let text = config.data.source.load()?;
+    let gpu = open(args)?;
+    let run = Run::resume(&gpu, root, &text, args.settings.steps())?;
+    Ok((run, root.to_path_buf(), gpu.name()))
+}
+
+fn open(args: &TrainArgs) -> Result<Arc<Gpu>, crate::gpu::GpuError> {
+    args.device.open()
+}
+
+fn skipped(text: &Text) {
+    if !text.skipped().is_empty() {
+        eprintln!("left out {} binary files", text.skipped().len());
+    }
+}
+
+/// The first free `runs/<name>-<n>`.
+fn free_run(config: &RunConfig) -> PathBuf {
+    let name = match &config.data.source {
+        Source::Embedded { .. } => "stories".to_string(),
+        Source::Files { paths } => {
+            let stem = paths.first().and_then(|p| p.file_stem()).map(|s| s.to_string_lossy().into_owned());
+            stem.filter(|s| s != "-").unwrap_or_else(|| "text".into())
+        }
+    };
+    let root = Path::new("runs");
+    let free = (1u32..).map(|i| root.join(format!("{name}-{i}"))).find(|p| !p.exists());
+    free.unwrap_or_else(|| root.join(name))
+}
+
+struct Printer {
+    json: bool,
+    device: String,
+    bar: Option<ProgressBar>,
+    /// Where there is no terminal, a line now and then instead of a bar.
+    last_line: std::cell::Cell<Instant>,
+    steps: u64,
+    floor: Option<f64>,
+}
+
+/// Between two progress lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+impl Printer {
+    fn new(json: bool, run: &Run, device: &str) -> Self {
+        let steps = run.config().train.steps;
+        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
+            let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {eta} left");
+            let bar = ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_position(run.step());
+            bar.reset_eta();
+            bar
+        });
+        let embedded = matches!(run.config().data.source, Source::Embedded { .. });
+        // the floor is per character, so it compares with the loss per token only where a token is a character
+        let floor = (embedded && run.config().data.mode == Mode::Stream).then(embedded::floor_nats_per_char);
+        let long_ago = Instant::now().checked_sub(LINE_EVERY).unwrap_or_else(Instant::now);
+        Self { json, device: device.into(), bar, last_line: std::cell::Cell::new(long_ago), steps, floor }
+    }
+
+    fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => println!("{text}"),
+        }
+    }
+
+    fn header(&self, run: &Run, root: &Path, resumed: bool) {
+        let (config, data) = (run.config(), run.dataset());
+        let plan = run.session().program().plan();
+        if self.json {
+            let line = json!({
+                "device": self.device, "run": root, "parameters": config.model.n_param(), "train_tokens": data.token_count(),
+                "val_tokens": data.val_token_count(), "memory_bytes": plan.total_bytes(), "step": run.step(), "floor": self.floor,
+            });
+            println!("{line}");
+            return;
+        }
+        let m = &config.model;
+        self.say(&format!("device   {}", self.device));
+        self.say(&format!(
+            "model    {} layers, {} heads, {} channels, block {}, vocabulary {}: {} parameters",
+            m.n_layer,
+            m.n_head,
+            m.n_embd,
+            m.block_size,
+            m.vocab_size,
+            m.n_param()
+        ));
+        self.say(&format!(
+            "text     {} tokens to train on, {} to validate; {} tokens a step",
+            data.token_count(),
+            data.val_token_count(),
+            config.tokens_per_step()
+        ));
+        self.say(&format!("memory   {} on the device", crate::plan::human_bytes(plan.total_bytes())));
+        if let Some(floor) = self.floor {
+            self.say(&format!(
+                "floor    {floor:.4} nats per character: the stories' own entropy, below which no model gets"
+            ));
+        }
+        let how = if resumed { format!("goes on at step {}", run.step()) } else { "starts".into() };
+        self.say(&format!("run      {} {how}", root.display()));
+    }
+
+    fn event(&self, event: &Event) {
+        if self.json {
+            println!("{}", json_line(event));
+            return;
+        }
+        match event {
+            Event::Step { result, lr, tokens_per_s } => {
+                let message = format!(
+                    "loss {:.4}  lr {lr:.2e}  norm {:.2}  {tokens_per_s:.0} tok/s",
+                    result.loss, result.grad_norm
+                );
+                if !result.finite {
+                    self.say(&format!(
+                        "step {}: {} gradient elements are not finite, the step was skipped ({} so far)",
+                        result.step, result.n_nonfinite, result.n_skipped
+                    ));
+                }
+                match &self.bar {
+                    Some(bar) => {
+                        bar.set_position(result.step);
+                        bar.set_message(message);
+                    }
+                    None if self.last_line.get().elapsed() >= LINE_EVERY => {
+                        self.last_line.set(Instant::now());
+                        println!("step {}/{}  {message}", result.step, self.steps);
+                    }
+                    None => {}
+                }
+            }
+            Event::Eval { step, loss, bits_per_byte, best } => {
+                let bits = bits_per_byte.map(|b| format!(", {b:.3} bits per byte")).unwrap_or_default();
+                let floor = self.floor.map(|f| format!(", {:.4} above the floor", loss - f)).unwrap_or_default();
+                let best = if *best { " (best so far)" } else { "" };
+                self.say(&format!("step {step}: validation loss {loss:.4}{bits}{floor}{best}"));
+            }
+            Event::Sample { step, text } => {
+                let indented: Vec<String> = text.lines().map(|l| format!("  | {l}")).collect();
+                self.say(&format!("step {step}: sample\n{}", indented.join("\n")));
+            }
+            Event::Saved { .. } => {}
+        }
+    }
+
+    fn finish(&self, summary: &Summary, root: &Path) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let root = root.display();
+        if self.json {
+            let line = json!({
+                "done": !summary.interrupted, "step": summary.step, "best_val_loss": summary.best.map(|b| b.0),
+                "best_step": summary.best.map(|b| b.1), "skipped_steps": summary.n_skipped,
+            });
+            println!("{line}");
+            return;
+        }
+        if summary.n_skipped > 0 {
+            println!("{} steps were skipped because their gradients were not finite", summary.n_skipped);
+        }
+        if let Some((loss, step)) = summary.best {
+            println!("best validation loss {loss:.4} at step {step}, on {}", self.device);
+        }
+        if summary.interrupted {
+            println!("stopped and saved at step {}; go on with: tril train --resume {root}", summary.step);
+        } else {
+            println!("done; let it talk with: tril generate {root}");
+        }
+    }
+}
+
+fn json_line(event: &Event) -> serde_json::Value {
+    match event {
+        Event::Step { result, lr, tokens_per_s } => json!({
+            "step": result.step, "loss": result.loss, "lr": lr, "grad_norm": result.grad_norm,
+            "tokens_per_s": tokens_per_s, "skipped": !result.finite,
+        }),
+        Event::Eval { step, loss, bits_per_byte, best } => {
+            json!({ "step": step, "val_loss": loss, "bits_per_byte": bits_per_byte, "best": best })
+        }
+        Event::Sample { step, text } => json!({ "step": step, "sample": text }),
+        Event::Saved { step } => json!({ "step": step, "saved": true }),
+    }
+}

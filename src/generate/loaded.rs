@@ -1,0 +1,45 @@
+use std::sync::Arc;
+
+use crate::exec::{ExecError, Program};
+use crate::gpu::Gpu;
+use crate::kernel::Choice;
+use crate::model::{Gpt, Keep, ModelConfig, Positions, Purpose, sinusoidal_positions};
+use crate::plan::Plan;
+
+use super::MIN_CONTEXT;
+
+/// A model on a device without anything for training: it lends its parameters to a generator or an evaluator.
+#[derive(Debug)]
+pub struct LoadedModel {
+    config: ModelConfig,
+    program: Program,
+}
+
+impl LoadedModel {
+    /// Puts weights, under GPT-2's names, on a device.
+    ///
+    /// # Errors
+    ///
+    /// A name that the model lacks, a wrong size, or a failure of the device.
+    pub fn new(gpu: &Arc<Gpu>, config: &ModelConfig, weights: &[(String, Vec<f32>)]) -> Result<Self, ExecError> {
+        let gpt = Gpt::build(config, Purpose::Next, 1, MIN_CONTEXT.min(config.block_size), Keep::default())?;
+        let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), &Choice::default())?)?;
+        for (name, values) in weights {
+            program.write_named(name, values)?;
+        }
+        if config.positions == Positions::Sinusoidal {
+            program.write_named("wpe.weight", &sinusoidal_positions(config))?;
+        }
+        Ok(Self { config: config.clone(), program })
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The program that holds the parameters.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+}

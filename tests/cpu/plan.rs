@@ -1,0 +1,156 @@
+//! Graphs and plans without a device.
+
+use tril::data::{Mode, Source};
+use tril::graph::Phase;
+use tril::kernel::{Caps, Choice};
+use tril::model::{Keep, ModelConfig};
+use tril::plan::{Interval, Plan, PlanError, assign};
+use tril::tensor::{Role, TensorId};
+use tril::train::{AdamwConfig, RunConfig, Schedule, ScheduleKind, Session, SessionConfig, SessionError};
+
+fn plan(preset: &str, batch_size: u64, t: u64, caps: &Caps) -> Result<Plan, SessionError> {
+    let model = ModelConfig::preset(preset).unwrap();
+    let optimizer = AdamwConfig::default();
+    let config = SessionConfig { model, batch_size, t, optimizer, seed: 1, keep: Keep::default() };
+    Session::plan(&config, caps, &Choice::default())
+}
+
+#[test]
+fn gpt2_fits_bindings_of_128_mib() {
+    for caps in [Caps::lavapipe(), Caps { max_buffer_bytes: 2 << 30, ..Caps::webgpu_default() }] {
+        let plan = plan("gpt2", 1, 1024, &caps).unwrap();
+        let (bytes, _) = plan.largest_binding();
+        assert!(bytes <= 128 << 20);
+        let params = plan.bytes_by_role()[&Role::Param];
+        assert!(params >= 124_439_808 * 4 && params < 125_000_000 * 4, "{params}");
+        assert_eq!(plan.bytes_by_role()[&Role::Moment], 2 * params);
+    }
+}
+
+#[test]
+fn nano_fits_webgpu_defaults() {
+    plan("nano", 12, 64, &Caps::webgpu_default()).unwrap();
+}
+
+#[test]
+fn what_does_not_fit_is_said_before_a_device_is_touched() {
+    let error = plan("gpt2", 64, 1024, &Caps::lavapipe()).unwrap_err().to_string();
+    assert!(error.contains("--batch-size"), "{error}");
+}
+
+#[test]
+fn presets_have_the_known_numbers_of_parameters() {
+    // GPT-2's published sizes; nanoGPT prints 0.80M and 10.65M without positions
+    let cases = [
+        ("nano", 804_096),
+        ("char", 10_745_088),
+        ("gpt2", 124_439_808),
+        ("gpt2-medium", 354_823_168),
+        ("gpt2-large", 774_030_080),
+        ("gpt2-xl", 1_557_611_200),
+    ];
+    for (name, n) in cases {
+        assert_eq!(ModelConfig::preset(name).unwrap().n_param(), n, "{name}");
+    }
+}
+
+#[test]
+fn activations_alive_together_never_share_a_slot() {
+    // a deterministic spread of overlapping lifetimes
+    let mut intervals = vec![];
+    for i in 0..200usize {
+        let first = (i * 37) % 150;
+        let last = first + (i * 13) % 40;
+        intervals.push(Interval { tensor: TensorId(i), first, last, bytes: 16 + (i as u64 * 7919) % 5000 });
+    }
+    let slots = assign(&intervals);
+    for (i, a) in intervals.iter().enumerate() {
+        assert!(slots.bytes[slots.slot[i]] >= a.bytes);
+        for (j, b) in intervals.iter().enumerate().skip(i + 1) {
+            let together = a.first <= b.last && b.first <= a.last;
+            assert!(!(together && slots.slot[i] == slots.slot[j]), "{a:?} and {b:?}");
+        }
+    }
+    let naive: u64 = intervals.iter().map(|i| i.bytes).sum();
+    assert!(slots.bytes.iter().sum::<u64>() < naive / 2);
+}
+
+#[test]
+fn updates_come_after_micro_batches() {
+    let plan = plan("nano", 2, 16, &Caps::lavapipe()).unwrap();
+    let phases: Vec<Phase> = plan.steps.iter().map(|s| s.phase).collect();
+    assert!(phases.is_sorted());
+    assert!(plan.n_dispatch(Phase::Update) >= 4);
+}
+
+#[test]
+fn invalid_settings_name_their_flag() {
+    let base = RunConfig::preset("nano").unwrap();
+    let change = |f: &dyn Fn(&mut RunConfig)| {
+        let mut config = base.clone();
+        f(&mut config);
+        config.validate().unwrap_err().to_string()
+    };
+    let cases: [(&str, String); 7] = [
+        ("--n-head", change(&|c| c.model.n_head = 3)),
+        ("--n-layer", change(&|c| c.model.n_layer = 0)),
+        ("--dropout", change(&|c| c.model.dropout = 1.0)),
+        ("--batch-size", change(&|c| c.train.batch_size = 0)),
+        ("--lr", change(&|c| c.train.lr = f64::NAN)),
+        ("--min-lr", change(&|c| c.train.min_lr = 1.0)),
+        ("--beta2", change(&|c| c.train.optimizer.beta2 = 1.0)),
+    ];
+    for (flag, message) in cases {
+        assert!(message.starts_with(flag), "{flag}: {message}");
+    }
+    assert!(ModelConfig::preset("huge").unwrap_err().to_string().contains("gpt2-xl"));
+}
+
+#[test]
+fn toml_goes_over_a_preset_and_back() {
+    let base = RunConfig::preset("nano").unwrap();
+    let over = base.overlaid("f.toml", "[model]\nn_layer = 2\n[train.optimizer]\nbeta1 = 0.8\n").unwrap();
+    assert_eq!((over.model.n_layer, over.train.optimizer.beta1), (2, 0.8));
+    assert_eq!(over.model.n_head, base.model.n_head);
+    assert_eq!(RunConfig::from_toml("config.toml", &over.to_toml()).unwrap(), over);
+    let documents = base.overlaid("f.toml", "[data.mode]\nkind = \"documents\"\nseparator = \"%\"\n").unwrap();
+    assert_eq!(documents.data.mode, Mode::Documents { separator: "%".into() });
+    let files = base.overlaid("f.toml", "[data.source]\nkind = \"files\"\npaths = [\"a.txt\"]\n").unwrap();
+    assert_eq!(files.data.source, Source::Files { paths: vec!["a.txt".into()] });
+    for (text, word) in [("[model]\nlayers = 2", "layers"), ("[model]\nn_layer = \"x\"", "n_layer"), ("n = [", "f.toml")] {
+        let error = base.overlaid("f.toml", text).unwrap_err().to_string();
+        assert!(error.contains(word) || error.contains("invalid type"), "{error}");
+        assert!(error.starts_with("f.toml"), "{error}");
+    }
+}
+
+#[test]
+fn learning_rate_schedules_have_their_shapes() {
+    let at = |kind, step| Schedule { kind, lr: 1.0, min_lr: 0.1, warmup_steps: 10, steps: 110 }.at(step);
+    let cases = [
+        (ScheduleKind::Constant, 0, 1.0 / 11.0),
+        (ScheduleKind::Constant, 9, 10.0 / 11.0),
+        (ScheduleKind::Constant, 100, 1.0),
+        (ScheduleKind::Cosine, 10, 1.0),
+        (ScheduleKind::Cosine, 60, 0.55),
+        (ScheduleKind::Cosine, 110, 0.1),
+        (ScheduleKind::Linear, 60, 0.55),
+        (ScheduleKind::Linear, 200, 0.1),
+        (ScheduleKind::Wsd, 89, 1.0),
+        (ScheduleKind::Wsd, 100, 0.55),
+        (ScheduleKind::Wsd, 110, 0.1),
+    ];
+    for (kind, step, want) in cases {
+        assert!((at(kind, step) - want).abs() < 1e-9, "{kind:?} at {step}: {}", at(kind, step));
+    }
+}
+
+#[test]
+fn a_plan_error_is_a_limit_with_its_numbers() {
+    let caps = Caps { max_invocations: 4, ..Caps::webgpu_default() };
+    let error = plan("nano", 1, 8, &caps).unwrap_err();
+    let SessionError::Exec(tril::exec::ExecError::Plan(PlanError::Limit { value, limit, .. })) = error else {
+        panic!("{error}")
+    };
+    assert!(limit == 4 && value > 4);
+}

@@ -1,0 +1,224 @@
+//! The command as a user runs it: what it prints, its exit code, what it leaves on the disk.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn tril(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tril")).args(args).current_dir(dir).output().unwrap()
+}
+
+fn ok(dir: &Path, args: &[&str]) -> String {
+    let output = tril(dir, args);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "tril {args:?}\n{out}\n{err}");
+    out.into_owned()
+}
+
+/// The one error line of a command that must fail with exit code 1.
+fn fails(dir: &Path, args: &[&str]) -> String {
+    let output = tril(dir, args);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "tril {args:?}: {err}");
+    let lines: Vec<&str> = err.lines().filter(|l| l.starts_with("error: ")).collect();
+    assert_eq!(lines.len(), 1, "tril {args:?}: {err}");
+    assert!(!err.contains("panicked"), "{err}");
+    lines[0].into()
+}
+
+/// A model that trains in no time.
+const SMALL: &[&str] = &[
+    "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16", "--batch-size", "2", "--warmup-steps", "2",
+    "--eval-windows", "8", "--sample-every", "0",
+];
+
+fn text(dir: &Path) -> String {
+    let path = dir.join("text.txt");
+    let lines: String = (0..200).map(|i| format!("line {} says {}\n", i, (i * i) % 97)).collect();
+    fs::write(&path, lines).unwrap();
+    path.display().to_string()
+}
+
+fn train(dir: &Path, text: &str, more: &[&str]) -> String {
+    ok(dir, &[&["train", text][..], SMALL, more].concat())
+}
+
+/// Every file of a run that a resume must reproduce, without times.
+fn bytes(run: &Path) -> Vec<(String, Vec<u8>)> {
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let untimed = metrics.lines().map(|line| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let fields = line.as_object_mut().unwrap();
+        fields.retain(|key, _| key != "elapsed_s" && key != "tokens_per_s");
+        line.to_string()
+    });
+    let state = fs::read(run.join("checkpoint/state.safetensors")).unwrap();
+    let data_start = 8 + u64::from_le_bytes(state[..8].try_into().unwrap()) as usize;
+    vec![
+        ("metrics".into(), untimed.collect::<Vec<_>>().join("\n").into_bytes()),
+        ("state".into(), state[data_start..].to_vec()),
+        ("model".into(), fs::read(run.join("model.safetensors")).unwrap()),
+        ("config".into(), fs::read(run.join("config.toml")).unwrap()),
+    ]
+}
+
+#[test]
+fn train_generate_eval_and_a_resume_that_is_bit_exact() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = text(dir.path());
+    let every = ["--steps", "12", "--eval-every", "4", "--checkpoint-every", "6", "--grad-accum", "2", "--dropout", "0.1"];
+    let out = train(dir.path(), &path, &[&every[..], &["--out", "whole"]].concat());
+    assert!(out.contains("device ") && out.contains("tril generate whole"), "{out}");
+    for file in ["config.toml", "tokenizer.json", "metrics.jsonl", "model.safetensors", "checkpoint/state.safetensors"] {
+        assert!(dir.path().join("whole").join(file).exists(), "{file}");
+    }
+
+    // a run that was cut off behind its checkpoint: steps 7 and 8 stand in the metrics, and are to be done again
+    train(dir.path(), &path, &[&every[..], &["--out", "half", "--checkpoint-every", "0"]].concat());
+    let half = dir.path().join("half");
+    fs::remove_dir_all(&half).unwrap();
+    train(dir.path(), &path, &[&every[..], &["--out", "half"]].concat().iter().map(|a| if *a == "12" { "8" } else { a }).collect::<Vec<_>>());
+    let resumed = ok(dir.path(), &["train", "--resume", "half", "--steps", "12"]);
+    assert!(resumed.contains("goes on at step 8"), "{resumed}");
+    let steps: Vec<u64> = fs::read_to_string(half.join("metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .filter_map(|l| {
+            let line: serde_json::Value = serde_json::from_str(l).unwrap();
+            line.get("loss").map(|_| line["step"].as_u64().unwrap())
+        })
+        .collect();
+    assert_eq!(steps, (1..=12).collect::<Vec<u64>>());
+
+    let say = |seed: &str| ok(dir.path(), &["generate", "whole", "--prompt", "line", "--tokens", "30", "--seed", seed]);
+    assert!(say("5").starts_with("line") && say("5").chars().count() >= 34);
+    assert_eq!(say("5"), say("5"));
+    assert_ne!(say("5"), say("6"));
+    let eval = ok(dir.path(), &["eval", "whole", "--json"]);
+    let eval: serde_json::Value = serde_json::from_str(&eval).unwrap();
+    assert!(eval["loss"].as_f64().unwrap() > 0.0 && eval["free_share"].as_array().unwrap().len() == 8, "{eval}");
+    let (loss, perplexity) = (eval["loss"].as_f64().unwrap(), eval["perplexity"].as_f64().unwrap());
+    assert!((loss.exp() - perplexity).abs() < 1e-9);
+}
+
+#[test]
+fn killed_run_resumes_to_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = text(dir.path());
+    let args = [&["train", &path][..], SMALL, &["--steps", "60", "--eval-every", "20", "--checkpoint-every", "10"]].concat();
+    ok(dir.path(), &[&args[..], &["--out", "whole"]].concat());
+    let killed = dir.path().join("killed");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tril"))
+        .args([&args[..], &["--out", "killed"]].concat())
+        .current_dir(dir.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !killed.join("checkpoint").exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    ok(dir.path(), &["train", "--resume", "killed"]);
+    assert_eq!(bytes(&dir.path().join("whole")), bytes(&killed));
+}
+
+#[test]
+fn documents_from_standard_input_and_the_embedded_stories() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tril"))
+        .args([&["train", "-", "--mode", "documents", "--tokenizer", "byte", "--steps", "2", "--out", "piped"][..], SMALL].concat())
+        .current_dir(dir.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let documents: String = (0..50).map(|i| format!("document {i}\n")).collect();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), documents.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    ok(dir.path(), &["generate", "piped", "--tokens", "5"]);
+
+    let out = ok(dir.path(), &[&["train", "--steps", "2"][..], SMALL].concat());
+    assert!(out.contains("floor ") && out.contains("runs/stories-1"), "{out}");
+    let json = ok(dir.path(), &[&["train", "--steps", "2", "--json"][..], SMALL].concat());
+    assert!(json.lines().all(|l| serde_json::from_str::<serde_json::Value>(l).is_ok()), "{json}");
+    assert!(json.contains("runs/stories-2"), "{json}");
+}
+
+#[test]
+fn plan_devices_and_help_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = ok(dir.path(), &["plan", "--preset", "gpt2", "--limits", "desktop"]);
+    for word in ["124439808", "largest binding", "moments", "GFLOP", "dispatches"] {
+        assert!(plan.contains(word), "{word}: {plan}");
+    }
+    assert!(ok(dir.path(), &["devices"]).contains("largest"));
+    assert!(ok(dir.path(), &["generate", "--help"]).contains("window slides"));
+    assert_eq!(tril(dir.path(), &["train", "--no-such-flag"]).status.code(), Some(2));
+}
+
+#[test]
+fn bad_input_gets_one_clear_line_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    fs::write(at.join("empty.txt"), "").unwrap();
+    fs::write(at.join("tiny.txt"), "hello").unwrap();
+    fs::write(at.join("latin1.txt"), b"caf\xe9 and more").unwrap();
+    fs::write(at.join("bad.toml"), "[model]\nlayers = 3\n").unwrap();
+    fs::create_dir(at.join("foreign")).unwrap();
+    fs::write(at.join("foreign/photo.txt"), "not a run").unwrap();
+    let cases: &[(&[&str], &str)] = &[
+        (&["train", "missing.txt"], "missing.txt"),
+        (&["train", "empty.txt"], "empty"),
+        (&["train", "tiny.txt"], "--block-size"),
+        (&["train", "latin1.txt"], "offset 3"),
+        (&["train", &path, "--config", "bad.toml"], "layers"),
+        (&["train", &path, "--config", "none.toml"], "none.toml"),
+        (&["train", &path, "--n-head", "3"], "--n-head"),
+        (&["train", &path, "--preset", "huge"], "gpt2-xl"),
+        (&["train", &path, "--device", "no such device"], "--device"),
+        (&["train", &path, "--batch-size", "4000000"], "--batch-size"),
+        (&["train", &path, "--out", "foreign"], "--out"),
+        (&["train", &path, "--out", "text.txt/run"], "text.txt/run"),
+        (&["train", &path, "--separator", "x"], "--mode documents"),
+        (&["train", "--resume", "foreign"], "not a run directory"),
+        (&["train", "--resume", "nowhere"], "nowhere"),
+        (&["generate", "foreign"], "not a run directory"),
+        (&["eval", "nowhere"], "nowhere"),
+    ];
+    for (args, word) in cases {
+        let line = fails(at, args);
+        assert!(line.contains(word), "tril {args:?}: {line}");
+    }
+    assert!(!at.join("runs").exists(), "a failed start left a run behind");
+    assert_eq!(fs::read_dir(at.join("foreign")).unwrap().count(), 1);
+}
+
+#[test]
+fn damaged_and_changed_runs_are_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    train(at, &path, &["--steps", "2", "--out", "run"]);
+    let state = at.join("run/checkpoint/state.safetensors");
+    let good = fs::read(&state).unwrap();
+    let mut flipped = good.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for bad in [&good[..good.len() / 2], &flipped[..], b""] {
+        fs::write(&state, bad).unwrap();
+        let line = fails(at, &["train", "--resume", "run", "--steps", "3"]);
+        assert!(line.contains("damaged"), "{line}");
+        assert_eq!(fs::read(&state).unwrap(), bad);
+    }
+    fs::write(&state, &good).unwrap();
+    let line = fails(at, &["train", "--resume", "run", "--n-layer", "2"]);
+    assert!(line.contains("--steps"), "{line}");
+    let line = fails(at, &["generate", "run", "--prompt", "\u{1f600}"]);
+    assert!(line.contains("1F600"), "{line}");
+    let mut changed = fs::read_to_string(&path).unwrap();
+    changed.push('x');
+    fs::write(&path, changed).unwrap();
+    let line = fails(at, &["train", "--resume", "run", "--steps", "3"]);
+    assert!(line.contains("changed"), "{line}");
+}

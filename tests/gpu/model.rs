@@ -1,0 +1,296 @@
+//! A whole model on the device against PyTorch's f64 goldens, and properties that any decoder must have.
+
+use tril::data::Batch;
+use tril::doctor::check_model;
+use tril::model::{Keep, ModelConfig, Positions};
+use tril::reference::IGNORE;
+use tril::reference::compare::{Tolerance, canary, compare};
+use tril::train::{AdamwConfig, Session, SessionConfig};
+
+use crate::common::golden::Golden;
+use crate::gpu;
+
+fn golden_session(golden: &Golden) -> (Session, Batch) {
+    let model = ModelConfig {
+        n_layer: golden.parsed("n_layer"),
+        n_head: golden.parsed("n_head"),
+        n_embd: golden.parsed("n_embd"),
+        block_size: golden.parsed("block_size"),
+        vocab_size: golden.parsed("vocab_size"),
+        bias: golden.parsed("bias"),
+        tied: golden.parsed("tied"),
+        positions: if golden.parsed("learned_positions") { Positions::Learned } else { Positions::Sinusoidal },
+        dropout: 0.0,
+    };
+    let (b, t): (u64, u64) = (golden.parsed("b"), golden.parsed("t"));
+    let optimizer = AdamwConfig {
+        beta1: golden.parsed("beta1"),
+        beta2: golden.parsed("beta2"),
+        eps: golden.parsed("eps"),
+        weight_decay: golden.parsed("weight_decay"),
+        max_norm: golden.parsed("max_norm"),
+    };
+    let keep = Keep { logits: true, attention: false };
+    let session = Session::new(&gpu(), SessionConfig { model, batch_size: b, t, optimizer, seed: 1, keep }).unwrap();
+    for name in session.param_names() {
+        session.set_weight(&name, &golden.f32(&format!("init.{name}"))).unwrap();
+    }
+    let batch = Batch { tokens: golden.u32("tokens"), targets: golden.u32("targets"), b: b as usize, t: t as usize };
+    (session, batch)
+}
+
+/// Values of order 1 after some 30 roundings of 6e-8 each, and exp's 4e-6 on the coarsest device known.
+const TOLERANCE: Tolerance = Tolerance { abs: 4e-6, rel: 4e-5 };
+
+fn check(what: &str, got: &[f32], want: &[f64], tolerance: Tolerance) {
+    compare(got, want, tolerance).unwrap_or_else(|e| panic!("{what}: {e}"));
+    canary(got, want, tolerance).unwrap_or_else(|e| panic!("{what}: {e}"));
+}
+
+fn golden_case(name: &str) {
+    let golden = Golden::open(name);
+    let (mut session, batch) = golden_session(&golden);
+    let loss = session.forward_backward(&batch).unwrap();
+    check("loss", &[loss], &golden.f64("loss"), TOLERANCE);
+    check("logits", &session.logits().unwrap(), &golden.f64("logits"), TOLERANCE);
+    for param in session.param_names() {
+        let want = golden.f64(&format!("grad.{param}"));
+        check(&format!("gradient of {param}"), &session.gradient(&param).unwrap(), &want, TOLERANCE);
+    }
+
+    let (losses, norms, lr) = (golden.f64("losses"), golden.f64("grad_norms"), golden.parsed("lr"));
+    let mut results = vec![];
+    for _ in 0..losses.len() {
+        session.train_step(std::slice::from_ref(&batch), lr).unwrap();
+        while let Some(result) = session.poll().unwrap() {
+            results.push(result);
+        }
+    }
+    while let Some(result) = session.wait().unwrap() {
+        results.push(result);
+    }
+    assert_eq!(results.len(), losses.len());
+    assert!(results.iter().all(|r| r.finite && r.n_skipped == 0));
+    // ten steps at 1e-2 carry a gradient's relative error of 4e-5 into weights that moved by about 1e-1
+    let after = Tolerance { abs: 4e-5, rel: 4e-4 };
+    check("losses", &results.iter().map(|r| r.loss).collect::<Vec<_>>(), &losses, after);
+    check("gradient norms", &results.iter().map(|r| r.grad_norm).collect::<Vec<_>>(), &norms, after);
+    for param in session.param_names() {
+        let (mut got, mut want) = (session.weight(&param).unwrap(), golden.f64(&format!("final.{param}")));
+        if param.ends_with("c_attn.bias") {
+            // the key part's true gradient is 0: what is left is rounding noise, which AdamW divides by its own size
+            let c = got.len() / 3;
+            assert!(got[c..2 * c].iter().all(|x| x.abs() <= 10.0 * 1.1e-2), "{param}: a key bias ran away");
+            got.drain(c..2 * c);
+            want.drain(c..2 * c);
+        }
+        check(&format!("{param} after ten steps"), &got, &want, after);
+    }
+}
+
+#[test]
+fn tied_model_with_biases_equals_pytorch() {
+    golden_case("model_tiny");
+}
+
+#[test]
+fn untied_model_without_biases_equals_pytorch() {
+    golden_case("model_plain");
+}
+
+#[test]
+fn small_model_of_awkward_sizes_equals_the_reference() {
+    check_model(&gpu()).unwrap();
+}
+
+fn small(dropout: f32, seed: u64) -> SessionConfig {
+    let model = ModelConfig {
+        n_layer: 2,
+        n_head: 2,
+        n_embd: 16,
+        block_size: 24,
+        vocab_size: 13,
+        bias: true,
+        tied: true,
+        positions: Positions::Learned,
+        dropout,
+    };
+    let keep = Keep { logits: true, attention: true };
+    SessionConfig { model, batch_size: 2, t: 24, optimizer: AdamwConfig::default(), seed, keep }
+}
+
+fn batch(salt: usize) -> Batch {
+    let ids = |salt: usize| (0..48).map(|i| ((i * 5 + i / 7 + salt) % 13) as u32).collect();
+    Batch { tokens: ids(salt), targets: ids(salt + 1), b: 2, t: 24 }
+}
+
+#[test]
+fn no_future_token_changes_an_earlier_logit() {
+    let mut session = Session::new(&gpu(), small(0.0, 3)).unwrap();
+    session.forward_backward(&batch(0)).unwrap();
+    let before = session.logits().unwrap();
+    for changed in [1, 7, 8, 15, 16, 23] {
+        let mut other = batch(0);
+        for row in 0..2 {
+            for t in changed..24 {
+                other.tokens[row * 24 + t] = (other.tokens[row * 24 + t] + 1 + (t % 3) as u32) % 13;
+            }
+        }
+        session.forward_backward(&other).unwrap();
+        let after = session.logits().unwrap();
+        for row in 0..2 {
+            for t in 0..24 {
+                let at = (row * 24 + t) * 13;
+                let same = before[at..at + 13].iter().zip(&after[at..at + 13]).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert_eq!(same, t < changed, "logits at row {row}, position {t}, tokens from {changed} on changed");
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_maps_are_causal_and_sum_to_one() {
+    let mut session = Session::new(&gpu(), small(0.0, 3)).unwrap();
+    session.forward_backward(&batch(0)).unwrap();
+    let map = session.attention_map(1).unwrap();
+    for (i, row) in map.chunks(24).enumerate() {
+        let (seen, future) = row.split_at(i % 24 + 1);
+        assert!(future.iter().all(|p| p.to_bits() == 0), "row {i} sees the future");
+        assert!((seen.iter().sum::<f32>() - 1.0).abs() < 1e-5, "row {i} doesn't sum to 1");
+    }
+}
+
+#[test]
+fn batch_without_targets_has_no_loss_and_no_gradient() {
+    let mut session = Session::new(&gpu(), small(0.0, 3)).unwrap();
+    let mut empty = batch(0);
+    empty.targets.fill(IGNORE);
+    assert_eq!(session.forward_backward(&empty).unwrap(), 0.0);
+    for name in session.param_names() {
+        assert!(session.gradient(&name).unwrap().iter().all(|&g| g == 0.0), "{name}");
+    }
+}
+
+#[test]
+fn micro_batches_add_up_to_one_large_batch() {
+    // unequal numbers of real targets, so that a mean of means would be wrong
+    let (mut first, second) = (batch(0), batch(4));
+    first.targets[3..40].fill(IGNORE);
+    let large = Batch {
+        tokens: [first.tokens.clone(), second.tokens.clone()].concat(),
+        targets: [first.targets.clone(), second.targets.clone()].concat(),
+        b: 4,
+        t: 24,
+    };
+    let mut split = Session::new(&gpu(), small(0.0, 3)).unwrap();
+    split.train_step(&[first, second], 0.0).unwrap();
+    let split_result = split.wait().unwrap().unwrap();
+    let mut whole = Session::new(&gpu(), SessionConfig { batch_size: 4, ..small(0.0, 3) }).unwrap();
+    whole.train_step(&[large], 0.0).unwrap();
+    let whole_result = whole.wait().unwrap().unwrap();
+    assert!((split_result.loss - whole_result.loss).abs() < 1e-5);
+    for name in split.param_names() {
+        let want: Vec<f64> = whole.gradient(&name).unwrap().into_iter().map(f64::from).collect();
+        check(&name, &split.gradient(&name).unwrap(), &want, Tolerance { abs: 1e-7, rel: 1e-4 });
+    }
+}
+
+/// Bits of everything that a step changes.
+fn state(session: &Session) -> Vec<u32> {
+    let names = session.param_names();
+    let weights = names.iter().flat_map(|n| session.weight(n).unwrap());
+    let gradients = names.iter().flat_map(|n| session.gradient(n).unwrap());
+    weights.chain(gradients).map(f32::to_bits).collect()
+}
+
+#[test]
+fn same_seed_gives_the_same_bits_and_another_seed_does_not() {
+    let train = |seed| {
+        let mut session = Session::new(&gpu(), small(0.2, seed)).unwrap();
+        for i in 0..5 {
+            session.train_step(&[batch(i), batch(i + 9)], 1e-3).unwrap();
+        }
+        while session.wait().unwrap().is_some() {}
+        state(&session)
+    };
+    let first = train(3);
+    assert_eq!(first, train(3));
+    assert_ne!(first, train(4));
+}
+
+#[test]
+fn dropout_differs_from_step_to_step_and_is_off_in_evaluation() {
+    let mut session = Session::new(&gpu(), small(0.5, 3)).unwrap();
+    let mut losses = vec![];
+    for _ in 0..3 {
+        session.train_step(&[batch(0)], 0.0).unwrap();
+        losses.push(session.wait().unwrap().unwrap().loss);
+    }
+    assert!(losses[0] != losses[1] && losses[1] != losses[2], "{losses:?}");
+    let mut plain = Session::new(&gpu(), small(0.0, 3)).unwrap();
+    let want = plain.forward_backward(&batch(0)).unwrap();
+    let (got, n) = session.evaluator().unwrap().loss([batch(0)].into_iter()).unwrap();
+    assert_eq!(n, 48);
+    assert!((got - f64::from(want)).abs() < 1e-6, "{got} {want}");
+}
+
+#[test]
+fn step_with_a_nan_changes_nothing_and_is_counted() {
+    let mut session = Session::new(&gpu(), small(0.0, 3)).unwrap();
+    session.train_step(&[batch(0)], 1e-3).unwrap();
+    assert!(session.wait().unwrap().unwrap().finite);
+    let mut wte = session.weight("wte.weight").unwrap();
+    let good = wte.clone();
+    wte[5] = f32::NAN;
+    session.set_weight("wte.weight", &wte).unwrap();
+    let weights = |s: &Session| -> Vec<u32> {
+        s.param_names().iter().flat_map(|n| s.weight(n).unwrap()).map(f32::to_bits).collect()
+    };
+    let before = weights(&session);
+    session.train_step(&[batch(0)], 1e-3).unwrap();
+    let result = session.wait().unwrap().unwrap();
+    assert!(!result.finite && result.n_skipped == 1 && result.n_nonfinite > 0.0, "{result:?}");
+    assert_eq!(before, weights(&session));
+    session.set_weight("wte.weight", &good).unwrap();
+    session.train_step(&[batch(0)], 1e-3).unwrap();
+    let result = session.wait().unwrap().unwrap();
+    assert!(result.finite && result.n_skipped == 1, "{result:?}");
+    assert_ne!(before, weights(&session));
+}
+
+#[test]
+fn next_token_logits_equal_those_of_the_whole_window() {
+    let mut session = Session::new(&gpu(), small(0.0, 3)).unwrap();
+    session.forward_backward(&batch(0)).unwrap();
+    let all = session.logits().unwrap();
+    let tokens = batch(0).tokens;
+    let mut generator = session.generator(2);
+    for len in [1, 5, 16, 17, 24] {
+        let contexts = [&tokens[..len], &tokens[24..24 + len]];
+        let next = generator.next_logits(session.program(), &contexts).unwrap();
+        for (row, logits) in next.iter().enumerate() {
+            let at = (row * 24 + len - 1) * 13;
+            let want: Vec<f64> = all[at..at + 13].iter().map(|&x| x.into()).collect();
+            check(&format!("row {row}, length {len}"), logits, &want, Tolerance { abs: 1e-6, rel: 1e-5 });
+        }
+    }
+    // past the block size, only the last 24 tokens count
+    let long: Vec<u32> = tokens.iter().copied().chain([1, 2, 3]).collect();
+    let slid = generator.next_logits(session.program(), &[&long]).unwrap();
+    let window = generator.next_logits(session.program(), &[&long[long.len() - 24..]]).unwrap();
+    assert_eq!(slid, window);
+}
+
+#[test]
+fn bad_batches_are_refused_by_name() {
+    let mut session = Session::new(&gpu(), small(0.0, 3)).unwrap();
+    let mut wrong = batch(0);
+    wrong.tokens[5] = 13;
+    let error = session.train_step(&[wrong], 1e-3).unwrap_err().to_string();
+    assert_eq!(error, "token 13 at index 5 is outside the vocabulary of 13");
+    let short = Batch { b: 1, ..batch(0) };
+    assert!(session.train_step(&[short], 1e-3).unwrap_err().to_string().contains("(2, 24)"));
+    assert!(session.set_weight("h.9.ln_1.weight", &[0.0]).unwrap_err().to_string().contains("h.9.ln_1.weight"));
+    assert!(session.set_weight("ln_f.weight", &[0.0]).unwrap_err().to_string().contains("16 elements, got 1"));
+    assert_eq!(session.step_count(), 0);
+}
