@@ -8,3 +8,4 @@ mod compare;
 mod data;
 mod plan;
 mod reference;
+mod tidy;

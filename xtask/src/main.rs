@@ -1,0 +1,105 @@
+//! The project's own commands, from a fresh clone on a machine with nothing but Rust: `cargo xtask demo` and
+//! `cargo xtask test`. No dependencies, so that it builds in a second.
+
+mod packages;
+mod run;
+mod setup;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use run::{cargo, fail};
+
+const USAGE: &str = "\
+Commands of the tril project, each of which first makes sure that there is a GPU or a software Vulkan device:
+
+  cargo xtask demo              train on the embedded stories for a few minutes, then let the model talk
+  cargo xtask test [ARGS...]    run all tests; ARGS go to cargo test, for example: --test gpu -- --nocapture
+
+On a Linux machine without any Vulkan device both install Mesa's software driver with the system's package manager,
+printing each command before it runs.";
+
+/// Two or three minutes on two cores of a software device, seconds on a GPU; enough for words and first sentences.
+const DEMO_STEPS: &str = "300";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["demo"] => demo(),
+        ["demo", extra, ..] => {
+            fail(&format!("cargo xtask demo takes no arguments, got {extra}; see `tril train --help`"))
+        }
+        ["test", extra @ ..] => test(extra),
+        [] | ["help" | "-h" | "--help"] => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        [other, ..] => {
+            eprintln!("error: there is no command {other}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn demo() -> ExitCode {
+    if let Err(code) = setup::device() {
+        return code;
+    }
+    let Some(out) = free_dir(|path| root().join(path).exists()) else {
+        return fail("runs holds too many demos; remove some of them");
+    };
+    let train =
+        ["train", "--steps", DEMO_STEPS, "--warmup-steps", "20", "--eval-every", "100", "--eval-windows", "240"];
+    let train = [&train[..], &["--sample-every", "100", "--out", &out]].concat();
+    if let Err(code) = tril(&train) {
+        return code;
+    }
+    println!();
+    if let Err(code) = tril(&["generate", &out, "--tokens", "600"]) {
+        return code;
+    }
+    println!("\nMore of it:   cargo run --release -- generate {out} --samples 3 --seed 7");
+    println!("Your own text: cargo run --release -- train my.txt");
+    ExitCode::SUCCESS
+}
+
+fn test(extra: &[&str]) -> ExitCode {
+    if let Err(code) = setup::device() {
+        return code;
+    }
+    match cargo(&[&["test", "--release", "--workspace"], extra].concat()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(code) => code,
+    }
+}
+
+/// Runs the `tril` binary in release.
+fn tril(args: &[&str]) -> Result<(), ExitCode> {
+    cargo(&[&["run", "--release", "--quiet", "--bin", "tril", "--"], args].concat())
+}
+
+/// The first of `runs/demo`, `runs/demo-2`, ... that isn't there yet.
+fn free_dir(exists: impl Fn(&str) -> bool) -> Option<String> {
+    let later = (2..10_000).map(|i| format!("runs/demo-{i}"));
+    std::iter::once("runs/demo".to_string()).chain(later).find(|path| !exists(path))
+}
+
+/// The repository's root: every command runs there, wherever it was called from.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::free_dir;
+
+    #[test]
+    fn a_demo_never_reuses_a_run() {
+        let among = |there: &'static [&'static str]| move |path: &str| there.contains(&path);
+        assert_eq!(free_dir(among(&[])).as_deref(), Some("runs/demo"));
+        assert_eq!(free_dir(among(&["runs/demo"])).as_deref(), Some("runs/demo-2"));
+        assert_eq!(free_dir(among(&["runs/demo", "runs/demo-2", "runs/demo-4"])).as_deref(), Some("runs/demo-3"));
+        assert_eq!(free_dir(|_| true), None);
+    }
+}
