@@ -1,10 +1,12 @@
 //! What is computed: an ordered list of ops over named tensors, built once at start-up.
 
 mod builder;
+mod optimizer;
 mod slabs;
 mod tape;
 
 pub use builder::GraphBuilder;
+pub use optimizer::OptimizerConfig;
 pub use slabs::{SLAB_ALIGN_ELEMS, Slab, SlabMember};
 
 use crate::ops::{Io, Op, ShapeError};

@@ -2,15 +2,19 @@
 //!
 //! An op is a struct that implements [`Op`]; its stem names the shader, reference, golden, test and bench.
 
+mod adamw;
 mod cross_entropy;
 mod embedding;
 mod gelu;
+mod global_norm;
 mod layernorm;
 mod residual;
 
+pub use adamw::{Adamw, AdamwCorrections};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use embedding::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sorted_positions};
 pub use gelu::{Gelu, GeluBackward};
+pub use global_norm::GlobalNorm;
 pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardBias, LayernormBackwardWeight};
 pub use residual::Residual;
 

@@ -1,0 +1,62 @@
+use super::{GraphBuilder, GraphError, Phase, slabs};
+use crate::ops::{Adamw, AdamwCorrections, GlobalNorm};
+use crate::tensor::{DType, Role, Shape, TensorId};
+
+/// What of the optimizer is fixed when the graph is built; the rest comes each step in the input `hyper`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OptimizerConfig {
+    /// Largest global gradient norm; 0 means no clipping.
+    pub max_norm: f32,
+    /// Largest slab, bytes: the device's largest buffer.
+    pub max_slab_bytes: u64,
+}
+
+impl GraphBuilder {
+    /// Appends clipping by global norm and AdamW over all parameters, after [`GraphBuilder::backward`].
+    ///
+    /// New tensors: the input `hyper` (8: lr, beta1, beta2, eps, weight_decay, 1 - beta1, 1 - beta2, unused), the metric
+    /// `norm` (4: norm, clip coefficient, finite flag, count of non-finite elements), the state `corrections` (4:
+    /// 1 - beta1^t, 1 - beta2^t, updates done, updates skipped), and the slabs `params.I`, `grads.I`, `moment1.I`,
+    /// `moment2.I`.
+    ///
+    /// # Errors
+    ///
+    /// A slab too large to index.
+    pub fn optimizer(&mut self, config: OptimizerConfig) -> Result<(), GraphError> {
+        let mut layout = slabs::layout(&self.graph.tensors, config.max_slab_bytes.min(MAX_SLAB_BYTES));
+        for (i, slab) in layout.iter_mut().enumerate() {
+            for member in &mut slab.members {
+                member.grad = self.graph.find(&format!("d {}", self.spec(member.param).name));
+            }
+            let shape = Shape::new(&[slab.n_elem]);
+            let mut whole = [TensorId(0); 4];
+            for (place, (name, role)) in whole.iter_mut().zip(SLAB_NAMES) {
+                *place = self.tensor(&format!("{name}.{i}"), shape, DType::F32, role)?;
+            }
+            slab.whole = Some(whole);
+        }
+        let wholes: Vec<([TensorId; 4], u64)> =
+            layout.iter().filter_map(|s| s.whole.map(|w| (w, s.n_decay))).collect();
+        self.graph.slabs = layout;
+        let hyper = self.input("hyper", &[8], DType::F32)?;
+        let corrections = self.tensor("corrections", Shape::new(&[4]), DType::F32, Role::State)?;
+        let norm = self.tensor("norm", Shape::new(&[4]), DType::F32, Role::Metric)?;
+        let grads: Vec<TensorId> = wholes.iter().map(|(w, _)| w[1]).collect();
+        let op = GlobalNorm { max_norm: config.max_norm };
+        self.node("global_norm", Box::new(op), &grads, &[Some((norm, false))], Phase::Update)?;
+        let into = [Some((corrections, false))];
+        self.node("adamw.corrections", Box::new(AdamwCorrections), &[norm, hyper], &into, Phase::Update)?;
+        for (i, ([params, grads, moment1, moment2], n_decay)) in wholes.into_iter().enumerate() {
+            let into = [params, moment1, moment2].map(|t| Some((t, false)));
+            let inputs = [grads, norm, hyper, corrections];
+            self.node(&format!("adamw.{i}"), Box::new(Adamw { n_decay }), &inputs, &into, Phase::Update)?;
+        }
+        Ok(())
+    }
+}
+
+/// A slab is indexed with u32 and split into bindings, so it needs no more than this.
+const MAX_SLAB_BYTES: u64 = 1 << 30;
+
+const SLAB_NAMES: [(&str, Role); 4] =
+    [("params", Role::Param), ("grads", Role::Grad), ("moment1", Role::Moment), ("moment2", Role::Moment)];
