@@ -35,8 +35,7 @@ impl GraphBuilder {
             }
             slab.whole = Some(whole);
         }
-        let wholes: Vec<([TensorId; 4], u64)> =
-            layout.iter().filter_map(|s| s.whole.map(|w| (w, s.n_decay))).collect();
+        let wholes: Vec<([TensorId; 4], u64)> = layout.iter().filter_map(|s| s.whole.map(|w| (w, s.n_decay))).collect();
         self.graph.slabs = layout;
         let hyper = self.input("hyper", &[8], DType::F32)?;
         let corrections = self.tensor("corrections", Shape::new(&[4]), DType::F32, Role::State)?;

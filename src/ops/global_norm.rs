@@ -47,8 +47,7 @@ impl Op for GlobalNorm {
             while start < n {
                 let len = step.min(n - start);
                 let bind = stage1::Bind { partials: io.output(1), grads: io.input(i).slice(start, len) };
-                let params =
-                    stage1::Params { n: super::to_u32(len / 4), first_partial: super::to_u32(first_partial) };
+                let params = stage1::Params { n: super::to_u32(len / 4), first_partial: super::to_u32(first_partial) };
                 let n_block = len.div_ceil(BLOCK);
                 let groups = groups_rows(n_block, tune.wg / tune.lanes);
                 dispatches.push(stage1::dispatch(variant, bind, stage1::Mode {}, params, groups));

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod ops;
+mod optimizer;
 
 use std::sync::{Arc, OnceLock};
 

@@ -46,13 +46,11 @@ pub(super) fn cases() -> Vec<Case> {
         v.iter_mut().for_each(|v| *v = (*v * *v).max(0.01 * u.grad * u.grad));
         let norm = four([1.0, u.clip, u.finite, 0.0]);
         let inputs = vec![(shape, Data::uniform(1, u.n, u.grad)), norm, settings(), four([0.3, 0.2, 3.0, 0.0])];
-        let state = vec![(shape, Data::uniform(2, u.n, 1.0)), (shape, Data::uniform(3, u.n, u.grad)), (shape, Data::F32(v))];
+        let state =
+            vec![(shape, Data::uniform(2, u.n, 1.0)), (shape, Data::uniform(3, u.n, u.grad)), (shape, Data::F32(v))];
         // m <= grad, sqrt(v) >= 0.095 grad: m / c1 over sqrt(v / c2) is at most 16
-        let tolerances = if u.finite == 0.0 {
-            [Tolerance::exact(); 3]
-        } else {
-            tolerances(1.0, u.grad.into(), 16.0 * LR)
-        };
+        let tolerances =
+            if u.finite == 0.0 { [Tolerance::exact(); 3] } else { tolerances(1.0, u.grad.into(), 16.0 * LR) };
         Case::new(name, Adamw { n_decay: u.n_decay }, inputs, Tolerance::exact()).state(state).tolerances(&tolerances)
     };
     let corrections = |name: &str, finite: f32, old: [f32; 4]| {
