@@ -6,6 +6,7 @@
 // Numerics:  1 - beta^t = beta (1 - beta^(t-1)) + (1 - beta): nothing cancels.
 // Limits:    counts are exact to 2^24.
 // Source:    Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization", section 3.
+//: variant cpu WG=1u
 const WG: u32 = 1u;       //: tune
 
 struct Params { unused: u32 }

@@ -27,7 +27,7 @@ impl Op for GlobalNorm {
     }
 
     fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
-        for slab in inputs.iter().filter(|slab| !slab.shape.numel().is_multiple_of(4)) {
+        if let Some(slab) = inputs.iter().find(|slab| !slab.shape.numel().is_multiple_of(4)) {
             return Err(ShapeError::new("global_norm", "elements of a slab", "a multiple of 4", slab.shape.numel()));
         }
         let n: u64 = inputs.iter().map(|slab| slab.shape.numel().div_ceil(BLOCK)).sum();
