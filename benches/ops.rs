@@ -3,6 +3,8 @@
 
 #[path = "ops/adamw.rs"]
 mod adamw;
+#[path = "ops/column_sum.rs"]
+mod column_sum;
 #[path = "ops/cross_entropy.rs"]
 mod cross_entropy;
 #[path = "ops/embedding.rs"]
@@ -13,8 +15,6 @@ mod gelu;
 mod global_norm;
 #[path = "ops/layernorm.rs"]
 mod layernorm;
-#[path = "ops/column_sum.rs"]
-mod column_sum;
 #[path = "ops/matmul.rs"]
 mod matmul;
 #[path = "ops/residual.rs"]

@@ -117,7 +117,9 @@ fn toml_goes_over_a_preset_and_back() {
     assert_eq!(documents.data.mode, Mode::Documents { separator: "%".into() });
     let files = base.overlaid("f.toml", "[data.source]\nkind = \"files\"\npaths = [\"a.txt\"]\n").unwrap();
     assert_eq!(files.data.source, Source::Files { paths: vec!["a.txt".into()] });
-    for (text, word) in [("[model]\nlayers = 2", "layers"), ("[model]\nn_layer = \"x\"", "n_layer"), ("n = [", "f.toml")] {
+    for (text, word) in
+        [("[model]\nlayers = 2", "layers"), ("[model]\nn_layer = \"x\"", "n_layer"), ("n = [", "f.toml")]
+    {
         let error = base.overlaid("f.toml", text).unwrap_err().to_string();
         assert!(error.contains(word) || error.contains("invalid type"), "{error}");
         assert!(error.starts_with("f.toml"), "{error}");

@@ -28,8 +28,22 @@ fn fails(dir: &Path, args: &[&str]) -> String {
 
 /// A model that trains in no time.
 const SMALL: &[&str] = &[
-    "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16", "--batch-size", "2", "--warmup-steps", "2",
-    "--eval-windows", "8", "--sample-every", "0",
+    "--n-layer",
+    "1",
+    "--n-head",
+    "2",
+    "--n-embd",
+    "16",
+    "--block-size",
+    "16",
+    "--batch-size",
+    "2",
+    "--warmup-steps",
+    "2",
+    "--eval-windows",
+    "8",
+    "--sample-every",
+    "0",
 ];
 
 fn text(dir: &Path) -> String {
@@ -70,7 +84,8 @@ fn train_generate_eval_and_a_longer_resume() {
     let train_to = |steps, out| train(dir.path(), &path, &[&every[..], &["--steps", steps, "--out", out]].concat());
     let out = train_to("12", "whole");
     assert!(out.contains("device ") && out.contains("tril generate whole"), "{out}");
-    for file in ["config.toml", "tokenizer.json", "metrics.jsonl", "model.safetensors", "checkpoint/state.safetensors"] {
+    for file in ["config.toml", "tokenizer.json", "metrics.jsonl", "model.safetensors", "checkpoint/state.safetensors"]
+    {
         assert!(dir.path().join("whole").join(file).exists(), "{file}");
     }
 
@@ -103,7 +118,8 @@ fn train_generate_eval_and_a_longer_resume() {
 fn killed_run_resumes_to_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let path = text(dir.path());
-    let args = [&["train", &path][..], SMALL, &["--steps", "60", "--eval-every", "20", "--checkpoint-every", "10"]].concat();
+    let args =
+        [&["train", &path][..], SMALL, &["--steps", "60", "--eval-every", "20", "--checkpoint-every", "10"]].concat();
     ok(dir.path(), &[&args[..], &["--out", "whole"]].concat());
     let killed = dir.path().join("killed");
     let mut child = Command::new(env!("CARGO_BIN_EXE_tril"))
@@ -126,7 +142,13 @@ fn killed_run_resumes_to_the_same_bytes() {
 fn documents_from_standard_input_and_the_embedded_stories() {
     let dir = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_tril"))
-        .args([&["train", "-", "--mode", "documents", "--tokenizer", "byte", "--steps", "2", "--out", "piped"][..], SMALL].concat())
+        .args(
+            [
+                &["train", "-", "--mode", "documents", "--tokenizer", "byte", "--steps", "2", "--out", "piped"][..],
+                SMALL,
+            ]
+            .concat(),
+        )
         .current_dir(dir.path())
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())

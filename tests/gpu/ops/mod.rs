@@ -1,15 +1,15 @@
 //! Each op on the device against its reference, one file per stem.
 
 mod adamw;
+mod column_sum;
 mod cross_entropy;
 mod embedding;
 mod gelu;
 mod global_norm;
-mod layernorm;
-mod pinned;
-mod column_sum;
 mod golden;
+mod layernorm;
 mod matmul;
+mod pinned;
 mod residual;
 
 use golden::Golden;
