@@ -6,6 +6,7 @@ use super::{Caps, KernelDef, Variant};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {
     pinned: BTreeMap<String, String>,
+    preferred: Option<&'static str>,
 }
 
 impl Choice {
@@ -14,6 +15,12 @@ impl Choice {
     pub fn pin(mut self, kernel: &str, variant: &str) -> Self {
         self.pinned.insert(kernel.into(), variant.into());
         self
+    }
+
+    /// What a GPU would run, on any device: the `default` variants and the tiled matmul. Slow on a software device, and
+    /// there the way to test them.
+    pub fn gpu_family() -> Self {
+        Self { preferred: Some("default"), ..Self::default() }.pin("matmul", "tiled")
     }
 
     /// The name pinned to a kernel or to a family of kernels.
@@ -25,6 +32,9 @@ impl Choice {
     /// device's workgroup limits allow. The plan's check rejects one that doesn't fit.
     pub fn variant(&self, kernel: &'static KernelDef, caps: &Caps) -> &'static Variant {
         if let Some(variant) = self.pinned.get(kernel.name).and_then(|name| kernel.variant(name)) {
+            return variant;
+        }
+        if let Some(variant) = self.preferred.and_then(|name| kernel.variant(name)) {
             return variant;
         }
         if let Some(variant) = kernel.variant("cpu").filter(|_| caps.is_cpu) {

@@ -156,3 +156,43 @@ fn a_plan_error_is_a_limit_with_its_numbers() {
     };
     assert!(limit == 4 && value > 4);
 }
+
+/// The schedule of fixed configurations, dispatch by dispatch: a refactor that changes it shows it here. After a change
+/// that is meant, `TRIL_BLESS=1 cargo test --release --test cpu snapshot` writes the files anew.
+#[test]
+fn schedules_equal_their_snapshots() {
+    let cases = [
+        ("nano_webgpu", ModelConfig { n_layer: 2, ..ModelConfig::preset("nano").unwrap() }, Caps::webgpu_default()),
+        ("dropout_lavapipe", ModelConfig { n_layer: 1, ..ModelConfig::preset("char").unwrap() }, Caps::lavapipe()),
+        (
+            "gpt2_128_mib",
+            ModelConfig { n_layer: 1, block_size: 128, ..ModelConfig::preset("gpt2").unwrap() },
+            Caps { max_binding_bytes: 128 << 20, ..Caps::desktop() },
+        ),
+    ];
+    for (name, model, caps) in cases {
+        let (t, optimizer) = (model.block_size, AdamwConfig::default());
+        let config = SessionConfig { model, batch_size: 2, t, optimizer, seed: 1, keep: Keep::default() };
+        let plan = Session::plan(&config, &caps, &Choice::default()).unwrap();
+        let mut text = format!("{plan}\n\n");
+        for step in &plan.steps {
+            let d = &step.dispatch;
+            let modes: Vec<String> = d.modes.iter().map(|(n, v)| format!("{n}={v}")).collect();
+            let bound: Vec<String> = d
+                .bind
+                .iter()
+                .map(|r| format!("{}[{}..{}]", plan.spec(r.tensor).name, r.start, r.start + r.len))
+                .collect();
+            let kernel = format!("{}/{} {}", d.kernel.name, d.variant.name, modes.join(" "));
+            text += &format!("{} | {} | {:?} | {}\n", step.label, kernel.trim_end(), d.groups, bound.join(", "));
+        }
+        let path = format!("{}/tests/cpu/snapshots/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("TRIL_BLESS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let known = std::fs::read_to_string(&path).unwrap();
+        let changed = text.lines().zip(known.lines()).find(|(now, then)| now != then);
+        assert!(changed.is_none(), "{name}: {changed:?}");
+        assert_eq!(text.lines().count(), known.lines().count(), "{name} has another number of dispatches");
+    }
+}
