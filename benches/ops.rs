@@ -1,6 +1,18 @@
 //! One criterion module per stem: `cargo bench --bench ops [-- FILTER]`. Throughput comes from `Op::cost`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "ops/cross_entropy.rs"]
+mod cross_entropy;
+#[path = "ops/embedding.rs"]
+mod embedding;
+#[path = "ops/gelu.rs"]
+mod gelu;
+#[path = "ops/layernorm.rs"]
+mod layernorm;
+#[path = "ops/column_sum.rs"]
+mod column_sum;
+#[path = "ops/matmul.rs"]
+mod matmul;
 #[path = "ops/residual.rs"]
 mod residual;
 
@@ -69,6 +81,12 @@ fn main() {
     let gpu = Gpu::open(&GpuOptions::default()).unwrap_or_else(|e| panic!("{e}"));
     println!("adapter: {}; throughput in elements is FLOP/s", gpu.name());
     let mut c = Criterion::default().configure_from_args();
+    cross_entropy::bench(&mut c, &gpu);
+    embedding::bench(&mut c, &gpu);
+    gelu::bench(&mut c, &gpu);
+    layernorm::bench(&mut c, &gpu);
+    column_sum::bench(&mut c, &gpu);
+    matmul::bench(&mut c, &gpu);
     residual::bench(&mut c, &gpu);
     c.final_summary();
 }

@@ -70,6 +70,8 @@ pub struct Case {
     pub tolerance: Vec<Tolerance>,
     /// Largest binding to pretend the device has, bytes: makes ops split their work.
     pub max_binding_bytes: Option<u64>,
+    /// Kernels or variants other than the device's usual ones.
+    pub choice: Choice,
 }
 
 impl Case {
@@ -81,7 +83,15 @@ impl Case {
         tolerance: Tolerance,
     ) -> Self {
         let tolerance = vec![tolerance; Shape::MAX_RANK * 2];
-        Self { name: name.into(), op: Arc::new(op), inputs, state: vec![], tolerance, max_binding_bytes: None }
+        Self {
+            name: name.into(),
+            op: Arc::new(op),
+            inputs,
+            state: vec![],
+            tolerance,
+            max_binding_bytes: None,
+            choice: Choice::default(),
+        }
     }
 
     /// With a tolerance for each real output.
@@ -94,6 +104,12 @@ impl Case {
     #[must_use]
     pub fn max_binding(self, bytes: u64) -> Self {
         Self { max_binding_bytes: Some(bytes), ..self }
+    }
+
+    /// With pinned kernels or variants.
+    #[must_use]
+    pub fn choice(self, choice: Choice) -> Self {
+        Self { choice, ..self }
     }
 
     /// With the old values of the outputs.
@@ -190,7 +206,7 @@ fn run(gpu: &Arc<Gpu>, case: &Case, add: bool) -> Result<Report, Failure> {
     builder.node("case", Box::new(case.op.clone()), &inputs, &into, Phase::MicroBatch)?;
     let mut caps = gpu.caps().clone();
     caps.max_binding_bytes = caps.max_binding_bytes.min(case.max_binding_bytes.unwrap_or(u64::MAX));
-    let plan = Plan::with_guards(builder.finish(), &caps, &Choice::default(), GUARD_BYTES)?;
+    let plan = Plan::with_guards(builder.finish(), &caps, &case.choice, GUARD_BYTES)?;
     let n_dispatch = plan.steps.len();
     let program = Program::new(gpu, plan)?;
     let write = |tensor: TensorId, data: &Data| match data {

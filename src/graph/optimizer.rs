@@ -42,7 +42,7 @@ impl GraphBuilder {
         let op = GlobalNorm { max_norm: config.max_norm };
         self.node("global_norm", Box::new(op), &grads, &[Some((norm, false))], Phase::Update)?;
         let into = [Some((corrections, false))];
-        self.node("adamw.corrections", Box::new(AdamwCorrections {}), &[norm, hyper], &into, Phase::Update)?;
+        self.node("adamw.corrections", Box::new(AdamwCorrections), &[norm, hyper], &into, Phase::Update)?;
         for (i, ([params, grads, moment1, moment2], n_decay)) in wholes.into_iter().enumerate() {
             let into = [params, moment1, moment2].map(|t| Some((t, false)));
             let inputs = [grads, norm, hyper, corrections];

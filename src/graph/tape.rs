@@ -129,6 +129,10 @@ impl Tape<'_> {
 }
 
 impl Backward for Tape<'_> {
+    fn n_input(&self) -> usize {
+        self.builder.graph.nodes[self.node].inputs.len()
+    }
+
     fn input(&self, i: usize) -> TensorId {
         self.builder.graph.nodes[self.node].inputs[i]
     }
@@ -142,7 +146,7 @@ impl Backward for Tape<'_> {
     }
 
     fn wants(&self, i: usize) -> bool {
-        self.needs[self.input(i).0]
+        self.builder.graph.nodes[self.node].inputs.get(i).is_some_and(|t| self.needs[t.0])
     }
 
     fn spec(&self, tensor: TensorId) -> &TensorSpec {

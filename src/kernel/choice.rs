@@ -16,6 +16,11 @@ impl Choice {
         self
     }
 
+    /// The name pinned to a kernel or to a family of kernels.
+    pub fn pinned(&self, kernel: &str) -> Option<&str> {
+        self.pinned.get(kernel).map(String::as_str)
+    }
+
     /// The variant for a kernel on a device: the pinned one, else `cpu` on a software device, else the first that the
     /// device's workgroup limits allow. The plan's check rejects one that doesn't fit.
     pub fn variant(&self, kernel: &'static KernelDef, caps: &Caps) -> &'static Variant {

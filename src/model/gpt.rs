@@ -122,7 +122,7 @@ impl Gpt {
             inputs.targets = Some(targets);
             inputs.loss_scale = Some(loss_scale);
             let metric = builder.tensor("loss", Shape::new(&[1]), DType::F32, Role::Metric)?;
-            builder.node_into("cross_entropy", CrossEntropy {}, &[logits, targets, loss_scale], metric)?;
+            builder.node_into("cross_entropy", CrossEntropy, &[logits, targets, loss_scale], metric)?;
             loss = Some(metric);
         }
         if let (Purpose::Train(optimizer), Some(loss)) = (purpose, loss) {

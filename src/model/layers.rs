@@ -66,7 +66,7 @@ impl Layers<'_> {
 
     fn mlp(&mut self, label: &str, x: TensorId) -> Built {
         let hidden = self.linear(&format!("{label}.c_fc"), x)?;
-        let hidden = self.builder.apply1(&format!("{label}.gelu"), Gelu {}, &[hidden])?;
+        let hidden = self.builder.apply1(&format!("{label}.gelu"), Gelu, &[hidden])?;
         let projection = format!("{label}.c_proj");
         let y = self.linear(&projection, hidden)?;
         self.dropout(&projection, y)

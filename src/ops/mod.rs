@@ -2,10 +2,22 @@
 //!
 //! An op is a struct that implements [`Op`]; its stem names the shader, reference, golden, test and bench.
 
+mod cross_entropy;
+mod embedding;
+mod gelu;
+mod layernorm;
+mod column_sum;
+mod matmul;
 mod residual;
 mod stubs;
 pub use stubs::*;
 
+pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
+pub use embedding::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sorted_positions};
+pub use gelu::{Gelu, GeluBackward};
+pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardBias, LayernormBackwardWeight};
+pub use column_sum::ColumnSum;
+pub use matmul::Matmul;
 pub use residual::Residual;
 
 use std::fmt::Debug;
@@ -174,13 +186,15 @@ pub enum Dest {
 
 /// What a backward rule sees and does; the graph's tape implements it.
 pub trait Backward {
+    /// How many inputs the op has: optional ones come last.
+    fn n_input(&self) -> usize;
     /// The op's input.
     fn input(&self, i: usize) -> TensorId;
     /// The op's output.
     fn output(&self, i: usize) -> TensorId;
     /// The gradient of an output; `None` where the loss doesn't depend on it.
     fn dout(&self, i: usize) -> Option<TensorId>;
-    /// Whether the gradient of an input is needed.
+    /// Whether the gradient of an input is needed; an input that the node lacks (an optional bias) needs none.
     fn wants(&self, i: usize) -> bool;
     /// Spec of a tensor.
     fn spec(&self, tensor: TensorId) -> &TensorSpec;
@@ -273,4 +287,9 @@ impl Op for std::sync::Arc<dyn Op> {
 /// A size for a kernel's `params`. Sizes beyond u32 are rejected when the graph is built, before any op is lowered.
 fn to_u32(n: u64) -> u32 {
     u32::try_from(n).unwrap_or_else(|_| panic!("the graph let a size beyond u32 through: {n}"))
+}
+
+/// A size for the CPU reference, whose tensors exist in memory.
+fn to_usize(n: u64) -> usize {
+    usize::try_from(n).unwrap_or_else(|_| panic!("a tensor larger than memory: {n}"))
 }

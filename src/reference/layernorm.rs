@@ -31,9 +31,6 @@ pub fn forward(
 
 /// The gradients (dinp, dweight, dbias); mean and rstd are computed again from `inp`.
 ///
-/// With xhat = (inp - mean) rstd and g = dout weight, a row's gradient is
-/// `dinp = rstd (g - mean(g) - xhat mean(g xhat))`: moving an input also moves the row's mean and variance.
-///
 /// Shapes: dout, inp and dinp (n_row, n_col), weight, dweight and dbias (n_col).
 /// Source: the chain rule on [`forward`].
 pub fn backward(
@@ -45,6 +42,27 @@ pub fn backward(
     eps: f64,
 ) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     assert_eq!(inp.len(), n_row * n_col, "layernorm: inp is (n_row, n_col)");
+    let (mean, rstd): (Vec<f64>, Vec<f64>) = inp.chunks(n_col).map(|x| moments(x, eps)).unzip();
+    backward_from(dout, inp, weight, &mean, &rstd, n_row, n_col)
+}
+
+/// [`backward`] from the mean and rstd that [`forward`] returned.
+///
+/// With xhat = (inp - mean) rstd and g = dout weight, a row's gradient is
+/// `dinp = rstd (g - mean(g) - xhat mean(g xhat))`: moving an input also moves the row's mean and variance.
+///
+/// Shapes: mean and rstd (n_row), the others as for [`backward`].
+/// Source: the chain rule on [`forward`].
+pub fn backward_from(
+    dout: &[f64],
+    inp: &[f64],
+    weight: &[f64],
+    mean: &[f64],
+    rstd: &[f64],
+    n_row: usize,
+    n_col: usize,
+) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    assert_eq!(inp.len(), n_row * n_col, "layernorm: inp is (n_row, n_col)");
     assert_eq!(dout.len(), inp.len(), "layernorm: dout and inp have one size");
     let mut dinp = vec![0.0; n_row * n_col];
     let mut dweight = vec![0.0; n_col];
@@ -52,7 +70,7 @@ pub fn backward(
     for row in 0..n_row {
         let x = &inp[row * n_col..(row + 1) * n_col];
         let dy = &dout[row * n_col..(row + 1) * n_col];
-        let (mean, rstd) = moments(x, eps);
+        let (mean, rstd) = (mean[row], rstd[row]);
 
         let mut mean_g = 0.0;
         let mut mean_g_xhat = 0.0;

@@ -80,7 +80,10 @@ fn golden_case(name: &str) {
         if param.ends_with("c_attn.bias") {
             // the key part's true gradient is 0: what is left is rounding noise, which AdamW divides by its own size
             let c = got.len() / 3;
-            assert!(got[c..2 * c].iter().all(|x| x.abs() <= 10.0 * 1.1e-2), "{param}: a key bias ran away");
+            // (each step moves a weight by about the learning rate at most)
+            let init = golden.f32(&format!("init.{param}"));
+            let moved = got.iter().zip(&init).skip(c).take(c).map(|(x, y)| (x - y).abs());
+            assert!(moved.into_iter().all(|d| d <= 10.0 * 1.5e-2), "{param}: a key bias ran away");
             got.drain(c..2 * c);
             want.drain(c..2 * c);
         }

@@ -1,10 +1,24 @@
 //! The case table of each op: awkward sizes, huge and tiny values, splits.
 
+mod column_sum;
+pub mod cross_entropy;
+mod embedding;
+pub mod gelu;
+pub mod layernorm;
+mod matmul;
 mod residual;
 
 use super::Case;
 
 /// The cases of every stem, with the stem's name.
 pub fn all() -> Vec<(&'static str, Vec<Case>)> {
-    vec![("residual", residual::cases())]
+    vec![
+        ("column_sum", column_sum::cases()),
+        ("cross_entropy", cross_entropy::cases()),
+        ("embedding", embedding::cases()),
+        ("gelu", gelu::cases()),
+        ("layernorm", layernorm::cases()),
+        ("matmul", matmul::cases()),
+        ("residual", residual::cases()),
+    ]
 }

@@ -1,7 +1,16 @@
 //! Each op on the device against its reference, one file per stem.
 
+mod cross_entropy;
+mod embedding;
+mod gelu;
+mod layernorm;
+mod pinned;
+mod column_sum;
+mod golden;
+mod matmul;
 mod residual;
 
+use golden::Golden;
 use tril::doctor::{cases, verify};
 
 /// Runs the case table of a stem and reports every failing case.

@@ -1,0 +1,30 @@
+// gelu_forward: GELU, tanh form, any number of elements.
+//
+// Shapes:    out, inp: n elements each.
+// Work:      one invocation per 4 elements, 4 WG elements per workgroup.
+// Numerics:  x sigmoid(2u) with one exp of a number <= 0; 0 where that underflows.
+// Limits:    n < 2^32; more than 65,535 workgroups fold into y.
+// Reference: src/reference/gelu.rs.
+//: import index gelu
+//: variant cpu WG=256u
+const WG: u32 = 64u;      //: tune
+
+struct Params { n: u32 }
+@group(0) @binding(0) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> inp: array<f32>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(WG)
+fn main(
+    @builtin(workgroup_id) group_id: vec3<u32>,
+    @builtin(num_workgroups) num_groups: vec3<u32>,
+    @builtin(local_invocation_index) local_id: u32,
+) {
+    let first = linear_group(group_id, num_groups) * WG * 4u + local_id;
+    for (var j = 0u; j < 4u; j++) { //: unroll
+        let i = first + j * WG;
+        if i < params.n {
+            out[i] = gelu(vec4<f32>(inp[i])).x;
+        }
+    }
+}

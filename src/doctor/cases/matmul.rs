@@ -1,0 +1,67 @@
+use crate::doctor::{Case, Data};
+use crate::kernel::Choice;
+use crate::ops::Matmul;
+use crate::reference::compare::Tolerance;
+use crate::tensor::Shape;
+
+/// A running f32 sum of K products, and of the bias; a product of two uniform values has a root mean square of a third
+/// of their largest product, and a bias of the same scale adds one more term.
+pub(super) fn cases() -> Vec<Case> {
+    ["tiled", "direct"].into_iter().flat_map(kernel_cases).collect()
+}
+
+/// M, N, K and what is special about them.
+const SIZES: [(&str, u64, u64, u64); 8] = [
+    ("one element", 1, 1, 1),
+    ("not multiples of 4", 7, 5, 3),
+    ("multiples of 4", 20, 36, 12),
+    ("tile minus 1", 63, 15, 31),
+    ("tile plus 1", 65, 17, 33),
+    ("several tiles", 130, 132, 68),
+    ("one row", 1, 65, 130),
+    ("one column", 65, 1, 130),
+];
+
+fn kernel_cases(kernel: &'static str) -> Vec<Case> {
+    let case = |name: &str, [m, n, k]: [u64; 3], (trans_a, trans_b): (bool, bool), bias: bool, scale: f32| {
+        let side = |trans: bool, rows: u64, cols: u64| if trans { [cols, rows] } else { [rows, cols] };
+        let mut inputs = vec![
+            (Shape::new(&side(trans_a, m, k)), Data::uniform(1, m * k, scale)),
+            (Shape::new(&side(trans_b, k, n)), Data::uniform(2, k * n, scale)),
+        ];
+        if bias {
+            inputs.push((Shape::new(&[n]), Data::uniform(3, n, scale * scale)));
+        }
+        let n_term = usize::try_from(k + u64::from(bias)).unwrap_or(usize::MAX);
+        let square = f64::from(scale) * f64::from(scale);
+        let tolerance = Tolerance::sum(n_term, square * if bias { 3.0_f64.sqrt() } else { 1.0 } / 3.0);
+        let kind = format!("{}{}", if trans_a { "T" } else { "N" }, if trans_b { "T" } else { "N" });
+        let with = if bias { " with bias" } else { "" };
+        Case::new(format!("{kernel} {kind}{with}: {name}"), Matmul { trans_a, trans_b }, inputs, tolerance)
+            .choice(Choice::default().pin("matmul", kernel))
+    };
+    let kinds = [(false, false), (false, true), (true, false), (true, true)];
+    let mut cases = vec![];
+    for (name, m, n, k) in SIZES {
+        cases.extend(kinds.map(|kind| case(name, [m, n, k], kind, false, 1.0)));
+    }
+    let (nn, nt, tn) = (kinds[0], kinds[1], kinds[2]);
+    cases.extend([
+        case("tile plus 1", [65, 17, 33], nt, true, 1.0),
+        case("multiples of 4", [68, 36, 16], nt, true, 1.0),
+        case("huge values", [9, 12, 8], nn, false, 1e18),
+        case("tiny values", [9, 12, 8], nn, false, 1e-17),
+        case("more than 65,535 rows", [65_601, 3, 2], nn, false, 1.0),
+        // ranges of M for a and out, of N for b
+        case("split over bindings", [200, 150, 20], nt, true, 1.0).max_binding(64 * 150 * 4),
+        // ranges of M and, with later ones added, of K
+        case("split over bindings", [200, 20, 150], nn, true, 1.0).max_binding(64 * 150 * 4),
+        case("split over bindings", [150, 20, 200], tn, true, 1.0).max_binding(64 * 150 * 4),
+        case("split over bindings, odd rows", [200, 33, 151], nn, true, 1.0).max_binding(64 * 151 * 4 + 36),
+    ]);
+    if kernel == "direct" {
+        // all kernels fold their workgroups alike; the tiled one takes a minute for this on a software device
+        cases.push(case("more than 65,535 workgroups", [65_536 * 64 + 1, 1, 1], nn, false, 1.0));
+    }
+    cases
+}

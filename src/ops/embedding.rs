@@ -1,0 +1,268 @@
+use super::{Backward, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError};
+use crate::kernel::{
+    Dispatch, embedding_backward as stage2, embedding_backward_chunks as stage1, embedding_backward_position,
+    embedding_backward_zero as zero, embedding_forward, groups_1d,
+};
+use crate::reference;
+use crate::tensor::{DType, Shape, TensorId, TensorSpec};
+
+/// Rows of a table by id, plus a row by position where a third input is given.
+///
+/// Shapes: ids (.., T) u32, wte (V, C), wpe (at least T, C), out (.., T, C).
+/// Source: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", section 3.1.
+#[derive(Debug, Clone, Copy)]
+pub struct Embedding {
+    /// The ids sorted, as [`sorted_positions`] makes it, a u32 tensor (3, N); only the gradient of wte needs it.
+    pub sorted: Option<TensorId>,
+}
+
+/// The gradient of [`Embedding`] with respect to its table. Without float atomics: each token's positions are added up
+/// in chunks of 32, and the chunks in order.
+///
+/// Shapes: dout (.., C), sorted (3, N) u32, dwte (V, C).
+#[derive(Debug, Clone, Copy)]
+pub struct EmbeddingBackward {
+    /// Rows of the table.
+    pub vocab_size: u64,
+}
+
+/// The gradient of [`Embedding`] with respect to its position table.
+///
+/// Shapes: dout (.., T, C), dwpe (n_position, C).
+#[derive(Debug, Clone, Copy)]
+pub struct EmbeddingBackwardPosition {
+    /// Rows of the position table, at least T.
+    pub n_position: u64,
+}
+
+/// What the host sends along with `ids` so that the gradient of the table has a fixed order of additions: three rows of
+/// as many elements: the positions sorted by token (positions of one token in order), the token at each, and the index
+/// in the sorted order at which that token's run begins.
+///
+/// # Panics
+///
+/// On more than 2^32 ids.
+pub fn sorted_positions(ids: &[u32]) -> Vec<u32> {
+    let n = super::to_u32(ids.len() as u64);
+    let mut sorted: Vec<(u32, u32)> = ids.iter().copied().zip(0..n).collect();
+    sorted.sort_unstable();
+    let mut runs: Vec<u32> = Vec::with_capacity(sorted.len());
+    for (i, index) in (0..n).enumerate() {
+        let continues = i > 0 && sorted[i].0 == sorted[i - 1].0;
+        runs.push(if continues { runs[i - 1] } else { index });
+    }
+    let positions = sorted.iter().map(|&(_, position)| position);
+    positions.chain(sorted.iter().map(|&(token, _)| token)).chain(runs.iter().copied()).collect()
+}
+
+impl Op for Embedding {
+    fn name(&self) -> &'static str {
+        "embedding"
+    }
+
+    fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
+        let (ids, wte) = (inputs[0], inputs[1].shape);
+        ShapeError::check("embedding", "type of ids", DType::U32, ids.dtype)?;
+        if ids.shape.rank() + 1 > Shape::MAX_RANK {
+            return Err(ShapeError::new("embedding", "axes of ids", "at most 3", ids.shape.rank()));
+        }
+        if let Some(wpe) = inputs.get(2).map(|wpe| wpe.shape) {
+            ShapeError::check("embedding", "columns of wpe", wte.n_col(), wpe.n_col())?;
+            if wpe.n_row() < ids.shape.n_col() {
+                let expected = format!("at least {}", ids.shape.n_col());
+                return Err(ShapeError::new("embedding", "rows of wpe", expected, wpe.n_row()));
+            }
+        }
+        let dims = [ids.shape.dims(), &[wte.n_col()]].concat();
+        Ok(vec![OutSpec::f32("out", Shape::new(&dims))])
+    }
+
+    fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
+        use embedding_forward as k;
+        let variant = ctx.variant(&k::DEF);
+        let per_group = k::tune(variant).wg * 4;
+        let (ids, wte) = (io.shape_in(0), io.shape_in(1));
+        let (n_col, position) = (wte.n_col(), io.inputs.len() > 2);
+        let mut dispatches = vec![];
+        for (first_row, n_row) in ctx.row_ranges(ids.numel(), n_col) {
+            for (first_id, n_id) in ctx.row_ranges(wte.n_row(), n_col) {
+                let table = io.input(1).slice(first_id * n_col, n_id * n_col);
+                let bind = k::Bind {
+                    out: io.output(0).slice(first_row * n_col, n_row * n_col),
+                    ids: io.input(0).slice(first_row, n_row),
+                    wte: table,
+                    // without positions the table stands in and isn't read as one
+                    wpe: if position { io.input(2) } else { table },
+                };
+                let params = k::Params {
+                    n: super::to_u32(n_row * n_col),
+                    n_col: super::to_u32(n_col),
+                    n_time: super::to_u32(ids.n_col()),
+                    first_row: super::to_u32(first_row),
+                    first_id: super::to_u32(first_id),
+                    n_id: super::to_u32(n_id),
+                    vocab_size: super::to_u32(wte.n_row()),
+                };
+                let groups = groups_1d(n_row * n_col, per_group);
+                dispatches.push(k::dispatch(variant, bind, k::Mode { position }, params, groups));
+            }
+        }
+        dispatches
+    }
+
+    fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
+        let (t, c) = (super::to_usize(shapes[0].n_col()), super::to_usize(shapes[1].n_col()));
+        vec![reference::embedding::forward(inputs[0], inputs[1], inputs.get(2).copied(), t, c)]
+    }
+
+    fn cost(&self, io: &Io<'_>) -> Cost {
+        let n = io.shape_out(0).numel();
+        // a row of the table is read for each position, not the whole table
+        Cost { flops: n * (io.inputs.len() as u64 - 2), bytes: (io.shape_in(0).numel() + 2 * n) * DType::BYTES }
+    }
+
+    fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {
+        let dout = tape.dout(0)?;
+        Some(self.gradients(tape, dout))
+    }
+}
+
+impl Embedding {
+    fn gradients(&self, tape: &mut dyn Backward, dout: TensorId) -> Result<(), ShapeError> {
+        if tape.wants(1) {
+            let expected = "the sorted positions of the ids, for the gradient of wte";
+            let sorted = self.sorted.ok_or_else(|| ShapeError::new("embedding", "sorted", expected, "nothing"))?;
+            let op = EmbeddingBackward { vocab_size: tape.spec(tape.input(1)).shape.n_row() };
+            tape.apply(Box::new(op), &[dout, sorted], &[Dest::Grad(1)])?;
+        }
+        if tape.wants(2) {
+            let op = EmbeddingBackwardPosition { n_position: tape.spec(tape.input(2)).shape.n_row() };
+            tape.apply(Box::new(op), &[dout], &[Dest::Grad(2)])?;
+        }
+        Ok(())
+    }
+}
+
+impl Op for EmbeddingBackward {
+    fn name(&self) -> &'static str {
+        "embedding_backward"
+    }
+
+    fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
+        let (dout, sorted) = (inputs[0].shape, inputs[1]);
+        ShapeError::check(self.name(), "type of sorted", DType::U32, sorted.dtype)?;
+        ShapeError::check(self.name(), "elements of sorted", 3 * dout.n_row(), sorted.shape.numel())?;
+        Ok(vec![
+            OutSpec::f32("dwte", Shape::new(&[self.vocab_size, dout.n_col()])),
+            OutSpec::scratch("partials", Shape::new(&[dout.n_row(), dout.n_col()])),
+        ])
+    }
+
+    fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
+        let (n_row, n_col) = (io.shape_in(0).n_row(), io.shape_in(0).n_col());
+        let tables = ctx.row_ranges(self.vocab_size, n_col);
+        let (rows32, cols32) = (super::to_u32(n_row), super::to_u32(n_col));
+        let mut dispatches = vec![];
+
+        let variant = ctx.variant(&zero::DEF);
+        for &(first, n) in tables.iter().filter(|_| !io.adds(0)) {
+            let bind = zero::Bind { out: io.output(0).slice(first * n_col, n * n_col) };
+            let groups = groups_1d(n * n_col, zero::tune(variant).wg * 4);
+            let params = zero::Params { n: super::to_u32(n * n_col) };
+            dispatches.push(zero::dispatch(variant, bind, zero::Mode {}, params, groups));
+        }
+
+        let variant = ctx.variant(&stage1::DEF);
+        let bind = stage1::Bind { partials: io.output(1), dout: io.input(0), sorted: io.input(1) };
+        let params = stage1::Params { n_row: rows32, n_col: cols32 };
+        let groups = groups_1d(n_row * n_col, stage1::tune(variant).wg);
+        dispatches.push(stage1::dispatch(variant, bind, stage1::Mode {}, params, groups));
+
+        let variant = ctx.variant(&stage2::DEF);
+        for (first, n) in tables {
+            let bind = stage2::Bind {
+                dwte: io.output(0).slice(first * n_col, n * n_col),
+                partials: io.output(1).read(),
+                sorted: io.input(1),
+            };
+            let (first_id, n_id) = (super::to_u32(first), super::to_u32(n));
+            let params = stage2::Params { n_row: rows32, n_col: cols32, first_id, n_id };
+            let groups = groups_1d(n_row * n_col, stage2::tune(variant).wg);
+            dispatches.push(stage2::dispatch(variant, bind, stage2::Mode {}, params, groups));
+        }
+        dispatches
+    }
+
+    fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
+        let (n_row, n_col) = (super::to_usize(shapes[0].n_row()), super::to_usize(shapes[0].n_col()));
+        let mut ids = vec![0.0; n_row];
+        for (position, token) in inputs[1][..n_row].iter().zip(&inputs[1][n_row..2 * n_row]) {
+            ids[*position as usize] = *token;
+        }
+        let vocab_size = super::to_usize(self.vocab_size);
+        let (dwte, _) = reference::embedding::backward(inputs[0], &ids, vocab_size, n_row, n_col);
+        vec![dwte]
+    }
+
+    fn cost(&self, io: &Io<'_>) -> Cost {
+        let n = io.shape_in(0).numel();
+        Cost { flops: n, bytes: (io.shape_in(1).numel() + 2 * n) * DType::BYTES }
+    }
+
+    fn accumulates(&self, output: usize) -> bool {
+        output == 0
+    }
+}
+
+impl Op for EmbeddingBackwardPosition {
+    fn name(&self) -> &'static str {
+        "embedding_backward_position"
+    }
+
+    fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
+        let (_, n_time) = batch_time(inputs[0].shape);
+        if n_time > self.n_position {
+            return Err(ShapeError::new(self.name(), "T of dout", format!("at most {}", self.n_position), n_time));
+        }
+        Ok(vec![OutSpec::f32("dwpe", Shape::new(&[self.n_position, inputs[0].shape.n_col()]))])
+    }
+
+    fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
+        use embedding_backward_position as k;
+        let variant = ctx.variant(&k::DEF);
+        let (n_batch, n_time) = batch_time(io.shape_in(0));
+        let n = io.shape_out(0).numel();
+        let bind = k::Bind { dwpe: io.output(0), dout: io.input(0) };
+        let params = k::Params {
+            n: super::to_u32(n),
+            n_batch: super::to_u32(n_batch),
+            n_time: super::to_u32(n_time),
+            n_col: super::to_u32(io.shape_in(0).n_col()),
+        };
+        let groups = groups_1d(n, k::tune(variant).wg);
+        vec![k::dispatch(variant, bind, k::Mode { add: io.adds(0) }, params, groups)]
+    }
+
+    fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
+        let (n_row, n_col) = (super::to_usize(shapes[0].n_row()), super::to_usize(shapes[0].n_col()));
+        let n_time = super::to_usize(batch_time(shapes[0]).1);
+        // the position table's gradient doesn't depend on the tokens
+        let (_, mut dwpe) = reference::embedding::backward(inputs[0], &vec![0.0; n_row], 1, n_time, n_col);
+        dwpe.resize(super::to_usize(self.n_position) * n_col, 0.0);
+        vec![dwpe]
+    }
+
+    fn cost(&self, io: &Io<'_>) -> Cost {
+        Cost { flops: io.shape_in(0).numel(), bytes: io.bytes() }
+    }
+
+    fn accumulates(&self, _output: usize) -> bool {
+        true
+    }
+}
+
+/// B and T of (.., T, C), with all axes before T as one.
+fn batch_time(shape: Shape) -> (u64, u64) {
+    let n_time = shape.dims().iter().rev().nth(1).copied().unwrap_or(1);
+    (shape.n_row() / n_time.max(1), n_time)
+}

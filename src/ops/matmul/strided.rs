@@ -1,0 +1,116 @@
+//! Batches of matrix products whose operands lie with strides in larger tensors, and the kernel for each device.
+
+use crate::kernel::{
+    Dispatch, Range, Ro, Rw, groups_1d, matmul_direct as direct, matmul_direct_vec4 as vec4, matmul_tiled as tiled,
+};
+use crate::ops::{LowerCtx, to_u32};
+
+/// Rows and columns of out that a workgroup of `matmul_tiled` takes.
+const TILE: u64 = 64;
+
+/// How the matrices of one operand lie in its range.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// First element of the first matrix.
+    pub start: u64,
+    /// Elements from one row to the next.
+    pub ld: u64,
+    /// Elements from one outer index of the batch to the next.
+    pub outer: u64,
+    /// Elements from one inner index to the next.
+    pub inner: u64,
+}
+
+impl Layout {
+    /// One matrix at the start of its range.
+    pub(crate) fn rows(ld: u64) -> Self {
+        Self { ld, ..Self::default() }
+    }
+
+    fn in_fours(&self) -> bool {
+        [self.start, self.ld, self.outer, self.inner].iter().all(|n| n.is_multiple_of(4))
+    }
+}
+
+/// `out = op(A) op(B)` for a batch of outer x inner matrices.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Strided {
+    /// Rows of out.
+    pub m: u64,
+    /// Columns of out.
+    pub n: u64,
+    /// Terms of each sum.
+    pub k: u64,
+    /// A is stored (K, M).
+    pub trans_a: bool,
+    /// B is stored (N, K).
+    pub trans_b: bool,
+    /// Whether the products are added to out.
+    pub add: bool,
+    /// Where A's matrices lie.
+    pub a: Layout,
+    /// Where B's matrices lie.
+    pub b: Layout,
+    /// Where out's matrices lie.
+    pub out: Layout,
+    /// Outer indices of the batch.
+    pub n_outer: u64,
+    /// Inner indices of the batch, the faster ones.
+    pub n_inner: u64,
+}
+
+impl Strided {
+    /// The kernel call. `bias` is its range and the first element to add.
+    pub(crate) fn dispatch(&self, ctx: &LowerCtx<'_>, out: Rw, a: Ro, b: Ro, bias: Option<(Ro, u64)>) -> Dispatch {
+        let (has_bias, (bias, bias_start)) = (bias.is_some(), bias.unwrap_or((b, 0)));
+        let batch = to_u32(self.n_outer * self.n_inner);
+        macro_rules! call {
+            ($kernel:ident, $tile_m:expr, $tile_n:expr, $tiles_per_group:expr) => {{
+                let tiles = self.m.div_ceil($tile_m) * self.n.div_ceil($tile_n);
+                let [x, y, _] = groups_1d(tiles, $tiles_per_group);
+                let params = $kernel::Params {
+                    m: to_u32(self.m),
+                    n: to_u32(self.n),
+                    k: to_u32(self.k),
+                    n_inner: to_u32(self.n_inner),
+                    a_start: to_u32(self.a.start),
+                    a_ld: to_u32(self.a.ld),
+                    a_outer: to_u32(self.a.outer),
+                    a_inner: to_u32(self.a.inner),
+                    b_start: to_u32(self.b.start),
+                    b_ld: to_u32(self.b.ld),
+                    b_outer: to_u32(self.b.outer),
+                    b_inner: to_u32(self.b.inner),
+                    out_start: to_u32(self.out.start),
+                    out_ld: to_u32(self.out.ld),
+                    out_outer: to_u32(self.out.outer),
+                    out_inner: to_u32(self.out.inner),
+                    bias_start: to_u32(bias_start),
+                };
+                let (trans_a, trans_b, add) = (self.trans_a, self.trans_b, self.add);
+                let mode = $kernel::Mode { trans_a, trans_b, add, bias: has_bias };
+                let bind = $kernel::Bind { out, a, b, bias };
+                $kernel::dispatch(ctx.variant(&$kernel::DEF), bind, mode, params, [x, y, batch])
+            }};
+        }
+        match ctx.choice.pinned("matmul").unwrap_or(if ctx.caps.is_cpu { "direct" } else { "tiled" }) {
+            "direct" if self.in_fours([out.0, a.0, b.0]) => {
+                let tune = vec4::tune(ctx.variant(&vec4::DEF));
+                call!(vec4, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
+            }
+            "direct" => {
+                let tune = direct::tune(ctx.variant(&direct::DEF));
+                call!(direct, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
+            }
+            _ => call!(tiled, TILE, TILE, 1),
+        }
+    }
+
+    /// Whether every load and store can take four elements at once.
+    fn in_fours(&self, ranges: [Range; 3]) -> bool {
+        let m = if self.trans_a { self.m } else { 0 };
+        [self.n, self.k, m].iter().all(|n| n.is_multiple_of(4))
+            && [self.a, self.b, self.out].iter().all(Layout::in_fours)
+            && ranges.iter().all(|r| r.len.is_multiple_of(4))
+    }
+}
