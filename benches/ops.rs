@@ -1,12 +1,16 @@
 //! One criterion module per stem: `cargo bench --bench ops [-- FILTER]`. Throughput comes from `Op::cost`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "ops/adamw.rs"]
+mod adamw;
 #[path = "ops/cross_entropy.rs"]
 mod cross_entropy;
 #[path = "ops/embedding.rs"]
 mod embedding;
 #[path = "ops/gelu.rs"]
 mod gelu;
+#[path = "ops/global_norm.rs"]
+mod global_norm;
 #[path = "ops/layernorm.rs"]
 mod layernorm;
 #[path = "ops/column_sum.rs"]
@@ -45,8 +49,9 @@ fn bench(c: &mut Criterion, gpu: &Arc<Gpu>, name: &str, op: impl Op + 'static, i
         .enumerate()
         .map(|(i, (shape, dtype))| builder.tensor(&format!("in{i}"), *shape, *dtype, Role::Input).unwrap())
         .collect();
+    let is_in_place = op.in_place();
     let mut into = vec![];
-    if op.in_place() {
+    if is_in_place {
         let specs: Vec<_> = ids.iter().map(|&t| builder.spec(t).clone()).collect();
         for out in op.outputs(&specs.iter().collect::<Vec<_>>()).unwrap().iter().filter(|o| !o.scratch) {
             into.push(Some((builder.tensor(out.name, out.shape, out.dtype, Role::State).unwrap(), false)));
@@ -56,6 +61,12 @@ fn bench(c: &mut Criterion, gpu: &Arc<Gpu>, name: &str, op: impl Op + 'static, i
     let plan = Plan::new(builder.finish(), gpu.caps(), &Choice::default()).unwrap();
     let cost = plan.cost[&Phase::MicroBatch];
     let program = Program::new(gpu, plan).unwrap();
+    if is_in_place {
+        // all ones: a step whose gradients are finite
+        for (&id, (shape, _)) in ids.iter().zip(inputs) {
+            program.write(id, &vec![1.0; shape.numel() as usize]).unwrap();
+        }
+    }
     program.run(Phase::MicroBatch).unwrap();
     gpu.wait().unwrap();
     let (group, row) = name.split_once('/').unwrap();
@@ -81,9 +92,11 @@ fn main() {
     let gpu = Gpu::open(&GpuOptions::default()).unwrap_or_else(|e| panic!("{e}"));
     println!("adapter: {}; throughput in elements is FLOP/s", gpu.name());
     let mut c = Criterion::default().configure_from_args();
+    adamw::bench(&mut c, &gpu);
     cross_entropy::bench(&mut c, &gpu);
     embedding::bench(&mut c, &gpu);
     gelu::bench(&mut c, &gpu);
+    global_norm::bench(&mut c, &gpu);
     layernorm::bench(&mut c, &gpu);
     column_sum::bench(&mut c, &gpu);
     matmul::bench(&mut c, &gpu);

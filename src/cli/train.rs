@@ -54,6 +54,9 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     };
     let printer = Printer::new(args.json, &run, &name);
     printer.header(&run, &root, args.resume.is_some());
+    if let Some(device) = run.moved_from() {
+        eprintln!("warning: the checkpoint is from {device} with other kernels; from here on, results differ in rounding");
+    }
     let summary = run.train(&stop, |event| printer.event(event))?;
     printer.finish(&summary, &root);
     Ok(ExitCode::SUCCESS)

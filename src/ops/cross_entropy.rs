@@ -58,8 +58,7 @@ impl Op for CrossEntropy {
     fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
         let (n_row, n_col) = (super::to_usize(shapes[0].n_row()), super::to_usize(shapes[0].n_col()));
         let targets = known(inputs[1], n_col);
-        let (loss, losses, lse) =
-            reference::cross_entropy::forward(inputs[0], &targets, inputs[2][0], n_row, n_col);
+        let (loss, losses, lse) = reference::cross_entropy::forward(inputs[0], &targets, inputs[2][0], n_row, n_col);
         vec![vec![loss], losses, lse]
     }
 

@@ -2,9 +2,11 @@
 //!
 //! An op is a struct that implements [`Op`]; its stem names the shader, reference, golden, test and bench.
 
+mod adamw;
 mod cross_entropy;
 mod embedding;
 mod gelu;
+mod global_norm;
 mod layernorm;
 mod column_sum;
 mod matmul;
@@ -12,9 +14,11 @@ mod residual;
 mod stubs;
 pub use stubs::*;
 
+pub use adamw::{Adamw, AdamwCorrections};
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
 pub use embedding::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sorted_positions};
 pub use gelu::{Gelu, GeluBackward};
+pub use global_norm::GlobalNorm;
 pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardBias, LayernormBackwardWeight};
 pub use column_sum::ColumnSum;
 pub use matmul::Matmul;

@@ -112,6 +112,7 @@ pub struct Run {
     metrics: File,
     progress: Progress,
     n_skipped: u64,
+    moved_from: Option<String>,
     /// When this process began, less the seconds of the processes before it.
     started: Instant,
     elapsed_before: f64,
@@ -136,7 +137,10 @@ impl Run {
         let session = Session::new(gpu, session_config(&config))?;
         let dir = RunDir::create(root, &config, &tokenizer)?;
         let progress = Progress { device: gpu.name(), kernels: kernels(&session), ..Progress::default() };
-        Self::assemble(dir, config, session, dataset, tokenizer, progress)
+        let mut run = Self::assemble(dir, config, session, dataset, tokenizer, progress)?;
+        // so that a run that is killed before its first checkpoint can be resumed, too
+        run.save(&mut |_| {})?;
+        Ok(run)
     }
 
     /// Goes on with a run from its last checkpoint. `steps` may be changed, everything else is as it was.
@@ -156,7 +160,12 @@ impl Run {
             dir.write("config.toml", config.to_toml().as_bytes())?;
         }
         dir.truncate_metrics(progress.step)?;
-        Self::assemble(dir, config, session, dataset, tokenizer, progress)
+        let here = (gpu.name(), kernels(&session));
+        let there = (progress.device.clone(), progress.kernels.clone());
+        let progress = Progress { device: here.0.clone(), kernels: here.1.clone(), ..progress };
+        let mut run = Self::assemble(dir, config, session, dataset, tokenizer, progress)?;
+        run.moved_from = (here != there).then_some(there.0);
+        Ok(run)
     }
 
     fn assemble(
@@ -186,12 +195,19 @@ impl Run {
             extent,
             progress,
             n_skipped,
+            moved_from: None,
         })
     }
 
     /// The settings.
     pub fn config(&self) -> &RunConfig {
         &self.config
+    }
+
+    /// The device of the checkpoint, where a resumed run goes on with another device or other kernels: from here on its
+    /// results differ in rounding from those of an undisturbed run.
+    pub fn moved_from(&self) -> Option<&str> {
+        self.moved_from.as_deref()
     }
 
     /// The text's two splits.

@@ -7,6 +7,7 @@ mod common;
 mod cli;
 mod model;
 mod ops;
+mod optimizer;
 
 use std::sync::{Arc, OnceLock};
 

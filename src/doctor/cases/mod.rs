@@ -1,9 +1,11 @@
 //! The case table of each op: awkward sizes, huge and tiny values, splits.
 
+pub mod adamw;
 mod column_sum;
 pub mod cross_entropy;
 mod embedding;
 pub mod gelu;
+pub mod global_norm;
 pub mod layernorm;
 mod matmul;
 mod residual;
@@ -13,10 +15,12 @@ use super::Case;
 /// The cases of every stem, with the stem's name.
 pub fn all() -> Vec<(&'static str, Vec<Case>)> {
     vec![
+        ("adamw", adamw::cases()),
         ("column_sum", column_sum::cases()),
         ("cross_entropy", cross_entropy::cases()),
         ("embedding", embedding::cases()),
         ("gelu", gelu::cases()),
+        ("global_norm", global_norm::cases()),
         ("layernorm", layernorm::cases()),
         ("matmul", matmul::cases()),
         ("residual", residual::cases()),

@@ -23,11 +23,8 @@ fn cross_entropy_golden() {
         };
         let mut inputs = vec![case.input("logits"), case.ids("targets"), (Shape::new(&[1]), Data::all(1, scale))];
         let lse = case.f64("lse");
-        let want = vec![
-            (case.f64("loss"), model.loss()),
-            (case.f64("losses"), model.losses()),
-            (lse.clone(), model.lse()),
-        ];
+        let want =
+            vec![(case.f64("loss"), model.loss()), (case.f64("losses"), model.losses()), (lse.clone(), model.lse())];
         case.check(CrossEntropy, inputs.clone(), want);
 
         let saved = lse.iter().map(|&x| x as f32).collect();

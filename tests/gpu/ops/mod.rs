@@ -1,8 +1,10 @@
 //! Each op on the device against its reference, one file per stem.
 
+mod adamw;
 mod cross_entropy;
 mod embedding;
 mod gelu;
+mod global_norm;
 mod layernorm;
 mod pinned;
 mod column_sum;

@@ -1,0 +1,55 @@
+// global_norm_reduce: second stage of the norm of all gradients, and what follows from it for the step.
+//
+// Shapes:    norm (4): norm, clip coefficient, 1 if all is finite, count of elements that aren't; partials (n).
+// Work:      one workgroup; LANES invocations take every LANES-th run of 16 partials.
+// Numerics:  each lane in order, lanes by a tree. A norm beyond f32's range counts as not finite, with a count of 0.
+// Limits:    n < 2^31; on llvmpipe, which ends an invocation's loops after 65,535 rounds, n <= 1,048,560.
+// Reference: src/reference/global_norm.rs.
+//: import lanes
+//: variant cpu WG=1u LANES=1u
+const WG: u32 = 256u;     //: tune
+const LANES: u32 = 256u;  //: tune
+const SHRINK: f32 = 8.470329472543003e-22;       // 2^-70
+const GROW: f32 = 1180591620717411303424.0;      // 2^70
+const LARGEST_ROOT: f32 = 288230367561777152.0;  // the largest f32 below 2^58, as 2^128 = 2^58 2^70 is out of range
+const EPS: f32 = 1e-6;                           // PyTorch's clip_grad_norm_
+
+struct Params { n: u32, max_norm: f32 }
+@group(0) @binding(0) var<storage, read_write> norm: array<f32>;
+@group(0) @binding(1) var<storage, read> partials: array<vec4<f32>>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(local_invocation_index) local_id: u32) {
+    var sum = vec4<f32>(0.0);
+    for (var first = local_id * 16u; first < params.n; first += LANES * 16u) {
+        var part = vec4<f32>(0.0);
+        for (var j = 0u; j < 16u; j++) { //: unroll
+            if first + j < params.n { part += partials[first + j]; }
+        }
+        sum += part;
+    }
+    let middling = lanes_sum(sum.x, local_id);
+    let huge = lanes_sum(sum.y, local_id);
+    let tiny = lanes_sum(sum.z, local_id);
+    let n_bad = lanes_sum(sum.w, local_id);
+    if local_id != 0u { return; }
+
+    var length = 0.0;
+    var is_finite = n_bad == 0.0;
+    if huge > 0.0 {
+        let root = sqrt(huge + middling * SHRINK * SHRINK);
+        is_finite = is_finite && root <= LARGEST_ROOT;
+        length = min(root, LARGEST_ROOT) * GROW;
+    } else if middling > 0.0 {
+        length = sqrt(middling + tiny * SHRINK * SHRINK);
+    } else {
+        length = sqrt(tiny) * SHRINK;
+    }
+    var coef = 1.0;
+    if params.max_norm > 0.0 { coef = min(params.max_norm / (length + EPS), 1.0); }
+    norm[0] = select(0.0, length, is_finite);
+    norm[1] = select(0.0, coef, is_finite);
+    norm[2] = select(0.0, 1.0, is_finite);
+    norm[3] = n_bad;
+}
