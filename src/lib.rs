@@ -29,3 +29,8 @@ pub mod train;
 pub mod doctor;
 
 pub mod cli;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -11,7 +11,7 @@ pub use caps::Caps;
 pub use choice::Choice;
 pub use dispatch::{Dispatch, Range, Ro, Rw, groups_1d, groups_rows};
 
-#[allow(unused_imports, dead_code, missing_docs)]
+#[allow(unused_imports, dead_code, missing_docs, clippy::match_single_binding)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 }

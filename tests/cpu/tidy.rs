@@ -253,7 +253,7 @@ const HEADER_KEYS: [&[&str]; 5] = [&["Shapes"], &["Work"], &["Numerics"], &["Lim
 fn missing_keys(text: &str) -> Vec<String> {
     let header: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//")).collect();
     let has = |key: &&str| header.iter().any(|l| l.trim().strip_prefix(key).is_some_and(|rest| rest.starts_with(':')));
-    HEADER_KEYS.iter().filter(|keys| !keys.iter().any(|k| has(&k))).map(|keys| keys.join(" or ")).collect()
+    HEADER_KEYS.iter().filter(|keys| !keys.iter().any(&has)).map(|keys| keys.join(" or ")).collect()
 }
 
 #[test]
