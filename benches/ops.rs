@@ -3,6 +3,8 @@
 
 #[path = "ops/column_sum.rs"]
 mod column_sum;
+#[path = "ops/dropout.rs"]
+mod dropout;
 #[path = "ops/matmul.rs"]
 mod matmul;
 #[path = "ops/residual.rs"]
@@ -74,6 +76,7 @@ fn main() {
     println!("adapter: {}; throughput in elements is FLOP/s", gpu.name());
     let mut c = Criterion::default().configure_from_args();
     column_sum::bench(&mut c, &gpu);
+    dropout::bench(&mut c, &gpu);
     matmul::bench(&mut c, &gpu);
     residual::bench(&mut c, &gpu);
     c.final_summary();

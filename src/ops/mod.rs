@@ -3,10 +3,12 @@
 //! An op is a struct that implements [`Op`]; its stem names the shader, reference, golden, test and bench.
 
 mod column_sum;
+mod dropout;
 mod matmul;
 mod residual;
 
 pub use column_sum::ColumnSum;
+pub use dropout::Dropout;
 pub use matmul::Matmul;
 pub use residual::Residual;
 

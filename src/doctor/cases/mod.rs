@@ -1,6 +1,7 @@
 //! The case table of each op: awkward sizes, huge and tiny values, splits.
 
 mod column_sum;
+mod dropout;
 mod matmul;
 mod residual;
 
@@ -8,5 +9,10 @@ use super::Case;
 
 /// The cases of every stem, with the stem's name.
 pub fn all() -> Vec<(&'static str, Vec<Case>)> {
-    vec![("column_sum", column_sum::cases()), ("matmul", matmul::cases()), ("residual", residual::cases())]
+    vec![
+        ("column_sum", column_sum::cases()),
+        ("dropout", dropout::cases()),
+        ("matmul", matmul::cases()),
+        ("residual", residual::cases()),
+    ]
 }

@@ -1,6 +1,7 @@
 //! Each op on the device against its reference, one file per stem.
 
 mod column_sum;
+mod dropout;
 mod golden;
 mod matmul;
 mod residual;
