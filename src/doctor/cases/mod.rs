@@ -1,8 +1,10 @@
 //! The case table of each op: awkward sizes, huge and tiny values, splits.
 
 pub mod adamw;
+mod attention;
 mod column_sum;
 pub mod cross_entropy;
+mod dropout;
 mod embedding;
 pub mod gelu;
 pub mod global_norm;
@@ -16,8 +18,10 @@ use super::Case;
 pub fn all() -> Vec<(&'static str, Vec<Case>)> {
     vec![
         ("adamw", adamw::cases()),
+        ("attention", attention::cases()),
         ("column_sum", column_sum::cases()),
         ("cross_entropy", cross_entropy::cases()),
+        ("dropout", dropout::cases()),
         ("embedding", embedding::cases()),
         ("gelu", gelu::cases()),
         ("global_norm", global_norm::cases()),

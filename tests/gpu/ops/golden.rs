@@ -47,6 +47,11 @@ impl Golden<'_> {
         (self.shape(tensor), Data::F32(self.file.f32(&self.at(tensor))))
     }
 
+    /// A tensor of f64 results as an input, rounded to f32.
+    pub fn rounded(&self, tensor: &str) -> (Shape, Data) {
+        (self.shape(tensor), Data::F32(self.f64(tensor).into_iter().map(|x| x as f32).collect()))
+    }
+
     /// A tensor of ids or random words as an input.
     pub fn words(&self, tensor: &str) -> (Shape, Data) {
         (self.shape(tensor), Data::U32(self.u32(tensor)))
