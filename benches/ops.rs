@@ -1,6 +1,8 @@
 //! One criterion module per stem: `cargo bench --bench ops [-- FILTER]`. Throughput comes from `Op::cost`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "ops/attention.rs"]
+mod attention;
 #[path = "ops/column_sum.rs"]
 mod column_sum;
 #[path = "ops/dropout.rs"]
@@ -75,6 +77,7 @@ fn main() {
     let gpu = Gpu::open(&GpuOptions::default()).unwrap_or_else(|e| panic!("{e}"));
     println!("adapter: {}; throughput in elements is FLOP/s", gpu.name());
     let mut c = Criterion::default().configure_from_args();
+    attention::bench(&mut c, &gpu);
     column_sum::bench(&mut c, &gpu);
     dropout::bench(&mut c, &gpu);
     matmul::bench(&mut c, &gpu);

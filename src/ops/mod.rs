@@ -2,11 +2,13 @@
 //!
 //! An op is a struct that implements [`Op`]; its stem names the shader, reference, golden, test and bench.
 
+mod attention;
 mod column_sum;
 mod dropout;
 mod matmul;
 mod residual;
 
+pub use attention::{Attention, AttentionBackward};
 pub use column_sum::ColumnSum;
 pub use dropout::Dropout;
 pub use matmul::Matmul;

@@ -1,5 +1,6 @@
 //! Each op on the device against its reference, one file per stem.
 
+mod attention;
 mod column_sum;
 mod dropout;
 mod golden;

@@ -1,0 +1,56 @@
+// attention_softmax_backward: the gradient of attention scores from that of their dropped-out softmax, in place.
+//
+// Shapes:    datt, dropped, att: n_row rows of T, from row first_row of (B, NH, T, T); rng (4). datt comes as the
+//            gradient of the dropped-out probabilities and leaves as that of the scores before the scale, 0 above the
+//            diagonal. With DROPOUT, dropped gets the dropped-out probabilities again; without, it is not touched.
+// Work:      LANES invocations per row.
+// Numerics:  the sum in f32, a lane's columns in order and then a tree over lanes.
+// Limits:    elements of the whole att < 2^32; more than 65,535 workgroups fold into y.
+// Reference: src/reference/attention.rs.
+//: import index attention_row rng
+const DROPOUT: bool = false;  //: mode false true
+
+struct Params { n_row: u32, t: u32, first_row: u32, datt_start: u32, dropped_start: u32, att_start: u32, site: u32,
+    threshold: u32, drop_scale: f32, scale: f32 }
+@group(0) @binding(0) var<storage, read_write> datt: array<f32>;
+@group(0) @binding(1) var<storage, read_write> dropped: array<f32>;
+@group(0) @binding(2) var<storage, read> att: array<f32>;
+@group(0) @binding(3) var<storage, read> rng: array<u32>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+@compute @workgroup_size(WG)
+fn main(
+    @builtin(workgroup_id) group_id: vec3<u32>,
+    @builtin(num_workgroups) num_groups: vec3<u32>,
+    @builtin(local_invocation_index) local_id: u32,
+) {
+    let row = linear_group(group_id, num_groups) * (WG / LANES) + local_id / LANES;
+    // with one row per workgroup the whole workgroup leaves, so no barrier waits for it
+    if row >= params.n_row { return; }
+    let lane = local_id % LANES;
+    let i = (params.first_row + row) % params.t;
+    let start = params.att_start + row * params.t;
+    let dstart = params.datt_start + row * params.t;
+    let drop_start = params.dropped_start + row * params.t;
+    let first_elem = (params.first_row + row) * params.t;
+    var key = 0u;
+    if DROPOUT { key = dropout_key(params.site); }
+    var sum = 0.0;
+    for (var j = lane; j <= i; j += LANES) {
+        var d = datt[dstart + j];
+        let p = att[start + j];
+        if DROPOUT {
+            d = dropout(key, first_elem + j, params.threshold, params.drop_scale, d);
+            datt[dstart + j] = d;
+            dropped[drop_start + j] = dropout(key, first_elem + j, params.threshold, params.drop_scale, p);
+        }
+        sum += p * d;
+    }
+    sum = row_sum(sum, lane);
+    for (var j = lane; j < params.t; j += LANES) {
+        var ds = 0.0;
+        if j <= i { ds = att[start + j] * (datt[dstart + j] - sum) * params.scale; }
+        datt[dstart + j] = ds;
+        if DROPOUT && j > i { dropped[drop_start + j] = 0.0; }
+    }
+}
