@@ -74,6 +74,12 @@ impl Golden<'_> {
         self.f64(tensor).into_iter().fold(0.0, |max, x| x.abs().max(max))
     }
 
+    /// The mean of a tensor's squares.
+    pub fn mean_square(&self, tensor: &str) -> f64 {
+        let values = self.f64(tensor);
+        values.iter().map(|x| x * x).sum::<f64>() / values.len() as f64
+    }
+
     /// Runs the op and compares its first outputs with tensors of the golden.
     pub fn check(&self, op: impl Op + 'static, inputs: &[(Shape, Data)], wanted: &[(&str, Tolerance)]) {
         for (got, (tensor, tolerance)) in run(op, inputs).iter().zip(wanted) {

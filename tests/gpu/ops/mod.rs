@@ -18,6 +18,9 @@ use golden::Golden;
 use tril::doctor::{cases, verify};
 use tril::kernel::Choice;
 
+/// Barriers are slow on a software device: there, the kernels of a GPU leave out cases of more elements than this.
+const MANY: u64 = 100_000;
+
 /// Runs the case table of a stem, with the device's own kernels and with those that a GPU would run, and reports every
 /// failing case.
 fn check(stem: &str) {
@@ -25,7 +28,11 @@ fn check(stem: &str) {
     assert!(!cases.is_empty());
     let mut failures = vec![];
     for mut case in cases {
+        let n_elem: u64 = case.inputs.iter().map(|(shape, _)| shape.numel()).sum();
         for (family, choice) in [("own", case.choice.clone()), ("GPU", Choice::gpu_family())] {
+            if family == "GPU" && crate::gpu().caps().is_cpu && n_elem > MANY {
+                continue;
+            }
             case.choice = choice;
             if let Err(e) = verify(&crate::gpu(), &case) {
                 failures.push(format!("{} ({family} kernels): {e}", case.name));
