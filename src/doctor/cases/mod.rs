@@ -1,13 +1,18 @@
 //! The case table of each op: awkward sizes, huge and tiny values, splits.
 
+/// AdamW's cases and error model.
 pub mod adamw;
 mod attention;
 mod column_sum;
+/// Cross-entropy's cases and error model.
 pub mod cross_entropy;
 mod dropout;
 mod embedding;
+/// GELU's cases and error model.
 pub mod gelu;
+/// Global norm's cases and error model.
 pub mod global_norm;
+/// Layer norm's cases and error model.
 pub mod layernorm;
 mod matmul;
 mod residual;
