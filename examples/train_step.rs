@@ -12,7 +12,8 @@ use tril::model::{Keep, ModelConfig, Positions};
 use tril::reference::IGNORE;
 use tril::train::{AdamwConfig, Moment, Session, SessionConfig};
 
-fn main() -> Result<(), Box<dyn Error>> {
+/// The whole example; a test runs it, too.
+pub fn main() -> Result<(), Box<dyn Error>> {
     let gpu = Gpu::open(&GpuOptions::default())?;
     println!("device: {}", gpu.name());
 

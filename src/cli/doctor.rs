@@ -8,7 +8,8 @@ use super::settings::DeviceArgs;
 use crate::doctor::{cases, check_model, verify};
 
 /// Runs every op's case table, and a whole small model, on the adapter and compares each result with the f64 reference on
-/// the CPU. Prints the largest error of each op; exits with 1 if anything is wrong.
+/// the CPU. Prints the largest error of each op (as a share of the output's largest value, and of what the op's error model
+/// allows); exits with 1 if anything is wrong.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
@@ -22,11 +23,11 @@ pub(super) fn run(args: &DoctorArgs) -> Outcome {
     println!("{:<14} {:>5}  {:>12}  {:>10}  result", "op", "cases", "max error", "of allowed");
     let mut failures = vec![];
     for (stem, cases) in cases::all() {
-        let (mut max_abs, mut worst, mut failed) = (0f64, 0f64, 0);
+        let (mut max_error, mut worst, mut failed) = (0f64, 0f64, 0);
         for case in &cases {
             match verify(&gpu, case) {
                 Ok(report) => {
-                    max_abs = max_abs.max(report.max_abs);
+                    max_error = max_error.max(report.max_error);
                     worst = worst.max(report.worst);
                 }
                 Err(e) => {
@@ -35,10 +36,10 @@ pub(super) fn run(args: &DoctorArgs) -> Outcome {
                 }
             }
         }
-        row(stem, cases.len(), max_abs, worst, failed);
+        row(stem, cases.len(), max_error, worst, failed);
     }
     match check_model(&gpu) {
-        Ok(report) => row("whole model", 1, report.max_abs, report.worst, 0),
+        Ok(report) => row("whole model", 1, report.max_error, report.worst, 0),
         Err(e) => {
             failures.push(format!("whole model: {e}"));
             row("whole model", 1, 0.0, 0.0, 1);
@@ -56,7 +57,7 @@ pub(super) fn run(args: &DoctorArgs) -> Outcome {
     Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn row(name: &str, n: usize, max_abs: f64, worst: f64, failed: usize) {
+fn row(name: &str, n: usize, max_error: f64, worst: f64, failed: usize) {
     let result = if failed == 0 { "pass".to_string() } else { format!("FAIL ({failed})") };
-    println!("{name:<14} {n:>5}  {max_abs:>12.3e}  {:>9.1}%  {result}", worst * 100.0);
+    println!("{name:<14} {n:>5}  {max_error:>12.3e}  {:>9.1}%  {result}", worst * 100.0);
 }

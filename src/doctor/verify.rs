@@ -122,8 +122,8 @@ impl Case {
 /// What a passed case showed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// Largest absolute error of any output.
-    pub max_abs: f64,
+    /// Largest error of any output, as a share of that output's largest value.
+    pub max_error: f64,
     /// Largest error as a share of what is allowed.
     pub worst: f64,
     /// Dispatches of one run.
@@ -178,7 +178,7 @@ pub fn verify(gpu: &Arc<Gpu>, case: &Case) -> Result<Report, Failure> {
     let mut report = run(gpu, case, false)?;
     if case.op.accumulates(0) {
         let added = run(gpu, case, true)?;
-        report.max_abs = report.max_abs.max(added.max_abs);
+        report.max_error = report.max_error.max(added.max_error);
         report.worst = report.worst.max(added.worst);
     }
     Ok(report)
@@ -238,7 +238,7 @@ fn run(gpu: &Arc<Gpu>, case: &Case, add: bool) -> Result<Report, Failure> {
     let values: Vec<&[f64]> = all.iter().map(|(_, v)| v.as_slice()).collect();
     let shapes: Vec<Shape> = all.iter().map(|(s, _)| *s).collect();
     let mut want = case.op.reference(&values, &shapes);
-    let mut report = Report { max_abs: 0.0, worst: 0.0, n_dispatch };
+    let mut report = Report { max_error: 0.0, worst: 0.0, n_dispatch };
     for (i, (got, want)) in got.iter().zip(&mut want).enumerate() {
         let name = || outs[i].name.to_string();
         let tolerance = case.tolerance[i];
@@ -257,8 +257,14 @@ fn run(gpu: &Arc<Gpu>, case: &Case, add: bool) -> Result<Report, Failure> {
         if !same {
             return Err(Failure::Nondeterministic(name()));
         }
-        report.max_abs = report.max_abs.max(stats.max_abs);
+        report.max_error = report.max_error.max(share(stats.max_abs, want));
         report.worst = report.worst.max(stats.max_used);
     }
     Ok(report)
+}
+
+/// An absolute error as a share of the largest expected value; of 1 where all are 0.
+pub(super) fn share(max_abs: f64, want: &[f64]) -> f64 {
+    let largest = want.iter().fold(0.0f64, |most, w| most.max(w.abs()));
+    if largest > 0.0 { max_abs / largest } else { max_abs }
 }

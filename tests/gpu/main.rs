@@ -9,6 +9,9 @@ mod model;
 mod ops;
 mod optimizer;
 
+#[path = "../../examples/train_step.rs"]
+mod train_step;
+
 use std::sync::{Arc, OnceLock};
 
 use tril::gpu::{Gpu, GpuOptions};
@@ -23,4 +26,9 @@ fn gpu() -> Arc<Gpu> {
         gpu
     })
     .clone()
+}
+
+#[test]
+fn the_example_of_the_library_runs() {
+    train_step::main().unwrap();
 }
