@@ -12,6 +12,8 @@ pub use choice::Choice;
 pub use dispatch::{Dispatch, Range, Ro, Rw, groups_1d, groups_rows};
 
 #[allow(unused_imports, dead_code, missing_docs, clippy::match_single_binding)]
+// a shader's header is its module's documentation, and `[2]` there is no link
+#[allow(rustdoc::broken_intra_doc_links)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 }
