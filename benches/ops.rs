@@ -3,10 +3,14 @@
 
 #[path = "ops/adamw.rs"]
 mod adamw;
+#[path = "ops/attention.rs"]
+mod attention;
 #[path = "ops/column_sum.rs"]
 mod column_sum;
 #[path = "ops/cross_entropy.rs"]
 mod cross_entropy;
+#[path = "ops/dropout.rs"]
+mod dropout;
 #[path = "ops/embedding.rs"]
 mod embedding;
 #[path = "ops/gelu.rs"]
@@ -93,12 +97,14 @@ fn main() {
     println!("adapter: {}; throughput in elements is FLOP/s", gpu.name());
     let mut c = Criterion::default().configure_from_args();
     adamw::bench(&mut c, &gpu);
+    attention::bench(&mut c, &gpu);
+    column_sum::bench(&mut c, &gpu);
     cross_entropy::bench(&mut c, &gpu);
+    dropout::bench(&mut c, &gpu);
     embedding::bench(&mut c, &gpu);
     gelu::bench(&mut c, &gpu);
     global_norm::bench(&mut c, &gpu);
     layernorm::bench(&mut c, &gpu);
-    column_sum::bench(&mut c, &gpu);
     matmul::bench(&mut c, &gpu);
     residual::bench(&mut c, &gpu);
     c.final_summary();

@@ -1,20 +1,20 @@
-// attention_softmax_forward: scale, causal mask and softmax of each row of scores, in place.
+// attention_softmax_forward: scale, causal mask and softmax of attention scores in place, and their dropped-out copy.
 //
-// Shapes:    att (n_row, n_time): scores in, probabilities out; row r is query r % n_time, which sees keys 0 to itself.
-// Work:      LANES invocations per row, WG / LANES rows per workgroup; the visible part is read three times.
-// Numerics:  exp of scaled score - largest only; exact zeros above the diagonal, where nothing is read.
-// Limits:    n_row * n_time < 2^32. llvmpipe ends an invocation's loops after 65,535 rounds in all, so with LANES 1
-//            n_time <= 65,000.
+// Shapes:    att, dropped: n_row rows of T, from row first_row of (B, NH, T, T); rng (4). Row i of a head sees columns
+//            up to i. Without DROPOUT, dropped is not touched.
+// Work:      LANES invocations per row.
+// Numerics:  exp of (score - max) * scale only; sums in f32, a lane's columns in order and then a tree over lanes.
+// Limits:    elements of the whole att < 2^32; more than 65,535 workgroups fold into y.
 // Reference: src/reference/attention.rs.
-//: import index lanes
-//: variant cpu WG=8u LANES=1u
-const WG: u32 = 64u;     //: tune
-const LANES: u32 = 64u;  //: tune
-const LOWEST: f32 = -3.4028235e38;
+//: import index attention_row rng
+const DROPOUT: bool = false;  //: mode false true
 
-struct Params { n_row: u32, n_time: u32, scale: f32 }
+struct Params { n_row: u32, t: u32, first_row: u32, att_start: u32, dropped_start: u32, site: u32, threshold: u32,
+    drop_scale: f32, scale: f32 }
 @group(0) @binding(0) var<storage, read_write> att: array<f32>;
-@group(0) @binding(1) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> dropped: array<f32>;
+@group(0) @binding(2) var<storage, read> rng: array<u32>;
+@group(0) @binding(3) var<uniform> params: Params;
 
 @compute @workgroup_size(WG)
 fn main(
@@ -23,38 +23,33 @@ fn main(
     @builtin(local_invocation_index) local_id: u32,
 ) {
     let row = linear_group(group_id, num_groups) * (WG / LANES) + local_id / LANES;
+    // with one row per workgroup the whole workgroup leaves, so no barrier waits for it
+    if row >= params.n_row { return; }
     let lane = local_id % LANES;
-    let base = row * params.n_time;
-    // a row past the end sees nothing, so that its lanes still meet the others at the barriers
-    let real = row < params.n_row;
-    let n = select(0u, row % params.n_time + 1u, real);
-    let n_store = select(0u, params.n_time, real);
-
-    var most = LOWEST;
-    for (var i = lane; i < n; i += 4u * LANES) {
-        for (var j = 0u; j < 4u; j++) { //: unroll
-            let k = i + j * LANES;
-            if k < n { most = max(most, att[base + k] * params.scale); }
-        }
+    let i = (params.first_row + row) % params.t;
+    let start = params.att_start + row * params.t;
+    var top = -3.4028235e38;
+    for (var j = lane; j <= i; j += LANES) {
+        top = max(top, att[start + j]);
     }
-    let row_max = lanes_max(most, local_id);
+    top = row_max(top, lane);
     var sum = 0.0;
-    for (var i = lane; i < n; i += 4u * LANES) {
-        for (var j = 0u; j < 4u; j++) { //: unroll
-            let k = i + j * LANES;
-            if k < n {
-                let e = exp(att[base + k] * params.scale - row_max);
-                att[base + k] = e;
-                sum += e;
-            }
-        }
+    for (var j = lane; j <= i; j += LANES) {
+        let e = exp((att[start + j] - top) * params.scale);
+        att[start + j] = e;
+        sum += e;
     }
-    let row_sum = lanes_sum(sum, local_id);
-    for (var i = lane; i < n_store; i += 4u * LANES) {
-        for (var j = 0u; j < 4u; j++) { //: unroll
-            let k = i + j * LANES;
-            if k < n { att[base + k] = att[base + k] / row_sum; }
-            if k >= n && k < n_store { att[base + k] = 0.0; }
+    let inverse = 1.0 / row_sum(sum, lane);
+    var key = 0u;
+    if DROPOUT { key = dropout_key(params.site); }
+    for (var j = lane; j < params.t; j += LANES) {
+        var p = 0.0;
+        if j <= i { p = att[start + j] * inverse; }
+        att[start + j] = p;
+        if DROPOUT {
+            let elem = (params.first_row + row) * params.t + j;
+            dropped[params.dropped_start + row * params.t + j] =
+                dropout(key, elem, params.threshold, params.drop_scale, p);
         }
     }
 }

@@ -47,7 +47,7 @@ impl Data {
         }
     }
 
-    fn to_f64(&self) -> Vec<f64> {
+    pub(super) fn to_f64(&self) -> Vec<f64> {
         match self {
             Self::F32(v) => v.iter().map(|&x| x.into()).collect(),
             Self::U32(v) => v.iter().map(|&x| x.into()).collect(),

@@ -1,160 +1,43 @@
 use super::matmul::{Layout, Strided};
-use super::{Backward, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError, to_u32, to_usize};
+use super::{Backward, Cost, Dest, Dropout, Io, LowerCtx, Op, OutSpec, ShapeError, to_u32, to_usize};
 use crate::kernel::{
-    Dispatch, Ro, Rw, attention_softmax_backward as softmax_backward, attention_softmax_forward as softmax,
-    dropout_forward, groups_1d, groups_rows,
+    Dispatch, Range, Ro, Rw, attention_softmax_backward as backward, attention_softmax_forward as forward, groups_rows,
 };
-use crate::reference::{attention as reference, dropout};
+use crate::reference::attention as reference;
 use crate::tensor::{Shape, TensorSpec};
 
-/// Causal multi-head self-attention: softmax(q k^T / sqrt(HS), masked) v in each head, with dropout of the probabilities.
-/// This is the readable form: it keeps the probabilities, which also are the attention maps.
+/// Most heads of all sequences together: they are the z axis of a dispatch.
+const MAX_HEADS: u64 = 65_535;
+/// The largest alignment of a binding's start, in elements.
+const ALIGN: u64 = 64;
+
+/// Causal multi-head self-attention with dropout on the probabilities.
 ///
-/// Shapes: qkv (B, T, 3C) in column blocks q, k, v, heads contiguous; rng (4) u32; out (B, T, C); att (B, NH, T, T).
-/// Source: Vaswani et al., arXiv:1706.03762, section 3.2.
+/// Shapes: qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; rng (4) in u32; out (B, T, C); att
+/// (B, NH, T, T), the probabilities before dropout, exactly 0 above the diagonal.
+/// Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
-    /// Heads; divides C.
+    /// Heads (NH), which divide the channels.
     pub n_head: u64,
-    /// Dropout probability, in [0, 1).
+    /// Probability that a weight is dropped, in [0, 1).
     pub p: f32,
-    /// The dropout site's number in the model.
+    /// Which dropout of the model this is.
     pub site: u32,
 }
 
-/// The gradient of [`Attention`] with respect to its packed input; the dropout mask is made again.
+/// The gradient of [`Attention`]; the dropout mask is made again.
 ///
-/// Shapes: dout (B, T, C); qkv, dqkv (B, T, 3C); att (B, NH, T, T); rng (4) u32.
+/// Shapes: dout (B, T, C), qkv and dqkv (B, T, 3C), att (B, NH, T, T), rng (4) in u32.
+/// Source: the chain rule on [`Attention`].
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionBackward {
-    /// Heads.
+    /// Heads (NH).
     pub n_head: u64,
-    /// Dropout probability.
+    /// Probability that a weight was dropped.
     pub p: f32,
-    /// The dropout site's number.
+    /// Which dropout of the model this is.
     pub site: u32,
-}
-
-/// Sizes of one call, over a range of the batch.
-#[derive(Clone, Copy)]
-struct Sizes {
-    b: u64,
-    t: u64,
-    c: u64,
-    n_head: u64,
-}
-
-impl Sizes {
-    fn new(qkv: Shape, n_head: u64) -> Self {
-        let dims = qkv.dims();
-        Self { b: dims[0], t: dims[1], c: dims[2] / 3, n_head }
-    }
-
-    fn head_size(self) -> u64 {
-        self.c / self.n_head
-    }
-
-    fn att_row(self) -> u64 {
-        self.n_head * self.t * self.t
-    }
-
-    fn scale(self) -> f32 {
-        (1.0 / (self.head_size() as f64).sqrt()) as f32
-    }
-
-    /// One of the column blocks q, k, v of the packed tensor.
-    fn block(self, index: u64) -> Layout {
-        let ld = 3 * self.c;
-        Layout { start: index * self.c, ld, outer: self.t * ld, inner: self.head_size() }
-    }
-
-    /// The heads of (B, T, C).
-    fn merged(self) -> Layout {
-        Layout { start: 0, ld: self.c, outer: self.t * self.c, inner: self.head_size() }
-    }
-
-    /// The matrices of (B, NH, T, T).
-    fn maps(self) -> Layout {
-        Layout { start: 0, ld: self.t, outer: self.att_row(), inner: self.t * self.t }
-    }
-
-    /// out = op(a) op(b) in each head of each row of the batch: (m, n) with k terms.
-    fn product(self, trans: (bool, bool), [m, n, k]: [u64; 3], [out, a, b]: [Layout; 3]) -> Strided {
-        Strided {
-            m,
-            n,
-            k,
-            trans_a: trans.0,
-            trans_b: trans.1,
-            add: false,
-            a,
-            b,
-            out,
-            n_outer: self.b,
-            n_inner: self.n_head,
-        }
-    }
-
-    /// Ranges of the batch whose tensors each fit one binding, with their sizes.
-    fn ranges(self, ctx: &LowerCtx<'_>) -> Vec<(u64, Self)> {
-        let widest = self.att_row().max(3 * self.t * self.c);
-        // both tensors are cut at the same rows, so the rows must suit the alignment of both
-        let ranges = ctx.aligned_ranges(self.b, widest, &[self.att_row(), self.t * self.c]);
-        ranges.into_iter().map(|(start, b)| (start, Self { b, ..self })).collect()
-    }
-}
-
-/// What a dispatch of dropout needs besides its tensors.
-#[derive(Clone, Copy)]
-struct Drop {
-    p: f32,
-    site: u32,
-    rng: Ro,
-}
-
-impl Drop {
-    fn threshold(self) -> u32 {
-        dropout::threshold(self.p.into())
-    }
-
-    fn scale(self) -> f32 {
-        dropout::scale(self.p.into()) as f32
-    }
-
-    /// Writes the dropped-out probabilities of a range of the batch that begins at element `first`.
-    fn dispatch(self, ctx: &LowerCtx<'_>, out: Rw, att: Ro, first: u64) -> Dispatch {
-        use dropout_forward as k;
-        let (variant, n) = (ctx.variant(&k::DEF), att.0.len);
-        let params = k::Params {
-            n: to_u32(n),
-            first: to_u32(first),
-            site: self.site,
-            threshold: self.threshold(),
-            scale: self.scale(),
-        };
-        let bind = k::Bind { out, inp: att, rng: self.rng };
-        k::dispatch(variant, bind, k::Mode { add: false }, params, groups_1d(n, k::tune(variant).wg * 4))
-    }
-}
-
-fn check(op: &'static str, qkv: &TensorSpec, n_head: u64) -> Result<Sizes, ShapeError> {
-    let dims = qkv.shape.dims();
-    ShapeError::check(op, "axes of qkv", 3, dims.len())?;
-    if !dims[2].is_multiple_of(3) || !(dims[2] / 3).is_multiple_of(n_head) {
-        let expected = format!("3 blocks whose columns the {n_head} heads divide");
-        return Err(ShapeError::new(op, "columns of qkv", expected, dims[2]));
-    }
-    // a head of a row of the batch is a workgroup along z
-    const MOST: u64 = 65_535;
-    if dims[0] * n_head > MOST {
-        return Err(ShapeError::new(op, "rows of the batch times heads", format!("at most {MOST}"), dims[0] * n_head));
-    }
-    Ok(Sizes::new(qkv.shape, n_head))
-}
-
-fn att_shape(op: &'static str, s: Sizes) -> Result<Shape, ShapeError> {
-    let shape = Shape::checked(&[s.b, s.n_head, s.t, s.t]);
-    shape.map_err(|e| ShapeError::new(op, "shape of att", "fewer than 2^64 elements", e))
 }
 
 impl Op for Attention {
@@ -163,60 +46,78 @@ impl Op for Attention {
     }
 
     fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
-        let s = check("attention", inputs[0], self.n_head)?;
-        ShapeError::check("attention", "elements of rng", 4, inputs[1].shape.numel())?;
-        let att = att_shape("attention", s)?;
-        let mut outs = vec![OutSpec::f32("out", Shape::new(&[s.b, s.t, s.c])), OutSpec::f32("att", att)];
-        if self.p > 0.0 {
-            outs.push(OutSpec::scratch("dropped", att));
-        }
-        Ok(outs)
+        let sizes = Sizes::of("attention", inputs[0].shape, self.n_head)?;
+        Dropout::check("attention", self.p, inputs[1])?;
+        Ok(vec![
+            OutSpec::f32("out", Shape::new(&[sizes.b, sizes.t, sizes.c])),
+            OutSpec::f32("att", sizes.att("attention")?),
+            OutSpec::scratch("dropped", sizes.dropped("attention", self.p)?),
+        ])
     }
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
-        let all = Sizes::new(io.shape_in(0), self.n_head);
-        let drop = Drop { p: self.p, site: self.site, rng: io.input(1) };
+        let sizes = Sizes::from(io.shape_in(0), self.n_head);
+        let (t, c, hs) = (sizes.t, sizes.c, sizes.hs());
+        let (threshold, drop_scale) = Dropout::factors(self.p);
+        let has_dropout = self.p > 0.0;
         let mut dispatches = vec![];
-        for (first, s) in all.ranges(ctx) {
-            let [t, hs] = [s.t, s.head_size()];
-            let qkv = io.input(0).slice(first * t * 3 * s.c, s.b * t * 3 * s.c);
-            let out = io.output(0).slice(first * t * s.c, s.b * t * s.c);
-            let att = io.output(1).slice(first * s.att_row(), s.b * s.att_row());
-            let scores = s.product((false, true), [t, t, hs], [s.maps(), s.block(0), s.block(1)]);
-            dispatches.push(scores.dispatch(ctx, att, qkv, qkv, None));
-            let (variant, n_row) = (ctx.variant(&softmax::DEF), s.b * s.n_head * t);
-            let tune = softmax::tune(variant);
-            let params = softmax::Params { n_row: to_u32(n_row), n_time: to_u32(t), scale: s.scale() };
+        for part in sizes.parts(ctx) {
+            let (qkv, q) = part.rows(io.input(0).0, 3 * c, &sizes);
+            let (out, o) = part.rows(io.output(0).0, c, &sizes);
+            let (att, scores) = part.heads(io.output(1).0, &sizes);
+            let (dropped, weights) =
+                if has_dropout { part.heads(io.output(2).0, &sizes) } else { (io.output(2).0, Layout::default()) };
+            let product = |m, n, k, trans_b, a, b, out| Strided { trans_b, ..part.product([m, n, k], [a, b, out]) };
+            let k = Layout { start: q.start + c, ..q };
+            let v = Layout { start: q.start + 2 * c, ..q };
+            dispatches.push(product(t, t, hs, true, q, k, scores).dispatch(ctx, Rw(att), Ro(qkv), Ro(qkv), None));
+            let variant = ctx.variant(&forward::DEF);
+            let tune = forward::tune(variant);
+            let n_row = part.n_head() * t;
+            let params = forward::Params {
+                n_row: to_u32(n_row),
+                t: to_u32(t),
+                first_row: to_u32(part.first_head(&sizes) * t),
+                att_start: to_u32(scores.start),
+                dropped_start: to_u32(weights.start),
+                site: self.site,
+                threshold,
+                drop_scale,
+                scale: sizes.scale(),
+            };
+            let bind = forward::Bind { att: Rw(att), dropped: Rw(dropped), rng: io.input(1) };
             let groups = groups_rows(n_row, tune.wg / tune.lanes);
-            dispatches.push(softmax::dispatch(variant, softmax::Bind { att }, softmax::Mode {}, params, groups));
-            let mut weights = att.read();
-            if self.p > 0.0 {
-                let dropped = io.output(2).slice(first * s.att_row(), s.b * s.att_row());
-                dispatches.push(drop.dispatch(ctx, dropped, weights, first * s.att_row()));
-                weights = dropped.read();
-            }
-            let merge = s.product((false, false), [t, hs, t], [s.merged(), s.maps(), s.block(2)]);
-            dispatches.push(merge.dispatch(ctx, out, weights, qkv, None));
+            dispatches.push(forward::dispatch(variant, bind, forward::Mode { dropout: has_dropout }, params, groups));
+            let (a, a_at) = if has_dropout { (dropped, weights) } else { (att, scores) };
+            dispatches.push(product(t, hs, t, false, a_at, v, o).dispatch(ctx, Rw(out), Ro(a), Ro(qkv), None));
         }
         dispatches
     }
 
     fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
-        let dims = reference_dims(Sizes::new(shapes[0], self.n_head));
+        let dims = Sizes::from(shapes[0], self.n_head).dims();
         let (out, att) = reference::forward(inputs[0], inputs[1], self.site, self.p.into(), dims);
         vec![out, att]
     }
 
-    /// The products as they are computed: whole squares, not the visible half.
     fn cost(&self, io: &Io<'_>) -> Cost {
-        let s = Sizes::new(io.shape_in(0), self.n_head);
-        Cost { flops: 4 * s.b * s.t * s.t * s.c, bytes: io.bytes() }
+        // two products of (T, T, C), whole although only half of each is needed
+        let sizes = Sizes::from(io.shape_in(0), self.n_head);
+        Cost { flops: 4 * sizes.b * sizes.t * sizes.t * sizes.c, bytes: io.bytes() }
     }
 
     fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {
-        let inputs = [tape.dout(0)?, tape.input(0), tape.output(1), tape.input(1)];
-        let op = AttentionBackward { n_head: self.n_head, p: self.p, site: self.site };
-        Some(tape.apply(Box::new(op), &inputs, &[Dest::Grad(0)]).map(|_| ()))
+        let dout = tape.dout(0)?;
+        let Self { n_head, p, site } = *self;
+        let inputs = [dout, tape.input(0), tape.output(1), tape.input(1)];
+        Some(tape.apply(Box::new(AttentionBackward { n_head, p, site }), &inputs, &[Dest::Grad(0)]).map(|_| ()))
+    }
+}
+
+impl AttentionBackward {
+    /// The reference's sizes, for the case table.
+    pub(crate) fn dims(qkv: Shape, n_head: u64) -> reference::Dims {
+        Sizes::from(qkv, n_head).dims()
     }
 }
 
@@ -226,80 +127,214 @@ impl Op for AttentionBackward {
     }
 
     fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
-        let s = check("attention_backward", inputs[1], self.n_head)?;
-        ShapeError::check("attention_backward", "elements of dout", s.b * s.t * s.c, inputs[0].shape.numel())?;
-        let att = att_shape("attention_backward", s)?;
-        ShapeError::check("attention_backward", "shape of att", att, inputs[2].shape)?;
-        let mut outs = vec![OutSpec::f32("dqkv", inputs[1].shape), OutSpec::scratch("datt", att)];
-        if self.p > 0.0 {
-            outs.push(OutSpec::scratch("dropped", att));
-        }
-        Ok(outs)
+        const OP: &str = "attention_backward";
+        let sizes = Sizes::of(OP, inputs[1].shape, self.n_head)?;
+        let att = sizes.att(OP)?;
+        ShapeError::check(OP, "shape of dout", Shape::new(&[sizes.b, sizes.t, sizes.c]), inputs[0].shape)?;
+        ShapeError::check(OP, "shape of att", att, inputs[2].shape)?;
+        Dropout::check(OP, self.p, inputs[3])?;
+        Ok(vec![
+            OutSpec::f32("dqkv", inputs[1].shape),
+            OutSpec::scratch("datt", att),
+            OutSpec::scratch("dropped", sizes.dropped(OP, self.p)?),
+        ])
     }
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
-        let all = Sizes::new(io.shape_in(1), self.n_head);
-        let drop = Drop { p: self.p, site: self.site, rng: io.input(3) };
+        let sizes = Sizes::from(io.shape_in(1), self.n_head);
+        let (t, c, hs) = (sizes.t, sizes.c, sizes.hs());
+        let (threshold, drop_scale) = Dropout::factors(self.p);
+        let has_dropout = self.p > 0.0;
         let mut dispatches = vec![];
-        for (first, s) in all.ranges(ctx) {
-            let [t, hs] = [s.t, s.head_size()];
-            let dout = io.input(0).slice(first * t * s.c, s.b * t * s.c);
-            let qkv = io.input(1).slice(first * t * 3 * s.c, s.b * t * 3 * s.c);
-            let att = io.input(2).slice(first * s.att_row(), s.b * s.att_row());
-            let dqkv = io.output(0).slice(first * t * 3 * s.c, s.b * t * 3 * s.c);
-            let datt = io.output(1).slice(first * s.att_row(), s.b * s.att_row());
-            let mut weights = att;
-            if self.p > 0.0 {
-                let dropped = io.output(2).slice(first * s.att_row(), s.b * s.att_row());
-                dispatches.push(drop.dispatch(ctx, dropped, att, first * s.att_row()));
-                weights = dropped.read();
-            }
-            let dv = s.product((true, false), [t, hs, t], [s.block(2), s.maps(), s.merged()]);
-            dispatches.push(dv.dispatch(ctx, dqkv, weights, dout, None));
-            let dweights = s.product((false, true), [t, t, hs], [s.maps(), s.merged(), s.block(2)]);
-            dispatches.push(dweights.dispatch(ctx, datt, dout, qkv, None));
-            dispatches.push(self.scores(ctx, s, datt, att, drop, first));
-            let dq = s.product((false, false), [t, hs, t], [s.block(0), s.maps(), s.block(1)]);
-            dispatches.push(dq.dispatch(ctx, dqkv, datt.read(), qkv, None));
-            let dk = s.product((true, false), [t, hs, t], [s.block(1), s.maps(), s.block(0)]);
-            dispatches.push(dk.dispatch(ctx, dqkv, datt.read(), qkv, None));
+        for part in sizes.parts(ctx) {
+            let (dout, o) = part.rows(io.input(0).0, c, &sizes);
+            let (qkv, q) = part.rows(io.input(1).0, 3 * c, &sizes);
+            let (att, weights) = part.heads(io.input(2).0, &sizes);
+            let (dqkv, dq) = part.rows(io.output(0).0, 3 * c, &sizes);
+            let (datt, ds) = part.heads(io.output(1).0, &sizes);
+            let (dropped, dropped_at) =
+                if has_dropout { part.heads(io.output(2).0, &sizes) } else { (io.output(2).0, Layout::default()) };
+            let block = |at: Layout, i: u64| Layout { start: at.start + i * c, ..at };
+            let add = io.adds(0);
+            // gradient of the weights: dout v^T
+            dispatches.push(Strided { trans_b: true, ..part.product([t, t, hs], [o, block(q, 2), ds]) }.dispatch(
+                ctx,
+                Rw(datt),
+                Ro(dout),
+                Ro(qkv),
+                None,
+            ));
+            let variant = ctx.variant(&backward::DEF);
+            let tune = backward::tune(variant);
+            let n_row = part.n_head() * t;
+            let params = backward::Params {
+                n_row: to_u32(n_row),
+                t: to_u32(t),
+                first_row: to_u32(part.first_head(&sizes) * t),
+                datt_start: to_u32(ds.start),
+                dropped_start: to_u32(dropped_at.start),
+                att_start: to_u32(weights.start),
+                site: self.site,
+                threshold,
+                drop_scale,
+                scale: sizes.scale(),
+            };
+            let bind = backward::Bind { datt: Rw(datt), dropped: Rw(dropped), att: Ro(att), rng: io.input(3) };
+            let groups = groups_rows(n_row, tune.wg / tune.lanes);
+            dispatches.push(backward::dispatch(variant, bind, backward::Mode { dropout: has_dropout }, params, groups));
+            // dq = ds k, dk = ds^T q, dv = weights^T dout
+            let (a, a_at) = if has_dropout { (dropped, dropped_at) } else { (att, weights) };
+            let into_dqkv = |trans_a: bool, (a, a_at): (Range, Layout), (b, b_at): (Range, Layout), i: u64| {
+                Strided { trans_a, add, ..part.product([t, hs, t], [a_at, b_at, block(dq, i)]) }.dispatch(
+                    ctx,
+                    Rw(dqkv),
+                    Ro(a),
+                    Ro(b),
+                    None,
+                )
+            };
+            dispatches.push(into_dqkv(false, (datt, ds), (qkv, block(q, 1)), 0));
+            dispatches.push(into_dqkv(true, (datt, ds), (qkv, q), 1));
+            dispatches.push(into_dqkv(true, (a, a_at), (dout, o), 2));
         }
         dispatches
     }
 
     fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
-        let dims = reference_dims(Sizes::new(shapes[1], self.n_head));
+        let dims = Sizes::from(shapes[1], self.n_head).dims();
         vec![reference::backward(inputs[0], inputs[1], inputs[3], self.site, self.p.into(), dims)]
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {
-        let s = Sizes::new(io.shape_in(1), self.n_head);
-        Cost { flops: 8 * s.b * s.t * s.t * s.c, bytes: io.bytes() }
+        // four products of (T, T, C)
+        let sizes = Sizes::from(io.shape_in(1), self.n_head);
+        Cost { flops: 8 * sizes.b * sizes.t * sizes.t * sizes.c, bytes: io.bytes() }
+    }
+
+    fn accumulates(&self, _output: usize) -> bool {
+        true
     }
 }
 
-impl AttentionBackward {
-    /// From the gradient of the dropped-out probabilities to that of the scores.
-    fn scores(&self, ctx: &LowerCtx<'_>, s: Sizes, datt: Rw, att: Ro, drop: Drop, first: u64) -> Dispatch {
-        use softmax_backward as k;
-        let (variant, n_row) = (ctx.variant(&k::DEF), s.b * s.n_head * s.t);
-        let tune = k::tune(variant);
-        let params = k::Params {
-            n_row: to_u32(n_row),
-            n_time: to_u32(s.t),
-            scale: s.scale(),
-            first_row: to_u32(first * s.n_head * s.t),
-            site: drop.site,
-            threshold: drop.threshold(),
-            keep_scale: drop.scale(),
-        };
-        let bind = k::Bind { datt, att, rng: drop.rng };
-        let groups = groups_rows(n_row, tune.wg / tune.lanes);
-        k::dispatch(variant, bind, k::Mode { dropout: self.p > 0.0 }, params, groups)
+/// Sizes of an attention layer.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    b: u64,
+    t: u64,
+    c: u64,
+    n_head: u64,
+}
+
+impl Sizes {
+    fn of(op: &'static str, qkv: Shape, n_head: u64) -> Result<Self, ShapeError> {
+        ShapeError::check(op, "axes of qkv", 3, qkv.rank())?;
+        if !qkv.n_col().is_multiple_of(3) {
+            return Err(ShapeError::new(op, "columns of qkv", "a multiple of 3", qkv.n_col()));
+        }
+        let sizes = Self::from(qkv, n_head);
+        if n_head == 0 || !sizes.c.is_multiple_of(n_head) {
+            return Err(ShapeError::new(op, "channels", format!("a multiple of the {n_head} heads"), sizes.c));
+        }
+        if sizes.b.checked_mul(n_head).is_none_or(|n| n > MAX_HEADS) {
+            let got = format!("{} x {n_head}", sizes.b);
+            return Err(ShapeError::new(op, "sequences x heads", format!("at most {MAX_HEADS}"), got));
+        }
+        Ok(sizes)
+    }
+
+    fn from(qkv: Shape, n_head: u64) -> Self {
+        Self { b: qkv.dims()[0], t: qkv.dims()[1], c: qkv.n_col() / 3, n_head }
+    }
+
+    fn hs(&self) -> u64 {
+        self.c / self.n_head
+    }
+
+    fn att(&self, op: &'static str) -> Result<Shape, ShapeError> {
+        let too_large = |e| ShapeError::new(op, "shape of att", "fewer than 2^64 elements", e);
+        Shape::checked(&[self.b, self.n_head, self.t, self.t]).map_err(too_large)
+    }
+
+    /// Without dropout one element stands in for the binding that no kernel touches.
+    fn dropped(&self, op: &'static str, p: f32) -> Result<Shape, ShapeError> {
+        if p > 0.0 { self.att(op) } else { Ok(Shape::new(&[1])) }
+    }
+
+    fn scale(&self) -> f32 {
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "rounded for the kernel")]
+        let scale = (1.0 / (self.hs() as f64).sqrt()) as f32;
+        scale
+    }
+
+    fn dims(&self) -> reference::Dims {
+        let [b, t, c, n_head] = [self.b, self.t, self.c, self.n_head].map(to_usize);
+        reference::Dims { b, t, c, n_head }
+    }
+
+    /// Parts whose share of every tensor fits one binding: some sequences with all heads, else heads of one sequence.
+    fn parts(&self, ctx: &LowerCtx<'_>) -> Vec<Part> {
+        // a part's range begins at the aligned element before it
+        let most = ctx.max_binding_elems().saturating_sub(ALIGN);
+        let (head, rows) = (self.t * self.t, self.t * 3 * self.c);
+        let n_seq = (most / (head * self.n_head)).min(most / rows);
+        let starts = |n: u64, step: u64| (0..n).step_by(usize::try_from(step).unwrap_or(usize::MAX));
+        let whole = ctx.max_binding_elems() >= self.b * (head * self.n_head).max(rows);
+        if whole || n_seq > 0 {
+            let step = if whole { self.b } else { n_seq };
+            return starts(self.b, step)
+                .map(|b0| Part { b0, n_b: step.min(self.b - b0), h0: 0, n_h: self.n_head })
+                .collect();
+        }
+        // heads too large for any binding: the plan's check reports them
+        let step = (most / head).clamp(1, self.n_head);
+        (0..self.b)
+            .flat_map(|b0| starts(self.n_head, step).map(move |h0| (b0, h0)))
+            .map(|(b0, h0)| Part { b0, n_b: 1, h0, n_h: step.min(self.n_head - h0) })
+            .collect()
     }
 }
 
-fn reference_dims(s: Sizes) -> reference::Dims {
-    let [b, t, c, n_head] = [s.b, s.t, s.c, s.n_head].map(to_usize);
-    reference::Dims { b, t, c, n_head }
+/// Some heads of some sequences.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    b0: u64,
+    n_b: u64,
+    h0: u64,
+    n_h: u64,
+}
+
+impl Part {
+    fn n_head(&self) -> u64 {
+        self.n_b * self.n_h
+    }
+
+    fn first_head(&self, sizes: &Sizes) -> u64 {
+        self.b0 * sizes.n_head + self.h0
+    }
+
+    /// This part of a tensor (B, T, n_col), and the first column block of its heads.
+    fn rows(&self, whole: Range, n_col: u64, sizes: &Sizes) -> (Range, Layout) {
+        let per_seq = sizes.t * n_col;
+        let (range, start) = aligned(whole, self.b0 * per_seq, self.n_b * per_seq);
+        let hs = sizes.hs();
+        (range, Layout { start: start + self.h0 * hs, ld: n_col, outer: per_seq, inner: hs })
+    }
+
+    /// This part of a tensor (B, NH, T, T).
+    fn heads(&self, whole: Range, sizes: &Sizes) -> (Range, Layout) {
+        let per_head = sizes.t * sizes.t;
+        let (range, start) = aligned(whole, self.first_head(sizes) * per_head, self.n_head() * per_head);
+        (range, Layout { start, ld: sizes.t, outer: self.n_h * per_head, inner: per_head })
+    }
+
+    fn product(&self, [m, n, k]: [u64; 3], [a, b, out]: [Layout; 3]) -> Strided {
+        let (n_outer, n_inner) = (self.n_b, self.n_h);
+        Strided { m, n, k, trans_a: false, trans_b: false, add: false, a, b, out, n_outer, n_inner }
+    }
+}
+
+/// The elements from `start`, in a range that begins aligned; and where they begin in it.
+fn aligned(whole: Range, start: u64, len: u64) -> (Range, u64) {
+    let skip = start % ALIGN;
+    (whole.slice(start - skip, skip + len), skip)
 }

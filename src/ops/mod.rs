@@ -160,22 +160,15 @@ impl LowerCtx<'_> {
     /// Splits `n_row` rows of `n_col` elements into ranges of rows (start, count) that one binding can hold and that
     /// start at an aligned offset: one range where everything fits.
     pub fn row_ranges(&self, n_row: u64, n_col: u64) -> Vec<(u64, u64)> {
-        self.aligned_ranges(n_row, n_col, &[n_col])
-    }
-
-    /// The same for several tensors that are cut at the same rows: the widest has `widest` elements a row, and each of
-    /// `n_cols` must start at an aligned offset.
-    pub fn aligned_ranges(&self, n_row: u64, widest: u64, n_cols: &[u64]) -> Vec<(u64, u64)> {
-        // 64 elements are 256 bytes, the largest alignment there is; rows of a multiple of that are always aligned
-        const ALIGNED_ELEMS: u64 = 64;
-        let most = self.max_binding_elems() / widest.max(1);
+        // a multiple of 64 rows of 4-byte elements starts at a multiple of 256 bytes, the largest alignment there is,
+        // whatever the rows' length: so tensors of other widths can be cut at the same rows
+        const ALIGNED_ROWS: u64 = 64;
+        let most = self.max_binding_elems() / n_col.max(1);
         if n_row <= most {
             return vec![(0, n_row)];
         }
-        let rows = |n_col: &u64| ALIGNED_ELEMS / (1 << n_col.trailing_zeros().min(ALIGNED_ELEMS.trailing_zeros()));
-        let aligned_rows = n_cols.iter().map(rows).max().unwrap_or(ALIGNED_ELEMS);
-        // rows too long for any binding: the plan's check reports it
-        let step = (most / aligned_rows).max(1) * aligned_rows;
+        // a row too long for any binding: the plan's check reports it
+        let step = (most / ALIGNED_ROWS).max(1) * ALIGNED_ROWS;
         (0..n_row).step_by(to_usize(step)).map(|r| (r, step.min(n_row - r))).collect()
     }
 }

@@ -1,11 +1,18 @@
 //! The case table of each op: awkward sizes, huge and tiny values, splits.
 
+/// AdamW's cases and error model.
 pub mod adamw;
+mod attention;
 mod column_sum;
+/// Cross-entropy's cases and error model.
 pub mod cross_entropy;
+mod dropout;
 mod embedding;
+/// GELU's cases and error model.
 pub mod gelu;
+/// Global norm's cases and error model.
 pub mod global_norm;
+/// Layer norm's cases and error model.
 pub mod layernorm;
 mod matmul;
 mod residual;
@@ -16,8 +23,10 @@ use super::Case;
 pub fn all() -> Vec<(&'static str, Vec<Case>)> {
     vec![
         ("adamw", adamw::cases()),
+        ("attention", attention::cases()),
         ("column_sum", column_sum::cases()),
         ("cross_entropy", cross_entropy::cases()),
+        ("dropout", dropout::cases()),
         ("embedding", embedding::cases()),
         ("gelu", gelu::cases()),
         ("global_norm", global_norm::cases()),

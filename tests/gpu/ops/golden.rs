@@ -47,6 +47,11 @@ impl Golden<'_> {
         (self.shape(tensor), Data::F32(self.file.f32(&self.at(tensor))))
     }
 
+    /// A tensor of f64 results as an input, rounded to f32.
+    pub fn rounded(&self, tensor: &str) -> (Shape, Data) {
+        (self.shape(tensor), Data::F32(self.f64(tensor).into_iter().map(|x| x as f32).collect()))
+    }
+
     /// A tensor of ids or random words as an input.
     pub fn words(&self, tensor: &str) -> (Shape, Data) {
         (self.shape(tensor), Data::U32(self.u32(tensor)))
@@ -67,6 +72,12 @@ impl Golden<'_> {
     /// The largest magnitude in a tensor.
     pub fn largest(&self, tensor: &str) -> f64 {
         self.f64(tensor).into_iter().fold(0.0, |max, x| x.abs().max(max))
+    }
+
+    /// The mean of a tensor's squares.
+    pub fn mean_square(&self, tensor: &str) -> f64 {
+        let values = self.f64(tensor);
+        values.iter().map(|x| x * x).sum::<f64>() / values.len() as f64
     }
 
     /// Runs the op and compares its first outputs with tensors of the golden.

@@ -1,0 +1,91 @@
+use crate::doctor::{Case, Data};
+use crate::kernel::Choice;
+use crate::ops::{Attention, AttentionBackward};
+use crate::reference::attention;
+use crate::reference::compare::Tolerance;
+use crate::tensor::Shape;
+
+/// Relative error of an f32 `exp` of a number of moderate size on the least exact device known (lavapipe: 3.9e-6 where
+/// the result is 1e-37, below 1e-6 where it is above 1e-6); both `exp` and the sum of them have it.
+const EXP: f64 = 2e-6;
+
+/// B, T, C and NH of a case.
+type Sizes = [u64; 4];
+
+/// The forward and the backward case of each line.
+pub(super) fn cases() -> Vec<Case> {
+    let line = |name: &str, sizes: Sizes, p: f32, scale: f32| {
+        [forward(name, sizes, p, scale), backward(name, sizes, p, scale)]
+    };
+    let mut cases: Vec<Case> = [
+        line("one element", [1, 1, 1, 1], 0.0, 1.0),
+        line("one token", [2, 1, 6, 3], 0.0, 1.0),
+        line("not multiples of 4", [2, 5, 6, 2], 0.0, 1.0),
+        line("not multiples of 4", [2, 5, 6, 2], 0.3, 1.0),
+        line("heads of one channel", [1, 7, 5, 5], 0.2, 1.0),
+        line("multiples of 4", [2, 16, 24, 3], 0.0, 1.0),
+        line("multiples of 4", [2, 16, 24, 3], 0.2, 1.0),
+        line("lanes minus 1", [1, 63, 8, 2], 0.1, 1.0),
+        line("lanes plus 1", [1, 65, 8, 2], 0.1, 1.0),
+        line("sharp", [1, 33, 8, 2], 0.0, 4.0),
+        line("tiny values", [1, 9, 8, 2], 0.0, 1e-15),
+        line("more than 65,535 rows", [16_400, 4, 4, 1], 0.0, 1.0),
+        line("more than 65,535 rows", [16_400, 4, 4, 1], 0.1, 1.0),
+        line("most heads", [13_107, 1, 5, 5], 0.0, 1.0),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    cases.extend(line("split between sequences", [5, 9, 8, 2], 0.2, 1.0).map(|c| c.max_binding(2048)));
+    cases.extend(line("split between heads", [2, 17, 8, 4], 0.2, 1.0).map(|c| c.max_binding(3072)));
+    let pinned = |c: Case| c.choice(Choice::default().pin("matmul", "tiled"));
+    cases.extend(line("tiled products", [2, 33, 24, 3], 0.2, 1.0).map(pinned));
+    cases
+}
+
+fn inputs([b, t, c, _]: Sizes, scale: f32) -> [(Shape, Data); 2] {
+    let qkv = (Shape::new(&[b, t, 3 * c]), Data::uniform(1, b * t * 3 * c, scale));
+    [qkv, (Shape::new(&[4]), Data::U32(vec![0x1234_5678, 9, 17, 3]))]
+}
+
+/// Scores err like sums of HS products; a softmax turns an absolute error of its scores into a relative one of its
+/// result, twice (of the term and of the sum), and adds the errors of `exp` and of a sum of T terms up to 1. The output
+/// is a mean of values, at most `scale / (1 - p)` in size, by weights with that error.
+fn errors([_, t, c, n_head]: Sizes, p: f32, scale: f32) -> (f64, f64, f64) {
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let (scale, hs) = (f64::from(scale), c / n_head);
+    let square = scale * scale;
+    let score = Tolerance::sum(size(hs), square).abs / f64::from(u32::try_from(hs).unwrap_or(1)).sqrt();
+    let att = 2.0 * (score + EXP) + Tolerance::sum(size(t), 0.5).rel * 2.0;
+    (att, scale / (1.0 - f64::from(p)), scale)
+}
+
+fn forward(name: &str, sizes: Sizes, p: f32, scale: f32) -> Case {
+    let (att, largest, _) = errors(sizes, p, scale);
+    let op = Attention { n_head: sizes[3], p, site: 2 };
+    // weights sum to 1 (to 1 / (1 - p) after dropout), so the error of a mean is that of its weights and of its sum
+    let out = Tolerance { abs: (att + 1e-6) * largest + f64::from(f32::MIN_POSITIVE), rel: 0.0 };
+    let weights = Tolerance { abs: f64::from(f32::MIN_POSITIVE) * 2.0, rel: att };
+    Case::new(format!("forward, p {p}: {name}"), op, inputs(sizes, scale).to_vec(), out).tolerances(&[out, weights])
+}
+
+fn backward(name: &str, sizes: Sizes, p: f32, scale: f32) -> Case {
+    let [b, t, c, n_head] = sizes;
+    let [qkv, rng] = inputs(sizes, scale);
+    let dims = AttentionBackward::dims(qkv.0, n_head);
+    let words: Vec<f64> = qkv.1.to_f64();
+    let (_, att) = attention::forward(&words, &rng.1.to_f64(), 2, p.into(), dims);
+    #[allow(clippy::cast_possible_truncation, reason = "the probabilities as the forward op would store them")]
+    let att = Data::F32(att.iter().map(|&a| a as f32).collect());
+    let dout = (Shape::new(&[b, t, c]), Data::uniform(4, b * t * c, 1.0));
+    let inputs = vec![dout, qkv, (Shape::new(&[b, n_head, t, t]), att), rng];
+    let op = AttentionBackward { n_head, p, site: 2 };
+    // datt is a sum of HS products up to `largest`; a row's ds are differences of those, weighted by att; a column of att
+    // may be as heavy as all rows together, so up to T of them add up
+    let (_, largest, scale) = errors(sizes, p, scale);
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let datt = Tolerance::sum(size(c / n_head), largest).abs * 2.0;
+    let column = Tolerance::sum(size(t), 1.0).abs / (1.0 - f64::from(p));
+    let abs = datt * scale + column * scale.max(scale * scale).max(1.0) + f64::from(f32::MIN_POSITIVE);
+    Case::new(format!("backward, p {p}: {name}"), op, inputs, Tolerance { abs, rel: 2e-6 })
+}

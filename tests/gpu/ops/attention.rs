@@ -1,0 +1,86 @@
+use tril::doctor::Data;
+use tril::ops::{Attention, AttentionBackward, Op};
+use tril::reference::compare::Tolerance;
+use tril::tensor::{DType, Role, Shape, TensorSpec};
+
+use super::Golden;
+use super::golden::run;
+
+#[test]
+fn attention() {
+    super::check("attention");
+}
+
+#[test]
+fn attention_golden() {
+    Golden::each("attention", |case| {
+        let dims = case.u32("dims");
+        let (n_head, p, site) = (u64::from(dims[3]), case.scalar("p") as f32, case.u32("site")[0]);
+        let (hs, t) = ((dims[2] / dims[3]) as usize, dims[1] as usize);
+        let qkv = case.largest("qkv");
+        // as in the case table: scores err like sums, and a softmax makes that relative, twice; `exp` errs by 2e-6
+        let score = Tolerance::sum(hs, case.mean_square("qkv")).abs / (hs as f64).sqrt();
+        let att = 2.0 * (score + 2e-6) + 2.0 * Tolerance::sum(t, 1.0).rel;
+        let tiny = 2.0 * f64::from(f32::MIN_POSITIVE);
+        let (inputs, scale) = ([case.f32("qkv"), case.words("rng")], 1.0 / (1.0 - case.scalar("p")));
+        let op = Attention { n_head, p, site };
+        let out = Tolerance { abs: (att + 1e-6) * qkv * scale + tiny, rel: 0.0 };
+        case.check(op, &inputs, &[("out", out), ("att", Tolerance { abs: tiny, rel: att })]);
+        // att comes rounded, and so does p: 3e-7 together. The gradient of the scores is att times differences of sums of
+        // HS products; columns of att sum to T at most and to 1 on average, and their roundings are independent
+        let op = AttentionBackward { n_head, p, site };
+        let largest = case.largest("dout") * qkv * scale;
+        let datt = 2.0 * (Tolerance::sum(hs, largest).abs / (hs as f64).sqrt() + 3e-7 * largest);
+        let dv = Tolerance::sum(t, case.largest("dout") * scale).abs / (t as f64).sqrt();
+        let abs = datt * qkv / (hs as f64).sqrt() + dv + tiny;
+        let inputs = [case.f32("dout"), case.f32("qkv"), case.rounded("att"), case.words("rng")];
+        case.check(op, &inputs, &[("dqkv", Tolerance { abs, rel: 2e-6 })]);
+    });
+}
+
+/// Keys and values of later positions must not reach any bit of an earlier output.
+#[test]
+fn attention_is_causal() {
+    for (t, c, p) in [(19, 6, 0.0), (20, 8, 0.2), (70, 8, 0.0)] {
+        let (b, cut) = (2, t / 2);
+        let shape = Shape::new(&[b, t, 3 * c]);
+        let Data::F32(mut qkv) = Data::uniform(1, shape.numel(), 1.0) else { unreachable!() };
+        let op = Attention { n_head: 2, p, site: 1 };
+        let outputs = |qkv: &[f32]| {
+            let words = (Shape::new(&[4]), Data::U32(vec![1, 2, 3, 4]));
+            run(op, &[(shape, Data::F32(qkv.to_vec())), words])
+        };
+        let before = outputs(&qkv);
+        let width = 3 * c as usize;
+        for (row, values) in qkv.chunks_mut(width).enumerate() {
+            if row % t as usize >= cut as usize {
+                values[c as usize..].iter_mut().for_each(|x| *x = *x * -1e4 + 3.0);
+            }
+        }
+        let after = outputs(&qkv);
+        let bits = |out: &[f32], is_early: bool| -> Vec<u32> {
+            let rows = out.chunks(c as usize).enumerate();
+            let wanted = rows.filter(|(row, _)| (row % (t as usize) < cut as usize) == is_early);
+            wanted.flat_map(|(_, row)| row.iter().map(|x| x.to_bits())).collect()
+        };
+        assert_eq!(bits(&before[0], true), bits(&after[0], true), "T {t}, p {p}");
+        assert_ne!(bits(&before[0], false), bits(&after[0], false), "T {t}, p {p}: nothing changed at all");
+        for (elem, probability) in after[1].iter().enumerate() {
+            let (i, j) = (elem / t as usize % t as usize, elem % t as usize);
+            assert!(j <= i || probability.to_bits() == 0, "position {i} sees {j}");
+        }
+    }
+}
+
+#[test]
+fn attention_says_what_does_not_fit() {
+    let message = |dims: &[u64], n_head: u64| {
+        let qkv = TensorSpec::new("qkv", Shape::new(dims), DType::F32, Role::Input);
+        let rng = TensorSpec::new("rng", Shape::new(&[4]), DType::U32, Role::Input);
+        Attention { n_head, p: 0.0, site: 0 }.outputs(&[&qkv, &rng]).unwrap_err().to_string()
+    };
+    let text = message(&[1, 4, 30], 3);
+    assert!(text.contains("3 heads") && text.contains("10"), "{text}");
+    let text = message(&[30_000, 1, 9], 3);
+    assert!(text.contains("65535") && text.contains("30000 x 3"), "{text}");
+}
