@@ -19,8 +19,8 @@ Commands of the tril project, each of which first makes sure that there is a GPU
 On a Linux machine without any Vulkan device both install Mesa's software driver with the system's package manager,
 printing each command before it runs.";
 
-/// Two or three minutes on two cores of a software device, seconds on a GPU; enough for words and first sentences.
-const DEMO_STEPS: &str = "300";
+/// Two or three minutes on two idle cores of a software device, seconds on a GPU; enough to see words form.
+const DEMO_STEPS: &str = "500";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
