@@ -6,6 +6,8 @@ use serde_json::json;
 use super::Outcome;
 use crate::gpu::{GpuError, adapters};
 
+/// List the adapters, with the limits and features that matter.
+///
 /// Lists the adapters; the index is what --device takes.
 #[derive(Debug, Args)]
 pub(super) struct DevicesArgs {

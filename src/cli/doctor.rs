@@ -7,6 +7,8 @@ use super::Outcome;
 use super::settings::DeviceArgs;
 use crate::doctor::{cases, check_model, verify};
 
+/// Check every kernel against its CPU reference on this machine's adapter.
+///
 /// Runs every op's case table, and a whole small model, on the adapter and compares each result with the f64 reference on
 /// the CPU. Prints the largest error of each op (as a share of the output's largest value, and of what the op's error model
 /// allows); exits with 1 if anything is wrong.

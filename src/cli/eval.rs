@@ -5,11 +5,13 @@ use clap::Args;
 use serde_json::json;
 
 use super::Outcome;
-use super::settings::DeviceArgs;
+use super::settings::{DeviceArgs, text_of_run};
 use crate::data::{Dataset, Mode, Source};
 use crate::generate::{Generator, LoadedModel, free_run};
 use crate::train::{Evaluator, RunDir, checkpoint};
 
+/// Measure a trained model: teacher-forced loss, and how far it gets on its own predictions.
+///
 /// Measures a trained model on its own validation split, or on the text of the given paths. Teacher-forced: loss,
 /// perplexity and bits per byte over every position, the true past always shown. Free-running: the model continues a
 /// window on its own greedy predictions, and the share of tokens still right after k of them shows what teacher forcing
@@ -45,7 +47,7 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     let weights = checkpoint::load_model(&dir, &config.model)?;
     let own = args.paths.is_empty();
     let dataset = if own {
-        let text = config.data.source.load()?;
+        let text = text_of_run(&config.data.source)?;
         text.verify(config.data.crc32)?;
         Dataset::new(&text, &tokenizer, &config.data_options())?
     } else {

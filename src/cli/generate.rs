@@ -10,6 +10,8 @@ use crate::data::Tokenizer;
 use crate::generate::{Generator, LoadedModel, Sampler, SamplerConfig};
 use crate::train::{RunDir, checkpoint};
 
+/// Let a trained model talk.
+///
 /// Continues a prompt, token by token. Past the model's block size the window slides: the model then sees only the last
 /// block_size tokens, counted as positions from the window's start.
 #[derive(Debug, Args)]

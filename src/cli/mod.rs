@@ -21,19 +21,14 @@ struct Cli {
     command: Command,
 }
 
+// each command's help is the documentation of its arguments
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train a model on text; without a path, on the embedded stories.
     Train(Box<train::TrainArgs>),
-    /// Let a trained model talk.
     Generate(generate::GenerateArgs),
-    /// Measure a trained model: teacher-forced loss, and how far it gets on its own predictions.
     Eval(eval::EvalArgs),
-    /// Show what a configuration needs on a device, before anything is allocated.
     Plan(Box<plan::PlanArgs>),
-    /// List the adapters, with the limits and features that matter.
     Devices(devices::DevicesArgs),
-    /// Check every kernel against its CPU reference on this machine's adapter.
     Doctor(doctor::DoctorArgs),
 }
 

@@ -10,6 +10,8 @@ use crate::model::Keep;
 use crate::plan::human_bytes;
 use crate::train::{Session, SessionConfig};
 
+/// Show what a configuration needs on a device, before anything is allocated.
+///
 /// Plans a training step on the CPU alone: parameters, memory by role, dispatches, the largest binding, the work of a step,
 /// and whether it fits the device. Exits with 1 if it doesn't.
 #[derive(Debug, Args)]

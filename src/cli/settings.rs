@@ -1,12 +1,13 @@
 //! Flags that several commands share, and how they become settings.
 
 use std::error::Error;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use crate::data::Mode;
+use crate::data::{Mode, Source, Text};
 use crate::gpu::{AdapterReport, DeviceSelector, Gpu, GpuError, GpuOptions, find_adapter};
 use crate::model::Positions;
 use crate::train::{RunConfig, ScheduleKind, TokenizerKind};
@@ -246,4 +247,17 @@ impl SettingsArgs {
     pub fn steps(&self) -> Option<u64> {
         self.train.steps
     }
+}
+
+/// The text that a run began with, read again.
+///
+/// # Errors
+///
+/// As [`Source::load`], and where the text came from standard input and nothing is piped in now.
+pub(super) fn text_of_run(source: &Source) -> Result<Text, Box<dyn Error>> {
+    let piped = matches!(source, Source::Files { paths } if paths.iter().any(|p| p.as_os_str() == "-"));
+    if piped && std::io::stdin().is_terminal() {
+        return Err("this run's text came from standard input; pipe the same text in again".into());
+    }
+    Ok(source.load()?)
 }

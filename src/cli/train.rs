@@ -10,11 +10,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::Outcome;
-use super::settings::{DeviceArgs, SettingsArgs};
+use super::settings::{DeviceArgs, SettingsArgs, text_of_run};
 use crate::data::{Mode, Source, Text, Tokenizer, embedded};
 use crate::gpu::Gpu;
 use crate::train::{Event, Run, RunConfig, RunDir, Summary, TokenizerKind};
 
+/// Train a model on text; without a path, on the embedded stories.
+///
 /// Trains a decoder-only transformer. PATH is a text file, a folder of them, or - for standard input; with no path, tril
 /// trains on small stories drawn from an embedded grammar whose entropy is known. Ctrl-C finishes the step, saves, and
 /// says how to go on.
@@ -118,7 +120,7 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
                 .into(),
         );
     }
-    let text = config.data.source.load()?;
+    let text = text_of_run(&config.data.source)?;
     let gpu = open(args)?;
     let run = Run::resume(&gpu, root, &text, args.settings.steps())?;
     Ok((run, root.to_path_buf(), gpu.name()))
