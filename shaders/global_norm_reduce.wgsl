@@ -38,11 +38,14 @@ fn main(@builtin(local_invocation_index) local_id: u32) {
     var length = 0.0;
     var is_finite = n_bad == 0.0;
     if huge > 0.0 {
-        let root = sqrt(huge + middling * SHRINK * SHRINK);
+        // not `middling * SHRINK * SHRINK`: Mesa 26 multiplies the constants first, and their product is 0 in f32
+        let small = sqrt(middling) * SHRINK;
+        let root = sqrt(huge + small * small);
         is_finite = is_finite && root <= LARGEST_ROOT;
         length = min(root, LARGEST_ROOT) * GROW;
     } else if middling > 0.0 {
-        length = sqrt(middling + tiny * SHRINK * SHRINK);
+        let small = sqrt(tiny) * SHRINK;
+        length = sqrt(middling + small * small);
     } else {
         length = sqrt(tiny) * SHRINK;
     }

@@ -4,8 +4,22 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+fn command() -> Command {
+    let tril = env!("CARGO_BIN_EXE_tril");
+    // a test binary that was started through a dynamic loader of its own (`ld.so --library-path DIR BINARY`, to try a
+    // driver that isn't the system's) starts tril through the same one
+    let cmdline = fs::read("/proc/self/cmdline").unwrap_or_default();
+    let words: Vec<&str> = cmdline.split(|&b| b == 0).map(|w| std::str::from_utf8(w).unwrap_or("")).collect();
+    let itself = std::env::args().next().unwrap_or_default();
+    let before = words.iter().position(|word| *word == itself).unwrap_or(0);
+    let Some((loader, options)) = words[..before].split_first() else { return Command::new(tril) };
+    let mut command = Command::new(loader);
+    command.args(options).arg(tril);
+    command
+}
+
 fn tril(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tril")).args(args).current_dir(dir).output().unwrap()
+    command().args(args).current_dir(dir).output().unwrap()
 }
 
 fn ok(dir: &Path, args: &[&str]) -> String {
@@ -122,7 +136,7 @@ fn killed_run_resumes_to_the_same_bytes() {
         [&["train", &path][..], SMALL, &["--steps", "60", "--eval-every", "20", "--checkpoint-every", "10"]].concat();
     ok(dir.path(), &[&args[..], &["--out", "whole"]].concat());
     let killed = dir.path().join("killed");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tril"))
+    let mut child = command()
         .args([&args[..], &["--out", "killed"]].concat())
         .current_dir(dir.path())
         .stdout(std::process::Stdio::null())
@@ -141,7 +155,7 @@ fn killed_run_resumes_to_the_same_bytes() {
 #[test]
 fn documents_from_standard_input_and_the_embedded_stories() {
     let dir = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tril"))
+    let mut child = command()
         .args(
             [
                 &["train", "-", "--mode", "documents", "--tokenizer", "byte", "--steps", "2", "--out", "piped"][..],
