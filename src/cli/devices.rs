@@ -32,14 +32,14 @@ pub(super) fn run(args: &DevicesArgs) -> Outcome {
                 "max_storage_buffers": c.max_storage_buffers, "max_workgroup_bytes": c.max_workgroup_bytes,
                 "max_invocations": c.max_invocations, "subgroup_size": a.subgroup_size, "features": features,
             });
-            println!("{line}");
+            outln!("{line}");
             continue;
         }
         let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
-        println!("{index}  {} [{}]", a.name, a.kind);
-        println!("   backend          {}, driver {}", a.backend, a.driver);
-        println!("   largest          binding {}, buffer {}", mib(c.max_binding_bytes), mib(c.max_buffer_bytes));
-        println!(
+        outln!("{index}  {} [{}]", a.name, a.kind);
+        outln!("   backend          {}, driver {}", a.backend, a.driver);
+        outln!("   largest          binding {}, buffer {}", mib(c.max_binding_bytes), mib(c.max_buffer_bytes));
+        outln!(
             "   workgroup        {} invocations, {} KiB memory; {} storage buffers per kernel",
             c.max_invocations,
             c.max_workgroup_bytes >> 10,
@@ -47,7 +47,7 @@ pub(super) fn run(args: &DevicesArgs) -> Outcome {
         );
         let yes_no: Vec<String> =
             a.features.iter().map(|(n, has)| format!("{n} {}", if *has { "yes" } else { "no" })).collect();
-        println!("   features         {} (size {} to {})", yes_no.join(", "), a.subgroup_size.0, a.subgroup_size.1);
+        outln!("   features         {} (size {} to {})", yes_no.join(", "), a.subgroup_size.0, a.subgroup_size.1);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -21,8 +21,8 @@ pub(super) struct DoctorArgs {
 pub(super) fn run(args: &DoctorArgs) -> Outcome {
     let gpu = args.device.open()?;
     let started = Instant::now();
-    println!("device: {}", gpu.name());
-    println!("{:<14} {:>5}  {:>12}  {:>10}  result", "op", "cases", "max error", "of allowed");
+    outln!("device: {}", gpu.name());
+    outln!("{:<14} {:>5}  {:>12}  {:>10}  result", "op", "cases", "max error", "of allowed");
     let mut failures = vec![];
     for (stem, cases) in cases::all() {
         let (mut max_error, mut worst, mut failed) = (0f64, 0f64, 0);
@@ -48,9 +48,9 @@ pub(super) fn run(args: &DoctorArgs) -> Outcome {
         }
     }
     for failure in &failures {
-        println!("FAILED {failure}");
+        outln!("FAILED {failure}");
     }
-    println!(
+    outln!(
         "{} in {:.1} s on {}",
         if failures.is_empty() { "all passed" } else { "FAILED" },
         started.elapsed().as_secs_f64(),
@@ -61,5 +61,5 @@ pub(super) fn run(args: &DoctorArgs) -> Outcome {
 
 fn row(name: &str, n: usize, max_error: f64, worst: f64, failed: usize) {
     let result = if failed == 0 { "pass".to_string() } else { format!("FAIL ({failed})") };
-    println!("{name:<14} {n:>5}  {max_error:>12.3e}  {:>9.1}%  {result}", worst * 100.0);
+    outln!("{name:<14} {n:>5}  {max_error:>12.3e}  {:>9.1}%  {result}", worst * 100.0);
 }

@@ -63,6 +63,9 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     let (b, t) = (args.batch_size, config.model.block_size);
     let mut evaluator = Evaluator::new(model.program(), &config.model, b.into(), t)?;
     let (loss, n_target) = evaluator.loss(dataset.eval_batches(b as usize, limit))?;
+    if !loss.is_finite() {
+        return Err("the loss is not finite: the model's weights have diverged or are damaged; train another".into());
+    }
     let bits_per_byte = extent.bits_per_byte(loss);
 
     let prompt = (t as usize / 2).max(1);
@@ -81,31 +84,31 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
             "device": gpu.name(), "loss": loss, "perplexity": loss.exp(), "bits_per_byte": bits_per_byte, "targets": n_target,
             "windows": extent.windows, "free_windows": free.n_window, "free_prompt": prompt, "free_share": free.share,
         });
-        println!("{line}");
+        outln!("{line}");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("device           {}", gpu.name());
-    println!("text             {}", if own { "the run's validation split" } else { "the given paths" });
-    println!("teacher-forced   over {n_target} targets in {} windows", extent.windows);
-    println!("  loss           {loss:.4} nats per token");
-    println!("  perplexity     {:.3}", loss.exp());
+    outln!("device           {}", gpu.name());
+    outln!("text             {}", if own { "the run's validation split" } else { "the given paths" });
+    outln!("teacher-forced   over {n_target} targets in {} windows", extent.windows);
+    outln!("  loss           {loss:.4} nats per token");
+    outln!("  perplexity     {:.3}", loss.exp());
     if let Some(bits) = bits_per_byte {
-        println!("  bits per byte  {bits:.4}");
+        outln!("  bits per byte  {bits:.4}");
     }
     if matches!(config.data.source, Source::Embedded { .. }) && own && config.data.mode == Mode::Stream {
-        println!(
+        outln!(
             "  floor          {:.4} nats per character, the stories' own entropy",
             crate::data::embedded::floor_nats_per_char()
         );
     }
     if free.n_window == 0 {
-        println!("free-running     no full window to continue");
+        outln!("free-running     no full window to continue");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("free-running     {} windows, {prompt} tokens given, then its own predictions", free.n_window);
+    outln!("free-running     {} windows, {prompt} tokens given, then its own predictions", free.n_window);
     for k in [1, 2, 4, 8, 16, 32] {
         if let Some(share) = free.share.get(k - 1) {
-            println!("  token {k:>2}       {:.1} % right", share * 100.0);
+            outln!("  token {k:>2}       {:.1} % right", share * 100.0);
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -61,14 +61,19 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome {
         SamplerConfig { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     for sample in 0..args.samples {
         if args.samples > 1 {
-            println!("--- sample {} of {}", sample + 1, args.samples);
+            outln!("--- sample {} of {}", sample + 1, args.samples);
         }
-        print!("{}", args.prompt.as_deref().unwrap_or(""));
+        emit(args.prompt.as_deref().unwrap_or(""))?;
         let mut sampler = Sampler::new(sampling, sample);
         let mut decoder = tokenizer.decoder();
         let mut context = prompt.clone();
         for _ in 0..args.tokens {
             let logits = generator.next_logits(model.program(), &[&context])?;
+            if !logits[0].iter().any(|logit| logit.is_finite()) {
+                return Err(
+                    "the model gives no finite logit: its weights have diverged or are damaged; train another".into()
+                );
+            }
             let next = sampler.sample(&logits[0]);
             if Some(next) == tokenizer.end_id() {
                 break;
@@ -85,8 +90,11 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome {
 /// Prints at once: text streams as it is made.
 fn emit(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // whoever reads has seen enough
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other,
+    }
 }
 
 /// The prompt with the start token in front where the model knows one; never empty.

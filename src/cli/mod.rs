@@ -1,5 +1,13 @@
 //! The command line: parses, calls the library, prints.
 
+/// Prints a line; a closed pipe or a full disk behind standard output must not end a training run, so errors are ignored.
+macro_rules! outln {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($arg)*);
+    }};
+}
+
 mod devices;
 mod doctor;
 mod eval;

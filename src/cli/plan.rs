@@ -63,33 +63,37 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
     };
     let plan = Session::plan(&session, &caps, &Choice::default())?;
     let m = &config.model;
-    println!(
+    outln!(
         "model            {} layers, {} heads, {} channels, block {}, vocabulary {}",
-        m.n_layer, m.n_head, m.n_embd, m.block_size, m.vocab_size
+        m.n_layer,
+        m.n_head,
+        m.n_embd,
+        m.block_size,
+        m.vocab_size
     );
-    println!("parameters       {}", m.n_param());
-    println!("{plan}");
+    outln!("parameters       {}", m.n_param());
+    outln!("{plan}");
     let flops: u64 = plan.cost.iter().map(|(phase, cost)| cost.flops * repeats(*phase, config.train.grad_accum)).sum();
-    println!("step             {} tokens, {:.3} GFLOP", config.tokens_per_step(), flops as f64 / 1e9);
+    outln!("step             {} tokens, {:.3} GFLOP", config.tokens_per_step(), flops as f64 / 1e9);
     if args.dispatches {
-        println!("dispatches");
+        outln!("dispatches");
         for step in &plan.steps {
             let d = &step.dispatch;
-            println!("  {:<34} {:<34} {:?}", format!("{}/{}", d.kernel.name, d.variant.name), step.label, d.groups);
+            outln!("  {:<34} {:<34} {:?}", format!("{}/{}", d.kernel.name, d.variant.name), step.label, d.groups);
         }
     }
     match available_bytes().filter(|_| caps.is_cpu) {
         Some(free) if plan.total_bytes() > free => {
             let (need, free) = (human_bytes(plan.total_bytes()), human_bytes(free));
-            println!(
+            outln!(
                 "fits             no: it needs {need}, and {free} of memory are free; lower --batch-size or --block-size"
             );
             return Ok(ExitCode::FAILURE);
         }
         Some(free) => {
-            println!("fits             yes: within the device's limits, and {} of memory are free", human_bytes(free))
+            outln!("fits             yes: within the device's limits, and {} of memory are free", human_bytes(free))
         }
-        None => println!(
+        None => outln!(
             "fits             yes, within the device's limits; how much memory a GPU has free, drivers don't say: it needs {}",
             human_bytes(plan.total_bytes())
         ),

@@ -82,7 +82,7 @@ struct ModelArgs {
     #[arg(long, value_enum)]
     positions: Option<PositionsArg>,
     /// Dropout probability at embedding, attention and residual.
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     dropout: Option<f32>,
 }
 
@@ -105,10 +105,10 @@ struct TrainingArgs {
     #[arg(long, value_name = "N")]
     grad_accum: Option<u64>,
     /// Peak learning rate.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     lr: Option<f64>,
     /// Learning rate at the end [default: a tenth of --lr].
-    #[arg(long, value_name = "LR")]
+    #[arg(long, value_name = "LR", allow_negative_numbers = true)]
     min_lr: Option<f64>,
     /// Shape of the learning rate after warm-up.
     #[arg(long, value_enum)]
@@ -117,19 +117,19 @@ struct TrainingArgs {
     #[arg(long, value_name = "N")]
     warmup_steps: Option<u64>,
     /// AdamW's decay of the first moment.
-    #[arg(long, value_name = "BETA")]
+    #[arg(long, value_name = "BETA", allow_negative_numbers = true)]
     beta1: Option<f64>,
     /// AdamW's decay of the second moment.
-    #[arg(long, value_name = "BETA")]
+    #[arg(long, value_name = "BETA", allow_negative_numbers = true)]
     beta2: Option<f64>,
     /// AdamW's epsilon.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     eps: Option<f64>,
     /// Decoupled weight decay of matrices and embeddings.
-    #[arg(long, value_name = "DECAY")]
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
     weight_decay: Option<f64>,
     /// Largest global gradient norm; 0 turns clipping off.
-    #[arg(long, value_name = "NORM")]
+    #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
     clip: Option<f64>,
     /// Seed of weights, batch order and dropout.
     #[arg(long)]
@@ -156,7 +156,7 @@ struct TrainingArgs {
     #[arg(long, value_name = "TEXT")]
     separator: Option<String>,
     /// The share of the text held out for validation.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     val_fraction: Option<f64>,
 }
 

@@ -167,7 +167,7 @@ impl Printer {
     fn new(json: bool, run: &Run, device: &str) -> Self {
         let steps = run.config().train.steps;
         let bar = (!json && std::io::stderr().is_terminal()).then(|| {
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {eta} left");
+            let style = ProgressStyle::with_template("{bar:16} {pos}/{len}  {eta} left  {wide_msg}");
             let bar = ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_position(run.step());
             bar.reset_eta();
@@ -183,7 +183,7 @@ impl Printer {
     fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => println!("{text}"),
+            None => outln!("{text}"),
         }
     }
 
@@ -195,7 +195,7 @@ impl Printer {
                 "device": self.device, "run": root, "parameters": config.model.n_param(), "train_tokens": data.token_count(),
                 "val_tokens": data.val_token_count(), "memory_bytes": plan.total_bytes(), "step": run.step(), "floor": self.floor,
             });
-            println!("{line}");
+            outln!("{line}");
             return;
         }
         let m = &config.model;
@@ -227,7 +227,7 @@ impl Printer {
 
     fn event(&self, event: &Event) {
         if self.json {
-            println!("{}", json_line(event));
+            outln!("{}", json_line(event));
             return;
         }
         match event {
@@ -249,7 +249,7 @@ impl Printer {
                     }
                     None if self.last_line.get().elapsed() >= LINE_EVERY => {
                         self.last_line.set(Instant::now());
-                        println!("step {}/{}  {message}", result.step, self.steps);
+                        outln!("step {}/{}  {message}", result.step, self.steps);
                     }
                     None => {}
                 }
@@ -278,19 +278,19 @@ impl Printer {
                 "done": !summary.interrupted, "step": summary.step, "best_val_loss": summary.best.map(|b| b.0),
                 "best_step": summary.best.map(|b| b.1), "skipped_steps": summary.n_skipped,
             });
-            println!("{line}");
+            outln!("{line}");
             return;
         }
         if summary.n_skipped > 0 {
-            println!("{} steps were skipped because their gradients were not finite", summary.n_skipped);
+            outln!("{} steps were skipped because their gradients were not finite", summary.n_skipped);
         }
         if let Some((loss, step)) = summary.best {
-            println!("best validation loss {loss:.4} at step {step}, on {}", self.device);
+            outln!("best validation loss {loss:.4} at step {step}, on {}", self.device);
         }
         if summary.interrupted {
-            println!("stopped and saved at step {}; go on with: tril train --resume {root}", summary.step);
+            outln!("stopped and saved at step {}; go on with: tril train --resume {root}", summary.step);
         } else {
-            println!("done; let it talk with: tril generate {root}");
+            outln!("done; let it talk with: tril generate {root}");
         }
     }
 }

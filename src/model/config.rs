@@ -109,6 +109,11 @@ impl ModelConfig {
                 return range(flag, value.to_string(), "it must be from 1 to 16777216");
             }
         }
+        // a block is some 40 dispatches: beyond this, planning alone would take minutes
+        const MOST_LAYERS: u64 = 1024;
+        if self.n_layer > MOST_LAYERS {
+            return range("--n-layer", self.n_layer.to_string(), "it must be from 1 to 1024");
+        }
         if !self.n_embd.is_multiple_of(self.n_head) {
             let expected = format!("it must divide --n-embd {}", self.n_embd);
             return range("--n-head", self.n_head.to_string(), &expected);

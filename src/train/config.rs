@@ -173,8 +173,13 @@ impl RunConfig {
                 return range(flag, value.to_string(), "it must be at least 1");
             }
         }
+        // a step's micro-batches are held in memory together
+        const MOST_MICRO_BATCHES: u64 = 65_536;
+        if t.grad_accum > MOST_MICRO_BATCHES {
+            return range("--grad-accum", t.grad_accum.to_string(), "it must be at most 65536");
+        }
         // the step number keys dropout as 32 bits, and a batch's positions are indexed with them
-        for (flag, value) in [("--steps", t.steps), ("--batch-size", t.batch_size), ("--grad-accum", t.grad_accum)] {
+        for (flag, value) in [("--steps", t.steps), ("--batch-size", t.batch_size)] {
             if u32::try_from(value).is_err() {
                 return range(flag, value.to_string(), "it must be below 2^32");
             }

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -94,7 +95,10 @@ pub struct Summary {
     pub n_skipped: u64,
 }
 
-/// Characters of a sample drawn while training.
+/// Arrivals over which the speed is taken.
+const RATE_STEPS: usize = 9;
+
+/// Tokens of a sample drawn while training.
 const SAMPLE_TOKENS: usize = 160;
 
 /// A training run: a session, its data and its directory.
@@ -110,13 +114,17 @@ pub struct Run {
     generator: Generator,
     extent: Extent,
     metrics: File,
+    /// Held as long as the run lives.
+    #[expect(dead_code, reason = "its drop releases the run")]
+    lock: File,
     progress: Progress,
     n_skipped: u64,
     moved_from: Option<String>,
     /// When this process began, less the seconds of the processes before it.
     started: Instant,
     elapsed_before: f64,
-    last_arrival: Instant,
+    /// When the latest results arrived, and their real tokens: what the speed is taken over.
+    arrivals: VecDeque<(Instant, u64)>,
 }
 
 impl Run {
@@ -137,10 +145,12 @@ impl Run {
         let session = Session::new(gpu, session_config(&config))?;
         let dir = RunDir::create(root, &config, &tokenizer)?;
         let progress = Progress { device: gpu.name(), kernels: kernels(&session), ..Progress::default() };
-        let mut run = Self::assemble(dir, config, session, dataset, tokenizer, progress)?;
-        // so that a run that is killed before its first checkpoint can be resumed, too
-        run.save(&mut |_| {})?;
-        Ok(run)
+        let started = Self::assemble(dir.clone(), config, session, dataset, tokenizer, progress).and_then(|mut run| {
+            // so that a run that is killed before its first checkpoint can be resumed, too
+            run.save(&mut |_| {})?;
+            Ok(run)
+        });
+        started.inspect_err(|_| dir.discard())
     }
 
     /// Goes on with a run from its last checkpoint. `steps` may be changed, everything else is as it was.
@@ -150,6 +160,7 @@ impl Run {
     /// [`RunError`]: text that has changed, no checkpoint, a damaged one.
     pub fn resume(gpu: &Arc<Gpu>, root: &Path, text: &Text, steps: Option<u64>) -> Result<Self, RunError> {
         let (dir, mut config, tokenizer) = RunDir::open(root)?;
+        let lock = dir.lock()?;
         text.verify(config.data.crc32)?;
         let dataset = Dataset::new(text, &tokenizer, &config.data_options())?;
         let mut session = Session::new(gpu, session_config(&config))?;
@@ -163,6 +174,8 @@ impl Run {
         let here = (gpu.name(), kernels(&session));
         let there = (progress.device.clone(), progress.kernels.clone());
         let progress = Progress { device: here.0.clone(), kernels: here.1.clone(), ..progress };
+        // the same process takes the lock again below
+        drop(lock);
         let mut run = Self::assemble(dir, config, session, dataset, tokenizer, progress)?;
         run.moved_from = (here != there).then_some(there.0);
         Ok(run)
@@ -180,12 +193,13 @@ impl Run {
         let evaluator = if extent.targets > 0 { Some(session.evaluator()?) } else { None };
         let n_skipped = session.corrections()?[3] as u64;
         Ok(Self {
+            lock: dir.lock()?,
             metrics: dir.metrics()?,
             schedule: config.schedule(),
             generator: session.generator(1),
             elapsed_before: progress.elapsed_s,
             started: Instant::now(),
-            last_arrival: Instant::now(),
+            arrivals: VecDeque::new(),
             dir,
             config,
             session,
@@ -231,7 +245,7 @@ impl Run {
     ///
     /// [`RunError`]; the last checkpoint is intact.
     pub fn train(&mut self, stop: &AtomicBool, mut on: impl FnMut(&Event)) -> Result<Summary, RunError> {
-        self.last_arrival = Instant::now();
+        self.restart_clock();
         let train = self.config.train.clone();
         let every = |n: u64, step: u64| n > 0 && step.is_multiple_of(n);
         while self.step() < train.steps && !stop.load(Ordering::Relaxed) {
@@ -260,7 +274,7 @@ impl Run {
                 self.save(&mut on)?;
             }
             if evaluates || saves || samples {
-                self.last_arrival = Instant::now();
+                self.restart_clock();
             }
         }
         self.drain(&mut on)?;
@@ -271,6 +285,11 @@ impl Run {
         Ok(Summary { step: self.step(), interrupted, best: self.progress.best, n_skipped: self.n_skipped })
     }
 
+    /// Begins to measure speed anew, so that evaluations and saves don't count.
+    fn restart_clock(&mut self) {
+        self.arrivals = VecDeque::from([(Instant::now(), 0)]);
+    }
+
     fn drain(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
         while let Some(result) = self.session.wait()? {
             self.arrived(result, on)?;
@@ -279,12 +298,16 @@ impl Run {
     }
 
     fn arrived(&mut self, result: StepResult, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
-        let now = Instant::now();
-        let seconds = now.duration_since(self.last_arrival).as_secs_f64().max(1e-9);
-        self.last_arrival = now;
+        // results may arrive several at once, so the speed is that of the last few together
+        self.arrivals.push_back((Instant::now(), result.n_target));
+        if self.arrivals.len() > RATE_STEPS {
+            self.arrivals.pop_front();
+        }
+        let seconds = self.arrivals.front().map_or(0.0, |(first, _)| first.elapsed().as_secs_f64()).max(1e-3);
+        let tokens: u64 = self.arrivals.iter().skip(1).map(|(_, n)| n).sum();
         self.progress.tokens += result.n_target;
         self.n_skipped = result.n_skipped;
-        let (lr, tokens_per_s) = (self.schedule.at(result.step - 1), result.n_target as f64 / seconds);
+        let (lr, tokens_per_s) = (self.schedule.at(result.step - 1), tokens as f64 / seconds);
         let mut line = json!({
             "step": result.step, "loss": number(result.loss), "lr": lr, "grad_norm": number(result.grad_norm),
             "tokens": self.progress.tokens, "tokens_per_s": tokens_per_s, "elapsed_s": self.elapsed(),

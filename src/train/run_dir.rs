@@ -27,6 +27,9 @@ pub enum RunDirError {
         /// What is missing or wrong.
         reason: String,
     },
+    /// A run that another process is training.
+    #[error("{0} is being trained by another process; wait for it, or stop it with Ctrl-C")]
+    Busy(String),
     /// A file that is damaged.
     #[error("{path} is damaged: {reason}; restore it, or start a new run with --out")]
     Damaged {
@@ -59,10 +62,34 @@ impl RunDir {
             Err(e) => return Err(io_error(root)(e)),
         }
         let json = tokenizer.to_json().map_err(|e| RunDirError::Foreign { path: dir.name(), reason: e.to_string() })?;
-        dir.write("config.toml", config.to_toml().as_bytes())?;
-        dir.write("tokenizer.json", json.as_bytes())?;
-        dir.write("metrics.jsonl", b"")?;
+        let fill = || {
+            dir.write("config.toml", config.to_toml().as_bytes())?;
+            dir.write("tokenizer.json", json.as_bytes())?;
+            dir.write("metrics.jsonl", b"")
+        };
+        fill().inspect_err(|_| dir.discard())?;
         Ok(dir)
+    }
+
+    /// Removes a run that could not be started, so that the same command can be given again.
+    pub(super) fn discard(&self) {
+        // best effort: the error that led here is the one to report
+        let _ = fs::remove_dir_all(&self.root);
+    }
+
+    /// Takes the run for this process; the lock goes with the file that is returned.
+    ///
+    /// # Errors
+    ///
+    /// [`RunDirError::Busy`] where another process has it.
+    pub fn lock(&self) -> Result<File, RunDirError> {
+        let path = self.path(".lock");
+        let file = File::options().append(true).create(true).open(&path).map_err(io_error(&path))?;
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => Err(RunDirError::Busy(self.name())),
+            // a file system without locks is no reason not to train
+            _ => Ok(file),
+        }
     }
 
     /// Opens a run directory.
