@@ -40,6 +40,14 @@ pub enum ExecError {
     /// A tensor whose memory others share.
     #[error("{0} is an activation: its memory is shared with others, so its values are gone after the step")]
     NotKept(String),
+    /// A token outside the vocabulary.
+    #[error("token {id} is outside the vocabulary of {vocab_size}")]
+    Token {
+        /// The id.
+        id: u32,
+        /// Size of the vocabulary.
+        vocab_size: u64,
+    },
     /// Two programs that can't share their parameters.
     #[error("the programs' parameters have different layouts, so they can't be shared")]
     Layout,
@@ -96,6 +104,15 @@ impl Program {
         let calls = gpu.scoped(|| record::calls(gpu, &plan, &buffers))?;
         gpu.check()?;
         Ok(Self { gpu: gpu.clone(), plan, buffers, calls })
+    }
+
+    /// Whether the two work on the same parameters.
+    pub fn shares_params(&self, other: &Program) -> bool {
+        let params = |p: &Program| -> Vec<wgpu::Buffer> {
+            let named = p.buffers.iter().zip(&p.plan.buffers);
+            named.filter(|(_, plan)| plan.role == Role::Param).map(|(buffer, _)| buffer.clone()).collect()
+        };
+        params(self) == params(other)
     }
 
     /// The plan.

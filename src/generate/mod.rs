@@ -64,7 +64,11 @@ impl Generator {
         let longest = windows.iter().map(|w| w.len()).max().unwrap_or(1) as u64;
         let t = longest.next_power_of_two().max(MIN_CONTEXT).min(self.config.block_size);
         let n_row = self.n_row;
-        if !self.programs.contains_key(&t) {
+        let vocab_size = self.config.vocab_size;
+        if let Some(&id) = windows.iter().flat_map(|w| w.iter()).find(|&&id| u64::from(id) >= vocab_size) {
+            return Err(ExecError::Token { id, vocab_size });
+        }
+        if !self.programs.get(&t).is_some_and(|(program, _, _)| program.shares_params(source)) {
             let gpt = Gpt::build(&self.config, Purpose::Next, n_row as u64, t, Keep::default())?;
             let (inputs, logits) = (gpt.inputs, gpt.logits);
             let plan = Plan::new(gpt.graph, source.gpu().caps(), &Choice::default())?;

@@ -93,20 +93,23 @@ impl ModelConfig {
     ///
     /// [`ConfigError::Range`] naming the flag.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        // far beyond any model, and small enough that no size below overflows
-        const MOST: u64 = 1 << 24;
+        // small enough that no size below overflows, and that no kernel loops more than the 65,535 rounds after which
+        // llvmpipe ends an invocation's loops
+        const MOST: u64 = 65_536;
+        const MOST_CHANNELS: u64 = 16_384;
+        const MOST_TOKENS: u64 = 262_000;
         let range =
             |flag, value: String, expected: &str| Err(ConfigError::Range { flag, value, expected: expected.into() });
         let sizes = [
-            ("--n-layer", self.n_layer),
-            ("--n-head", self.n_head),
-            ("--n-embd", self.n_embd),
-            ("--block-size", self.block_size),
-            ("--vocab-size", self.vocab_size),
+            ("--n-layer", self.n_layer, MOST),
+            ("--n-head", self.n_head, MOST_CHANNELS),
+            ("--n-embd", self.n_embd, MOST_CHANNELS),
+            ("--block-size", self.block_size, MOST),
+            ("--vocab-size", self.vocab_size, MOST_TOKENS),
         ];
-        for (flag, value) in sizes {
-            if value == 0 || value > MOST {
-                return range(flag, value.to_string(), "it must be from 1 to 16777216");
+        for (flag, value, most) in sizes {
+            if value == 0 || value > most {
+                return range(flag, value.to_string(), &format!("it must be from 1 to {most}"));
             }
         }
         // a block is some 40 dispatches: beyond this, planning alone would take minutes

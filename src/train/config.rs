@@ -184,10 +184,7 @@ impl RunConfig {
                 return range(flag, value.to_string(), "it must be below 2^32");
             }
         }
-        let o = &t.optimizer;
-        for (flag, value) in
-            [("--lr", t.lr), ("--min-lr", t.min_lr), ("--weight-decay", o.weight_decay), ("--clip", o.max_norm)]
-        {
+        for (flag, value) in [("--lr", t.lr), ("--min-lr", t.min_lr)] {
             if !value.is_finite() || value < 0.0 {
                 return range(flag, value.to_string(), "it must be a finite number, at least 0");
             }
@@ -195,15 +192,7 @@ impl RunConfig {
         if t.min_lr > t.lr {
             return range("--min-lr", t.min_lr.to_string(), &format!("it must be at most --lr {}", t.lr));
         }
-        for (flag, value) in [("--beta1", o.beta1), ("--beta2", o.beta2)] {
-            if !(0.0..1.0).contains(&value) {
-                return range(flag, value.to_string(), "it must be from 0 up to, not including, 1");
-            }
-        }
-        if !(o.eps > 0.0 && o.eps.is_finite()) {
-            return range("--eps", o.eps.to_string(), "it must be a finite number above 0");
-        }
-        Ok(())
+        t.optimizer.validate()
     }
 
     /// The learning-rate schedule.

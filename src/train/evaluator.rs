@@ -1,5 +1,6 @@
 use super::SessionError;
 use super::session::{check_ids, write_batch};
+use super::session_config::check_batch;
 use crate::data::Batch;
 use crate::exec::{Program, Readback};
 use crate::graph::Phase;
@@ -13,6 +14,7 @@ pub struct Evaluator {
     program: Program,
     inputs: GptInputs,
     ring: Readback,
+    shape: (u64, u64),
     vocab_size: u64,
 }
 
@@ -23,11 +25,13 @@ impl Evaluator {
     ///
     /// A plan that doesn't fit, or a failure of the device.
     pub fn new(source: &Program, model: &ModelConfig, b: u64, t: u64) -> Result<Self, SessionError> {
+        model.validate()?;
+        check_batch(model, b, t)?;
         let gpt = Gpt::build(model, Purpose::Loss, b, t, Keep::default())?;
         let (inputs, loss) = (gpt.inputs, gpt.loss);
         let program = Program::sharing(source, Plan::new(gpt.graph, source.gpu().caps(), &Choice::default())?)?;
         let ring = Readback::new(&program, &loss.into_iter().collect::<Vec<_>>(), 3)?;
-        Ok(Self { program, inputs, ring, vocab_size: model.vocab_size })
+        Ok(Self { program, inputs, ring, shape: (b, t), vocab_size: model.vocab_size })
     }
 
     /// Mean loss in nats over all real targets, and how many there were; the loss is 0 when there are none.
@@ -40,6 +44,9 @@ impl Evaluator {
         // the tag carries a batch's number of targets: its mean loss times that is its sum
         let mut add = |(n, values): (u64, Vec<f32>)| sum += n as f64 * f64::from(values[0]);
         for batch in batches {
+            if (batch.b as u64, batch.t as u64) != self.shape {
+                return Err(SessionError::BatchShape { expected: self.shape, got: (batch.b, batch.t) });
+            }
             check_ids(&batch, self.vocab_size)?;
             let n = batch.n_targets();
             n_target += n;

@@ -7,10 +7,12 @@ mod run;
 mod run_dir;
 mod schedule;
 mod session;
+mod session_config;
 
 pub use config::{DataConfig, RunConfig, TokenizerKind, TomlError, TrainConfig};
 pub use evaluator::Evaluator;
 pub use run::{Event, Run, RunError, Summary};
 pub use run_dir::{RunDir, RunDirError};
 pub use schedule::{Schedule, ScheduleKind};
-pub use session::{AdamwConfig, Moment, Session, SessionConfig, SessionError, StepResult};
+pub use session::{Moment, Session, SessionError, StepResult};
+pub use session_config::{AdamwConfig, SessionConfig};

@@ -31,9 +31,14 @@ pub enum RunError {
     /// The run directory.
     #[error(transparent)]
     Dir(#[from] RunDirError),
-    /// A setting that a run keeps for life.
-    #[error("a resumed run keeps its {0}; start a new run with --out to change it")]
-    Fixed(&'static str),
+    /// Fewer steps than were done.
+    #[error("--steps {steps} is behind the checkpoint's step {step}; give more steps, or start a new run with --out")]
+    Behind {
+        /// What was asked for.
+        steps: u64,
+        /// Steps done.
+        step: u64,
+    },
 }
 
 impl From<CheckpointError> for RunError {
@@ -165,18 +170,26 @@ impl Run {
         let dataset = Dataset::new(text, &tokenizer, &config.data_options())?;
         let mut session = Session::new(gpu, session_config(&config))?;
         let progress = checkpoint::load(&dir, &mut session)?;
-        if let Some(steps) = steps.filter(|&s| s != config.train.steps) {
+        let changed = steps.filter(|&s| s != config.train.steps);
+        if let Some(steps) = changed {
+            if steps < progress.step {
+                return Err(RunError::Behind { steps, step: progress.step });
+            }
             config.train.steps = steps;
             config.validate()?;
-            dir.write("config.toml", config.to_toml().as_bytes())?;
         }
-        dir.truncate_metrics(progress.step)?;
         let here = (gpu.name(), kernels(&session));
         let there = (progress.device.clone(), progress.kernels.clone());
         let progress = Progress { device: here.0.clone(), kernels: here.1.clone(), ..progress };
         // the same process takes the lock again below
         drop(lock);
         let mut run = Self::assemble(dir, config, session, dataset, tokenizer, progress)?;
+        // nothing on the disk has changed before everything was found to fit
+        if changed.is_some() {
+            run.dir.write("config.toml", run.config.to_toml().as_bytes())?;
+        }
+        run.dir.truncate_metrics(run.step())?;
+        run.metrics = run.dir.metrics()?;
         run.moved_from = (here != there).then_some(there.0);
         Ok(run)
     }

@@ -1,61 +1,19 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::Evaluator;
+use super::session_config::SessionConfig;
 use crate::data::Batch;
 use crate::exec::{ExecError, Program, Readback};
 use crate::generate::Generator;
 use crate::gpu::Gpu;
 use crate::graph::{OptimizerConfig, Phase};
 use crate::kernel::Choice;
-use crate::model::{
-    ConfigError, Gpt, GptInputs, Keep, ModelConfig, Positions, Purpose, init_param, sinusoidal_positions,
-};
+use crate::model::{ConfigError, Gpt, GptInputs, Positions, Purpose, init_param, sinusoidal_positions};
 use crate::ops::sorted_positions;
 use crate::plan::Plan;
 use crate::reference::IGNORE;
 use crate::tensor::TensorId;
-
-/// AdamW's settings and gradient clipping.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AdamwConfig {
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub eps: f64,
-    /// Decoupled decay of 2-D weights.
-    pub weight_decay: f64,
-    /// Largest global gradient norm; 0 turns clipping off.
-    pub max_norm: f64,
-}
-
-impl Default for AdamwConfig {
-    fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, max_norm: 1.0 }
-    }
-}
-
-/// What a training session is made of.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SessionConfig {
-    /// The model.
-    pub model: ModelConfig,
-    /// Rows of a micro-batch.
-    pub batch_size: u64,
-    /// Positions of a row; at most the block size.
-    pub t: u64,
-    /// The optimizer.
-    pub optimizer: AdamwConfig,
-    /// Seed of initial weights and dropout.
-    pub seed: u64,
-    /// What to keep readable besides loss and norm.
-    pub keep: Keep,
-}
 
 /// What went wrong in a session.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -74,6 +32,9 @@ pub enum SessionError {
         /// What it was given.
         got: (usize, usize),
     },
+    /// A step without a single micro-batch.
+    #[error("a step needs at least one micro-batch")]
+    NoBatch,
     /// A token outside the vocabulary.
     #[error("{what} {id} at index {index} is outside the vocabulary of {vocab_size}")]
     Token {
@@ -162,7 +123,7 @@ impl Session {
     }
 
     fn graph(config: &SessionConfig) -> Result<Gpt, SessionError> {
-        config.model.validate()?;
+        config.validate()?;
         let max_norm = config.optimizer.max_norm as f32;
         let purpose = Purpose::Train(OptimizerConfig { max_norm });
         Ok(Gpt::build(&config.model, purpose, config.batch_size, config.t, config.keep)?)
@@ -228,6 +189,9 @@ impl Session {
     ///
     /// A batch that doesn't fit the session, or a failure of the device.
     pub fn train_step(&mut self, micro_batches: &[Batch], lr: f64) -> Result<(), SessionError> {
+        if micro_batches.is_empty() {
+            return Err(SessionError::NoBatch);
+        }
         let n_target: u64 = micro_batches.iter().map(Batch::n_targets).sum();
         for batch in micro_batches {
             self.check(batch)?;

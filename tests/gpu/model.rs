@@ -291,9 +291,40 @@ fn bad_batches_are_refused_by_name() {
     wrong.tokens[5] = 13;
     let error = session.train_step(&[wrong], 1e-3).unwrap_err().to_string();
     assert_eq!(error, "token 13 at index 5 is outside the vocabulary of 13");
+    assert!(session.train_step(&[], 1e-3).unwrap_err().to_string().contains("at least one"));
     let short = Batch { b: 1, ..batch(0) };
     assert!(session.train_step(&[short], 1e-3).unwrap_err().to_string().contains("(2, 24)"));
     assert!(session.set_weight("h.9.ln_1.weight", &[0.0]).unwrap_err().to_string().contains("h.9.ln_1.weight"));
     assert!(session.set_weight("ln_f.weight", &[0.0]).unwrap_err().to_string().contains("16 elements, got 1"));
     assert_eq!(session.step_count(), 0);
+}
+
+#[test]
+fn bad_sessions_are_refused_with_the_flag() {
+    let refused = |change: &dyn Fn(&mut SessionConfig)| {
+        let mut config = small(0.0, 3);
+        change(&mut config);
+        Session::new(&gpu(), config).unwrap_err().to_string()
+    };
+    assert!(refused(&|c| c.t = 25).contains("block size 24"));
+    assert!(refused(&|c| c.t = 0).contains("block size 24"));
+    assert!(refused(&|c| c.batch_size = 0).starts_with("--batch-size"));
+    assert!(refused(&|c| c.batch_size = u64::MAX).starts_with("--batch-size"));
+    assert!(refused(&|c| c.optimizer.beta1 = 1.0).starts_with("--beta1"));
+    assert!(refused(&|c| c.model.vocab_size = 300_000).starts_with("--vocab-size"));
+}
+
+#[test]
+fn generator_follows_its_source() {
+    let first = Session::new(&gpu(), small(0.0, 3)).unwrap();
+    let second = Session::new(&gpu(), small(0.0, 4)).unwrap();
+    let mut generator = first.generator(1);
+    let of = |generator: &mut tril::generate::Generator, s: &Session| {
+        generator.next_logits(s.program(), &[&[1, 2]]).unwrap()
+    };
+    let (a, b) = (of(&mut generator, &first), of(&mut generator, &second));
+    assert_ne!(a, b);
+    assert_eq!(b, of(&mut second.generator(1), &second));
+    let error = generator.next_logits(first.program(), &[&[13]]).unwrap_err().to_string();
+    assert!(error.contains("token 13"), "{error}");
 }

@@ -1,0 +1,103 @@
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ConfigError, Keep, ModelConfig};
+
+/// AdamW's settings and gradient clipping.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdamwConfig {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled decay of 2-D weights.
+    pub weight_decay: f64,
+    /// Largest global gradient norm; 0 turns clipping off.
+    pub max_norm: f64,
+}
+
+impl Default for AdamwConfig {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, max_norm: 1.0 }
+    }
+}
+
+/// What a training session is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionConfig {
+    /// The model.
+    pub model: ModelConfig,
+    /// Rows of a micro-batch.
+    pub batch_size: u64,
+    /// Positions of a row; at most the block size.
+    pub t: u64,
+    /// The optimizer.
+    pub optimizer: AdamwConfig,
+    /// Seed of initial weights and dropout.
+    pub seed: u64,
+    /// What to keep readable besides loss and norm.
+    pub keep: Keep,
+}
+
+/// Most positions of a micro-batch: a weight's gradient is a sum over all of them, and llvmpipe ends a longer loop early.
+const MOST_POSITIONS: u64 = 262_000;
+
+impl SessionConfig {
+    /// Checks the model, the batch's shape and the optimizer.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Range`] naming the flag.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.model.validate()?;
+        check_batch(&self.model, self.batch_size, self.t)?;
+        self.optimizer.validate()
+    }
+}
+
+/// Fails on a batch of no rows or positions, of rows beyond the block size, or of too many positions in all.
+pub(super) fn check_batch(model: &ModelConfig, b: u64, t: u64) -> Result<(), ConfigError> {
+    let range =
+        |flag, value: u64, expected: String| Err(ConfigError::Range { flag, value: value.to_string(), expected });
+    if t == 0 || t > model.block_size {
+        return range("positions of a row", t, format!("it must be from 1 to the block size {}", model.block_size));
+    }
+    let most = MOST_POSITIONS / t;
+    if b == 0 || b > most {
+        return range(
+            "--batch-size",
+            b,
+            format!("with {t} positions a row it must be from 1 to {most}; see --grad-accum"),
+        );
+    }
+    Ok(())
+}
+
+impl AdamwConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Range`] naming the flag.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let range = |flag, value: f64, expected: &str| {
+            Err(ConfigError::Range { flag, value: value.to_string(), expected: expected.into() })
+        };
+        for (flag, value) in [("--weight-decay", self.weight_decay), ("--clip", self.max_norm)] {
+            if !value.is_finite() || value < 0.0 {
+                return range(flag, value, "it must be a finite number, at least 0");
+            }
+        }
+        for (flag, value) in [("--beta1", self.beta1), ("--beta2", self.beta2)] {
+            if !(0.0..1.0).contains(&value) {
+                return range(flag, value, "it must be from 0 up to, not including, 1");
+            }
+        }
+        if !(self.eps > 0.0 && self.eps.is_finite()) {
+            return range("--eps", self.eps, "it must be a finite number above 0");
+        }
+        Ok(())
+    }
+}
