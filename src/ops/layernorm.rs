@@ -1,7 +1,7 @@
 use super::{Backward, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError};
 use crate::kernel::{
-    Dispatch, groups_1d, groups_rows, layernorm_backward, layernorm_backward_weight as stage1,
-    layernorm_backward_weight_sum as stage2, layernorm_forward,
+    Dispatch, column_sum_total_forward as stage2, groups_1d, groups_rows, layernorm_backward,
+    layernorm_backward_weight as stage1, layernorm_forward,
 };
 use crate::reference;
 use crate::tensor::{Shape, TensorSpec};
@@ -248,7 +248,7 @@ fn two_stages(io: &Io<'_>, ctx: &LowerCtx<'_>, mode: stage1::Mode) -> Vec<Dispat
     };
     let mut dispatches: Vec<Dispatch> = ctx.row_ranges(n_row, n_col).into_iter().map(first).collect();
     let variant = ctx.variant(&stage2::DEF);
-    let bind = stage2::Bind { out: io.output(0), partials: io.output(1).read() };
+    let bind = stage2::Bind { out: io.output(0), parts: io.output(1).read() };
     let params = stage2::Params { n_chunk: super::to_u32(n_row.div_ceil(CHUNK)), n_col: super::to_u32(n_col) };
     let groups = groups_1d(n_col, stage2::tune(variant).wg);
     dispatches.push(stage2::dispatch(variant, bind, stage2::Mode { add: io.adds(0) }, params, groups));

@@ -150,11 +150,13 @@ impl Run {
         let session = Session::new(gpu, session_config(&config))?;
         let dir = RunDir::create(root, &config, &tokenizer)?;
         let progress = Progress { device: gpu.name(), kernels: kernels(&session), ..Progress::default() };
-        let started = Self::assemble(dir.clone(), config, session, dataset, tokenizer, progress).and_then(|mut run| {
+        let start = |lock| {
+            let mut run = Self::assemble((dir.clone(), lock), config, session, dataset, tokenizer, progress)?;
             // so that a run that is killed before its first checkpoint can be resumed, too
             run.save(&mut |_| {})?;
             Ok(run)
-        });
+        };
+        let started = dir.lock().map_err(RunError::from).and_then(start);
         started.inspect_err(|_| dir.discard())
     }
 
@@ -181,9 +183,7 @@ impl Run {
         let here = (gpu.name(), kernels(&session));
         let there = (progress.device.clone(), progress.kernels.clone());
         let progress = Progress { device: here.0.clone(), kernels: here.1.clone(), ..progress };
-        // the same process takes the lock again below
-        drop(lock);
-        let mut run = Self::assemble(dir, config, session, dataset, tokenizer, progress)?;
+        let mut run = Self::assemble((dir, lock), config, session, dataset, tokenizer, progress)?;
         // nothing on the disk has changed before everything was found to fit
         if changed.is_some() {
             run.dir.write("config.toml", run.config.to_toml().as_bytes())?;
@@ -194,8 +194,9 @@ impl Run {
         Ok(run)
     }
 
+    /// The directory comes with its lock.
     fn assemble(
-        dir: RunDir,
+        (dir, lock): (RunDir, File),
         config: RunConfig,
         session: Session,
         dataset: Dataset,
@@ -206,7 +207,7 @@ impl Run {
         let evaluator = if extent.targets > 0 { Some(session.evaluator()?) } else { None };
         let n_skipped = session.corrections()?[3] as u64;
         Ok(Self {
-            lock: dir.lock()?,
+            lock,
             metrics: dir.metrics()?,
             schedule: config.schedule(),
             generator: session.generator(1),
