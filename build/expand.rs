@@ -7,6 +7,7 @@
 //! //: variant cpu WG=8u LANES=1u            another setting of the tune constants
 //! const ADD: bool = false; //: mode false true    changes what is computed; these are its values
 //! const WG: u32 = 64u;     //: tune               changes only speed
+//! const SUBGROUP: u32 = 0u; //: tune              a variant that sets it runs where subgroups have that size only
 //! for (var i = 0u; i < TM; i++) { //: unroll      repeat the body with i = 0u, 1u, ... (to the brace at this indent)
 //! ```
 

@@ -129,6 +129,11 @@ fn report(adapter: &wgpu::Adapter) -> AdapterReport {
     let caps = Caps {
         name: format!("{name} ({backend}, {driver})"),
         is_cpu: info.device_type == wgpu::DeviceType::Cpu,
+        subgroup: if has(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size {
+            info.subgroup_min_size
+        } else {
+            0
+        },
         max_binding_bytes: limits.max_storage_buffer_binding_size,
         max_buffer_bytes: limits.max_buffer_size,
         max_storage_buffers: limits.max_storage_buffers_per_shader_stage,

@@ -5,6 +5,8 @@ pub struct Caps {
     pub name: String,
     /// A software device: workgroup memory and barriers are slow there, so kernels use other variants.
     pub is_cpu: bool,
+    /// Invocations of a subgroup, where the device has subgroup operations and one size only; otherwise 0.
+    pub subgroup: u32,
     /// `max_storage_buffer_binding_size`, bytes.
     pub max_binding_bytes: u64,
     /// `max_buffer_size`, bytes.
@@ -31,6 +33,7 @@ impl Caps {
         Self {
             name: "WebGPU default limits".into(),
             is_cpu: false,
+            subgroup: 0,
             max_binding_bytes: 128 << 20,
             max_buffer_bytes: 256 << 20,
             max_storage_buffers: 8,
@@ -61,6 +64,7 @@ impl Caps {
         Self {
             name: "lavapipe limits".into(),
             is_cpu: true,
+            subgroup: 8,
             max_buffer_bytes: (2 << 30) - 1,
             max_storage_buffers: 32,
             max_workgroup_bytes: 32_768,

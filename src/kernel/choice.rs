@@ -28,21 +28,17 @@ impl Choice {
         self.pinned.get(kernel).map(String::as_str)
     }
 
-    /// The variant for a kernel on a device: the pinned one, else `cpu` on a software device, else the first that the
-    /// device's workgroup limits allow. The plan's check rejects one that doesn't fit.
+    /// The variant for a kernel on a device: the pinned one, else on a software device the first whose name begins with
+    /// `cpu` and that fits, else the first that fits. The plan's check rejects one that doesn't fit.
     pub fn variant(&self, kernel: &'static KernelDef, caps: &Caps) -> &'static Variant {
         if let Some(variant) = self.pinned.get(kernel.name).and_then(|name| kernel.variant(name)) {
             return variant;
         }
-        if let Some(variant) = self.preferred.and_then(|name| kernel.variant(name)) {
+        if let Some(variant) = self.preferred.and_then(|name| kernel.variant(name)).filter(|v| v.fits(caps)) {
             return variant;
         }
-        if let Some(variant) = kernel.variant("cpu").filter(|_| caps.is_cpu) {
-            return variant;
-        }
-        let fits = |v: &&Variant| {
-            v.workgroup.iter().product::<u32>() <= caps.max_invocations && v.workgroup_bytes <= caps.max_workgroup_bytes
-        };
-        kernel.variants.iter().find(fits).unwrap_or(&kernel.variants[0])
+        let mut fitting = kernel.variants.iter().filter(|v| v.fits(caps));
+        let for_cpu = fitting.clone().find(|v| caps.is_cpu && v.name.starts_with("cpu"));
+        for_cpu.or_else(|| fitting.next()).unwrap_or(&kernel.variants[0])
     }
 }

@@ -54,6 +54,17 @@ pub struct Variant {
     pub workgroup: [u32; 3],
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
+    /// The subgroup size that it is written for (its tune constant `SUBGROUP`); 0 where any device will do.
+    pub subgroup: u32,
+}
+
+impl Variant {
+    /// Whether a device can run it.
+    pub fn fits(&self, caps: &Caps) -> bool {
+        self.workgroup.iter().product::<u32>() <= caps.max_invocations
+            && self.workgroup_bytes <= caps.max_workgroup_bytes
+            && (self.subgroup == 0 || self.subgroup == caps.subgroup)
+    }
 }
 
 /// What the build step found in one WGSL file.

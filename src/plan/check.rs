@@ -95,6 +95,10 @@ fn check_limits(plan: &Plan, step: &Step) -> Result<(), PlanError> {
         ("workgroup memory in bytes", dispatch.variant.workgroup_bytes.into(), caps.max_workgroup_bytes.into()),
         ("largest binding in bytes", bind_bytes, caps.max_binding_bytes),
     ];
+    let wanted = dispatch.variant.subgroup;
+    if wanted != 0 && wanted != caps.subgroup {
+        return Err(internal(step, format!("variant {} is for subgroups of {wanted}", dispatch.variant.name)));
+    }
     let sizes = (0..3).map(|i| ("workgroup size", workgroup[i].into(), u64::from(caps.max_workgroup_size[i])));
     for (what, value, limit) in limits.into_iter().chain(sizes) {
         if value > limit {
