@@ -51,7 +51,7 @@ impl Op for Matmul {
         let over_m = ctx.row_ranges(m, if self.trans_a { n } else { n.max(k) });
         let over_n = if self.trans_b { ctx.row_ranges(n, k) } else { vec![(0, n)] };
         let rows_over_k = if self.trans_a { m } else { 0 }.max(if self.trans_b { 0 } else { n });
-        let over_k = ctx.row_ranges(k, rows_over_k);
+        let over_k = ctx.row_ranges(k, rows_over_k).into_iter().flat_map(in_short_sums).collect::<Vec<_>>();
         let mut dispatches = vec![];
         for &(m0, m) in &over_m {
             for &(n0, n_part) in &over_n {
@@ -127,6 +127,16 @@ impl Op for Matmul {
             Ok(())
         }))
     }
+}
+
+/// Most terms that are summed one after another: the sums of longer products are partial sums put together, whose rounding
+/// errors grow more slowly. Also far from the rounds of a loop that llvmpipe allows.
+const MAX_TERMS: u64 = 8192;
+
+/// Splits a range of terms (start, count) into equal ones of at most [`MAX_TERMS`] that start at multiples of 64.
+fn in_short_sums((start, len): (u64, u64)) -> impl Iterator<Item = (u64, u64)> {
+    let step = len.div_ceil(len.div_ceil(MAX_TERMS).max(1)).next_multiple_of(64).max(64);
+    (0..len).step_by(super::to_usize(step)).map(move |k0| (start + k0, step.min(len - k0)))
 }
 
 /// The shape with another last axis.

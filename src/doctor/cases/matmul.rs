@@ -7,7 +7,26 @@ use crate::tensor::Shape;
 /// A running f32 sum of K products, and of the bias; a product of two uniform values has a root mean square of a third
 /// of their largest product, and a bias of the same scale adds one more term.
 pub(super) fn cases() -> Vec<Case> {
-    ["tiled", "direct"].into_iter().flat_map(kernel_cases).collect()
+    let mut cases: Vec<Case> = ["tiled", "direct", "shuffle"].into_iter().flat_map(kernel_cases).collect();
+    cases.extend(shuffle_cases());
+    cases
+}
+
+/// The shuffle kernel's larger tiles, at and beyond their edges: few cases, as these kernels take long to compile.
+fn shuffle_cases() -> impl Iterator<Item = Case> {
+    let (nn, nt, tn) = ((false, false), (false, true), (true, false));
+    let cases = [
+        ("wide", [68, 100, 36], nt, true),
+        ("big", [68, 100, 36], nn, false),
+        ("big", [68, 132, 36], nt, true),
+        ("big", [68, 36, 37], tn, false),
+        ("big", [128, 64, 64], tn, false),
+    ];
+    cases.into_iter().map(|(variant, size, kind, bias)| {
+        let choice = Choice::default().pin("matmul", "shuffle").pin("matmul_shuffle", variant);
+        let name = if size[0] == 68 { "beyond a tile" } else { "whole tiles" };
+        product("shuffle", &format!("{variant}: {name}"), size, kind, bias, 1.0).choice(choice)
+    })
 }
 
 /// M, N, K and what is special about them.
@@ -22,24 +41,28 @@ const SIZES: [(&str, u64, u64, u64); 8] = [
     ("one column", 65, 1, 130),
 ];
 
+/// One product on one kernel.
+fn product(kernel: &str, name: &str, size: [u64; 3], trans: (bool, bool), bias: bool, scale: f32) -> Case {
+    let ([m, n, k], (trans_a, trans_b)) = (size, trans);
+    let side = |trans: bool, rows: u64, cols: u64| if trans { [cols, rows] } else { [rows, cols] };
+    let mut inputs = vec![
+        (Shape::new(&side(trans_a, m, k)), Data::uniform(1, m * k, scale)),
+        (Shape::new(&side(trans_b, k, n)), Data::uniform(2, k * n, scale)),
+    ];
+    if bias {
+        inputs.push((Shape::new(&[n]), Data::uniform(3, n, scale * scale)));
+    }
+    let n_term = usize::try_from(k + u64::from(bias)).unwrap_or(usize::MAX);
+    let square = f64::from(scale) * f64::from(scale);
+    let tolerance = Tolerance::sum(n_term, square * if bias { 3.0_f64.sqrt() } else { 1.0 } / 3.0);
+    let kind = format!("{}{}", if trans_a { "T" } else { "N" }, if trans_b { "T" } else { "N" });
+    let with = if bias { " with bias" } else { "" };
+    Case::new(format!("{kernel} {kind}{with}: {name}"), Matmul { trans_a, trans_b }, inputs, tolerance)
+        .choice(Choice::default().pin("matmul", kernel))
+}
+
 fn kernel_cases(kernel: &'static str) -> Vec<Case> {
-    let case = |name: &str, [m, n, k]: [u64; 3], (trans_a, trans_b): (bool, bool), bias: bool, scale: f32| {
-        let side = |trans: bool, rows: u64, cols: u64| if trans { [cols, rows] } else { [rows, cols] };
-        let mut inputs = vec![
-            (Shape::new(&side(trans_a, m, k)), Data::uniform(1, m * k, scale)),
-            (Shape::new(&side(trans_b, k, n)), Data::uniform(2, k * n, scale)),
-        ];
-        if bias {
-            inputs.push((Shape::new(&[n]), Data::uniform(3, n, scale * scale)));
-        }
-        let n_term = usize::try_from(k + u64::from(bias)).unwrap_or(usize::MAX);
-        let square = f64::from(scale) * f64::from(scale);
-        let tolerance = Tolerance::sum(n_term, square * if bias { 3.0_f64.sqrt() } else { 1.0 } / 3.0);
-        let kind = format!("{}{}", if trans_a { "T" } else { "N" }, if trans_b { "T" } else { "N" });
-        let with = if bias { " with bias" } else { "" };
-        Case::new(format!("{kernel} {kind}{with}: {name}"), Matmul { trans_a, trans_b }, inputs, tolerance)
-            .choice(Choice::default().pin("matmul", kernel))
-    };
+    let case = |name: &str, size, trans, bias, scale| product(kernel, name, size, trans, bias, scale);
     let kinds = [(false, false), (false, true), (true, false), (true, true)];
     let mut cases = vec![];
     for (name, m, n, k) in SIZES {

@@ -1,7 +1,8 @@
 //! Batches of matrix products whose operands lie with strides in larger tensors, and the kernel for each device.
 
 use crate::kernel::{
-    Dispatch, Range, Ro, Rw, groups_1d, matmul_direct as direct, matmul_direct_vec4 as vec4, matmul_tiled as tiled,
+    Dispatch, Range, Ro, Rw, Variant, groups_1d, matmul_direct as direct, matmul_direct_vec4 as vec4,
+    matmul_shuffle as shuffle, matmul_tiled as tiled,
 };
 use crate::ops::{LowerCtx, to_u32};
 
@@ -65,7 +66,7 @@ impl Strided {
         let (has_bias, (bias, bias_start)) = (bias.is_some(), bias.unwrap_or((b, 0)));
         let batch = to_u32(self.n_outer * self.n_inner);
         macro_rules! call {
-            ($kernel:ident, $tile_m:expr, $tile_n:expr, $tiles_per_group:expr) => {{
+            ($kernel:ident, $tile_m:expr, $tile_n:expr, $tiles_per_group:expr $(, $mode:ident)*) => {{
                 let tiles = self.m.div_ceil($tile_m) * self.n.div_ceil($tile_n);
                 let [x, y, _] = groups_1d(tiles, $tiles_per_group);
                 let params = $kernel::Params {
@@ -88,22 +89,60 @@ impl Strided {
                     bias_start: to_u32(bias_start),
                 };
                 let (trans_a, trans_b, add) = (self.trans_a, self.trans_b, self.add);
-                let mode = $kernel::Mode { trans_a, trans_b, add, bias: has_bias };
+                let mode = $kernel::Mode { trans_a, trans_b, add, bias: has_bias $(, $mode)* };
                 let bind = $kernel::Bind { out, a, b, bias };
                 $kernel::dispatch(ctx.variant(&$kernel::DEF), bind, mode, params, [x, y, batch])
             }};
         }
-        match ctx.choice.pinned("matmul").unwrap_or(if ctx.caps.is_cpu { "direct" } else { "tiled" }) {
-            "direct" if self.in_fours([out.0, a.0, b.0]) => {
+        let usual = match ctx.caps {
+            caps if caps.is_cpu && ctx.variant(&shuffle::DEF).fits(caps) => "shuffle",
+            caps if caps.is_cpu => "direct",
+            _ => "tiled",
+        };
+        match ctx.choice.pinned("matmul").unwrap_or(usual) {
+            "shuffle" if self.rows_in_fours([out.0, a.0, b.0]) => {
+                let variant = self.shuffle_variant(ctx);
+                let tune = shuffle::tune(variant);
+                let rows = u64::from(4 * variant.subgroup);
+                let tail = !self.k.is_multiple_of(4);
+                call!(shuffle, rows * u64::from(tune.r4), rows * u64::from(tune.cv), 1, tail)
+            }
+            "direct" | "shuffle" if self.in_fours([out.0, a.0, b.0]) => {
                 let tune = vec4::tune(ctx.variant(&vec4::DEF));
                 call!(vec4, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
             }
-            "direct" => {
+            "direct" | "shuffle" => {
                 let tune = direct::tune(ctx.variant(&direct::DEF));
                 call!(direct, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
             }
             _ => call!(tiled, TILE, TILE, 1),
         }
+    }
+
+    /// The pinned variant of the shuffle kernel; else the default one for small products and for other subgroup sizes than
+    /// 8; else the one whose tiles are done soonest, with those beyond the edges.
+    fn shuffle_variant(&self, ctx: &LowerCtx<'_>) -> &'static Variant {
+        // GFLOP/s of each variant in a product of many tiles, on two cores under llvmpipe of Mesa 22: only their ratios
+        // matter here. Below SMALL, a larger tile costs more to compile than it can save.
+        const SPEED: [(&str, u64); 3] = [("default", 44), ("wide", 50), ("big", 57)];
+        const SMALL: u64 = 1 << 21;
+        let usual = ctx.variant(&shuffle::DEF);
+        let is_pinned = ctx.choice.pinned(shuffle::DEF.name).is_some();
+        if is_pinned || usual.subgroup != 8 || self.m * self.n * self.k < SMALL {
+            return usual;
+        }
+        let variants = SPEED.iter().filter_map(|&(name, speed)| Some((shuffle::DEF.variant(name)?, speed)));
+        let time = |&(variant, speed): &(&'static Variant, u64)| {
+            let tune = shuffle::tune(variant);
+            let side = |n: u64, per_lane: u32| n.next_multiple_of(32 * u64::from(per_lane));
+            side(self.m, tune.r4) * side(self.n, tune.cv) * 1000 / speed
+        };
+        variants.min_by_key(time).map_or(usual, |(variant, _)| variant)
+    }
+
+    /// Whether every row begins at a multiple of four elements, and so ends in padding up to one.
+    fn rows_in_fours(&self, ranges: [Range; 3]) -> bool {
+        [self.a, self.b, self.out].iter().all(Layout::in_fours) && ranges.iter().all(|r| r.len.is_multiple_of(4))
     }
 
     /// Whether every load and store can take four elements at once.
