@@ -6,7 +6,7 @@ use super::Outcome;
 use super::settings::{DeviceArgs, SettingsArgs};
 use crate::graph::Phase;
 use crate::kernel::{Caps, Choice};
-use crate::model::Keep;
+use crate::model::{Keep, Memory};
 use crate::plan::human_bytes;
 use crate::train::{Session, SessionConfig};
 
@@ -60,6 +60,7 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
         optimizer: config.train.optimizer,
         seed: config.train.seed,
         keep: Keep::default(),
+        memory: Memory { loss_chunk: config.train.loss_chunk },
     };
     let plan = Session::plan(&session, &caps, &Choice::default())?;
     let m = &config.model;

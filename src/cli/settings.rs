@@ -146,6 +146,10 @@ struct TrainingArgs {
     /// Steps between checkpoints; 0 for one at the end only.
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<u64>,
+    /// Compute the logits of this many positions at a time: fewer take less memory. Rounded up to a multiple of 64; 0 for
+    /// about 32 MiB of logits.
+    #[arg(long, value_name = "ROWS")]
+    loss_chunk: Option<u64>,
     /// How text becomes tokens.
     #[arg(long, value_enum)]
     tokenizer: Option<TokenizerKind>,
@@ -219,6 +223,7 @@ impl SettingsArgs {
         set(&mut t.eval_windows, flags.eval_windows);
         set(&mut t.sample_every, flags.sample_every);
         set(&mut t.checkpoint_every, flags.checkpoint_every);
+        set(&mut t.loss_chunk, flags.loss_chunk);
         let d = &mut config.data;
         set(&mut d.tokenizer, flags.tokenizer);
         set(&mut d.val_fraction, flags.val_fraction);

@@ -42,6 +42,19 @@ impl GraphBuilder {
         self.tensor(name, Shape::new(dims), DType::F32, Role::Param)
     }
 
+    /// The tensor of a parameter's gradient, `d <parameter>`: cleared when a step begins, so whoever writes it adds.
+    ///
+    /// # Errors
+    ///
+    /// As [`GraphBuilder::tensor`].
+    pub fn param_grad(&mut self, param: TensorId) -> Result<TensorId, GraphError> {
+        let (name, shape) = (format!("d {}", self.spec(param).name), self.spec(param).shape);
+        match self.graph.find(&name) {
+            Some(grad) => Ok(grad),
+            None => self.tensor(&name, shape, DType::F32, Role::Grad),
+        }
+    }
+
     /// Declares a tensor that the host writes.
     ///
     /// # Errors

@@ -2,8 +2,8 @@ use std::collections::HashMap;
 
 use super::layers::Layers;
 use super::{ModelConfig, Positions};
-use crate::graph::{Graph, GraphBuilder, GraphError, OptimizerConfig};
-use crate::ops::{CrossEntropy, Embedding, Matmul};
+use crate::graph::{Graph, GraphBuilder, GraphError, OptimizerConfig, Phase};
+use crate::ops::{CrossEntropy, Embedding, Matmul, ProjectionCrossEntropy};
 use crate::tensor::{DType, Role, Shape, TensorId};
 
 /// What a graph of the model is for.
@@ -41,8 +41,8 @@ pub struct Gpt {
     pub graph: Graph,
     /// What the host writes.
     pub inputs: GptInputs,
-    /// Logits: (B, T, V), or (B, V) for [`Purpose::Next`].
-    pub logits: TensorId,
+    /// Logits: (B, T, V) where they are kept, (B, V) for [`Purpose::Next`]; elsewhere only a chunk of them ever exists.
+    pub logits: Option<TensorId>,
     /// The loss (1), summed over micro-batches; not for [`Purpose::Next`].
     pub loss: Option<TensorId>,
     /// Attention probabilities (B, NH, T, T) of each layer, before dropout.
@@ -58,6 +58,13 @@ pub struct Keep {
     pub attention: bool,
 }
 
+/// How much memory a graph may take where less would do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Rows of logits held at a time: [`ProjectionCrossEntropy::chunk_rows`]. Without effect where logits are kept.
+    pub loss_chunk: u64,
+}
+
 impl Gpt {
     /// Builds the graph of a model for batches of `b` rows of `t` tokens.
     ///
@@ -68,7 +75,14 @@ impl Gpt {
     /// # Panics
     ///
     /// On a config that [`ModelConfig::validate`] rejects, or on `t` beyond the block size.
-    pub fn build(config: &ModelConfig, purpose: Purpose, b: u64, t: u64, keep: Keep) -> Result<Self, GraphError> {
+    pub fn build(
+        config: &ModelConfig,
+        purpose: Purpose,
+        b: u64,
+        t: u64,
+        keep: Keep,
+        memory: Memory,
+    ) -> Result<Self, GraphError> {
         assert!(t <= config.block_size, "a batch is no longer than the block size");
         let mut builder = GraphBuilder::new();
         let mut params = HashMap::new();
@@ -107,9 +121,11 @@ impl Gpt {
         x = layers.norm("ln_f", x)?;
         let attention_maps = layers.attention_maps;
         let head = params[if config.tied { "wte.weight" } else { "lm_head.weight" }];
-        let logits = builder.apply1("logits", Matmul { trans_a: false, trans_b: true }, &[x, head])?;
+        let mut logits = None;
         if keep.logits || !has_loss {
-            builder.set_role(logits, Role::Output);
+            let all = builder.apply1("logits", Matmul { trans_a: false, trans_b: true }, &[x, head])?;
+            builder.set_role(all, Role::Output);
+            logits = Some(all);
         }
         if keep.attention {
             attention_maps.iter().for_each(|&map| builder.set_role(map, Role::Output));
@@ -122,7 +138,18 @@ impl Gpt {
             inputs.targets = Some(targets);
             inputs.loss_scale = Some(loss_scale);
             let metric = builder.tensor("loss", Shape::new(&[1]), DType::F32, Role::Metric)?;
-            builder.node_into("cross_entropy", CrossEntropy, &[logits, targets, loss_scale], metric)?;
+            if let Some(logits) = logits {
+                builder.node_into("cross_entropy", CrossEntropy, &[logits, targets, loss_scale], metric)?;
+            } else {
+                let op = ProjectionCrossEntropy { chunk_rows: memory.loss_chunk, gradients: training };
+                let mut into = [None; ProjectionCrossEntropy::DWEIGHT + 1];
+                into[0] = Some((metric, true));
+                if training {
+                    into[ProjectionCrossEntropy::DWEIGHT] = Some((builder.param_grad(head)?, true));
+                }
+                let sources = [x, head, targets, loss_scale];
+                builder.node("cross_entropy", Box::new(op), &sources, &into, Phase::MicroBatch)?;
+            }
             loss = Some(metric);
         }
         if let (Purpose::Train(optimizer), Some(loss)) = (purpose, loss) {

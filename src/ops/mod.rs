@@ -17,7 +17,7 @@ mod residual;
 pub use adamw::{Adamw, AdamwCorrections};
 pub use attention::{Attention, AttentionBackward};
 pub use column_sum::ColumnSum;
-pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
+pub use cross_entropy::{CrossEntropy, CrossEntropyBackward, ProjectionCrossEntropy};
 pub use dropout::Dropout;
 pub use embedding::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sorted_positions};
 pub use gelu::{Gelu, GeluBackward};

@@ -42,6 +42,9 @@ pub struct TrainConfig {
     pub sample_every: u64,
     /// Steps between checkpoints; 0 means only at the end.
     pub checkpoint_every: u64,
+    /// Rows of logits held at a time, rounded up to a multiple of 64; 0 means about 32 MiB of them.
+    #[serde(default)]
+    pub loss_chunk: u64,
     /// AdamW and clipping.
     pub optimizer: AdamwConfig,
 }
@@ -113,6 +116,7 @@ impl RunConfig {
                 eval_windows: 0,
                 sample_every: 500,
                 checkpoint_every: 250,
+                loss_chunk: 0,
                 optimizer: AdamwConfig { beta2, ..AdamwConfig::default() },
             },
             data: DataConfig {
@@ -179,7 +183,7 @@ impl RunConfig {
             return range("--grad-accum", t.grad_accum.to_string(), "it must be at most 65536");
         }
         // the step number keys dropout as 32 bits, and a batch's positions are indexed with them
-        for (flag, value) in [("--steps", t.steps), ("--batch-size", t.batch_size)] {
+        for (flag, value) in [("--steps", t.steps), ("--batch-size", t.batch_size), ("--loss-chunk", t.loss_chunk)] {
             if u32::try_from(value).is_err() {
                 return range(flag, value.to_string(), "it must be below 2^32");
             }

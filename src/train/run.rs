@@ -14,7 +14,7 @@ use super::{Evaluator, RunConfig, RunDir, RunDirError, Schedule, Session, Sessio
 use crate::data::{DataError, Dataset, Extent, Text, Tokenizer};
 use crate::generate::{Generator, Sampler, SamplerConfig};
 use crate::gpu::Gpu;
-use crate::model::{ConfigError, Keep};
+use crate::model::{ConfigError, Keep, Memory};
 
 /// What ends a run.
 #[derive(Debug, thiserror::Error)]
@@ -409,6 +409,7 @@ fn session_config(config: &RunConfig) -> SessionConfig {
         optimizer: config.train.optimizer,
         seed: config.train.seed,
         keep: Keep::default(),
+        memory: Memory { loss_chunk: config.train.loss_chunk },
     }
 }
 

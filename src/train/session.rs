@@ -98,7 +98,7 @@ pub struct Session {
     config: SessionConfig,
     program: Program,
     inputs: GptInputs,
-    logits: TensorId,
+    logits: Option<TensorId>,
     attention_maps: Vec<TensorId>,
     hyper: TensorId,
     corrections: TensorId,
@@ -126,7 +126,7 @@ impl Session {
         config.validate()?;
         let max_norm = config.optimizer.max_norm as f32;
         let purpose = Purpose::Train(OptimizerConfig { max_norm });
-        Ok(Gpt::build(&config.model, purpose, config.batch_size, config.t, config.keep)?)
+        Ok(Gpt::build(&config.model, purpose, config.batch_size, config.t, config.keep, config.memory)?)
     }
 
     /// A model with initial weights from the config's seed.
@@ -385,7 +385,8 @@ impl Session {
     ///
     /// [`ExecError::NotKept`], or a failure of the device.
     pub fn logits(&self) -> Result<Vec<f32>, SessionError> {
-        Ok(self.program.read(self.logits)?)
+        let logits = self.logits.ok_or_else(|| ExecError::NotKept("logits".into()))?;
+        Ok(self.program.read(logits)?)
     }
 
     /// The attention probabilities (B, NH, T, T) of a layer in the last micro-batch; the session must have been made to

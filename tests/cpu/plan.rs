@@ -3,7 +3,7 @@
 use tril::data::{Mode, Source};
 use tril::graph::Phase;
 use tril::kernel::{Caps, Choice};
-use tril::model::{Keep, ModelConfig};
+use tril::model::{Keep, Memory, ModelConfig};
 use tril::plan::{Interval, Plan, PlanError, assign};
 use tril::tensor::{Role, TensorId};
 use tril::train::{AdamwConfig, RunConfig, Schedule, ScheduleKind, Session, SessionConfig, SessionError};
@@ -11,7 +11,8 @@ use tril::train::{AdamwConfig, RunConfig, Schedule, ScheduleKind, Session, Sessi
 fn plan(preset: &str, batch_size: u64, t: u64, caps: &Caps) -> Result<Plan, SessionError> {
     let model = ModelConfig::preset(preset).unwrap();
     let optimizer = AdamwConfig::default();
-    let config = SessionConfig { model, batch_size, t, optimizer, seed: 1, keep: Keep::default() };
+    let config =
+        SessionConfig { model, batch_size, t, optimizer, seed: 1, keep: Keep::default(), memory: Memory::default() };
     Session::plan(&config, caps, &Choice::default())
 }
 
@@ -172,7 +173,15 @@ fn schedules_equal_their_snapshots() {
     ];
     for (name, model, caps) in cases {
         let (t, optimizer) = (model.block_size, AdamwConfig::default());
-        let config = SessionConfig { model, batch_size: 2, t, optimizer, seed: 1, keep: Keep::default() };
+        let config = SessionConfig {
+            model,
+            batch_size: 2,
+            t,
+            optimizer,
+            seed: 1,
+            keep: Keep::default(),
+            memory: Memory::default(),
+        };
         let plan = Session::plan(&config, &caps, &Choice::default()).unwrap();
         let mut text = format!("{plan}\n\n");
         for step in &plan.steps {
