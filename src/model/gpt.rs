@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use super::layers::Layers;
+use super::layers::{Layers, Stream};
 use super::{ModelConfig, Positions};
 use crate::graph::{Graph, GraphBuilder, GraphError, OptimizerConfig, Phase};
 use crate::ops::{CrossEntropy, Embedding, Matmul, ProjectionCrossEntropy};
@@ -110,15 +110,18 @@ impl Gpt {
         let mut x =
             layers.builder.apply1("embedding", embedding, &[tokens, params["wte.weight"], params["wpe.weight"]])?;
         x = layers.dropout("embedding", x)?;
+        let mut stream = Stream { x, added: None };
         for i in 0..config.n_layer {
-            x = layers.block(&format!("h.{i}"), x)?;
+            stream = layers.block(&format!("h.{i}"), stream)?;
         }
         if !has_loss {
             let rows = layers.builder.input("rows", &[b], DType::U32)?;
             inputs.rows = Some(rows);
-            x = layers.builder.apply1("last", Embedding { sorted: None }, &[rows, x])?;
+            let sum = layers.sum("residual", stream)?;
+            let x = layers.builder.apply1("last", Embedding { sorted: None }, &[rows, sum])?;
+            stream = Stream { x, added: None };
         }
-        x = layers.norm("ln_f", x)?;
+        let (_, x) = layers.norm("ln_f", stream)?;
         let attention_maps = layers.attention_maps;
         let head = params[if config.tied { "wte.weight" } else { "lm_head.weight" }];
         let mut logits = None;

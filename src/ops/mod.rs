@@ -22,7 +22,7 @@ pub use dropout::Dropout;
 pub use embedding::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sorted_positions};
 pub use gelu::{Gelu, GeluBackward};
 pub use global_norm::GlobalNorm;
-pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardBias, LayernormBackwardWeight};
+pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardParams, ResidualLayernorm};
 pub use matmul::Matmul;
 pub use residual::Residual;
 
