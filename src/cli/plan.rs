@@ -6,9 +6,8 @@ use super::Outcome;
 use super::settings::{DeviceArgs, SettingsArgs};
 use crate::graph::Phase;
 use crate::kernel::{Caps, Choice};
-use crate::model::{Keep, Memory};
 use crate::plan::human_bytes;
-use crate::train::{Session, SessionConfig};
+use crate::train::Session;
 
 /// Show what a configuration needs on a device, before anything is allocated.
 ///
@@ -53,16 +52,7 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
         Some(Limits::Lavapipe) => Caps::lavapipe(),
         None => args.device.find()?.caps,
     };
-    let session = SessionConfig {
-        model: config.model.clone(),
-        batch_size: config.train.batch_size,
-        t: config.model.block_size,
-        optimizer: config.train.optimizer,
-        seed: config.train.seed,
-        keep: Keep::default(),
-        memory: Memory { loss_chunk: config.train.loss_chunk },
-    };
-    let plan = Session::plan(&session, &caps, &Choice::default())?;
+    let plan = Session::plan(&config.session(), &caps, &Choice::default())?;
     let m = &config.model;
     outln!(
         "model            {} layers, {} heads, {} channels, block {}, vocabulary {}",
@@ -73,6 +63,7 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
         m.vocab_size
     );
     outln!("parameters       {}", m.n_param());
+    outln!("recompute        {}", config.train.recompute);
     outln!("{plan}");
     let flops: u64 = plan.cost.iter().map(|(phase, cost)| cost.flops * repeats(*phase, config.train.grad_accum)).sum();
     outln!("step             {} tokens, {:.3} GFLOP", config.tokens_per_step(), flops as f64 / 1e9);

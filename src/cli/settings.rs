@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 
 use crate::data::{Mode, Source, Text};
 use crate::gpu::{AdapterReport, DeviceSelector, Gpu, GpuError, GpuOptions, find_adapter};
+use crate::graph::Recompute;
 use crate::model::Positions;
 use crate::train::{RunConfig, ScheduleKind, TokenizerKind};
 
@@ -150,6 +151,9 @@ struct TrainingArgs {
     /// about 32 MiB of logits.
     #[arg(long, value_name = "ROWS")]
     loss_chunk: Option<u64>,
+    /// What the backward pass computes again instead of keeping it; results are the same to the last bit.
+    #[arg(long, value_enum)]
+    recompute: Option<Recompute>,
     /// How text becomes tokens.
     #[arg(long, value_enum)]
     tokenizer: Option<TokenizerKind>,
@@ -224,6 +228,7 @@ impl SettingsArgs {
         set(&mut t.sample_every, flags.sample_every);
         set(&mut t.checkpoint_every, flags.checkpoint_every);
         set(&mut t.loss_chunk, flags.loss_chunk);
+        set(&mut t.recompute, flags.recompute);
         let d = &mut config.data;
         set(&mut d.tokenizer, flags.tokenizer);
         set(&mut d.val_fraction, flags.val_fraction);

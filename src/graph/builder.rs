@@ -9,6 +9,8 @@ use crate::tensor::{DType, Role, Shape, TensorId, TensorSpec};
 pub struct GraphBuilder {
     pub(super) graph: Graph,
     names: HashSet<String>,
+    /// What [`super::Recompute::Block`] keeps.
+    pub(super) checkpoints: Vec<TensorId>,
 }
 
 impl GraphBuilder {
@@ -144,7 +146,14 @@ impl GraphBuilder {
             accumulate.push(add);
         }
         let real = outputs[..n_real].to_vec();
-        self.graph.nodes.push(Node { label: label.into(), op, inputs: inputs.to_vec(), outputs, accumulate, phase });
+        self.graph.nodes.push(Node {
+            label: label.into(),
+            op: op.into(),
+            inputs: inputs.to_vec(),
+            outputs,
+            accumulate,
+            phase,
+        });
         Ok(real)
     }
 

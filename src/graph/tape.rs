@@ -70,11 +70,9 @@ impl Tape<'_> {
     }
 
     fn step(&mut self) -> Result<(), GraphError> {
-        // the op is borrowed from the graph that its rule appends to, so it is taken out for the time being
-        let op = std::mem::replace(&mut self.builder.graph.nodes[self.node].op, Box::new(Residual));
+        let op = self.builder.graph.nodes[self.node].op.clone();
         let result = op.backward(self);
         let (name, node) = (op.name(), self.node);
-        self.builder.graph.nodes[node].op = op;
         let label = || self.builder.graph.nodes[node].label.clone();
         match result {
             Some(done) => done.map_err(|e| if e.label.is_empty() { ShapeError { label: label(), ..e } } else { e })?,

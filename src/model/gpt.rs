@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use super::layers::{Layers, Stream};
 use super::{ModelConfig, Positions};
-use crate::graph::{Graph, GraphBuilder, GraphError, OptimizerConfig, Phase};
+use crate::graph::{Graph, GraphBuilder, GraphError, OptimizerConfig, Phase, Recompute};
 use crate::ops::{CrossEntropy, Embedding, Matmul, ProjectionCrossEntropy};
 use crate::tensor::{DType, Role, Shape, TensorId};
 
@@ -63,6 +63,8 @@ pub struct Keep {
 pub struct Memory {
     /// Rows of logits held at a time: [`ProjectionCrossEntropy::chunk_rows`]. Without effect where logits are kept.
     pub loss_chunk: u64,
+    /// What the backward pass computes again.
+    pub recompute: Recompute,
 }
 
 impl Gpt {
@@ -121,7 +123,8 @@ impl Gpt {
             let x = layers.builder.apply1("last", Embedding { sorted: None }, &[rows, sum])?;
             stream = Stream { x, added: None };
         }
-        let (_, x) = layers.norm("ln_f", stream)?;
+        let (sum, x) = layers.norm("ln_f", stream)?;
+        layers.builder.checkpoint(sum);
         let attention_maps = layers.attention_maps;
         let head = params[if config.tied { "wte.weight" } else { "lm_head.weight" }];
         let mut logits = None;
@@ -157,6 +160,7 @@ impl Gpt {
         }
         if let (Purpose::Train(optimizer), Some(loss)) = (purpose, loss) {
             builder.backward(loss)?;
+            builder.recompute(memory.recompute)?;
             builder.optimizer(optimizer)?;
         }
         Ok(Self { graph: builder.finish(), inputs, logits, loss, attention_maps })

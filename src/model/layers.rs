@@ -97,6 +97,7 @@ impl Layers<'_> {
     /// A pre-norm block: x + attention(norm(x)), then x + mlp(norm(x)).
     pub fn block(&mut self, label: &str, stream: Stream) -> Result<Stream, GraphError> {
         let (x, normed) = self.norm(&format!("{label}.ln_1"), stream)?;
+        self.builder.checkpoint(x);
         let attended = self.attention(&format!("{label}.attn"), normed)?;
         let (x, normed) = self.norm(&format!("{label}.ln_2"), Stream { x, added: Some(attended) })?;
         let mlp = self.mlp(&format!("{label}.mlp"), normed)?;

@@ -2,7 +2,7 @@ mod residual;
 
 pub use residual::ResidualLayernorm;
 
-use super::{Backward, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError};
+use super::{Backward, Cost, Dest, Io, LowerCtx, Op, OutSpec, Rerun, ShapeError};
 use crate::kernel::{
     Dispatch, Ro, Rw, column_sum_total_forward as total, groups_1d, groups_rows, layernorm_backward,
     layernorm_backward_weight as scalar, layernorm_forward, layernorm_vec4_backward,
@@ -76,6 +76,10 @@ impl Op for Layernorm {
 
     fn cost(&self, io: &Io<'_>) -> Cost {
         Cost { flops: io.shape_out(0).numel() * 8, bytes: io.bytes() }
+    }
+
+    fn rerun(&self, io: &Io<'_>) -> Option<Rerun> {
+        Some(Rerun { op: Box::new(*self), inputs: io.inputs.to_vec(), outputs: io.outputs.to_vec() })
     }
 
     fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {

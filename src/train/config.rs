@@ -1,8 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-use super::{AdamwConfig, Schedule, ScheduleKind};
+use super::{AdamwConfig, Schedule, ScheduleKind, SessionConfig};
 use crate::data::{Mode, Options, Source};
-use crate::model::{ConfigError, ModelConfig};
+use crate::graph::Recompute;
+use crate::model::{ConfigError, Keep, Memory, ModelConfig};
 
 /// How text becomes tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -45,6 +46,9 @@ pub struct TrainConfig {
     /// Rows of logits held at a time, rounded up to a multiple of 64; 0 means about 32 MiB of them.
     #[serde(default)]
     pub loss_chunk: u64,
+    /// What the backward pass computes again instead of keeping it.
+    #[serde(default)]
+    pub recompute: Recompute,
     /// AdamW and clipping.
     pub optimizer: AdamwConfig,
 }
@@ -117,6 +121,7 @@ impl RunConfig {
                 sample_every: 500,
                 checkpoint_every: 250,
                 loss_chunk: 0,
+                recompute: Recompute::None,
                 optimizer: AdamwConfig { beta2, ..AdamwConfig::default() },
             },
             data: DataConfig {
@@ -214,6 +219,20 @@ impl RunConfig {
     /// Number of validation windows to look at; `None` means all.
     pub fn eval_limit(&self) -> Option<usize> {
         usize::try_from(self.train.eval_windows).ok().filter(|&n| n > 0)
+    }
+
+    /// What a session of the run is made of.
+    pub fn session(&self) -> SessionConfig {
+        let t = &self.train;
+        SessionConfig {
+            model: self.model.clone(),
+            batch_size: t.batch_size,
+            t: self.model.block_size,
+            optimizer: t.optimizer,
+            seed: t.seed,
+            keep: Keep::default(),
+            memory: Memory { loss_chunk: t.loss_chunk, recompute: t.recompute },
+        }
     }
 
     /// Tokens of one optimizer step, padding included.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn command() -> Command {
+pub fn command() -> Command {
     let tril = env!("CARGO_BIN_EXE_tril");
     // a test binary that was started through a dynamic loader of its own (`ld.so --library-path DIR BINARY`, to try a
     // driver that isn't the system's) starts tril through the same one

@@ -1,6 +1,6 @@
-use super::{LayernormBackward, Rows, forward, param_gradients, rows_cols};
+use super::{Layernorm, LayernormBackward, Rows, forward, param_gradients, rows_cols};
 use crate::kernel::{Dispatch, groups_1d, groups_rows, layernorm_residual_forward as k, residual_forward};
-use crate::ops::{Backward, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError, to_u32};
+use crate::ops::{Backward, Cost, Dest, Io, LowerCtx, Op, OutSpec, Rerun, ShapeError, to_u32};
 use crate::reference;
 use crate::tensor::{Shape, TensorSpec};
 
@@ -76,6 +76,12 @@ impl Op for ResidualLayernorm {
 
     fn cost(&self, io: &Io<'_>) -> Cost {
         Cost { flops: io.shape_out(0).numel() * 9, bytes: io.bytes() }
+    }
+
+    fn rerun(&self, io: &Io<'_>) -> Option<Rerun> {
+        // the kernel of a norm alone has the same arithmetic, and the sum is kept
+        let inputs = [io.outputs[0]].into_iter().chain(io.inputs[2..].iter().copied()).collect();
+        Some(Rerun { op: Box::new(Layernorm { eps: self.eps }), inputs, outputs: io.outputs[1..].to_vec() })
     }
 
     fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {
