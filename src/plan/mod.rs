@@ -9,7 +9,7 @@ mod slots;
 pub use check::PlanError;
 pub use place::{BufferPlan, Place};
 pub(crate) use show::human_bytes;
-pub use slots::{Interval, Slots, assign};
+pub use slots::{Interval, Slots, assign, most_alive};
 
 use std::collections::BTreeMap;
 
@@ -116,6 +116,11 @@ impl Plan {
             *by_role.entry(buffer.role).or_insert(0) += buffer.bytes;
         }
         by_role
+    }
+
+    /// Bytes of the activations that are alive at once: no sharing of slots takes less.
+    pub fn least_activation_bytes(&self) -> u64 {
+        most_alive(&place::lifetimes(&self.graph))
     }
 
     /// Bytes of device memory in all.
