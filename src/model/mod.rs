@@ -7,4 +7,4 @@ mod layers;
 
 pub use config::{ConfigError, ModelConfig, Positions};
 pub use gpt::{Gpt, GptInputs, Keep, Memory, Purpose};
-pub use init::{init_param, sinusoidal_positions};
+pub use init::{init_values, sinusoidal_positions};

@@ -8,6 +8,7 @@ mod run_dir;
 mod schedule;
 mod session;
 mod session_config;
+mod tensor_file;
 
 pub use config::{DataConfig, RunConfig, TokenizerKind, TomlError, TrainConfig};
 pub use evaluator::Evaluator;
