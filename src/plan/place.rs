@@ -70,6 +70,29 @@ pub fn place(graph: &Graph, guard_bytes: u64) -> (Vec<BufferPlan>, Vec<Place>) {
     (buffers, places.into_iter().flatten().collect())
 }
 
+/// Which buffers of another plan these can be, when the two never run at once: parameters and constants are the same, and
+/// activations lie in the other's slots where those are large enough.
+pub fn share(wanted: &[BufferPlan], there: &[BufferPlan]) -> Vec<Option<usize>> {
+    let mut shared = vec![None; wanted.len()];
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(wanted[i].bytes));
+    let mut free: Vec<usize> = (0..there.len()).filter(|&i| there[i].role == Role::Activation).collect();
+    free.sort_by_key(|&i| there[i].bytes);
+    for i in order {
+        let buffer = &wanted[i];
+        match buffer.role {
+            Role::Param | Role::Const => shared[i] = there.iter().position(|b| b == buffer),
+            Role::Activation => {
+                if let Some(at) = free.iter().position(|&j| there[j].bytes >= buffer.bytes) {
+                    shared[i] = Some(free.remove(at));
+                }
+            }
+            _ => {}
+        }
+    }
+    shared
+}
+
 /// The nodes that touch each activation.
 pub(super) fn lifetimes(graph: &Graph) -> Vec<Interval> {
     let mut intervals: Vec<Option<Interval>> = vec![None; graph.tensors.len()];
