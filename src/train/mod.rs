@@ -3,6 +3,7 @@
 pub mod checkpoint;
 mod config;
 mod evaluator;
+pub mod fit;
 mod run;
 mod run_dir;
 mod schedule;
