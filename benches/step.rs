@@ -6,7 +6,7 @@ use std::time::Instant;
 use criterion::{Criterion, Throughput};
 use tril::data::Batch;
 use tril::gpu::{Gpu, GpuOptions};
-use tril::model::{Keep, ModelConfig};
+use tril::model::{Keep, Memory, ModelConfig};
 use tril::train::{AdamwConfig, Session, SessionConfig};
 
 fn main() {
@@ -34,8 +34,15 @@ fn bench(c: &mut Criterion, gpu: &std::sync::Arc<Gpu>, name: &str, model: ModelC
     group.bench_function(name, |bencher| {
         let session = session.get_or_insert_with(|| {
             let optimizer = AdamwConfig::default();
-            let config =
-                SessionConfig { model: model.clone(), batch_size: b, t, optimizer, seed: 1, keep: Keep::default() };
+            let config = SessionConfig {
+                model: model.clone(),
+                batch_size: b,
+                t,
+                optimizer,
+                seed: 1,
+                keep: Keep::default(),
+                memory: Memory::default(),
+            };
             Session::new(gpu, config).unwrap()
         });
         bencher.iter_custom(|iters| {

@@ -8,7 +8,7 @@ use std::error::Error;
 use tril::data::Batch;
 use tril::generate::{Sampler, SamplerConfig};
 use tril::gpu::{Gpu, GpuOptions};
-use tril::model::{Keep, ModelConfig, Positions};
+use tril::model::{Keep, Memory, ModelConfig, Positions};
 use tril::reference::IGNORE;
 use tril::train::{AdamwConfig, Moment, Session, SessionConfig};
 
@@ -30,7 +30,10 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     };
     let optimizer = AdamwConfig::default();
     let keep = Keep { logits: true, attention: true };
-    let mut session = Session::new(&gpu, SessionConfig { model, batch_size: 2, t: 8, optimizer, seed: 1, keep })?;
+    let mut session = Session::new(
+        &gpu,
+        SessionConfig { model, batch_size: 2, t: 8, optimizer, seed: 1, keep, memory: Memory::default() },
+    )?;
     session.set_weight("ln_f.bias", &[0.0; 32])?;
 
     // counting up and counting down, modulo 10; the very first target is ignored, as padding would be

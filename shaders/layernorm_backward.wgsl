@@ -1,8 +1,9 @@
 // layernorm_backward: the gradient of layer norm with respect to its input.
 //
-// Shapes:    dinp, dout, inp (n_row, n_col); mean, rstd (n_row); weight (n_col).
+// Shapes:    dinp, dout, inp, dsum (n_row, n_col); mean, rstd (n_row); weight (n_col).
 // Work:      LANES invocations per row, WG / LANES rows per workgroup; the row is read twice.
-// Numerics:  rstd (g - mean(g) - xhat mean(g xhat)) with g = dout weight; one addition more with ADD.
+// Numerics:  rstd (g - mean(g) - xhat mean(g xhat)) with g = dout weight; one addition more with ADD,
+//            and one with DSUM, which adds the gradient that comes past the norm.
 // Limits:    n_row * n_col < 2^32; rows fold into y.
 // Reference: src/reference/layernorm.rs.
 //: import index lanes
@@ -10,6 +11,7 @@
 const WG: u32 = 64u;      //: tune
 const LANES: u32 = 64u;   //: tune
 const ADD: bool = false;  //: mode false true
+const DSUM: bool = false; //: mode false true
 
 struct Params { n_row: u32, n_col: u32 }
 @group(0) @binding(0) var<storage, read_write> dinp: array<f32>;
@@ -18,7 +20,8 @@ struct Params { n_row: u32, n_col: u32 }
 @group(0) @binding(3) var<storage, read> weight: array<f32>;
 @group(0) @binding(4) var<storage, read> mean: array<f32>;
 @group(0) @binding(5) var<storage, read> rstd: array<f32>;
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(6) var<storage, read> dsum: array<f32>;
+@group(0) @binding(7) var<uniform> params: Params;
 
 @compute @workgroup_size(WG)
 fn main(
@@ -48,6 +51,7 @@ fn main(
     for (var i = lane; i < n; i += LANES) {
         let xhat = (inp[base + i] - row_mean) * row_rstd;
         var d = row_rstd * (dout[base + i] * weight[i] - mean_g - xhat * mean_g_xhat);
+        if DSUM { d += dsum[base + i]; }
         if ADD { d += dinp[base + i]; }
         dinp[base + i] = d;
     }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use criterion::Criterion;
 use tril::gpu::Gpu;
-use tril::ops::{Layernorm, LayernormBackward, LayernormBackwardWeight};
+use tril::ops::{Layernorm, LayernormBackward, LayernormBackwardParams, ResidualLayernorm};
 use tril::tensor::{DType, Shape};
 
 use super::Per;
@@ -16,6 +16,9 @@ pub fn bench(c: &mut Criterion, gpu: &Arc<Gpu>) {
         let inputs = [all, all, columns, rows, rows];
         super::bench(c, gpu, &name("layernorm_backward"), LayernormBackward, &inputs, Per::Bytes);
         let inputs = [all, all, rows, rows];
-        super::bench(c, gpu, &name("layernorm_backward_weight"), LayernormBackwardWeight, &inputs, Per::Bytes);
+        let op = LayernormBackwardParams { bias: true };
+        super::bench(c, gpu, &name("layernorm_backward_params"), op, &inputs, Per::Bytes);
+        let inputs = [all, all, columns, columns];
+        super::bench(c, gpu, &name("layernorm_residual"), ResidualLayernorm { eps: 1e-5 }, &inputs, Per::Bytes);
     }
 }

@@ -3,12 +3,12 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::Outcome;
-use super::settings::{DeviceArgs, SettingsArgs};
+use super::settings::{DeviceArgs, Fit, SettingsArgs};
 use crate::graph::Phase;
 use crate::kernel::{Caps, Choice};
-use crate::model::Keep;
 use crate::plan::human_bytes;
-use crate::train::{Session, SessionConfig};
+use crate::train::Session;
+use crate::train::fit::{FitError, Footprint, Room, SharesMemory, resident_bytes};
 
 /// Show what a configuration needs on a device, before anything is allocated.
 ///
@@ -47,21 +47,22 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
         config.model.vocab_size = vocab_size;
     }
     config.validate()?;
-    let caps = match args.limits {
-        Some(Limits::Webgpu) => Caps::webgpu_default(),
-        Some(Limits::Desktop) => Caps::desktop(),
-        Some(Limits::Lavapipe) => Caps::lavapipe(),
-        None => args.device.find()?.caps,
+    args.settings.check_batch()?;
+    let (caps, shares) = match args.limits.map(Limits::caps) {
+        Some(caps) => (caps.clone(), SharesMemory(caps.is_cpu)),
+        None => {
+            let adapter = args.device.find()?;
+            let shares = SharesMemory(adapter.shares_memory());
+            (adapter.caps, shares)
+        }
     };
-    let session = SessionConfig {
-        model: config.model.clone(),
-        batch_size: config.train.batch_size,
-        t: config.model.block_size,
-        optimizer: config.train.optimizer,
-        seed: config.train.seed,
-        keep: Keep::default(),
+    let fitted = args.settings.fit(&mut config, &caps, shares, process_bytes(args));
+    let fitted = match fitted {
+        // a configuration without a plan has nothing to show
+        Err(error @ (FitError::Session(_) | FitError::Rows { .. })) => return Err(error.into()),
+        other => other,
     };
-    let plan = Session::plan(&session, &caps, &Choice::default())?;
+    let plan = Session::plan(&config.session(), &caps, &Choice::default())?;
     let m = &config.model;
     outln!(
         "model            {} layers, {} heads, {} channels, block {}, vocabulary {}",
@@ -72,6 +73,7 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
         m.vocab_size
     );
     outln!("parameters       {}", m.n_param());
+    outln!("recompute        {}", config.train.recompute);
     outln!("{plan}");
     let flops: u64 = plan.cost.iter().map(|(phase, cost)| cost.flops * repeats(*phase, config.train.grad_accum)).sum();
     outln!("step             {} tokens, {:.3} GFLOP", config.tokens_per_step(), flops as f64 / 1e9);
@@ -82,23 +84,67 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
             outln!("  {:<34} {:<34} {:?}", format!("{}/{}", d.kernel.name, d.variant.name), step.label, d.groups);
         }
     }
-    match available_bytes().filter(|_| caps.is_cpu) {
-        Some(free) if plan.total_bytes() > free => {
-            let (need, free) = (human_bytes(plan.total_bytes()), human_bytes(free));
-            outln!(
-                "fits             no: it needs {need}, and {free} of memory are free; lower --batch-size or --block-size"
-            );
+    match fitted {
+        Err(error) => {
+            outln!("fits             no: {error}");
             return Ok(ExitCode::FAILURE);
         }
-        Some(free) => {
-            outln!("fits             yes: within the device's limits, and {} of memory are free", human_bytes(free))
+        Ok(Fit { footprint, room, batch }) => {
+            if let Some(batch) = batch {
+                outln!("batch            {batch}");
+            }
+            show(&footprint, shares);
+            match room {
+                Room::Unknown => outln!(
+                    "fits             yes, within the device's limits; how much memory a GPU has free, drivers don't say \
+                     (--memory does): it needs {}",
+                    human_bytes(footprint.device())
+                ),
+                room => outln!("fits             yes: within the device's limits, and there are {room}"),
+            }
         }
-        None => outln!(
-            "fits             yes, within the device's limits; how much memory a GPU has free, drivers don't say: it needs {}",
-            human_bytes(plan.total_bytes())
-        ),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the process takes when a run begins: the drivers, now that the adapters are listed, and what opening one adds.
+fn process_bytes(args: &PlanArgs) -> u64 {
+    // measured: llvmpipe
+    const OPENED: u64 = 15 << 20;
+    const DRIVER: u64 = 72 << 20;
+    let resident = resident_bytes();
+    if args.limits.is_some() || resident == 0 { DRIVER } else { resident + OPENED }
+}
+
+/// The whole run, beyond the training program's buffers.
+fn show(footprint: &Footprint, shares: SharesMemory) {
+    let device = ("training", footprint.training, "the memory above");
+    let mut rows = vec![
+        device,
+        ("evaluation", footprint.evaluation, "evaluation and samples, beyond what they share with training"),
+        ("transfers", footprint.transfers, "pieces of tensors on their way"),
+    ];
+    let mut total = footprint.device();
+    if shares.0 {
+        rows.push(("kernels", footprint.kernels, "compiled, an estimate"));
+        rows.push(("process", footprint.process, "tril and the drivers, measured; without the text"));
+        total = footprint.total();
+    }
+    let whose = if shares.0 { "of the process" } else { "on the device" };
+    outln!("run              {} {whose}", human_bytes(total));
+    for (name, bytes, what) in rows {
+        outln!("  {name:<14} {:>12}  {what}", human_bytes(bytes));
+    }
+}
+
+impl Limits {
+    fn caps(self) -> Caps {
+        match self {
+            Self::Webgpu => Caps::webgpu_default(),
+            Self::Desktop => Caps::desktop(),
+            Self::Lavapipe => Caps::lavapipe(),
+        }
+    }
 }
 
 fn repeats(phase: Phase, grad_accum: u64) -> u64 {
@@ -106,12 +152,4 @@ fn repeats(phase: Phase, grad_accum: u64) -> u64 {
         Phase::MicroBatch => grad_accum,
         Phase::Update => 1,
     }
-}
-
-/// Memory that a software device can take, where the system says so (Linux).
-fn available_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib * 1024)
 }

@@ -9,7 +9,10 @@ use clap::{Args, ValueEnum};
 
 use crate::data::{Mode, Source, Text};
 use crate::gpu::{AdapterReport, DeviceSelector, Gpu, GpuError, GpuOptions, find_adapter};
+use crate::graph::Recompute;
+use crate::kernel::Caps;
 use crate::model::Positions;
+use crate::train::fit::{self, FitError, Footprint, Room, SharesMemory};
 use crate::train::{RunConfig, ScheduleKind, TokenizerKind};
 
 /// Which device, and how its shaders are compiled.
@@ -104,6 +107,13 @@ struct TrainingArgs {
     /// Micro-batches of a step: their gradients are added up.
     #[arg(long, value_name = "N")]
     grad_accum: Option<u64>,
+    /// Tokens of a step: takes as many rows at a time as memory allows, in place of --batch-size and --grad-accum.
+    #[arg(long, value_name = "N")]
+    batch_tokens: Option<u64>,
+    /// The most memory to take, such as 1500M or 4G: of the process on a device that takes the machine's memory, of the
+    /// buffers on another [default: what is free, where that can be known].
+    #[arg(long, value_name = "SIZE", value_parser = fit::parse_bytes)]
+    memory: Option<u64>,
     /// Peak learning rate.
     #[arg(long, allow_negative_numbers = true)]
     lr: Option<f64>,
@@ -146,6 +156,13 @@ struct TrainingArgs {
     /// Steps between checkpoints; 0 for one at the end only.
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<u64>,
+    /// Compute the logits of this many positions at a time: fewer take less memory. Rounded up to a multiple of 64; 0 for
+    /// about 32 MiB of logits.
+    #[arg(long, value_name = "ROWS")]
+    loss_chunk: Option<u64>,
+    /// What the backward pass computes again instead of keeping it; results are the same to the last bit.
+    #[arg(long, value_enum)]
+    recompute: Option<Recompute>,
     /// How text becomes tokens.
     #[arg(long, value_enum)]
     tokenizer: Option<TokenizerKind>,
@@ -164,6 +181,15 @@ struct TrainingArgs {
 enum ModeArg {
     Stream,
     Documents,
+}
+
+/// A run that fits.
+#[derive(Debug)]
+pub(super) struct Fit {
+    pub footprint: Footprint,
+    pub room: Room,
+    /// The batch that was chosen, and why.
+    pub batch: Option<String>,
 }
 
 fn set<T>(place: &mut T, value: Option<T>) {
@@ -219,6 +245,8 @@ impl SettingsArgs {
         set(&mut t.eval_windows, flags.eval_windows);
         set(&mut t.sample_every, flags.sample_every);
         set(&mut t.checkpoint_every, flags.checkpoint_every);
+        set(&mut t.loss_chunk, flags.loss_chunk);
+        set(&mut t.recompute, flags.recompute);
         let d = &mut config.data;
         set(&mut d.tokenizer, flags.tokenizer);
         set(&mut d.val_fraction, flags.val_fraction);
@@ -236,6 +264,41 @@ impl SettingsArgs {
             *separator = text.replace("\\n", "\n").replace("\\t", "\t");
         }
         Ok(config)
+    }
+
+    /// Whether the rows of a micro-batch are chosen by the memory there is.
+    pub fn chooses_batch(&self) -> bool {
+        self.train.batch_tokens.is_some()
+    }
+
+    /// Fails on flags that ask for two different batches.
+    pub fn check_batch(&self) -> Result<(), Box<dyn Error>> {
+        let t = &self.train;
+        if t.batch_tokens.is_some() && (t.batch_size.is_some() || t.grad_accum.is_some()) {
+            return Err("--batch-tokens chooses --batch-size and --grad-accum itself; leave those two out".into());
+        }
+        Ok(())
+    }
+
+    /// Chooses the batch where `--batch-tokens` asks for it, and checks that the run fits. `process` is what the process
+    /// takes without it.
+    pub fn fit(
+        &self,
+        config: &mut RunConfig,
+        caps: &Caps,
+        shares: SharesMemory,
+        process: u64,
+    ) -> Result<Fit, FitError> {
+        let room = Room::of(shares, self.train.memory);
+        let mut batch = None;
+        if let Some(tokens) = self.train.batch_tokens {
+            let (b, n) = fit::choose_batch(config, caps, room, process, tokens)?;
+            (config.train.batch_size, config.train.grad_accum) = (b, n);
+            let rows = if n == 1 { "all at once" } else { "the most rows that fit" };
+            batch = Some(format!("--batch-size {b} --grad-accum {n} for {tokens} tokens a step: {rows} in {room}"));
+        }
+        let footprint = fit::check(config, caps, room, process)?;
+        Ok(Fit { footprint, room, batch })
     }
 
     /// Whether the separator of documents was chosen by the user.

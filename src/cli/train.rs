@@ -10,10 +10,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::Outcome;
-use super::settings::{DeviceArgs, SettingsArgs, text_of_run};
+use super::settings::{DeviceArgs, Fit, SettingsArgs, text_of_run};
 use crate::data::{Mode, Source, Text, Tokenizer, embedded};
-use crate::gpu::Gpu;
-use crate::train::{Event, Run, RunConfig, RunDir, Summary, TokenizerKind};
+use crate::exec::ExecError;
+use crate::gpu::{Gpu, GpuError};
+use crate::plan::human_bytes;
+use crate::train::fit::{self, FitError, Room, SharesMemory};
+use crate::train::{Event, Run, RunConfig, RunDir, RunError, SessionError, Summary, TokenizerKind};
 
 /// Train a model on text; without a path, on the embedded stories.
 ///
@@ -50,12 +53,12 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         }
         eprintln!("\nstopping after this step; press Ctrl-C again to stop at once, without saving");
     })?;
-    let (mut run, root, name) = match &args.resume {
+    let Started { mut run, root, device, fit } = match &args.resume {
         Some(root) => resume(args, root)?,
         None => create(args)?,
     };
-    let printer = Printer::new(args.json, &run, &name);
-    printer.header(&run, &root, args.resume.is_some());
+    let printer = Printer::new(args.json, &run, &device);
+    printer.header(&run, &root, &fit, args.resume.is_some());
     if let Some(device) = run.moved_from() {
         eprintln!(
             "warning: the checkpoint is from {device} with other kernels; from here on, results differ in rounding"
@@ -66,9 +69,15 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-type Started = (Run, PathBuf, String);
+struct Started {
+    run: Run,
+    root: PathBuf,
+    device: String,
+    fit: Fit,
+}
 
 fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
+    args.settings.check_batch()?;
     let mut config = args.settings.resolve()?;
     if !args.paths.is_empty() {
         config.data.source = Source::from_paths(&args.paths);
@@ -100,8 +109,40 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
         .into());
     }
     let gpu = open(args)?;
-    let run = Run::create(&gpu, &root, config, &text, tokenizer)?;
-    Ok((run, root, gpu.name()))
+    let mut fit = fit(args, &mut config, &gpu, &text)?;
+    loop {
+        let error = match Run::create(&gpu, &root, config.clone(), &text, tokenizer.clone()) {
+            Ok(run) => return Ok(Started { run, root, device: gpu.name(), fit }),
+            Err(error) => error,
+        };
+        if !is_out_of_memory(&error) {
+            return Err(error.into());
+        }
+        // only by trying is it found out how much memory a GPU has
+        if let Some(smaller) = fit::smaller_batch(&config).filter(|_| args.settings.chooses_batch()) {
+            config = smaller;
+            let (b, n, tokens) = (config.train.batch_size, config.train.grad_accum, config.tokens_per_step());
+            fit.batch = Some(format!(
+                "--batch-size {b} --grad-accum {n} for {tokens} tokens a step: more rows are more than the device has"
+            ));
+            continue;
+        }
+        let room = Room::Device(fit.footprint.device().saturating_sub(1));
+        let remedies = fit::remedies(&config, gpu.caps(), room, fit.footprint.process);
+        return Err(format!("{} is out of memory; {}", gpu.name(), remedies.replace("fits", "takes less")).into());
+    }
+}
+
+fn is_out_of_memory(error: &RunError) -> bool {
+    let RunError::Session(SessionError::Exec(ExecError::Gpu(error))) = error else { return false };
+    matches!(error, GpuError::OutOfMemory { .. })
+}
+
+/// Chooses the batch where that was asked for, and checks that the run fits, before anything is allocated.
+fn fit(args: &TrainArgs, config: &mut RunConfig, gpu: &Gpu, text: &Text) -> Result<Fit, FitError> {
+    let tokens = (text.as_str().len() * size_of::<u32>()) as u64;
+    let shares = SharesMemory(gpu.report().shares_memory());
+    args.settings.fit(config, gpu.caps(), shares, fit::resident_bytes() + tokens)
 }
 
 fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::Error>> {
@@ -114,7 +155,7 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
         train: crate::train::TrainConfig { steps: config.train.steps, ..changed.train.clone() },
         ..changed
     };
-    if same != config {
+    if same != config || args.settings.chooses_batch() {
         return Err(
             "a resumed run keeps its settings; only --steps can change, everything else needs a new run with --out"
                 .into(),
@@ -122,8 +163,9 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     }
     let text = text_of_run(&config.data.source)?;
     let gpu = open(args)?;
+    let fit = fit(args, &mut config.clone(), &gpu, &text)?;
     let run = Run::resume(&gpu, root, &text, args.settings.steps())?;
-    Ok((run, root.to_path_buf(), gpu.name()))
+    Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit })
 }
 
 fn open(args: &TrainArgs) -> Result<Arc<Gpu>, crate::gpu::GpuError> {
@@ -187,13 +229,14 @@ impl Printer {
         }
     }
 
-    fn header(&self, run: &Run, root: &Path, resumed: bool) {
+    fn header(&self, run: &Run, root: &Path, fit: &Fit, resumed: bool) {
         let (config, data) = (run.config(), run.dataset());
         let plan = run.session().program().plan();
         if self.json {
             let line = json!({
                 "device": self.device, "run": root, "parameters": config.model.n_param(), "train_tokens": data.token_count(),
-                "val_tokens": data.val_token_count(), "memory_bytes": plan.total_bytes(), "step": run.step(), "floor": self.floor,
+                "val_tokens": data.val_token_count(), "memory_bytes": plan.total_bytes(), "process_bytes": fit.footprint.total(),
+                "batch_size": config.train.batch_size, "grad_accum": config.train.grad_accum, "step": run.step(), "floor": self.floor,
             });
             outln!("{line}");
             return;
@@ -215,7 +258,14 @@ impl Printer {
             data.val_token_count(),
             config.tokens_per_step()
         ));
-        self.say(&format!("memory   {} on the device", crate::plan::human_bytes(plan.total_bytes())));
+        if let Some(batch) = &fit.batch {
+            self.say(&format!("batch    {batch}"));
+        }
+        let (device, process) = (human_bytes(fit.footprint.device()), human_bytes(fit.footprint.total()));
+        self.say(&match fit.room {
+            Room::Process(_) => format!("memory   {process} of the process, {device} of it on the device"),
+            _ => format!("memory   {device} on the device"),
+        });
         if let Some(floor) = self.floor {
             self.say(&format!(
                 "floor    {floor:.4} nats per character: the stories' own entropy, below which no model gets"

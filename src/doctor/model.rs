@@ -5,7 +5,7 @@ use super::verify::share;
 use super::{Data, Report};
 use crate::data::Batch;
 use crate::gpu::Gpu;
-use crate::model::{Keep, ModelConfig, Positions};
+use crate::model::{Keep, Memory, ModelConfig, Positions};
 use crate::reference::compare::{Mismatch, Tolerance, canary, compare};
 use crate::reference::{self, IGNORE};
 use crate::train::{AdamwConfig, Session, SessionConfig, SessionError};
@@ -51,6 +51,7 @@ pub fn check_model(gpu: &Arc<Gpu>) -> Result<Report, ModelFailure> {
         optimizer: AdamwConfig::default(),
         seed: 5,
         keep: Keep { logits: true, attention: false },
+        memory: Memory::default(),
     };
     let mut session = Session::new(gpu, config)?;
     let mut params = BTreeMap::new();

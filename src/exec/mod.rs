@@ -9,7 +9,7 @@ pub use readback::Readback;
 use std::sync::Arc;
 
 use crate::gpu::{Gpu, GpuError};
-use crate::plan::{Plan, PlanError};
+use crate::plan::{Plan, PlanError, share};
 use crate::tensor::{Role, TensorId};
 
 /// What goes wrong when a plan is made real or run.
@@ -72,7 +72,8 @@ impl Program {
         Self::build(gpu, plan, None)
     }
 
-    /// The same with the parameters and constants of another program: what one trains, the other evaluates.
+    /// The same with the parameters and constants of another program: what one trains, the other evaluates. Activations lie
+    /// in the other's slots where those are large enough: the programs of a device run one after the other.
     ///
     /// # Errors
     ///
@@ -84,12 +85,16 @@ impl Program {
     fn build(gpu: &Arc<Gpu>, plan: Plan, shared: Option<&Program>) -> Result<Self, ExecError> {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let mut buffers = vec![];
-        for buffer in &plan.buffers {
-            let is_shared = matches!(buffer.role, Role::Param | Role::Const);
-            if let Some(other) = shared.filter(|_| is_shared) {
-                let found = other.plan.buffers.iter().position(|b| b == buffer).ok_or(ExecError::Layout)?;
-                buffers.push(other.buffers[found].clone());
-                continue;
+        let found = shared.map(|other| share(&plan.buffers, &other.plan.buffers));
+        for (i, buffer) in plan.buffers.iter().enumerate() {
+            if let (Some(other), Some(found)) = (shared, &found) {
+                if let Some(at) = found[i] {
+                    buffers.push(other.buffers[at].clone());
+                    continue;
+                }
+                if matches!(buffer.role, Role::Param | Role::Const) {
+                    return Err(ExecError::Layout);
+                }
             }
             // one scope a buffer, so that the one that doesn't fit stops the rest
             buffers.push(gpu.scoped(|| {

@@ -1,6 +1,7 @@
 //! Tensors to and from the device, by name or id.
 
 use super::{ExecError, Program};
+use crate::gpu::GpuError;
 use crate::tensor::{DType, Role, TensorId};
 
 impl Program {
@@ -45,6 +46,59 @@ impl Program {
         let place = self.plan.places[tensor.0];
         let from = place.offset_bytes + start * DType::BYTES;
         Ok(bytemuck::pod_collect_to_vec(&self.read_buffer(place.buffer, from, len * DType::BYTES)?))
+    }
+
+    /// Writes `len` elements of an f32 tensor from element `start`, which `fill` makes piece by piece, in order. Waits for
+    /// the device after each large piece, so that no more than one is in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Program::write_range`], and whatever `fill` fails with.
+    pub fn write_pieces<E: From<ExecError>>(
+        &self,
+        tensor: TensorId,
+        start: u64,
+        len: u64,
+        mut fill: impl FnMut(&mut [f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.check_range(tensor, start, len)?;
+        let most = PIECE_BYTES / DType::BYTES;
+        let mut piece = vec![0.0; usize::try_from(len.min(most)).unwrap_or(0)];
+        let mut done = 0;
+        while done < len {
+            let n = most.min(len - done);
+            let part = &mut piece[..usize::try_from(n).unwrap_or(0)];
+            fill(part)?;
+            self.write_range(tensor, start + done, part)?;
+            // small ones may wait for others
+            if n * DType::BYTES >= PIECE_BYTES / 16 {
+                self.gpu.queue.submit([]);
+                self.gpu.wait().map_err(ExecError::from)?;
+            }
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// Reads `len` elements of an f32 tensor from element `start` and gives them to `take` piece by piece, in order; waits
+    /// for the device.
+    ///
+    /// # Errors
+    ///
+    /// As [`Program::read_range`], and whatever `take` fails with.
+    pub fn read_pieces<E: From<ExecError>>(
+        &self,
+        tensor: TensorId,
+        start: u64,
+        len: u64,
+        mut take: impl FnMut(&[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.check_range(tensor, start, len)?;
+        let place = self.plan.places[tensor.0];
+        let from = place.offset_bytes + start * DType::BYTES;
+        self.read_staged(place.buffer, from, len * DType::BYTES, |bytes| {
+            take(&bytemuck::pod_collect_to_vec::<u8, f32>(bytes))
+        })
     }
 
     fn check_range(&self, tensor: TensorId, start: u64, len: u64) -> Result<(), ExecError> {
@@ -129,8 +183,23 @@ impl Program {
     }
 
     fn read_buffer(&self, buffer: usize, from: u64, total: u64) -> Result<Vec<u8>, ExecError> {
+        let mut data = Vec::with_capacity(usize::try_from(total).unwrap_or(0));
+        self.read_staged(buffer, from, total, |bytes| -> Result<(), ExecError> {
+            data.extend_from_slice(bytes);
+            Ok(())
+        })?;
+        Ok(data)
+    }
+
+    fn read_staged<E: From<ExecError>>(
+        &self,
+        buffer: usize,
+        from: u64,
+        total: u64,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         // a staging buffer of at most this size, so that reading large weights doesn't take their size once more
-        let chunk = total.clamp(DType::BYTES, MAX_STAGING_BYTES);
+        let chunk = total.clamp(DType::BYTES, PIECE_BYTES);
         let staging = self.gpu.scoped(|| {
             self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("read"),
@@ -138,8 +207,8 @@ impl Program {
                 usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             })
-        })?;
-        let mut data = Vec::new();
+        });
+        let staging = staging.map_err(ExecError::from)?;
         let mut start = 0;
         while start < total {
             let len = chunk.min(total - start);
@@ -147,15 +216,17 @@ impl Program {
             encoder.copy_buffer_to_buffer(&self.buffers[buffer], from + start, &staging, 0, len);
             self.gpu.queue.submit([encoder.finish()]);
             staging.slice(..len).map_async(wgpu::MapMode::Read, |_| {});
-            self.gpu.wait()?;
-            let lost =
-                |e: wgpu::MapRangeError| crate::gpu::GpuError::Lost { device: self.gpu.name(), reason: e.to_string() };
-            data.extend_from_slice(&staging.slice(..len).get_mapped_range().map_err(lost)?);
+            self.gpu.wait().map_err(ExecError::from)?;
+            let lost = |e: wgpu::MapRangeError| GpuError::Lost { device: self.gpu.name(), reason: e.to_string() };
+            let view = staging.slice(..len).get_mapped_range().map_err(|e| ExecError::from(lost(e)))?;
+            take(&view)?;
+            drop(view);
             staging.unmap();
             start += len;
         }
-        Ok(data)
+        Ok(())
     }
 }
 
-const MAX_STAGING_BYTES: u64 = 64 << 20;
+/// The largest piece of a tensor on its way to or from the device, bytes.
+const PIECE_BYTES: u64 = 4 << 20;

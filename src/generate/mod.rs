@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use crate::exec::{ExecError, Program};
 use crate::graph::Phase;
 use crate::kernel::Choice;
-use crate::model::{Gpt, GptInputs, Keep, ModelConfig, Purpose};
+use crate::model::{Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose};
 use crate::plan::Plan;
 use crate::tensor::TensorId;
 
@@ -69,8 +69,9 @@ impl Generator {
             return Err(ExecError::Token { id, vocab_size });
         }
         if !self.programs.get(&t).is_some_and(|(program, _, _)| program.shares_params(source)) {
-            let gpt = Gpt::build(&self.config, Purpose::Next, n_row as u64, t, Keep::default())?;
-            let (inputs, logits) = (gpt.inputs, gpt.logits);
+            let gpt = Gpt::build(&self.config, Purpose::Next, n_row as u64, t, Keep::default(), Memory::default())?;
+            let logits = gpt.logits.ok_or_else(|| ExecError::NotKept("logits".into()))?;
+            let inputs = gpt.inputs;
             let plan = Plan::new(gpt.graph, source.gpu().caps(), &Choice::default())?;
             self.programs.insert(t, (Program::sharing(source, plan)?, inputs, logits));
         }

@@ -53,6 +53,13 @@ pub struct AdapterReport {
     pub features: Vec<(&'static str, bool)>,
 }
 
+impl AdapterReport {
+    /// Whether its buffers lie in the machine's memory: a software device's and an integrated GPU's do.
+    pub fn shares_memory(&self) -> bool {
+        matches!(self.kind.as_str(), "software" | "integrated")
+    }
+}
+
 impl fmt::Display for AdapterReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}, {})", self.name, self.backend, self.driver)

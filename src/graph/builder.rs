@@ -9,6 +9,8 @@ use crate::tensor::{DType, Role, Shape, TensorId, TensorSpec};
 pub struct GraphBuilder {
     pub(super) graph: Graph,
     names: HashSet<String>,
+    /// What [`super::Recompute::Block`] keeps.
+    pub(super) checkpoints: Vec<TensorId>,
 }
 
 impl GraphBuilder {
@@ -40,6 +42,19 @@ impl GraphBuilder {
     /// As [`GraphBuilder::tensor`].
     pub fn param(&mut self, name: &str, dims: &[u64]) -> Result<TensorId, GraphError> {
         self.tensor(name, Shape::new(dims), DType::F32, Role::Param)
+    }
+
+    /// The tensor of a parameter's gradient, `d <parameter>`: cleared when a step begins, so whoever writes it adds.
+    ///
+    /// # Errors
+    ///
+    /// As [`GraphBuilder::tensor`].
+    pub fn param_grad(&mut self, param: TensorId) -> Result<TensorId, GraphError> {
+        let (name, shape) = (format!("d {}", self.spec(param).name), self.spec(param).shape);
+        match self.graph.find(&name) {
+            Some(grad) => Ok(grad),
+            None => self.tensor(&name, shape, DType::F32, Role::Grad),
+        }
     }
 
     /// Declares a tensor that the host writes.
@@ -131,7 +146,14 @@ impl GraphBuilder {
             accumulate.push(add);
         }
         let real = outputs[..n_real].to_vec();
-        self.graph.nodes.push(Node { label: label.into(), op, inputs: inputs.to_vec(), outputs, accumulate, phase });
+        self.graph.nodes.push(Node {
+            label: label.into(),
+            op: op.into(),
+            inputs: inputs.to_vec(),
+            outputs,
+            accumulate,
+            phase,
+        });
         Ok(real)
     }
 

@@ -2,12 +2,16 @@
 
 mod builder;
 mod optimizer;
+mod recompute;
 mod slabs;
 mod tape;
 
 pub use builder::GraphBuilder;
 pub use optimizer::OptimizerConfig;
+pub use recompute::Recompute;
 pub use slabs::{SLAB_ALIGN_ELEMS, Slab, SlabMember};
+
+use std::sync::Arc;
 
 use crate::ops::{Io, Op, ShapeError};
 use crate::tensor::{TensorId, TensorSpec};
@@ -27,7 +31,7 @@ pub struct Node {
     /// Where in the model, for messages: `h.3.ln_1`, `d h.3.ln_1`.
     pub label: String,
     /// The op.
-    pub op: Box<dyn Op>,
+    pub op: Arc<dyn Op>,
     /// Read.
     pub inputs: Vec<TensorId>,
     /// Written; scratch last.

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use super::{GraphBuilder, GraphError, Phase};
 use crate::ops::{Backward, Dest, Op, Residual, ShapeError};
-use crate::tensor::{DType, Role, TensorId, TensorSpec};
+use crate::tensor::{Role, TensorId, TensorSpec};
 
 impl GraphBuilder {
     /// Appends the backward pass of everything so far: the gradient of `loss` (whose own gradient is 1, which the loss
@@ -61,10 +61,8 @@ struct Tape<'a> {
 impl Tape<'_> {
     fn declare_param_grads(&mut self) -> Result<(), GraphError> {
         for id in (0..self.builder.graph.tensors.len()).map(TensorId) {
-            let spec = self.builder.spec(id);
-            if spec.role == Role::Param {
-                let (name, shape) = (format!("d {}", spec.name), spec.shape);
-                let grad = self.builder.tensor(&name, shape, DType::F32, Role::Grad)?;
+            if self.builder.spec(id).role == Role::Param {
+                let grad = self.builder.param_grad(id)?;
                 self.grads.insert(id, grad);
             }
         }
@@ -72,11 +70,9 @@ impl Tape<'_> {
     }
 
     fn step(&mut self) -> Result<(), GraphError> {
-        // the op is borrowed from the graph that its rule appends to, so it is taken out for the time being
-        let op = std::mem::replace(&mut self.builder.graph.nodes[self.node].op, Box::new(Residual));
+        let op = self.builder.graph.nodes[self.node].op.clone();
         let result = op.backward(self);
         let (name, node) = (op.name(), self.node);
-        self.builder.graph.nodes[node].op = op;
         let label = || self.builder.graph.nodes[node].label.clone();
         match result {
             Some(done) => done.map_err(|e| if e.label.is_empty() { ShapeError { label: label(), ..e } } else { e })?,

@@ -1,9 +1,9 @@
 use std::collections::HashMap;
 
-use super::layers::Layers;
+use super::layers::{Layers, Stream};
 use super::{ModelConfig, Positions};
-use crate::graph::{Graph, GraphBuilder, GraphError, OptimizerConfig};
-use crate::ops::{CrossEntropy, Embedding, Matmul};
+use crate::graph::{Graph, GraphBuilder, GraphError, OptimizerConfig, Phase, Recompute};
+use crate::ops::{CrossEntropy, Embedding, Matmul, ProjectionCrossEntropy};
 use crate::tensor::{DType, Role, Shape, TensorId};
 
 /// What a graph of the model is for.
@@ -41,8 +41,8 @@ pub struct Gpt {
     pub graph: Graph,
     /// What the host writes.
     pub inputs: GptInputs,
-    /// Logits: (B, T, V), or (B, V) for [`Purpose::Next`].
-    pub logits: TensorId,
+    /// Logits: (B, T, V) where they are kept, (B, V) for [`Purpose::Next`]; elsewhere only a chunk of them ever exists.
+    pub logits: Option<TensorId>,
     /// The loss (1), summed over micro-batches; not for [`Purpose::Next`].
     pub loss: Option<TensorId>,
     /// Attention probabilities (B, NH, T, T) of each layer, before dropout.
@@ -58,6 +58,15 @@ pub struct Keep {
     pub attention: bool,
 }
 
+/// How much memory a graph may take where less would do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Rows of logits held at a time: [`ProjectionCrossEntropy::chunk_rows`]. Without effect where logits are kept.
+    pub loss_chunk: u64,
+    /// What the backward pass computes again.
+    pub recompute: Recompute,
+}
+
 impl Gpt {
     /// Builds the graph of a model for batches of `b` rows of `t` tokens.
     ///
@@ -68,7 +77,14 @@ impl Gpt {
     /// # Panics
     ///
     /// On a config that [`ModelConfig::validate`] rejects, or on `t` beyond the block size.
-    pub fn build(config: &ModelConfig, purpose: Purpose, b: u64, t: u64, keep: Keep) -> Result<Self, GraphError> {
+    pub fn build(
+        config: &ModelConfig,
+        purpose: Purpose,
+        b: u64,
+        t: u64,
+        keep: Keep,
+        memory: Memory,
+    ) -> Result<Self, GraphError> {
         assert!(t <= config.block_size, "a batch is no longer than the block size");
         let mut builder = GraphBuilder::new();
         let mut params = HashMap::new();
@@ -96,20 +112,26 @@ impl Gpt {
         let mut x =
             layers.builder.apply1("embedding", embedding, &[tokens, params["wte.weight"], params["wpe.weight"]])?;
         x = layers.dropout("embedding", x)?;
+        let mut stream = Stream { x, added: None };
         for i in 0..config.n_layer {
-            x = layers.block(&format!("h.{i}"), x)?;
+            stream = layers.block(&format!("h.{i}"), stream)?;
         }
         if !has_loss {
             let rows = layers.builder.input("rows", &[b], DType::U32)?;
             inputs.rows = Some(rows);
-            x = layers.builder.apply1("last", Embedding { sorted: None }, &[rows, x])?;
+            let sum = layers.sum("residual", stream)?;
+            let x = layers.builder.apply1("last", Embedding { sorted: None }, &[rows, sum])?;
+            stream = Stream { x, added: None };
         }
-        x = layers.norm("ln_f", x)?;
+        let (sum, x) = layers.norm("ln_f", stream)?;
+        layers.builder.checkpoint(sum);
         let attention_maps = layers.attention_maps;
         let head = params[if config.tied { "wte.weight" } else { "lm_head.weight" }];
-        let logits = builder.apply1("logits", Matmul { trans_a: false, trans_b: true }, &[x, head])?;
+        let mut logits = None;
         if keep.logits || !has_loss {
-            builder.set_role(logits, Role::Output);
+            let all = builder.apply1("logits", Matmul { trans_a: false, trans_b: true }, &[x, head])?;
+            builder.set_role(all, Role::Output);
+            logits = Some(all);
         }
         if keep.attention {
             attention_maps.iter().for_each(|&map| builder.set_role(map, Role::Output));
@@ -122,11 +144,23 @@ impl Gpt {
             inputs.targets = Some(targets);
             inputs.loss_scale = Some(loss_scale);
             let metric = builder.tensor("loss", Shape::new(&[1]), DType::F32, Role::Metric)?;
-            builder.node_into("cross_entropy", CrossEntropy, &[logits, targets, loss_scale], metric)?;
+            if let Some(logits) = logits {
+                builder.node_into("cross_entropy", CrossEntropy, &[logits, targets, loss_scale], metric)?;
+            } else {
+                let op = ProjectionCrossEntropy { chunk_rows: memory.loss_chunk, gradients: training };
+                let mut into = [None; ProjectionCrossEntropy::DWEIGHT + 1];
+                into[0] = Some((metric, true));
+                if training {
+                    into[ProjectionCrossEntropy::DWEIGHT] = Some((builder.param_grad(head)?, true));
+                }
+                let sources = [x, head, targets, loss_scale];
+                builder.node("cross_entropy", Box::new(op), &sources, &into, Phase::MicroBatch)?;
+            }
             loss = Some(metric);
         }
         if let (Purpose::Train(optimizer), Some(loss)) = (purpose, loss) {
             builder.backward(loss)?;
+            builder.recompute(memory.recompute)?;
             builder.optimizer(optimizer)?;
         }
         Ok(Self { graph: builder.finish(), inputs, logits, loss, attention_maps })

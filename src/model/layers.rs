@@ -2,7 +2,7 @@
 
 use super::ModelConfig;
 use crate::graph::{GraphBuilder, GraphError};
-use crate::ops::{Attention, Dropout, Gelu, Layernorm, Matmul, Residual};
+use crate::ops::{Attention, Dropout, Gelu, Layernorm, Matmul, Residual, ResidualLayernorm};
 use crate::tensor::TensorId;
 
 /// What the layers of one model share while it is being built.
@@ -23,10 +23,32 @@ pub(super) struct Layers<'a> {
 
 type Built = Result<TensorId, GraphError>;
 
+/// The residual stream: what it was, and what a layer adds to it. The next norm makes the sum.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stream {
+    pub x: TensorId,
+    pub added: Option<TensorId>,
+}
+
 impl Layers<'_> {
-    pub fn norm(&mut self, label: &str, x: TensorId) -> Built {
-        let inputs = self.with_params(label, x);
-        Ok(self.builder.apply(label, Layernorm { eps: ModelConfig::EPS }, &inputs)?[0])
+    /// The stream's sum and its norm.
+    pub fn norm(&mut self, label: &str, stream: Stream) -> Result<(TensorId, TensorId), GraphError> {
+        let eps = ModelConfig::EPS;
+        let mut inputs = self.with_params(label, stream.x);
+        let Some(added) = stream.added else {
+            return Ok((stream.x, self.builder.apply(label, Layernorm { eps }, &inputs)?[0]));
+        };
+        inputs.insert(1, added);
+        let outputs = self.builder.apply(label, ResidualLayernorm { eps }, &inputs)?;
+        Ok((outputs[0], outputs[1]))
+    }
+
+    /// The stream's sum alone.
+    pub fn sum(&mut self, label: &str, stream: Stream) -> Built {
+        match stream.added {
+            Some(added) => self.builder.apply1(label, Residual, &[stream.x, added]),
+            None => Ok(stream.x),
+        }
     }
 
     /// x (.., in) times weight (in, out), plus bias.
@@ -73,12 +95,12 @@ impl Layers<'_> {
     }
 
     /// A pre-norm block: x + attention(norm(x)), then x + mlp(norm(x)).
-    pub fn block(&mut self, label: &str, x: TensorId) -> Built {
-        let normed = self.norm(&format!("{label}.ln_1"), x)?;
+    pub fn block(&mut self, label: &str, stream: Stream) -> Result<Stream, GraphError> {
+        let (x, normed) = self.norm(&format!("{label}.ln_1"), stream)?;
+        self.builder.checkpoint(x);
         let attended = self.attention(&format!("{label}.attn"), normed)?;
-        let x = self.builder.apply1(&format!("{label}.residual_1"), Residual, &[x, attended])?;
-        let normed = self.norm(&format!("{label}.ln_2"), x)?;
+        let (x, normed) = self.norm(&format!("{label}.ln_2"), Stream { x, added: Some(attended) })?;
         let mlp = self.mlp(&format!("{label}.mlp"), normed)?;
-        self.builder.apply1(&format!("{label}.residual_2"), Residual, &[x, mlp])
+        Ok(Stream { x, added: Some(mlp) })
     }
 }

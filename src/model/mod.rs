@@ -6,5 +6,5 @@ mod init;
 mod layers;
 
 pub use config::{ConfigError, ModelConfig, Positions};
-pub use gpt::{Gpt, GptInputs, Keep, Purpose};
-pub use init::{init_param, sinusoidal_positions};
+pub use gpt::{Gpt, GptInputs, Keep, Memory, Purpose};
+pub use init::{init_values, sinusoidal_positions};

@@ -1,3 +1,7 @@
+mod projection;
+
+pub use projection::ProjectionCrossEntropy;
+
 use super::{Backward, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError};
 use crate::kernel::{
     Dispatch, cross_entropy_backward, cross_entropy_forward, cross_entropy_reduce as reduce, groups_1d, groups_rows,
@@ -48,10 +52,7 @@ impl Op for CrossEntropy {
             k::dispatch(variant, bind, k::Mode {}, params, groups_rows(len, tune.wg / tune.lanes))
         };
         let mut dispatches: Vec<Dispatch> = ctx.row_ranges(n_row, n_col).into_iter().map(rows).collect();
-        let bind = reduce::Bind { loss: io.output(0), losses: io.output(1).read(), scale: io.input(2) };
-        let params = reduce::Params { n: super::to_u32(n_row) };
-        let mode = reduce::Mode { add: io.adds(0) };
-        dispatches.push(reduce::dispatch(ctx.variant(&reduce::DEF), bind, mode, params, [1, 1, 1]));
+        dispatches.push(reduce_losses(io, ctx, 2));
         dispatches
     }
 
@@ -124,6 +125,13 @@ impl Op for CrossEntropyBackward {
     fn accumulates(&self, _output: usize) -> bool {
         true
     }
+}
+
+/// The loss, output 0, from the losses of all rows, output 1.
+fn reduce_losses(io: &Io<'_>, ctx: &LowerCtx<'_>, scale_input: usize) -> Dispatch {
+    let bind = reduce::Bind { loss: io.output(0), losses: io.output(1).read(), scale: io.input(scale_input) };
+    let params = reduce::Params { n: super::to_u32(io.shape_out(1).numel()) };
+    reduce::dispatch(ctx.variant(&reduce::DEF), bind, reduce::Mode { add: io.adds(0) }, params, [1, 1, 1])
 }
 
 fn check(op: &'static str, inputs: &[&TensorSpec]) -> Result<(), ShapeError> {

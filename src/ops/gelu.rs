@@ -1,4 +1,4 @@
-use super::{Backward, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError};
+use super::{Backward, Cost, Dest, Io, LowerCtx, Op, OutSpec, Rerun, ShapeError};
 use crate::kernel::{Dispatch, gelu_backward, gelu_forward, gelu_vec4_backward, gelu_vec4_forward, groups_1d};
 use crate::reference;
 use crate::tensor::{Shape, TensorSpec};
@@ -54,6 +54,10 @@ impl Op for Gelu {
 
     fn cost(&self, io: &Io<'_>) -> Cost {
         Cost { flops: io.shape_out(0).numel() * 10, bytes: io.bytes() }
+    }
+
+    fn rerun(&self, io: &Io<'_>) -> Option<Rerun> {
+        Some(Rerun { op: Box::new(*self), inputs: io.inputs.to_vec(), outputs: io.outputs.to_vec() })
     }
 
     fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {

@@ -17,12 +17,12 @@ mod residual;
 pub use adamw::{Adamw, AdamwCorrections};
 pub use attention::{Attention, AttentionBackward};
 pub use column_sum::ColumnSum;
-pub use cross_entropy::{CrossEntropy, CrossEntropyBackward};
+pub use cross_entropy::{CrossEntropy, CrossEntropyBackward, ProjectionCrossEntropy};
 pub use dropout::Dropout;
 pub use embedding::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sorted_positions};
 pub use gelu::{Gelu, GeluBackward};
 pub use global_norm::GlobalNorm;
-pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardBias, LayernormBackwardWeight};
+pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardParams, ResidualLayernorm};
 pub use matmul::Matmul;
 pub use residual::Residual;
 
@@ -182,6 +182,17 @@ pub struct Cost {
     pub bytes: u64,
 }
 
+/// How the outputs of a node can be made again from tensors that are kept anyway.
+#[derive(Debug)]
+pub struct Rerun {
+    /// The op, cheap against a matmul, that gives the same bits.
+    pub op: Box<dyn Op>,
+    /// What it reads: inputs or outputs of the node.
+    pub inputs: Vec<TensorId>,
+    /// The node's outputs that its real outputs equal.
+    pub outputs: Vec<TensorId>,
+}
+
 /// Where a backward rule puts a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dest {
@@ -251,6 +262,11 @@ pub trait Op: Debug + Send + Sync {
         false
     }
 
+    /// How to make the outputs again instead of keeping them for the backward pass; `None` where that isn't cheap.
+    fn rerun(&self, _io: &Io<'_>) -> Option<Rerun> {
+        None
+    }
+
     /// The backward rule; `None` is an error at graph build if the op lies on the way to the loss.
     fn backward(&self, _tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {
         None
@@ -284,6 +300,10 @@ impl Op for std::sync::Arc<dyn Op> {
 
     fn in_place(&self) -> bool {
         (**self).in_place()
+    }
+
+    fn rerun(&self, io: &Io<'_>) -> Option<Rerun> {
+        (**self).rerun(io)
     }
 
     fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {

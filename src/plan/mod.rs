@@ -7,9 +7,9 @@ mod show;
 mod slots;
 
 pub use check::PlanError;
-pub use place::{BufferPlan, Place};
+pub use place::{BufferPlan, Place, share};
 pub(crate) use show::human_bytes;
-pub use slots::{Interval, Slots, assign};
+pub use slots::{Interval, Slots, assign, most_alive};
 
 use std::collections::BTreeMap;
 
@@ -118,9 +118,27 @@ impl Plan {
         by_role
     }
 
+    /// Bytes of the activations that are alive at once: no sharing of slots takes less.
+    pub fn least_activation_bytes(&self) -> u64 {
+        most_alive(&place::lifetimes(&self.graph))
+    }
+
     /// Bytes of device memory in all.
     pub fn total_bytes(&self) -> u64 {
         self.buffers.iter().map(|b| b.bytes).sum::<u64>() + self.uniform.len() as u64
+    }
+
+    /// Bytes of host memory that the compiled kernels take, by estimate: what was measured on
+    /// llvmpipe with its cache filled, as a multiple of their source. Compiling them the first time takes more.
+    pub fn kernel_bytes(&self) -> u64 {
+        const BYTES_PER_SOURCE_BYTE: u64 = 160;
+        let mut kernels: BTreeMap<_, u64> = BTreeMap::new();
+        for step in &self.steps {
+            let d = &step.dispatch;
+            let source = || d.kernel.specialised(&d.modes, d.variant).len() as u64;
+            kernels.entry((d.kernel.name, d.variant.name, &d.modes)).or_insert_with(source);
+        }
+        kernels.values().sum::<u64>() * BYTES_PER_SOURCE_BYTE
     }
 
     /// The largest binding: its bytes and the tensor.

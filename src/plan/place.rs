@@ -1,6 +1,6 @@
 use super::slots::{Interval, assign};
 use crate::graph::{Graph, SLAB_ALIGN_ELEMS};
-use crate::tensor::{DType, Role, TensorId};
+use crate::tensor::{DType, Role};
 
 /// One buffer of the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +57,8 @@ pub fn place(graph: &Graph, guard_bytes: u64) -> (Vec<BufferPlan>, Vec<Place>) {
     let slots = assign(&intervals);
     let first_slot: Vec<usize> =
         slots.bytes.iter().enumerate().map(|(i, &bytes)| add(format!("slot.{i}"), Role::Activation, bytes)).collect();
-    for (interval, slot) in intervals.iter().zip(&slots.slot) {
-        places[interval.tensor.0] = Some(Place { buffer: first_slot[*slot], offset_bytes: 0 });
+    for (interval, (slot, &offset_bytes)) in intervals.iter().zip(slots.slot.iter().zip(&slots.offset)) {
+        places[interval.tensor.0] = Some(Place { buffer: first_slot[*slot], offset_bytes });
     }
 
     for (spec, place) in graph.tensors.iter().zip(&mut places) {
@@ -70,18 +70,43 @@ pub fn place(graph: &Graph, guard_bytes: u64) -> (Vec<BufferPlan>, Vec<Place>) {
     (buffers, places.into_iter().flatten().collect())
 }
 
-/// First and last node that touch each activation.
-fn lifetimes(graph: &Graph) -> Vec<Interval> {
+/// Which buffers of another plan these can be, when the two never run at once: parameters and constants are the same, and
+/// activations lie in the other's slots where those are large enough.
+pub fn share(wanted: &[BufferPlan], there: &[BufferPlan]) -> Vec<Option<usize>> {
+    let mut shared = vec![None; wanted.len()];
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(wanted[i].bytes));
+    let mut free: Vec<usize> = (0..there.len()).filter(|&i| there[i].role == Role::Activation).collect();
+    free.sort_by_key(|&i| there[i].bytes);
+    for i in order {
+        let buffer = &wanted[i];
+        match buffer.role {
+            Role::Param | Role::Const => shared[i] = there.iter().position(|b| b == buffer),
+            Role::Activation => {
+                if let Some(at) = free.iter().position(|&j| there[j].bytes >= buffer.bytes) {
+                    shared[i] = Some(free.remove(at));
+                }
+            }
+            _ => {}
+        }
+    }
+    shared
+}
+
+/// The nodes that touch each activation.
+pub(super) fn lifetimes(graph: &Graph) -> Vec<Interval> {
     let mut intervals: Vec<Option<Interval>> = vec![None; graph.tensors.len()];
     for (index, node) in graph.nodes.iter().enumerate() {
         for &tensor in node.inputs.iter().chain(&node.outputs) {
             let spec = graph.spec(tensor);
             if spec.role == Role::Activation {
-                let fresh = Interval { tensor, first: index, last: index, bytes: spec.bytes() };
-                intervals[tensor.0].get_or_insert(fresh).last = index;
+                let fresh = || Interval { tensor, first: index, last: index, nodes: vec![], bytes: spec.bytes() };
+                let interval = intervals[tensor.0].get_or_insert_with(fresh);
+                interval.last = index;
+                interval.nodes.push(index);
             }
         }
     }
     // an activation that no node touches has no lifetime; it gets a buffer of its own
-    (0..graph.tensors.len()).map(TensorId).filter_map(|t| intervals[t.0]).collect()
+    intervals.into_iter().flatten().collect()
 }

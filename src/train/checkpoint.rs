@@ -1,14 +1,16 @@
 //! Weights and training state to disk and back.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::run_dir::io_error;
-use super::{Moment, RunDir, RunDirError, Session, SessionError};
+use super::session::Part;
+use super::tensor_file::{Checked, Entries, Reader, Writer};
+use super::{RunDir, RunDirError, Session, SessionError};
+use crate::exec::ExecError;
 use crate::model::ModelConfig;
 
 /// What a checkpoint holds besides tensors.
@@ -39,10 +41,14 @@ pub enum CheckpointError {
     Session(#[from] SessionError),
 }
 
+impl From<ExecError> for CheckpointError {
+    fn from(error: ExecError) -> Self {
+        Self::Session(error.into())
+    }
+}
+
 const MODEL: &str = "model.safetensors";
 const STATE: &str = "state.safetensors";
-
-type Tensors = Vec<(String, Vec<u64>, Vec<f32>)>;
 
 /// Saves the weights under GPT-2's names as `model.safetensors`.
 ///
@@ -51,15 +57,38 @@ type Tensors = Vec<(String, Vec<u64>, Vec<f32>)>;
 /// A failure of the device or the disk; the old file is untouched then.
 pub fn save_model(dir: &RunDir, session: &Session) -> Result<(), CheckpointError> {
     let part = dir.path("model.safetensors.part");
-    write_tensors(&part, &weights(session)?, HashMap::from([("format".into(), "pt".into())]))?;
+    let entries = weights(session);
+    let meta = HashMap::from([("format".into(), "pt".into())]);
+    let mut file = Writer::create(&part, &entries, meta, Checked::No)?;
+    for (name, _) in &entries {
+        write(&mut file, session, Part::Weight, name)?;
+    }
+    file.finish()?;
     let path = dir.path(MODEL);
     fs::rename(&part, &path).map_err(io_error(&path))?;
     Ok(())
 }
 
-fn weights(session: &Session) -> Result<Tensors, SessionError> {
-    let params = session.config().model.params().into_iter();
-    params.map(|(name, dims)| session.weight(&name).map(|values| (name, dims, values))).collect()
+fn weights(session: &Session) -> Entries {
+    session.config().model.params()
+}
+
+/// AdamW's moments, and the prefix of their names.
+const MOMENTS: [(&str, Part); 2] = [("moment1.", Part::FirstMoment), ("moment2.", Part::SecondMoment)];
+const CORRECTIONS: &str = "corrections";
+
+/// Every tensor of a checkpoint, in the order of the data.
+fn state(session: &Session) -> Entries {
+    let weights = weights(session);
+    let moments = weights.iter().flat_map(|(name, dims)| {
+        MOMENTS.iter().map(move |(prefix, _)| (format!("{prefix}{name}"), dims.clone())).collect::<Vec<_>>()
+    });
+    weights.iter().cloned().chain(moments).chain([(CORRECTIONS.to_string(), vec![4])]).collect()
+}
+
+fn write(file: &mut Writer, session: &Session, part: Part, name: &str) -> Result<(), CheckpointError> {
+    let (tensor, start, len) = session.place(part, name)?;
+    session.program().read_pieces(tensor, start, len, |piece| Ok(file.write(piece)?))
 }
 
 /// Saves everything that a bit-exact resume needs, beside the old checkpoint, and puts it in its place.
@@ -68,23 +97,24 @@ fn weights(session: &Session) -> Result<Tensors, SessionError> {
 ///
 /// As [`save_model`].
 pub fn save(dir: &RunDir, session: &Session, progress: &Progress) -> Result<(), CheckpointError> {
-    let mut tensors = weights(session)?;
-    for (name, dims) in session.config().model.params() {
-        for (prefix, which) in [("moment1.", Moment::First), ("moment2.", Moment::Second)] {
-            tensors.push((format!("{prefix}{name}"), dims.clone(), session.moment(&name, which)?));
-        }
-    }
-    tensors.push(("corrections".into(), vec![4], session.corrections()?));
     let json = serde_json::to_string(progress).unwrap_or_else(|e| panic!("progress has a JSON form: {e}"));
-    // the checksum goes over every tensor's bytes in order, so that a damaged file is recognised
-    let mut crc = crc32fast::Hasher::new();
-    tensors.iter().for_each(|(_, _, values)| crc.update(bytemuck::cast_slice(values)));
-    let meta = HashMap::from([("progress".into(), json), ("crc32".into(), format!("{:08x}", crc.finalize()))]);
-
+    let meta = HashMap::from([("progress".into(), json)]);
     let (new, current, old) = (dir.path("checkpoint.new"), dir.path("checkpoint"), dir.path("checkpoint.old"));
     remove(&new)?;
     fs::create_dir(&new).map_err(io_error(&new))?;
-    write_tensors(&new.join(STATE), &tensors, meta)?;
+    // the checksum goes over every tensor's bytes in order, so that a damaged file is recognised
+    let mut file = Writer::create(&new.join(STATE), &state(session), meta, Checked::Yes)?;
+    let params = weights(session);
+    for (name, _) in &params {
+        write(&mut file, session, Part::Weight, name)?;
+    }
+    for (name, _) in &params {
+        for (_, part) in MOMENTS {
+            write(&mut file, session, part, name)?;
+        }
+    }
+    file.write(&session.corrections()?)?;
+    file.finish()?;
     // a kill between the two renames leaves checkpoint.old, which `load` takes
     if current.exists() {
         remove(&old)?;
@@ -97,20 +127,6 @@ pub fn save(dir: &RunDir, session: &Session, progress: &Progress) -> Result<(), 
 
 fn remove(path: &Path) -> Result<(), RunDirError> {
     if path.exists() { fs::remove_dir_all(path).map_err(io_error(path)) } else { Ok(()) }
-}
-
-fn write_tensors(path: &Path, tensors: &Tensors, meta: HashMap<String, String>) -> Result<(), RunDirError> {
-    let views: Vec<(&str, TensorView<'_>)> = tensors
-        .iter()
-        .map(|(name, dims, values)| {
-            let shape = dims.iter().map(|&d| d as usize).collect();
-            let view = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(values));
-            (name.as_str(), view.unwrap_or_else(|e| panic!("{name}: the shape fits the data: {e}")))
-        })
-        .collect();
-    let io = |e: std::io::Error| io_error(path)(e);
-    safetensors::serialize_to_file(views, Some(meta), path).map_err(|e| io(std::io::Error::other(e.to_string())))?;
-    File::open(path).and_then(|f| f.sync_all()).map_err(io)
 }
 
 /// Loads the newest whole checkpoint into a session made from the run's config.
@@ -126,52 +142,25 @@ pub fn load(dir: &RunDir, session: &mut Session) -> Result<Progress, CheckpointE
         path: dir.root().display().to_string(),
         reason: "it holds no checkpoint yet".into(),
     })?;
-    let bytes = fs::read(&path).map_err(io_error(&path))?;
-    let damaged = |reason: String| RunDirError::Damaged { path: path.display().to_string(), reason };
-    let (_, meta) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
-    let meta = meta.metadata().clone().unwrap_or_default();
-    let entry = |key: &str| meta.get(key).ok_or_else(|| damaged(format!("it has no {key}")));
-    let progress: Progress = serde_json::from_str(entry("progress")?).map_err(|e| damaged(e.to_string()))?;
-
-    let params = session.config().model.params();
-    let mut crc = crc32fast::Hasher::new();
-    let mut read = |name: &str, dims: &[u64]| -> Result<Vec<f32>, RunDirError> {
-        let values = read_tensor(&file, name, dims).map_err(damaged)?;
-        crc.update(bytemuck::cast_slice(&values));
-        Ok(values)
-    };
-    let mut weights = vec![];
+    let mut file = Reader::open(&path)?;
+    let progress: Progress = serde_json::from_str(file.meta("progress")?).map_err(|e| file.damaged(e.to_string()))?;
+    // nothing on the device has changed before the whole file was found to be sound
+    file.verify(&state(session))?;
+    let params = weights(session);
     for (name, dims) in &params {
-        weights.push(read(name, dims)?);
-    }
-    let mut moments = vec![];
-    for (name, dims) in &params {
-        for (prefix, which) in [("moment1.", Moment::First), ("moment2.", Moment::Second)] {
-            moments.push((name, which, read(&format!("{prefix}{name}"), dims)?));
+        for (prefix, part) in [("", Part::Weight)].into_iter().chain(MOMENTS) {
+            file.seek(&format!("{prefix}{name}"), dims)?;
+            let (tensor, start, len) = session.place(part, name)?;
+            session
+                .program()
+                .write_pieces(tensor, start, len, |piece| -> Result<(), CheckpointError> { Ok(file.read(piece)?) })?;
         }
     }
-    let corrections = read("corrections", &[4])?;
-    if format!("{:08x}", crc.finalize()) != *entry("crc32")? {
-        return Err(damaged("its checksum doesn't match".into()).into());
-    }
-    for ((name, _), values) in params.iter().zip(&weights) {
-        session.set_weight(name, values)?;
-    }
-    for (name, which, values) in &moments {
-        session.set_moment(name, *which, values)?;
-    }
+    let mut corrections = [0.0; 4];
+    file.seek(CORRECTIONS, &[4])?;
+    file.read(&mut corrections)?;
     session.restore(progress.step, &corrections)?;
     Ok(progress)
-}
-
-fn read_tensor(file: &SafeTensors<'_>, name: &str, dims: &[u64]) -> Result<Vec<f32>, String> {
-    let tensor = file.tensor(name).map_err(|_| format!("it has no tensor {name}"))?;
-    let shape: Vec<u64> = tensor.shape().iter().map(|&d| d as u64).collect();
-    if tensor.dtype() != Dtype::F32 || shape != dims {
-        return Err(format!("{name} is {:?} {shape:?}, expected F32 {dims:?}", tensor.dtype()));
-    }
-    Ok(bytemuck::pod_collect_to_vec(tensor.data()))
 }
 
 /// Reads `model.safetensors` of a run: every parameter of the model.
@@ -180,13 +169,18 @@ fn read_tensor(file: &SafeTensors<'_>, name: &str, dims: &[u64]) -> Result<Vec<f
 ///
 /// A missing or damaged file.
 pub fn load_model(dir: &RunDir, model: &ModelConfig) -> Result<Vec<(String, Vec<f32>)>, RunDirError> {
-    let path = dir.path(MODEL);
-    let bytes = fs::read(&path).map_err(|e| RunDirError::Foreign {
-        path: dir.root().display().to_string(),
-        reason: format!("{MODEL} can't be read ({e})"),
+    let mut file = Reader::open(&dir.path(MODEL)).map_err(|e| match e {
+        RunDirError::Io { source, .. } => RunDirError::Foreign {
+            path: dir.root().display().to_string(),
+            reason: format!("{MODEL} can't be read ({source})"),
+        },
+        other => other,
     })?;
-    let damaged = |reason: String| RunDirError::Damaged { path: path.display().to_string(), reason };
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
-    let params = model.params().into_iter();
-    params.map(|(name, dims)| read_tensor(&file, &name, &dims).map(|v| (name, v)).map_err(damaged)).collect()
+    let mut read = |name: String, dims: Vec<u64>| {
+        file.seek(&name, &dims)?;
+        let mut values = vec![0.0; dims.iter().product::<u64>() as usize];
+        file.read(&mut values)?;
+        Ok((name, values))
+    };
+    model.params().into_iter().map(|(name, dims)| read(name, dims)).collect()
 }

@@ -1,8 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-use super::{AdamwConfig, Schedule, ScheduleKind};
+use super::{AdamwConfig, Schedule, ScheduleKind, SessionConfig};
 use crate::data::{Mode, Options, Source};
-use crate::model::{ConfigError, ModelConfig};
+use crate::graph::Recompute;
+use crate::model::{ConfigError, Keep, Memory, ModelConfig};
 
 /// How text becomes tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -42,6 +43,12 @@ pub struct TrainConfig {
     pub sample_every: u64,
     /// Steps between checkpoints; 0 means only at the end.
     pub checkpoint_every: u64,
+    /// Rows of logits held at a time, rounded up to a multiple of 64; 0 means about 32 MiB of them.
+    #[serde(default)]
+    pub loss_chunk: u64,
+    /// What the backward pass computes again instead of keeping it.
+    #[serde(default)]
+    pub recompute: Recompute,
     /// AdamW and clipping.
     pub optimizer: AdamwConfig,
 }
@@ -113,6 +120,8 @@ impl RunConfig {
                 eval_windows: 0,
                 sample_every: 500,
                 checkpoint_every: 250,
+                loss_chunk: 0,
+                recompute: Recompute::None,
                 optimizer: AdamwConfig { beta2, ..AdamwConfig::default() },
             },
             data: DataConfig {
@@ -179,7 +188,7 @@ impl RunConfig {
             return range("--grad-accum", t.grad_accum.to_string(), "it must be at most 65536");
         }
         // the step number keys dropout as 32 bits, and a batch's positions are indexed with them
-        for (flag, value) in [("--steps", t.steps), ("--batch-size", t.batch_size)] {
+        for (flag, value) in [("--steps", t.steps), ("--batch-size", t.batch_size), ("--loss-chunk", t.loss_chunk)] {
             if u32::try_from(value).is_err() {
                 return range(flag, value.to_string(), "it must be below 2^32");
             }
@@ -210,6 +219,20 @@ impl RunConfig {
     /// Number of validation windows to look at; `None` means all.
     pub fn eval_limit(&self) -> Option<usize> {
         usize::try_from(self.train.eval_windows).ok().filter(|&n| n > 0)
+    }
+
+    /// What a session of the run is made of.
+    pub fn session(&self) -> SessionConfig {
+        let t = &self.train;
+        SessionConfig {
+            model: self.model.clone(),
+            batch_size: t.batch_size,
+            t: self.model.block_size,
+            optimizer: t.optimizer,
+            seed: t.seed,
+            keep: Keep::default(),
+            memory: Memory { loss_chunk: t.loss_chunk, recompute: t.recompute },
+        }
     }
 
     /// Tokens of one optimizer step, padding included.

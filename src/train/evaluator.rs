@@ -5,7 +5,7 @@ use crate::data::Batch;
 use crate::exec::{Program, Readback};
 use crate::graph::Phase;
 use crate::kernel::Choice;
-use crate::model::{Gpt, GptInputs, Keep, ModelConfig, Purpose};
+use crate::model::{Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose};
 use crate::plan::Plan;
 
 /// Teacher-forced loss over many batches, without dropout, with the parameters of a session.
@@ -27,7 +27,7 @@ impl Evaluator {
     pub fn new(source: &Program, model: &ModelConfig, b: u64, t: u64) -> Result<Self, SessionError> {
         model.validate()?;
         check_batch(model, b, t)?;
-        let gpt = Gpt::build(model, Purpose::Loss, b, t, Keep::default())?;
+        let gpt = Gpt::build(model, Purpose::Loss, b, t, Keep::default(), Memory::default())?;
         let (inputs, loss) = (gpt.inputs, gpt.loss);
         let program = Program::sharing(source, Plan::new(gpt.graph, source.gpu().caps(), &Choice::default())?)?;
         let ring = Readback::new(&program, &loss.into_iter().collect::<Vec<_>>(), 3)?;

@@ -3,11 +3,13 @@
 pub mod checkpoint;
 mod config;
 mod evaluator;
+pub mod fit;
 mod run;
 mod run_dir;
 mod schedule;
 mod session;
 mod session_config;
+mod tensor_file;
 
 pub use config::{DataConfig, RunConfig, TokenizerKind, TomlError, TrainConfig};
 pub use evaluator::Evaluator;

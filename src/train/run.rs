@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use super::checkpoint::{self, CheckpointError, Progress};
 use super::run_dir::io_error;
-use super::{Evaluator, RunConfig, RunDir, RunDirError, Schedule, Session, SessionConfig, SessionError, StepResult};
+use super::{Evaluator, RunConfig, RunDir, RunDirError, Schedule, Session, SessionError, StepResult};
 use crate::data::{DataError, Dataset, Extent, Text, Tokenizer};
 use crate::generate::{Generator, Sampler, SamplerConfig};
 use crate::gpu::Gpu;
-use crate::model::{ConfigError, Keep};
+use crate::model::ConfigError;
 
 /// What ends a run.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +147,7 @@ impl Run {
     ) -> Result<Self, RunError> {
         config.validate()?;
         let dataset = Dataset::new(text, &tokenizer, &config.data_options())?;
-        let session = Session::new(gpu, session_config(&config))?;
+        let session = Session::new(gpu, config.session())?;
         let dir = RunDir::create(root, &config, &tokenizer)?;
         let progress = Progress { device: gpu.name(), kernels: kernels(&session), ..Progress::default() };
         let start = |lock| {
@@ -170,7 +170,7 @@ impl Run {
         let lock = dir.lock()?;
         text.verify(config.data.crc32)?;
         let dataset = Dataset::new(text, &tokenizer, &config.data_options())?;
-        let mut session = Session::new(gpu, session_config(&config))?;
+        let mut session = Session::new(gpu, config.session())?;
         let progress = checkpoint::load(&dir, &mut session)?;
         let changed = steps.filter(|&s| s != config.train.steps);
         if let Some(steps) = changed {
@@ -399,17 +399,6 @@ impl Run {
 /// A number that JSON has: `null` where it isn't finite.
 fn number(x: f32) -> Value {
     if x.is_finite() { json!(x) } else { Value::Null }
-}
-
-fn session_config(config: &RunConfig) -> SessionConfig {
-    SessionConfig {
-        model: config.model.clone(),
-        batch_size: config.train.batch_size,
-        t: config.model.block_size,
-        optimizer: config.train.optimizer,
-        seed: config.train.seed,
-        keep: Keep::default(),
-    }
 }
 
 /// The kernel variants of a session, each once.

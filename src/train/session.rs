@@ -9,7 +9,7 @@ use crate::generate::Generator;
 use crate::gpu::Gpu;
 use crate::graph::{OptimizerConfig, Phase};
 use crate::kernel::Choice;
-use crate::model::{ConfigError, Gpt, GptInputs, Positions, Purpose, init_param, sinusoidal_positions};
+use crate::model::{ConfigError, Gpt, GptInputs, Positions, Purpose, init_values, sinusoidal_positions};
 use crate::ops::sorted_positions;
 use crate::plan::Plan;
 use crate::reference::IGNORE;
@@ -73,6 +73,14 @@ pub enum Moment {
     Second,
 }
 
+/// What of a parameter a checkpoint holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Weight,
+    FirstMoment,
+    SecondMoment,
+}
+
 /// What a step showed, some steps later.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepResult {
@@ -98,7 +106,7 @@ pub struct Session {
     config: SessionConfig,
     program: Program,
     inputs: GptInputs,
-    logits: TensorId,
+    logits: Option<TensorId>,
     attention_maps: Vec<TensorId>,
     hyper: TensorId,
     corrections: TensorId,
@@ -126,7 +134,7 @@ impl Session {
         config.validate()?;
         let max_norm = config.optimizer.max_norm as f32;
         let purpose = Purpose::Train(OptimizerConfig { max_norm });
-        Ok(Gpt::build(&config.model, purpose, config.batch_size, config.t, config.keep)?)
+        Ok(Gpt::build(&config.model, purpose, config.batch_size, config.t, config.keep, config.memory)?)
     }
 
     /// A model with initial weights from the config's seed.
@@ -158,7 +166,12 @@ impl Session {
         };
         let model = &session.config.model;
         for (name, dims) in model.params() {
-            session.set_weight(&name, &init_param(model, &name, dims.iter().product(), session.config.seed))?;
+            let mut values = init_values(model, &name, session.config.seed);
+            let tensor = session.param(&name)?;
+            session.program.write_pieces(tensor, 0, dims.iter().product(), |piece| -> Result<(), ExecError> {
+                piece.iter_mut().zip(&mut values).for_each(|(place, value)| *place = value);
+                Ok(())
+            })?;
         }
         if model.positions == Positions::Sinusoidal {
             session.program.write_named("wpe.weight", &sinusoidal_positions(model))?;
@@ -324,6 +337,18 @@ impl Session {
         Ok(self.program.read_named(&format!("d {name}"))?)
     }
 
+    /// Where a parameter or its moment is: a tensor, the first element and the number of elements.
+    pub(super) fn place(&self, part: Part, name: &str) -> Result<(TensorId, u64, u64), SessionError> {
+        match part {
+            Part::Weight => {
+                let param = self.param(name)?;
+                Ok((param, 0, self.program.plan().spec(param).shape.numel()))
+            }
+            Part::FirstMoment => self.moment_place(name, Moment::First),
+            Part::SecondMoment => self.moment_place(name, Moment::Second),
+        }
+    }
+
     /// Reads a parameter's AdamW moment.
     ///
     /// # Errors
@@ -385,7 +410,8 @@ impl Session {
     ///
     /// [`ExecError::NotKept`], or a failure of the device.
     pub fn logits(&self) -> Result<Vec<f32>, SessionError> {
-        Ok(self.program.read(self.logits)?)
+        let logits = self.logits.ok_or_else(|| ExecError::NotKept("logits".into()))?;
+        Ok(self.program.read(logits)?)
     }
 
     /// The attention probabilities (B, NH, T, T) of a layer in the last micro-batch; the session must have been made to

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ConfigError, Keep, ModelConfig};
+use crate::model::{ConfigError, Keep, Memory, ModelConfig};
 
 /// AdamW's settings and gradient clipping.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub struct SessionConfig {
     pub seed: u64,
     /// What to keep readable besides loss and norm.
     pub keep: Keep,
+    /// Where to take less memory.
+    pub memory: Memory,
 }
 
 /// Most positions of a micro-batch: a weight's gradient is a sum over all of them, and llvmpipe ends a longer loop early.

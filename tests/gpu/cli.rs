@@ -4,7 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn command() -> Command {
+/// The command, started as the tests themselves were.
+pub fn command() -> Command {
+    let mut command = loaded();
+    // without this folder, libwayland prints a line of its own that begins like an error of ours
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_else(|| std::env::temp_dir().into());
+    command.env("XDG_RUNTIME_DIR", runtime);
+    command
+}
+
+fn loaded() -> Command {
     let tril = env!("CARGO_BIN_EXE_tril");
     // a test binary that was started through a dynamic loader of its own (`ld.so --library-path DIR BINARY`, to try a
     // driver that isn't the system's) starts tril through the same one
@@ -19,9 +28,7 @@ fn command() -> Command {
 }
 
 fn tril(dir: &Path, args: &[&str]) -> Output {
-    // without this folder, libwayland prints a line of its own that begins like an error of ours
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_else(|| std::env::temp_dir().into());
-    command().env("XDG_RUNTIME_DIR", runtime).args(args).current_dir(dir).output().unwrap()
+    command().args(args).current_dir(dir).output().unwrap()
 }
 
 fn ok(dir: &Path, args: &[&str]) -> String {

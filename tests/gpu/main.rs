@@ -5,6 +5,7 @@
 mod common;
 
 mod cli;
+mod memory;
 mod model;
 mod ops;
 mod optimizer;

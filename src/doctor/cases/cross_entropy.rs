@@ -1,7 +1,7 @@
 use crate::doctor::{Case, Data};
-use crate::ops::{CrossEntropy, CrossEntropyBackward};
+use crate::ops::{CrossEntropy, CrossEntropyBackward, ProjectionCrossEntropy};
 use crate::reference::compare::Tolerance;
-use crate::reference::{IGNORE, cross_entropy as reference};
+use crate::reference::{IGNORE, cross_entropy as reference, matmul};
 use crate::tensor::Shape;
 
 /// The unit roundoff of f32.
@@ -68,17 +68,27 @@ enum Targets {
     Wrong,
 }
 
-pub(super) fn cases() -> Vec<Case> {
-    let both = |name: &str, n_row: u64, n_col: u64, logit: f32, targets: Targets| {
-        let Data::U32(mut ids) = Data::ids(2, n_row, n_col as u32) else { unreachable!("ids are u32") };
-        for (row, id) in ids.iter_mut().enumerate() {
-            match targets {
-                Targets::All => {}
-                Targets::Some if row % 3 != 1 => {}
-                Targets::Some | Targets::None => *id = IGNORE,
-                Targets::Wrong => *id += n_col as u32,
-            }
+/// The targets of a case.
+fn targets_of(n_row: u64, n_col: u64, targets: Targets) -> Vec<u32> {
+    let Data::U32(mut ids) = Data::ids(2, n_row, n_col as u32) else { unreachable!("ids are u32") };
+    for (row, id) in ids.iter_mut().enumerate() {
+        match targets {
+            Targets::All => {}
+            Targets::Some if row % 3 != 1 => {}
+            Targets::Some | Targets::None => *id = IGNORE,
+            Targets::Wrong => *id += n_col as u32,
         }
+    }
+    ids
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    apart().into_iter().chain(projected()).collect()
+}
+
+fn apart() -> Vec<Case> {
+    let both = |name: &str, n_row: u64, n_col: u64, logit: f32, targets: Targets| {
+        let ids = targets_of(n_row, n_col, targets);
         let Data::F32(logits) = Data::uniform(1, n_row * n_col, logit) else { unreachable!("uniform data is f32") };
         let wide: Vec<f64> = logits.iter().map(|&x| x.into()).collect();
         let (rows, cols) = (n_row as usize, n_col as usize);
@@ -109,6 +119,68 @@ pub(super) fn cases() -> Vec<Case> {
         both("tiny values", 4, 6, 1e-30, Targets::All),
         both("more than 65,535 rows", 65_537, 3, 3.0, Targets::Some),
         both("split over bindings", 300, 35, 3.0, Targets::Some).map(split),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Projection and loss as one op: logits are sums of C products of x and a weight of at most 1, and their error moves
+/// losses by at most itself, gradients of logits by twice its share of them.
+fn projected() -> Vec<Case> {
+    let case = |name: &str, [n, v, c]: [u64; 3], chunk_rows: u64, x_scale: f32, targets: Targets| {
+        let (x, weight) = (Data::uniform(3, n * c, x_scale), Data::uniform(4, v * c, 1.0));
+        let [rows, cols, terms] = [n, v, c].map(|size| size as usize);
+        let dims = matmul::Dims { m: rows, n: cols, k: terms, trans_a: false, trans_b: true };
+        let logits = matmul::forward(&x.to_f64(), &weight.to_f64(), None, dims);
+        let largest = logits.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+        let scale = 1.0 / n as f32;
+        let model = Model { n_row: rows, n_col: cols, logit: largest, scale: scale.into() };
+        let x_size = f64::from(x_scale);
+        let error = Tolerance::sum(terms, x_size / 3.0).allowed(largest);
+        let off = |abs: f64| Tolerance { abs, rel: 0.0 };
+        let dlogit = model.backward().abs + model.backward().rel * model.scale;
+        // the sizes of a row's dlogits add up to at most 2 scale: so do partial sums, each rounded, and the errors are
+        // shares of as much
+        let roundings = 4.0 * U * 2.0 * model.scale * (1.0 + (cols as f64).sqrt());
+        let dx = off(model.scale * 2.0 * error + 2.0 * dlogit + roundings + f64::from(f32::MIN_POSITIVE));
+        let dweight = Tolerance::sum(rows, model.scale * x_size)
+            .plus(off(rows as f64 * x_size * (model.scale * 2.0 * error + dlogit)));
+        let tolerances = [
+            model.loss().plus(off(model.scale * rows as f64 * 2.0 * error)),
+            model.losses().plus(off(2.0 * error)),
+            model.lse().plus(off(error)),
+            dx,
+            dweight,
+        ];
+        let inputs = vec![
+            (Shape::new(&[n, c]), x),
+            (Shape::new(&[v, c]), weight),
+            (Shape::new(&[n]), Data::U32(targets_of(n, v, targets))),
+            (Shape::new(&[1]), Data::all(1, scale)),
+        ];
+        [false, true].map(|gradients| {
+            let op = ProjectionCrossEntropy { chunk_rows, gradients };
+            let kind = if gradients { "projected, with gradients" } else { "projected" };
+            Case::new(format!("{kind}, {name}"), op, inputs.clone(), Tolerance::exact()).tolerances(&tolerances)
+        })
+    };
+    [
+        case("one element", [1, 1, 1], 0, 1.0, Targets::All),
+        case("not multiples of 4", [5, 7, 3], 0, 1.0, Targets::All),
+        case("a last column alone", [12, 65, 16], 0, 1.0, Targets::Some),
+        case("fewer columns than four", [9, 3, 8], 0, 1.0, Targets::All),
+        case("all ignored", [8, 12, 8], 0, 1.0, Targets::None),
+        case("targets beyond the vocabulary", [8, 12, 8], 0, 1.0, Targets::Wrong),
+        case("several chunks", [150, 37, 12], 64, 1.0, Targets::Some),
+        case("a chunk rounded up, and the last one smaller", [200, 20, 8], 65, 1.0, Targets::Some),
+        case("a chunk larger than all", [100, 20, 8], 1 << 40, 1.0, Targets::All),
+        case("blocks of columns", [3, 4200, 8], 0, 1.0, Targets::All),
+        case("large values", [4, 24, 4], 0, 300.0, Targets::All),
+        case("tiny values", [4, 24, 4], 0, 1e-30, Targets::All),
+        case("GPT-2's vocabulary and beyond", [2, 70_003, 4], 0, 1.0, Targets::All),
+        // ranges of the vocabulary, and chunks that a binding can hold
+        case("split over bindings", [150, 150, 130], 0, 1.0, Targets::Some).map(|case| case.max_binding(64 * 152 * 4)),
     ]
     .into_iter()
     .flatten()

@@ -1,5 +1,5 @@
 use crate::doctor::{Case, Data};
-use crate::ops::{Layernorm, LayernormBackward, LayernormBackwardBias, LayernormBackwardWeight};
+use crate::ops::{Layernorm, LayernormBackward, LayernormBackwardParams, ResidualLayernorm};
 use crate::reference::compare::Tolerance;
 use crate::reference::layernorm as reference;
 use crate::tensor::Shape;
@@ -135,11 +135,30 @@ pub(super) fn cases() -> Vec<Case> {
         let dinp = vec![dout.clone(), inp.clone(), weight, mean.clone(), rstd.clone()];
         let n = n_row as usize;
         let name = |part: &str| format!("{part}, {name}");
+        let dsum = (all, Data::uniform(5, n_row * n_col, rows.dout));
+        // one addition more, of a value as large as dout
+        let past = model.backward().plus(Tolerance { abs: 2.0 * U * model.dout, rel: U });
+        let past_inputs: Vec<_> = dinp.iter().cloned().chain([dsum]).collect();
+        let params = vec![dout, inp, mean, rstd];
+        let both = Case::new(name("dweight and dbias"), LayernormBackwardParams { bias: true }, params.clone(), past);
         vec![
             Case::new(name("dinp"), LayernormBackward, dinp, model.backward()),
-            Case::new(name("dweight"), LayernormBackwardWeight, vec![dout.clone(), inp, mean, rstd], model.weight(n)),
-            Case::new(name("dbias"), LayernormBackwardBias, vec![dout], model.bias(n)),
+            Case::new(name("dinp past the norm"), LayernormBackward, past_inputs, past),
+            both.tolerances(&[model.weight(n), model.bias(n)]),
+            Case::new(name("dweight"), LayernormBackwardParams { bias: false }, params, model.weight(n)),
         ]
+    };
+    // the same rows as a sum of two halves, which is exact
+    let residual = |name: &str, n_row: u64, n_col: u64, rows: &Rows, has_bias: bool| {
+        let case = forward(&format!("residual, {name}"), n_row, n_col, rows, has_bias);
+        let mut inputs = case.inputs;
+        let Data::F32(whole) = &inputs[0].1 else { unreachable!("inp is f32") };
+        let half: Vec<f32> = whole.iter().map(|x| x / 2.0).collect();
+        let shape = inputs[0].0;
+        inputs[0].1 = Data::F32(half.clone());
+        inputs.insert(1, (shape, Data::F32(half)));
+        let tolerance: Vec<Tolerance> = [Tolerance::exact()].into_iter().chain(case.tolerance).collect();
+        Case::new(case.name, ResidualLayernorm { eps: EPS }, inputs, Tolerance::exact()).tolerances(&tolerance)
     };
     let far = Rows { scale: 1.0, shift: 100.0, dout: 1.0 };
     let huge = Rows { scale: 1e15, shift: 0.0, dout: 1e15 };
@@ -157,12 +176,21 @@ pub(super) fn cases() -> Vec<Case> {
         forward("tiny values", 4, 16, &Rows { dout: 1.0, ..tiny }, false),
         forward("more than 65,535 rows", 65_537, 3, &UNIT, true),
         forward("split over bindings", 200, 20, &UNIT, true).max_binding(5120),
+        forward("multiples of 4", 65, 260, &UNIT, true),
+        forward("far from zero, multiples of 4", 9, 64, &far, true),
+        residual("not a multiple of 4", 9, 7, &UNIT, true),
+        residual("multiples of 4", 65, 68, &UNIT, true),
+        residual("no bias", 5, 12, &UNIT, false),
+        residual("far from zero", 9, 64, &far, true),
+        residual("split over bindings", 200, 20, &UNIT, true).max_binding(5120),
     ];
     all.extend(backward("one element", 1, 1, &UNIT));
     all.extend(backward("not a multiple of 4", 33, 7, &UNIT));
     all.extend(backward("workgroup minus 1", 31, 63, &UNIT));
     all.extend(backward("workgroup plus 1", 65, 65, &UNIT));
     all.extend(backward("wide", 3, 1601, &UNIT));
+    all.extend(backward("multiples of 4", 67, 132, &UNIT));
+    all.extend(backward("more rows than one invocation adds", 5001, 8, &UNIT));
     all.extend(backward("far from zero", 9, 33, &far));
     all.extend(backward("huge values", 40, 16, &huge));
     all.extend(backward("more than 65,535 rows", 65_537, 3, &UNIT));

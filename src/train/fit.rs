@@ -1,0 +1,286 @@
+//! What a run takes in memory, whether that is there, and what to change where it isn't.
+
+use std::fmt;
+
+use super::{RunConfig, Session, SessionError};
+use crate::graph::Recompute;
+use crate::kernel::{Caps, Choice};
+use crate::model::{Gpt, Keep, Memory, Purpose};
+use crate::plan::{Plan, human_bytes, share};
+
+/// What a run takes, bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// The buffers of the training program: what the plan lists.
+    pub training: u64,
+    /// What evaluation and samples need besides: most of their activations lie in the training program's.
+    pub evaluation: u64,
+    /// Pieces of tensors on their way to and from the device.
+    pub transfers: u64,
+    /// Compiled kernels: on the host, and an estimate.
+    pub kernels: u64,
+    /// What the process took before: the program itself, the opened driver, the text.
+    pub process: u64,
+}
+
+impl Footprint {
+    /// Estimates a run. `process` is what [`resident_bytes`] said before.
+    ///
+    /// # Errors
+    ///
+    /// A configuration that can't be planned on the device.
+    pub fn of(config: &RunConfig, caps: &Caps, process: u64) -> Result<Self, SessionError> {
+        // a piece and its staging buffer
+        const TRANSFERS: u64 = 8 << 20;
+        let choice = Choice::default();
+        let training = Session::plan(&config.session(), caps, &choice)?;
+        let (model, t) = (&config.model, config.model.block_size);
+        let mut purposes = vec![];
+        if config.data.val_fraction > 0.0 {
+            purposes.push((Purpose::Loss, config.train.batch_size));
+        }
+        if config.train.sample_every > 0 {
+            purposes.push((Purpose::Next, 1));
+        }
+        let (mut evaluation, mut kernels) = (0, training.kernel_bytes());
+        for (purpose, b) in purposes {
+            let gpt = Gpt::build(model, purpose, b, t, Keep::default(), Memory::default())?;
+            let plan = Plan::new(gpt.graph, caps, &choice)?;
+            let shared = share(&plan.buffers, &training.buffers);
+            let own = plan.buffers.iter().zip(shared).filter(|(_, shared)| shared.is_none());
+            evaluation += own.map(|(buffer, _)| buffer.bytes).sum::<u64>() + plan.uniform.len() as u64;
+            kernels = kernels.max(plan.kernel_bytes());
+        }
+        Ok(Self { training: training.total_bytes(), evaluation, transfers: TRANSFERS, kernels, process })
+    }
+
+    /// On the device.
+    pub fn device(&self) -> u64 {
+        self.training + self.evaluation + self.transfers
+    }
+
+    /// Of the process on a device that shares its memory: all of it.
+    pub fn total(&self) -> u64 {
+        self.device() + self.kernels + self.process
+    }
+}
+
+/// The memory that there is for a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// A device with memory of its own, which drivers don't tell.
+    Unknown,
+    /// For the buffers on a device with memory of its own: `--memory`.
+    Device(u64),
+    /// For the whole process, whose device takes the machine's memory: what is free, or `--memory`.
+    Process(u64),
+}
+
+/// Whether a device's buffers lie in the machine's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharesMemory(pub bool);
+
+impl Room {
+    /// What there is for a device that takes the machine's memory (`shares_memory`), or has its own; `limit` is what the
+    /// user allows.
+    pub fn of(shares: SharesMemory, limit: Option<u64>) -> Self {
+        // an estimate is no promise, and others use the machine, too
+        const SHARE: f64 = 0.9;
+        match (shares.0, limit) {
+            (true, Some(limit)) => Self::Process(limit),
+            (true, None) => {
+                let free = (free_bytes() as f64 * SHARE) as u64;
+                if free == 0 { Self::Unknown } else { Self::Process(free + resident_bytes()) }
+            }
+            (false, Some(limit)) => Self::Device(limit),
+            (false, None) => Self::Unknown,
+        }
+    }
+
+    /// What of a footprint counts against it, and how much there is.
+    fn compare(self, footprint: &Footprint) -> Option<(u64, u64)> {
+        match self {
+            Self::Unknown => None,
+            Self::Device(there) => Some((footprint.device(), there)),
+            Self::Process(there) => Some((footprint.total(), there)),
+        }
+    }
+
+    /// Whether a run fits; where nobody knows, it does.
+    pub fn holds(self, footprint: &Footprint) -> bool {
+        self.compare(footprint).is_none_or(|(needs, there)| needs <= there)
+    }
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("as much as the device turns out to have"),
+            Self::Device(bytes) => write!(f, "{} on the device", human_bytes(*bytes)),
+            Self::Process(bytes) => write!(f, "{} for the process", human_bytes(*bytes)),
+        }
+    }
+}
+
+/// Why a run can't start with the memory or the batch that it was given.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// More than there is.
+    #[error("this run needs {needs} of memory and there are {room}; {remedies}")]
+    Memory {
+        /// What it needs.
+        needs: String,
+        /// What there is.
+        room: Room,
+        /// Flags with which it fits.
+        remedies: String,
+    },
+    /// Tokens that don't make whole rows.
+    #[error("--batch-tokens {tokens} is no multiple of --block-size {t}; the nearest are {below} and {above}")]
+    Rows {
+        /// What was asked for.
+        tokens: u64,
+        /// Tokens of a row.
+        t: u64,
+        /// The next smaller multiple, at least one row.
+        below: u64,
+        /// The next larger one.
+        above: u64,
+    },
+    /// A plan that can't be made.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+/// Checks that a run fits, before anything is allocated.
+///
+/// # Errors
+///
+/// [`FitError::Memory`] with flags that make it fit, where some do.
+pub fn check(config: &RunConfig, caps: &Caps, room: Room, process: u64) -> Result<Footprint, FitError> {
+    let footprint = Footprint::of(config, caps, process)?;
+    match room.compare(&footprint) {
+        Some((needs, there)) if needs > there => {
+            let remedies = remedies(config, caps, room, process);
+            Err(FitError::Memory { needs: human_bytes(needs), room, remedies })
+        }
+        _ => Ok(footprint),
+    }
+}
+
+/// The rows of a micro-batch and the number of micro-batches for this many tokens a step: as many rows as fit.
+///
+/// # Errors
+///
+/// [`FitError::Rows`], or [`FitError::Memory`] where not even one row fits.
+pub fn choose_batch(
+    config: &RunConfig,
+    caps: &Caps,
+    room: Room,
+    process: u64,
+    tokens: u64,
+) -> Result<(u64, u64), FitError> {
+    let t = config.model.block_size.max(1);
+    if tokens == 0 || !tokens.is_multiple_of(t) {
+        let below = (tokens / t).max(1) * t;
+        return Err(FitError::Rows { tokens, t, below, above: below + t });
+    }
+    let rows = tokens / t;
+    let fits = |b: &u64| {
+        let config = with_rows(config, *b, rows / b);
+        Footprint::of(&config, caps, process).is_ok_and(|footprint| room.holds(&footprint))
+    };
+    if let Some(b) = divisors(rows).find(fits) {
+        return Ok((b, rows / b));
+    }
+    // the reason: one row is too much
+    check(&with_rows(config, 1, rows), caps, room, process)?;
+    Ok((1, rows))
+}
+
+/// The next smaller micro-batch with the same tokens a step.
+pub fn smaller_batch(config: &RunConfig) -> Option<RunConfig> {
+    let rows = config.train.batch_size * config.train.grad_accum;
+    let b = divisors(rows).find(|&b| b < config.train.batch_size)?;
+    Some(with_rows(config, b, rows / b))
+}
+
+/// Divisors, the largest first; of a huge number, only those that a micro-batch may have.
+fn divisors(n: u64) -> impl Iterator<Item = u64> {
+    const MOST_ROWS: u64 = 262_000;
+    (1..=n.min(MOST_ROWS)).rev().filter(move |&d| n.is_multiple_of(d))
+}
+
+fn with_rows(config: &RunConfig, batch_size: u64, grad_accum: u64) -> RunConfig {
+    let train = super::TrainConfig { batch_size, grad_accum, ..config.train.clone() };
+    RunConfig { train, ..config.clone() }
+}
+
+/// Flags with which the run fits and its steps stay what they are; the cheapest in time first.
+///
+/// For a device that turned out to be full, `room` is a little less than what the run takes.
+pub fn remedies(config: &RunConfig, caps: &Caps, room: Room, process: u64) -> String {
+    let rows = config.train.batch_size.saturating_mul(config.train.grad_accum);
+    let (mut found, mut most) = (vec![], 0);
+    let later = Recompute::ALL.into_iter().skip_while(|&r| r != config.train.recompute);
+    for (i, recompute) in later.enumerate() {
+        let fits = |b: u64| {
+            let mut config = with_rows(config, b, rows / b);
+            config.train.recompute = recompute;
+            Footprint::of(&config, caps, process).is_ok_and(|footprint| room.holds(&footprint))
+        };
+        let again = if i == 0 { String::new() } else { format!("--recompute {recompute}") };
+        if i > 0 && fits(config.train.batch_size) {
+            found.push(again);
+            break;
+        }
+        let smaller = divisors(rows).filter(|&b| b < config.train.batch_size).find(|&b| fits(b));
+        if let Some(b) = smaller.filter(|&b| b > most) {
+            most = b;
+            found.push(format!("--batch-size {b} --grad-accum {} {again}", rows / b).trim_end().into());
+        }
+    }
+    match found.split_last() {
+        None => "even --batch-size 1 --recompute block needs more: use a smaller --block-size or model".into(),
+        Some((last, [])) => format!("it fits with {last}"),
+        Some((last, rest)) => format!("it fits with {}, or with {last}", rest.join(", with ")),
+    }
+}
+
+/// What the process takes now: its resident memory; 0 where the system doesn't tell.
+pub fn resident_bytes() -> u64 {
+    let Ok(pid) = sysinfo::get_current_pid() else { return 0 };
+    let mut system = sysinfo::System::new();
+    let memory = sysinfo::ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(sysinfo::ProcessesToUpdate::Some(&[pid]), false, memory);
+    system.process(pid).map_or(0, sysinfo::Process::memory)
+}
+
+/// What the machine, or the control group that the process is in, has free; 0 where the system doesn't tell.
+fn free_bytes() -> u64 {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory_specifics(sysinfo::MemoryRefreshKind::nothing().with_ram());
+    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
+    system.available_memory().min(limit)
+}
+
+/// A number of bytes as the flag `--memory` takes it: `1500M`, `1.5G`, `800MiB`, `1000000`; K, M and G are 1,024 to the
+/// first, second and third power.
+///
+/// # Errors
+///
+/// What it should look like.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[number.len()..].to_ascii_lowercase().trim_end_matches('b').trim_end_matches('i') {
+        "" => 1u64,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        _ => 0,
+    };
+    match number.trim().parse::<f64>() {
+        Ok(n) if n > 0.0 && n.is_finite() && unit > 0 => Ok((n * unit as f64) as u64),
+        _ => Err("a size such as 1500M or 1.5G".into()),
+    }
+}

@@ -1,0 +1,167 @@
+//! Safetensors files of f32 tensors, written and read piece by piece: no more than a piece of a tensor is in memory.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+
+use super::RunDirError;
+use super::run_dir::io_error;
+
+/// Names and shapes in the order of the data.
+pub(super) type Entries = Vec<(String, Vec<u64>)>;
+
+/// Elements of a piece: 1 MiB.
+const PIECE: usize = 1 << 18;
+
+/// The key under which a file's own checksum stands, where it has one.
+const CRC: &str = "crc32";
+
+/// A file that is being written.
+pub(super) struct Writer {
+    path: PathBuf,
+    out: BufWriter<File>,
+    crc: crc32fast::Hasher,
+    /// Where in the file the checksum's eight digits go, once every tensor is written.
+    crc_at: Option<u64>,
+}
+
+impl Writer {
+    /// Writes the header. With `checked`, the CRC-32 of all data stands in it as `crc32`.
+    pub fn create(
+        path: &Path,
+        entries: &Entries,
+        mut meta: HashMap<String, String>,
+        checked: Checked,
+    ) -> Result<Self, RunDirError> {
+        const ZEROS: &str = "00000000";
+        if checked == Checked::Yes {
+            meta.insert(CRC.into(), ZEROS.into());
+        }
+        let mut end = 0;
+        let infos = entries.iter().map(|(name, dims)| {
+            let shape: Vec<usize> = dims.iter().map(|&d| d as usize).collect();
+            let start = end;
+            end += shape.iter().product::<usize>() * size_of::<f32>();
+            (name.clone(), TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) })
+        });
+        // sorted, so that the same content gives the same bytes
+        let header = Metadata::new(None, infos.collect()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let mut json = serde_json::to_value(&header).unwrap_or_else(|e| panic!("a header has a JSON form: {e}"));
+        json["__metadata__"] = serde_json::json!(meta.into_iter().collect::<std::collections::BTreeMap<_, _>>());
+        let mut text = json.to_string();
+        text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
+        let crc_at = text.find(&format!("\"{CRC}\":\"{ZEROS}\"")).map(|at| (8 + at + CRC.len() + 4) as u64);
+
+        let io = io_error(path);
+        let mut out = BufWriter::new(File::create(path).map_err(&io)?);
+        out.write_all(&(text.len() as u64).to_le_bytes()).map_err(&io)?;
+        out.write_all(text.as_bytes()).map_err(&io)?;
+        Ok(Self { path: path.into(), out, crc: crc32fast::Hasher::new(), crc_at })
+    }
+
+    /// Appends values: every tensor whole, in the order of the entries.
+    pub fn write(&mut self, values: &[f32]) -> Result<(), RunDirError> {
+        let bytes = bytemuck::cast_slice(values);
+        self.crc.update(bytes);
+        self.out.write_all(bytes).map_err(io_error(&self.path))
+    }
+
+    /// Ends the file, on the disk.
+    pub fn finish(self) -> Result<(), RunDirError> {
+        let io = io_error(&self.path);
+        let mut file = self.out.into_inner().map_err(|e| io(e.into_error()))?;
+        if let Some(at) = self.crc_at {
+            file.seek(SeekFrom::Start(at)).map_err(&io)?;
+            file.write_all(format!("{:08x}", self.crc.finalize()).as_bytes()).map_err(&io)?;
+        }
+        file.sync_all().map_err(&io)
+    }
+}
+
+/// Whether a file holds a checksum of its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checked {
+    Yes,
+    No,
+}
+
+/// A file that is being read.
+#[derive(Debug)]
+pub(super) struct Reader {
+    path: PathBuf,
+    file: BufReader<File>,
+    header: Metadata,
+    data_start: u64,
+}
+
+impl Reader {
+    /// Reads the header and checks that the file has the length that it tells.
+    pub fn open(path: &Path) -> Result<Self, RunDirError> {
+        let io = io_error(path);
+        let damaged = |reason: String| RunDirError::Damaged { path: path.display().to_string(), reason };
+        let file = File::open(path).map_err(&io)?;
+        let len = file.metadata().map_err(&io)?.len();
+        let mut file = BufReader::new(file);
+        let mut size = [0; 8];
+        file.read_exact(&mut size).map_err(|_| damaged("it is cut off".into()))?;
+        let size = u64::from_le_bytes(size);
+        let data_start = size.checked_add(8).filter(|&start| start <= len);
+        let data_start = data_start.ok_or_else(|| damaged("it is cut off".into()))?;
+        let mut text = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
+        file.read_exact(&mut text).map_err(&io)?;
+        let header: Metadata = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        if data_start + header.data_len() as u64 != len {
+            return Err(damaged("it doesn't have the length that its header tells".into()));
+        }
+        Ok(Self { path: path.into(), file, header, data_start })
+    }
+
+    /// An entry of the metadata.
+    pub fn meta(&self, key: &str) -> Result<&str, RunDirError> {
+        let found = self.header.metadata().as_ref().and_then(|m| m.get(key));
+        found.map(String::as_str).ok_or_else(|| self.damaged(format!("it has no {key}")))
+    }
+
+    /// What is wrong with the file.
+    pub fn damaged(&self, reason: String) -> RunDirError {
+        RunDirError::Damaged { path: self.path.display().to_string(), reason }
+    }
+
+    /// Goes to a tensor of that name and shape; [`Reader::read`] then gives its elements in order.
+    pub fn seek(&mut self, name: &str, dims: &[u64]) -> Result<(), RunDirError> {
+        let info = self.header.info(name).ok_or_else(|| self.damaged(format!("it has no tensor {name}")))?;
+        let shape: Vec<u64> = info.shape.iter().map(|&d| d as u64).collect();
+        if info.dtype != Dtype::F32 || shape != dims {
+            return Err(self.damaged(format!("{name} is {:?} {shape:?}, expected F32 {dims:?}", info.dtype)));
+        }
+        let at = self.data_start + info.data_offsets.0 as u64;
+        self.file.seek(SeekFrom::Start(at)).map_err(io_error(&self.path))?;
+        Ok(())
+    }
+
+    /// The next elements.
+    pub fn read(&mut self, values: &mut [f32]) -> Result<(), RunDirError> {
+        self.file.read_exact(bytemuck::cast_slice_mut(values)).map_err(io_error(&self.path))
+    }
+
+    /// Compares the checksum over these tensors, in this order, with the one that the file holds.
+    pub fn verify(&mut self, entries: &Entries) -> Result<(), RunDirError> {
+        let mut crc = crc32fast::Hasher::new();
+        let mut piece = vec![0f32; PIECE];
+        for (name, dims) in entries {
+            self.seek(name, dims)?;
+            let mut left = dims.iter().product::<u64>() as usize;
+            while left > 0 {
+                let n = left.min(PIECE);
+                self.read(&mut piece[..n])?;
+                crc.update(bytemuck::cast_slice(&piece[..n]));
+                left -= n;
+            }
+        }
+        let same = format!("{:08x}", crc.finalize()) == self.meta(CRC)?;
+        if same { Ok(()) } else { Err(self.damaged("its checksum doesn't match".into())) }
+    }
+}
