@@ -6,7 +6,7 @@
 // Numerics:  probabilities are exp(score - lse), again; sums in f32 in the order of keys.
 // Limits:    as attention_flash_direct_forward.
 // Source:    Dao et al. 2022, "FlashAttention", algorithm 4, with its loops over queries outside.
-//: import index flash_direct rng
+//: import index flash_direct
 @group(0) @binding(0) var<storage, read_write> dqkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> delta: array<f32>;
 @group(0) @binding(2) var<storage, read> dout: array<vec4<f32>>;

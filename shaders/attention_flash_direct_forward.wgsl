@@ -7,7 +7,7 @@
 // Limits:    head sizes are multiples of 4 up to 4 HS4; T <= 65,535 ROUND; every index < 2^32, but for the number of a
 //            dropped element, which is taken modulo 2^32.
 // Source:    Dao et al. 2022, "FlashAttention", algorithm 1.
-//: import index flash_direct rng
+//: import index flash_direct
 @group(0) @binding(0) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(2) var<storage, read> qkv: array<vec4<f32>>;

@@ -3,7 +3,9 @@
 use super::{ALIGN, Sizes, aligned};
 use crate::kernel::{
     Dispatch, KernelDef, Range, Ro, Rw, Variant, attention_flash_direct_backward_key as direct_key,
-    attention_flash_direct_backward_query as direct_query, attention_flash_direct_forward as direct, groups_1d,
+    attention_flash_direct_backward_query as direct_query, attention_flash_direct_forward as direct,
+    attention_flash_tiled_backward_key as tiled_key, attention_flash_tiled_backward_query as tiled_query,
+    attention_flash_tiled_forward as tiled, groups_1d,
 };
 use crate::ops::{Backward, Cost, Dest, Dropout, Io, LowerCtx, Op, OutSpec, ShapeError, to_u32};
 use crate::reference::attention as reference;
@@ -13,8 +15,12 @@ use crate::tensor::{Shape, TensorSpec};
 const LANES: u64 = 8;
 /// Largest head size.
 const MAX_HEAD_SIZE: u64 = 128;
-/// The head sizes that kernels are made for, in fours: a smaller head takes the next.
-const HEAD_SIZES4: [u32; 6] = [4, 8, 12, 16, 24, 32];
+/// The head sizes that the kernels for software devices are made for, in fours: a smaller head takes the next.
+const DIRECT_SIZES4: [u32; 6] = [4, 8, 12, 16, 24, 32];
+/// The same of the kernels for GPUs.
+const TILED_SIZES4: [u32; 4] = [8, 16, 24, 32];
+/// Rows that a workgroup of the kernels for GPUs owns.
+const TILE: u64 = 32;
 
 /// What all dispatches for one part have in common.
 struct Job<'a> {
@@ -28,12 +34,10 @@ struct Job<'a> {
     site: u32,
 }
 
-/// A call of one of the kernels, whose parameters are the same.
+/// A call of one of the kernels, whose parameters are the same: `$tile` rows to a workgroup, for heads of `$hs4` fours.
 macro_rules! call {
-    ($kernel:ident, $own:expr, $job:ident, { $($field:ident: $value:expr),* }) => {{
-        let Job { ctx, sizes, part, .. } = &$job;
-        let variant = variant(ctx, &$kernel::DEF, sizes, $own);
-        let own = u64::from($kernel::tune(variant).own) * LANES;
+    ($kernel:ident, $variant:expr, $tile:expr, $hs4:expr, $job:ident, $bind:tt) => {{
+        let Job { sizes, part, .. } = &$job;
         let (threshold, drop_scale) = Dropout::factors($job.p);
         let params = $kernel::Params {
             t: to_u32(sizes.t),
@@ -50,10 +54,25 @@ macro_rules! call {
             drop_scale,
             scale: sizes.scale(),
         };
-        let mode = $kernel::Mode { dropout: $job.p > 0.0, hs4: padded_size4(sizes) };
-        let groups = groups_1d(sizes.t.div_ceil(own) * part.n_seq * sizes.n_head, 1);
-        $kernel::dispatch(variant, $kernel::Bind { $($field: $value),* }, mode, params, groups)
+        let mode = $kernel::Mode { dropout: $job.p > 0.0, hs4: $hs4 };
+        let groups = groups_1d(sizes.t.div_ceil($tile) * part.n_seq * sizes.n_head, 1);
+        $kernel::dispatch($variant, $kernel::Bind $bind, mode, params, groups)
     }};
+}
+
+/// A call of the kernel for the device, of the two that do the same. `own`: as for [`direct_variant`].
+macro_rules! call_either {
+    ($direct:ident, $own:expr, $tiled:ident, $job:ident, $bind:tt) => {
+        if is_direct($job.ctx) {
+            let hs4 = padded(&$job.sizes, &DIRECT_SIZES4);
+            let variant = direct_variant($job.ctx, &$direct::DEF, hs4, $own);
+            let tile = u64::from($direct::tune(variant).own) * LANES;
+            call!($direct, variant, tile, hs4, $job, $bind)
+        } else {
+            let hs4 = padded(&$job.sizes, &TILED_SIZES4);
+            call!($tiled, $job.ctx.variant(&$tiled::DEF), TILE, hs4, $job, $bind)
+        }
+    };
 }
 
 /// Causal multi-head self-attention, as [`super::Attention`] but without keeping the probabilities. The same seed drops the
@@ -113,7 +132,7 @@ impl Op for FlashAttention {
             let (qkv, qkv_start) = part.of(io.input(0).0, sizes.t * sizes.c * 3);
             let job = Job { ctx, sizes, part, qkv_start, out_start, row_start, p: self.p, site: self.site };
             let (out, lse, qkv, rng) = (Rw(out), Rw(lse), Ro(qkv), io.input(1));
-            dispatches.push(call!(direct, [4, 4, 2], job, { out: out, lse: lse, qkv: qkv, rng: rng }));
+            dispatches.push(call_either!(direct, [4, 4, 2], tiled, job, { out, lse, qkv, rng }));
         }
         dispatches
     }
@@ -166,11 +185,13 @@ impl Op for FlashAttentionBackward {
             let delta = Rw(part.of(io.output(1).0, sizes.t * sizes.n_head).0);
             let dout = Ro(part.of(io.input(0).0, sizes.t * sizes.c).0);
             let (out, qkv, lse, rng) = (Ro(out), Ro(qkv), Ro(lse), io.input(4));
-            dispatches.push(call!(direct_query, [2, 2, 1], job,
-                { dqkv: dqkv, delta: delta, dout: dout, out: out, qkv: qkv, lse: lse, rng: rng }));
+            dispatches.push(call_either!(direct_query, [2, 2, 1], tiled_query, job, {
+                dqkv, delta, dout, out, qkv, lse, rng
+            }));
             let delta = delta.read();
-            dispatches
-                .push(call!(direct_key, [2, 2, 1], job, { dqkv: dqkv, dout: dout, qkv: qkv, lse: lse, delta: delta, rng: rng }));
+            dispatches.push(call_either!(direct_key, [2, 2, 1], tiled_key, job, {
+                dqkv, dout, qkv, lse, delta, rng
+            }));
         }
         dispatches
     }
@@ -201,21 +222,26 @@ fn rows(sizes: &Sizes) -> Shape {
     Shape::new(&[sizes.b, sizes.n_head, sizes.t])
 }
 
-/// The smallest head size with kernels that holds this one, in fours.
-fn padded_size4(sizes: &Sizes) -> u32 {
+/// The smallest of these head sizes that holds the heads, in fours.
+fn padded(sizes: &Sizes, head_sizes4: &[u32]) -> u32 {
     let hs4 = to_u32(sizes.hs() / 4);
-    HEAD_SIZES4.into_iter().find(|&size| size >= hs4).unwrap_or(HEAD_SIZES4[HEAD_SIZES4.len() - 1])
+    head_sizes4.iter().copied().find(|&size| size >= hs4).unwrap_or(hs4)
+}
+
+/// Whether to take the kernels for software devices.
+fn is_direct(ctx: &LowerCtx<'_>) -> bool {
+    ctx.choice.pinned("attention_flash").map_or(ctx.caps.is_cpu, |family| family == "direct")
 }
 
 /// The usual variant; on subgroups of 8 the one that owns as many rows as are worth the time that they take to compile (a
 /// second for a kernel): `own` is that for head sizes up to 32, up to 64, and above.
-fn variant(ctx: &LowerCtx<'_>, kernel: &'static KernelDef, sizes: &Sizes, own: [u32; 3]) -> &'static Variant {
+fn direct_variant(ctx: &LowerCtx<'_>, kernel: &'static KernelDef, hs4: u32, own: [u32; 3]) -> &'static Variant {
     let usual = ctx.variant(kernel);
     if usual.subgroup == 0 || ctx.choice.pinned(kernel.name).is_some() {
         return usual;
     }
     let [small, middle, large] = own;
-    let own = match padded_size4(sizes) {
+    let own = match hs4 {
         ..=8 => small,
         9..=16 => middle,
         _ => large,
