@@ -353,6 +353,7 @@ def attention():
             "qkv": qkv,
             "out": out,
             "att": att,
+            "lse": torch.logsumexp(scores.masked_fill(future, -math.inf), dim=3),
             "dout": dout,
             "dqkv": qkv.grad,
         }
@@ -370,6 +371,8 @@ def attention():
             "heavy_dropout": case(1, 6, 4, 2, words=(1, 0, 0, 0), site=9, p=0.9),
             "huge": case(1, 6, 4, 2, scale=50.0),
             "tiny": case(1, 6, 4, 2, scale=1e-6),
+            "heads_of_16": case(1, 21, 32, 2),
+            "heads_of_12": case(2, 9, 24, 2, words=(3, 1, 4, 1), site=5, p=0.25),
         },
     )
 

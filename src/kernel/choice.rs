@@ -17,10 +17,10 @@ impl Choice {
         self
     }
 
-    /// What a GPU would run, on any device: the `default` variants and the tiled matmul. Slow on a software device, and
-    /// there the way to test them.
+    /// What a GPU would run, on any device: the `default` variants and the tiled matmul and attention. Slow on a software
+    /// device, and there the way to test them.
     pub fn gpu_family() -> Self {
-        Self { preferred: Some("default"), ..Self::default() }.pin("matmul", "tiled")
+        Self { preferred: Some("default"), ..Self::default() }.pin("matmul", "tiled").pin("attention_flash", "tiled")
     }
 
     /// The name pinned to a kernel or to a family of kernels.

@@ -45,7 +45,7 @@ pub struct Gpt {
     pub logits: Option<TensorId>,
     /// The loss (1), summed over micro-batches; not for [`Purpose::Next`].
     pub loss: Option<TensorId>,
-    /// Attention probabilities (B, NH, T, T) of each layer, before dropout.
+    /// Attention probabilities (B, NH, T, T) of each layer, before dropout; none unless [`Keep::attention`].
     pub attention_maps: Vec<TensorId>,
 }
 
@@ -54,7 +54,7 @@ pub struct Gpt {
 pub struct Keep {
     /// The logits.
     pub logits: bool,
-    /// The attention probabilities.
+    /// The attention probabilities; attention is slower then, and takes memory that grows with the square of T.
     pub attention: bool,
 }
 
@@ -106,8 +106,16 @@ impl Gpt {
         }
 
         let dropout = if training { config.dropout } else { 0.0 };
-        let mut layers =
-            Layers { config, builder: &mut builder, params: &params, rng, dropout, site: 0, attention_maps: vec![] };
+        let mut layers = Layers {
+            config,
+            builder: &mut builder,
+            params: &params,
+            rng,
+            dropout,
+            site: 0,
+            keeps_maps: keep.attention,
+            attention_maps: vec![],
+        };
         let embedding = Embedding { sorted: inputs.sorted };
         let mut x =
             layers.builder.apply1("embedding", embedding, &[tokens, params["wte.weight"], params["wpe.weight"]])?;
@@ -133,9 +141,7 @@ impl Gpt {
             builder.set_role(all, Role::Output);
             logits = Some(all);
         }
-        if keep.attention {
-            attention_maps.iter().for_each(|&map| builder.set_role(map, Role::Output));
-        }
+        attention_maps.iter().for_each(|&map| builder.set_role(map, Role::Output));
 
         let mut loss = None;
         if has_loss {

@@ -2,7 +2,7 @@
 
 use super::ModelConfig;
 use crate::graph::{GraphBuilder, GraphError};
-use crate::ops::{Attention, Dropout, Gelu, Layernorm, Matmul, Residual, ResidualLayernorm};
+use crate::ops::{Attention, Dropout, FlashAttention, Gelu, Layernorm, Matmul, Residual, ResidualLayernorm};
 use crate::tensor::TensorId;
 
 /// What the layers of one model share while it is being built.
@@ -17,7 +17,9 @@ pub(super) struct Layers<'a> {
     pub dropout: f32,
     /// The next dropout site's number.
     pub site: u32,
-    /// Attention probabilities of each layer.
+    /// Whether attention keeps its probabilities.
+    pub keeps_maps: bool,
+    /// Attention probabilities of each layer, where they are kept.
     pub attention_maps: Vec<TensorId>,
 }
 
@@ -78,11 +80,19 @@ impl Layers<'_> {
 
     fn attention(&mut self, label: &str, x: TensorId) -> Built {
         let qkv = self.linear(&format!("{label}.c_attn"), x)?;
-        let op = Attention { n_head: self.config.n_head, p: self.dropout, site: self.next_site() };
-        let outputs = self.builder.apply(label, op, &[qkv, self.rng])?;
-        self.attention_maps.push(outputs[1]);
+        let (n_head, p, site) = (self.config.n_head, self.dropout, self.next_site());
+        let inputs = [qkv, self.rng];
+        let attended = if self.keeps_maps || !FlashAttention::takes(self.config.n_embd, n_head) {
+            let outputs = self.builder.apply(label, Attention { n_head, p, site }, &inputs)?;
+            if self.keeps_maps {
+                self.attention_maps.push(outputs[1]);
+            }
+            outputs[0]
+        } else {
+            self.builder.apply1(label, FlashAttention { n_head, p, site }, &inputs)?
+        };
         let projection = format!("{label}.c_proj");
-        let y = self.linear(&projection, outputs[0])?;
+        let y = self.linear(&projection, attended)?;
         self.dropout(&projection, y)
     }
 

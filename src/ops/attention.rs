@@ -1,3 +1,7 @@
+mod flash;
+
+pub use flash::{FlashAttention, FlashAttentionBackward};
+
 use super::matmul::{Layout, Strided};
 use super::{Backward, Cost, Dest, Dropout, Io, LowerCtx, Op, OutSpec, ShapeError, to_u32, to_usize};
 use crate::kernel::{
@@ -101,9 +105,9 @@ impl Op for Attention {
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {
-        // two products of (T, T, C), whole although only half of each is needed
+        // two products of the T (T + 1) / 2 scores of a head, although the kernels make whole squares
         let sizes = Sizes::from(io.shape_in(0), self.n_head);
-        Cost { flops: 4 * sizes.b * sizes.t * sizes.t * sizes.c, bytes: io.bytes() }
+        Cost { flops: 2 * sizes.b * sizes.t * (sizes.t + 1) * sizes.c, bytes: io.bytes() }
     }
 
     fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {
@@ -206,9 +210,9 @@ impl Op for AttentionBackward {
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {
-        // four products of (T, T, C)
+        // four products of the same
         let sizes = Sizes::from(io.shape_in(1), self.n_head);
-        Cost { flops: 8 * sizes.b * sizes.t * sizes.t * sizes.c, bytes: io.bytes() }
+        Cost { flops: 4 * sizes.b * sizes.t * (sizes.t + 1) * sizes.c, bytes: io.bytes() }
     }
 
     fn accumulates(&self, _output: usize) -> bool {

@@ -15,7 +15,7 @@ mod matmul;
 mod residual;
 
 pub use adamw::{Adamw, AdamwCorrections};
-pub use attention::{Attention, AttentionBackward};
+pub use attention::{Attention, AttentionBackward, FlashAttention, FlashAttentionBackward};
 pub use column_sum::ColumnSum;
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward, ProjectionCrossEntropy};
 pub use dropout::Dropout;

@@ -32,13 +32,7 @@ pub fn forward(qkv: &[f64], rng: &[f64], site: u32, p: f64, dims: Dims) -> (Vec<
         for head in 0..n_head {
             for i in 0..t {
                 // Only positions up to i take part, so what lies above the diagonal stays an exact 0.
-                let mut scores = vec![0.0; i + 1];
-                for (j, score) in scores.iter_mut().enumerate() {
-                    for x in 0..at.head_size {
-                        *score += qkv[at.q(batch, i, head, x)] * qkv[at.k(batch, j, head, x)];
-                    }
-                    *score *= at.scale;
-                }
+                let scores = at.scores(qkv, batch, i, head);
                 // Softmax is unchanged by a shift; without this one exp overflows at scores of a few hundred.
                 let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let sum: f64 = scores.iter().map(|score| (score - max).exp()).sum();
@@ -54,6 +48,24 @@ pub fn forward(qkv: &[f64], rng: &[f64], site: u32, p: f64, dims: Dims) -> (Vec<
         }
     }
     (out, att)
+}
+
+/// The logarithm of the sum of the exponentials of each row's scores.
+///
+/// Shapes: qkv (B, T, 3C); the result (B, NH, T).
+pub fn log_sums(qkv: &[f64], dims: Dims) -> Vec<f64> {
+    let at = Layout::new(qkv, dims);
+    let mut sums = vec![];
+    for batch in 0..dims.b {
+        for head in 0..dims.n_head {
+            for i in 0..dims.t {
+                let scores = at.scores(qkv, batch, i, head);
+                let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                sums.push(max + scores.iter().map(|score| (score - max).exp()).sum::<f64>().ln());
+            }
+        }
+    }
+    sums
 }
 
 /// The gradient with respect to `qkv`; the probabilities and the dropout mask are made again.
@@ -113,6 +125,14 @@ impl Layout {
         assert_eq!(qkv.len(), b * t * 3 * c, "attention: qkv is (B, T, 3C)");
         let head_size = c / n_head;
         Layout { dims, head_size, scale: 1.0 / (head_size as f64).sqrt() }
+    }
+
+    /// The scaled scores of position i with positions up to i.
+    fn scores(&self, qkv: &[f64], batch: usize, i: usize, head: usize) -> Vec<f64> {
+        let score = |j| -> f64 {
+            (0..self.head_size).map(|x| qkv[self.q(batch, i, head, x)] * qkv[self.k(batch, j, head, x)]).sum()
+        };
+        (0..=i).map(|j| score(j) * self.scale).collect()
     }
 
     fn q(&self, batch: usize, i: usize, head: usize, x: usize) -> usize {

@@ -231,7 +231,7 @@ fn activations_take_little_more_than_what_is_alive_at_once() {
             let config = SessionConfig { model: model.clone(), batch_size, t, optimizer, seed: 1, keep, memory };
             let plan = Session::plan(&config, &Caps::lavapipe(), &Choice::default()).unwrap();
             let (taken, least) = (plan.bytes_by_role()[&Role::Activation], plan.least_activation_bytes());
-            assert!(taken as f64 <= 1.03 * least as f64, "--recompute {recompute}: {taken} for {least}, {model:?}");
+            assert!(taken as f64 <= 1.04 * least as f64, "--recompute {recompute}: {taken} for {least}, {model:?}");
             assert!(taken < before, "--recompute {recompute} saves nothing, {model:?}");
             before = taken;
         }

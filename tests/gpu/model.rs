@@ -146,9 +146,39 @@ fn batch(salt: usize) -> Batch {
     Batch { tokens: ids(salt), targets: ids(salt + 1), b: 2, t: 24 }
 }
 
+/// The same without attention maps, which takes other kernels.
+fn without_maps(config: SessionConfig) -> SessionConfig {
+    SessionConfig { keep: Keep { attention: false, ..config.keep }, ..config }
+}
+
+#[test]
+fn keeping_attention_maps_changes_nothing_else() {
+    for dropout in [0.0, 0.2] {
+        let results = [small(dropout, 3), without_maps(small(dropout, 3))].map(|config| {
+            let mut session = Session::new(&gpu(), config).unwrap();
+            let loss = session.forward_backward(&batch(0)).unwrap();
+            let names = session.param_names();
+            let gradients: Vec<f32> = names.iter().flat_map(|name| session.gradient(name).unwrap()).collect();
+            (loss, gradients)
+        });
+        let [(with, with_gradients), (without, without_gradients)] = results;
+        // both err by a few roundings of numbers around 1
+        assert!((with - without).abs() < 2e-6, "dropout {dropout}: losses {with} and {without}");
+        let largest = with_gradients.iter().fold(0.0f32, |most, g| most.max(g.abs()));
+        for (i, (a, b)) in with_gradients.iter().zip(&without_gradients).enumerate() {
+            assert!((a - b).abs() < 1e-5 * largest, "dropout {dropout}: element {i} has gradients {a} and {b}");
+        }
+    }
+}
+
 #[test]
 fn no_future_token_changes_an_earlier_logit() {
-    let mut session = Session::new(&gpu(), small(0.0, 3)).unwrap();
+    check_causality(small(0.0, 3));
+    check_causality(without_maps(small(0.0, 3)));
+}
+
+fn check_causality(config: SessionConfig) {
+    let mut session = Session::new(&gpu(), config).unwrap();
     session.forward_backward(&batch(0)).unwrap();
     let before = session.logits().unwrap();
     for changed in [1, 7, 8, 15, 16, 23] {

@@ -1,3 +1,5 @@
+mod flash;
+
 use crate::doctor::{Case, Data};
 use crate::kernel::Choice;
 use crate::ops::{Attention, AttentionBackward};
@@ -40,6 +42,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(line("split between heads", [2, 17, 8, 4], 0.2, 1.0).map(|c| c.max_binding(3072)));
     let pinned = |c: Case| c.choice(Choice::default().pin("matmul", "tiled"));
     cases.extend(line("tiled products", [2, 33, 24, 3], 0.2, 1.0).map(pinned));
+    cases.extend(flash::cases());
     cases
 }
 

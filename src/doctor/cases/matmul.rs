@@ -9,6 +9,8 @@ use crate::tensor::Shape;
 pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = ["tiled", "direct", "shuffle"].into_iter().flat_map(kernel_cases).collect();
     cases.extend(shuffle_cases());
+    // large enough for the tile that a device usually takes
+    cases.push(product("direct", "usual tile", [136, 164, 128], (false, true), true, 1.0).choice(Choice::default()));
     cases
 }
 

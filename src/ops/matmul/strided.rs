@@ -66,7 +66,7 @@ impl Strided {
         let (has_bias, (bias, bias_start)) = (bias.is_some(), bias.unwrap_or((b, 0)));
         let batch = to_u32(self.n_outer * self.n_inner);
         macro_rules! call {
-            ($kernel:ident, $tile_m:expr, $tile_n:expr, $tiles_per_group:expr $(, $mode:ident)*) => {{
+            ($kernel:ident, $variant:expr, $tile_m:expr, $tile_n:expr, $tiles_per_group:expr $(, $mode:ident)*) => {{
                 let tiles = self.m.div_ceil($tile_m) * self.n.div_ceil($tile_n);
                 let [x, y, _] = groups_1d(tiles, $tiles_per_group);
                 let params = $kernel::Params {
@@ -91,7 +91,7 @@ impl Strided {
                 let (trans_a, trans_b, add) = (self.trans_a, self.trans_b, self.add);
                 let mode = $kernel::Mode { trans_a, trans_b, add, bias: has_bias $(, $mode)* };
                 let bind = $kernel::Bind { out, a, b, bias };
-                $kernel::dispatch(ctx.variant(&$kernel::DEF), bind, mode, params, [x, y, batch])
+                $kernel::dispatch($variant, bind, mode, params, [x, y, batch])
             }};
         }
         let usual = match ctx.caps {
@@ -105,17 +105,19 @@ impl Strided {
                 let tune = shuffle::tune(variant);
                 let rows = u64::from(4 * variant.subgroup);
                 let tail = !self.k.is_multiple_of(4);
-                call!(shuffle, rows * u64::from(tune.r4), rows * u64::from(tune.cv), 1, tail)
+                call!(shuffle, variant, rows * u64::from(tune.r4), rows * u64::from(tune.cv), 1, tail)
             }
             "direct" | "shuffle" if self.in_fours([out.0, a.0, b.0]) => {
-                let tune = vec4::tune(ctx.variant(&vec4::DEF));
-                call!(vec4, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
+                let variant = ctx.variant(&vec4::DEF);
+                let tune = vec4::tune(variant);
+                call!(vec4, variant, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
             }
             "direct" | "shuffle" => {
-                let tune = direct::tune(ctx.variant(&direct::DEF));
-                call!(direct, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
+                let variant = ctx.variant(&direct::DEF);
+                let tune = direct::tune(variant);
+                call!(direct, variant, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
             }
-            _ => call!(tiled, TILE, TILE, 1),
+            _ => call!(tiled, ctx.variant(&tiled::DEF), TILE, TILE, 1),
         }
     }
 

@@ -236,6 +236,7 @@ fn attention_agrees() {
         let (out, att) = attention::forward(&qkv, &rng, site, p, dims);
         case.check("out", &out);
         case.check("att", &att);
+        case.check("lse", &attention::log_sums(&qkv, dims));
         for (elem, probability) in att.iter().enumerate() {
             let (i, j) = (elem / dims.t % dims.t, elem % dims.t);
             assert!(j <= i || *probability == 0.0, "{}: position {i} sees {j}", case.name);

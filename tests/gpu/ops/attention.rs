@@ -1,5 +1,5 @@
 use tril::doctor::Data;
-use tril::ops::{Attention, AttentionBackward, Op};
+use tril::ops::{Attention, AttentionBackward, FlashAttention, FlashAttentionBackward, Op};
 use tril::reference::compare::Tolerance;
 use tril::tensor::{DType, Role, Shape, TensorSpec};
 
@@ -34,40 +34,86 @@ fn attention_golden() {
         let dv = Tolerance::sum(t, case.largest("dout") * scale).abs / (t as f64).sqrt();
         let abs = datt * qkv / (hs as f64).sqrt() + dv + tiny;
         let inputs = [case.f32("dout"), case.f32("qkv"), case.rounded("att"), case.words("rng")];
-        case.check(op, &inputs, &[("dqkv", Tolerance { abs, rel: 2e-6 })]);
+        let dqkv = Tolerance { abs, rel: 2e-6 };
+        case.check(op, &inputs, &[("dqkv", dqkv)]);
+        if !FlashAttention::takes(u64::from(dims[2]), n_head) {
+            return;
+        }
+        // the probabilities are made again, with the error of the forward op's
+        let op = FlashAttention { n_head, p, site };
+        let inputs = [case.f32("qkv"), case.words("rng")];
+        case.check(op, &inputs, &[("out", out), ("lse", Tolerance { abs: att + 2e-7, rel: 3e-7 })]);
+        let inputs = [case.f32("dout"), case.rounded("out"), case.f32("qkv"), case.rounded("lse"), case.words("rng")];
+        let again = Tolerance { abs: att * largest * (hs as f64).sqrt().max(1.0), rel: 0.0 };
+        case.check(FlashAttentionBackward { n_head, p, site }, &inputs, &[("dqkv", dqkv.plus(again))]);
     });
 }
 
 /// Keys and values of later positions must not reach any bit of an earlier output.
 #[test]
 fn attention_is_causal() {
+    let (n_head, site) = (2, 1);
     for (t, c, p) in [(19, 6, 0.0), (20, 8, 0.2), (70, 8, 0.0)] {
-        let (b, cut) = (2, t / 2);
-        let shape = Shape::new(&[b, t, 3 * c]);
-        let Data::F32(mut qkv) = Data::uniform(1, shape.numel(), 1.0) else { unreachable!() };
-        let op = Attention { n_head: 2, p, site: 1 };
-        let outputs = |qkv: &[f32]| {
-            let words = (Shape::new(&[4]), Data::U32(vec![1, 2, 3, 4]));
-            run(op, &[(shape, Data::F32(qkv.to_vec())), words])
-        };
-        let before = outputs(&qkv);
-        let width = 3 * c as usize;
-        for (row, values) in qkv.chunks_mut(width).enumerate() {
-            if row % t as usize >= cut as usize {
-                values[c as usize..].iter_mut().for_each(|x| *x = *x * -1e4 + 3.0);
+        check_causality(Attention { n_head, p, site }, t, c, |after| {
+            for (elem, probability) in after[1].iter().enumerate() {
+                let (i, j) = (elem / t as usize % t as usize, elem % t as usize);
+                assert!(j <= i || probability.to_bits() == 0, "position {i} sees {j}");
             }
+        });
+    }
+    for (t, c, p) in [(19, 8, 0.0), (20, 40, 0.2), (70, 128, 0.0)] {
+        check_causality(FlashAttention { n_head, p, site }, t, c, |_| {});
+    }
+}
+
+fn check_causality(op: impl Op + Copy + 'static, t: u64, c: u64, check: impl Fn(&[Vec<f32>])) {
+    let (b, cut) = (2, t / 2);
+    let shape = Shape::new(&[b, t, 3 * c]);
+    let Data::F32(mut qkv) = Data::uniform(1, shape.numel(), 1.0) else { unreachable!() };
+    let outputs = |qkv: &[f32]| {
+        let words = (Shape::new(&[4]), Data::U32(vec![1, 2, 3, 4]));
+        run(op, &[(shape, Data::F32(qkv.to_vec())), words])
+    };
+    let before = outputs(&qkv);
+    let width = 3 * c as usize;
+    for (row, values) in qkv.chunks_mut(width).enumerate() {
+        if row % t as usize >= cut as usize {
+            values[c as usize..].iter_mut().for_each(|x| *x = *x * -1e4 + 3.0);
         }
-        let after = outputs(&qkv);
-        let bits = |out: &[f32], is_early: bool| -> Vec<u32> {
-            let rows = out.chunks(c as usize).enumerate();
-            let wanted = rows.filter(|(row, _)| (row % (t as usize) < cut as usize) == is_early);
-            wanted.flat_map(|(_, row)| row.iter().map(|x| x.to_bits())).collect()
-        };
-        assert_eq!(bits(&before[0], true), bits(&after[0], true), "T {t}, p {p}");
-        assert_ne!(bits(&before[0], false), bits(&after[0], false), "T {t}, p {p}: nothing changed at all");
-        for (elem, probability) in after[1].iter().enumerate() {
-            let (i, j) = (elem / t as usize % t as usize, elem % t as usize);
-            assert!(j <= i || probability.to_bits() == 0, "position {i} sees {j}");
+    }
+    let after = outputs(&qkv);
+    let bits = |out: &[f32], is_early: bool| -> Vec<u32> {
+        let rows = out.chunks(c as usize).enumerate();
+        let wanted = rows.filter(|(row, _)| (row % (t as usize) < cut as usize) == is_early);
+        wanted.flat_map(|(_, row)| row.iter().map(|x| x.to_bits())).collect()
+    };
+    assert_eq!(bits(&before[0], true), bits(&after[0], true), "{op:?}, T {t}");
+    assert_ne!(bits(&before[0], false), bits(&after[0], false), "{op:?}, T {t}: nothing changed at all");
+    check(&after);
+}
+
+/// The two ways to the same result, at a size where both have several tiles.
+#[test]
+fn attention_flash_equals_softmax() {
+    let (n_head, site, t, c) = (2, 7, 100, 64);
+    for p in [0.0, 0.25] {
+        let wide = (Shape::new(&[2, t, 3 * c]), Data::uniform(5, 2 * t * 3 * c, 1.0));
+        let dout = (Shape::new(&[2, t, c]), Data::uniform(6, 2 * t * c, 1.0));
+        let rng = (Shape::new(&[4]), Data::U32(vec![5, 6, 7, 8]));
+        let forward = [wide.clone(), rng.clone()];
+        let softmax = run(Attention { n_head, p, site }, &forward);
+        let flash = run(FlashAttention { n_head, p, site }, &forward);
+        let att = (Shape::new(&[2, n_head, t, t]), Data::F32(softmax[1].clone()));
+        let out = (Shape::new(&[2, t, c]), Data::F32(flash[0].clone()));
+        let lse = (Shape::new(&[2, n_head, t]), Data::F32(flash[1].clone()));
+        let inputs = [dout.clone(), wide.clone(), att, rng.clone()];
+        let softmax_gradient = run(AttentionBackward { n_head, p, site }, &inputs);
+        let inputs = [dout, out, wide, lse, rng];
+        let flash_gradient = run(FlashAttentionBackward { n_head, p, site }, &inputs);
+        for (a, b) in [(&softmax[0], &flash[0]), (&softmax_gradient[0], &flash_gradient[0])] {
+            assert_eq!(a.len(), b.len());
+            // a hundred roundings of numbers of order 1; a mask that differs in one element changes 1e-2
+            assert!(a.iter().zip(b).all(|(x, y)| (x - y).abs() < 2e-5), "p {p}");
         }
     }
 }
@@ -83,4 +129,8 @@ fn attention_says_what_does_not_fit() {
     assert!(text.contains("3 heads") && text.contains("10"), "{text}");
     let text = message(&[30_000, 1, 9], 3);
     assert!(text.contains("65535") && text.contains("30000 x 3"), "{text}");
+    let qkv = TensorSpec::new("qkv", Shape::new(&[1, 4, 36]), DType::F32, Role::Input);
+    let rng = TensorSpec::new("rng", Shape::new(&[4]), DType::U32, Role::Input);
+    let text = FlashAttention { n_head: 2, p: 0.0, site: 0 }.outputs(&[&qkv, &rng]).unwrap_err().to_string();
+    assert!(text.contains("multiple of 4 up to 128") && text.contains('6'), "{text}");
 }

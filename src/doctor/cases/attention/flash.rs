@@ -1,0 +1,109 @@
+use super::{EXP, Sizes, inputs};
+use crate::doctor::{Case, Data};
+use crate::kernel::Choice;
+use crate::ops::{AttentionBackward, FlashAttention, FlashAttentionBackward};
+use crate::reference::attention;
+use crate::reference::compare::Tolerance;
+use crate::tensor::Shape;
+
+/// The forward and the backward case of each line.
+pub(super) fn cases() -> Vec<Case> {
+    let line = |name: &str, sizes: Sizes, p: f32, scale: f32| {
+        [forward(name, sizes, p, scale), backward(name, sizes, p, scale)]
+    };
+    let mut cases: Vec<Case> = [
+        line("one token", [2, 1, 48, 3], 0.0, 1.0),
+        line("heads of 4", [2, 7, 8, 2], 0.2, 1.0),
+        line("heads of 16", [2, 7, 32, 2], 0.0, 1.0),
+        line("heads of 32", [2, 64, 96, 3], 0.0, 1.0),
+        line("heads of 32", [2, 64, 96, 3], 0.2, 1.0),
+        line("heads of 40", [1, 65, 80, 2], 0.0, 1.0),
+        line("heads of 64", [1, 130, 128, 2], 0.0, 1.0),
+        line("heads of 64", [1, 257, 64, 1], 0.2, 1.0),
+        line("heads of 96", [1, 19, 96, 1], 0.0, 1.0),
+        line("heads of 128", [1, 33, 256, 2], 0.0, 1.0),
+        line("sharp", [1, 65, 64, 2], 0.0, 4.0),
+        line("tiny values", [1, 9, 32, 2], 0.0, 1e-15),
+        line("more than 65,535 workgroups", [6_553, 9, 40, 10], 0.0, 1.0),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    // three sequences to a binding, which begin at any multiple of 4
+    cases.extend(line("split between sequences", [5, 9, 24, 2], 0.2, 1.0).map(|c| c.max_binding(9 * 72 * 4 * 3 + 256)));
+    let plain = |c: Case| {
+        let kernels = ["forward", "backward_query", "backward_key"];
+        c.choice(kernels.iter().fold(Choice::default().pin("attention_flash", "direct"), |choice, kernel| {
+            choice.pin(&format!("attention_flash_direct_{kernel}"), "default")
+        }))
+    };
+    cases.extend(line("without subgroups", [2, 21, 80, 2], 0.2, 1.0).map(plain));
+    cases
+}
+
+/// What the error model needs to know of a case.
+struct Errors {
+    /// Of a score.
+    score: f64,
+    /// Relative, of a sum of exponentials.
+    sum: f64,
+    /// Largest gradient of a probability, and its error.
+    dp: (f64, f64),
+    /// The sum of the probabilities of the heaviest key, at least 1.
+    heaviest: f64,
+    /// The largest part of the scores' gradients that a query or key gets for each of its channels.
+    side: f64,
+}
+
+/// Scores and the gradients of probabilities err like sums of HS products; six standard deviations bound the latter.
+/// A probability is an exponential, made with that error of its score, over a sum of T of them.
+fn errors([_, t, c, n_head]: Sizes, p: f32, scale: f32, heaviest: f64) -> Errors {
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let root = f64::from(u32::try_from(c / n_head).unwrap_or(1)).sqrt();
+    let (scale, kept) = (f64::from(scale), 1.0 - f64::from(p));
+    let score = Tolerance::sum(size(c / n_head), scale * scale).abs / root;
+    let sum = EXP + 2.0 * Tolerance::sum(size(t), 0.5).rel;
+    let dp = 2.0 * root * scale / kept;
+    let dp_error = 2.0 * Tolerance::sum(size(c / n_head), scale / kept).abs;
+    Errors { score, sum, dp: (dp, dp_error), heaviest, side: scale / root }
+}
+
+fn forward(name: &str, sizes: Sizes, p: f32, scale: f32) -> Case {
+    let e = errors(sizes, p, scale, 1.0);
+    let op = FlashAttention { n_head: sizes[3], p, site: 2 };
+    // weights sum to 1 / (1 - p), so the error of a mean is that of its weights and of its sum
+    let largest = f64::from(scale) / (1.0 - f64::from(p));
+    let weight = 2.0 * (e.score + EXP) + e.sum + 1e-6;
+    let out = Tolerance { abs: weight * largest + f64::from(f32::MIN_POSITIVE), rel: 0.0 };
+    // a logarithm turns a relative error into an absolute one, and errs by some 1e-7 near 1
+    let lse = Tolerance { abs: e.score + e.sum + 2e-7, rel: 3e-7 };
+    Case::new(format!("flash forward, p {p}: {name}"), op, inputs(sizes, scale).to_vec(), out).tolerances(&[out, lse])
+}
+
+fn backward(name: &str, sizes: Sizes, p: f32, scale: f32) -> Case {
+    let [b, t, c, n_head] = sizes;
+    let [qkv, rng] = inputs(sizes, scale);
+    let dims = AttentionBackward::dims(qkv.0, n_head);
+    let words = qkv.1.to_f64();
+    let (out, att) = attention::forward(&words, &rng.1.to_f64(), 2, p.into(), dims);
+    let lse = attention::log_sums(&words, dims);
+    #[allow(clippy::cast_possible_truncation, reason = "as the forward op would store them")]
+    let stored = |values: &[f64]| Data::F32(values.iter().map(|&x| x as f32).collect());
+    let dout = (Shape::new(&[b, t, c]), Data::uniform(4, b * t * c, 1.0));
+    let inputs =
+        vec![dout, (Shape::new(&[b, t, c]), stored(&out)), qkv, (Shape::new(&[b, n_head, t]), stored(&lse)), rng];
+    let mass = |head: &[f64], j: usize| head.iter().skip(j).step_by(dims.t).sum::<f64>();
+    let masses = att.chunks(dims.t * dims.t).flat_map(|head| (0..dims.t).map(move |j| mass(head, j)));
+    let e = errors(sizes, p, scale, masses.fold(1.0, f64::max));
+    let largest_lse = lse.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+    let weight = e.score + EXP + 1.2e-7 * largest_lse;
+    // a gradient of a score is p (dp - delta); those of a query's scores have the weight of its probabilities, 1, and
+    // those of a key's scores that of its column; values get probabilities times dout
+    let dscore = 2.0 * e.dp.0 * (weight + 4e-7) + 2.0 * e.dp.1;
+    let size = usize::try_from(t).unwrap_or(usize::MAX);
+    let kept = 1.0 - f64::from(p);
+    let sums = Tolerance::sum(size, 1.0 / kept).rel * e.heaviest * (1.0 / kept).max(2.0 * e.dp.0 * e.side);
+    let abs = e.heaviest * (dscore * e.side).max(weight / kept) + sums + f64::from(f32::MIN_POSITIVE);
+    let op = FlashAttentionBackward { n_head, p, site: 2 };
+    Case::new(format!("flash backward, p {p}: {name}"), op, inputs, Tolerance { abs, rel: 2e-6 })
+}
