@@ -1,3 +1,5 @@
+pub mod decode;
+
 use super::matmul::{Layout, Strided};
 use super::{Backward, Cost, Dest, Dropout, Io, LowerCtx, Op, OutSpec, ShapeError, to_u32, to_usize};
 use crate::kernel::{

@@ -1,3 +1,5 @@
+mod matvec;
+
 use crate::doctor::{Case, Data};
 use crate::kernel::Choice;
 use crate::ops::Matmul;
@@ -7,7 +9,7 @@ use crate::tensor::Shape;
 /// A running f32 sum of K products, and of the bias; a product of two uniform values has a root mean square of a third
 /// of their largest product, and a bias of the same scale adds one more term.
 pub(super) fn cases() -> Vec<Case> {
-    ["tiled", "direct"].into_iter().flat_map(kernel_cases).collect()
+    ["tiled", "direct"].into_iter().flat_map(kernel_cases).chain(matvec::cases()).collect()
 }
 
 /// M, N, K and what is special about them.

@@ -2,7 +2,7 @@
 
 use tril::reference::{
     IGNORE, adamw, attention, column_sum, cross_entropy, dropout, embedding, gelu, global_norm, layernorm, matmul,
-    residual,
+    residual, sample,
 };
 
 use super::{check, check_from_height};
@@ -293,4 +293,20 @@ fn adamw_agrees() {
 #[should_panic(expected = "has no tensor one.nothing")]
 fn a_missing_tensor_fails() {
     Golden::open("gelu").f64("one.nothing");
+}
+
+#[test]
+fn sample_agrees() {
+    each_case("sample", all, |case| {
+        let settings = sample::Settings {
+            temperature: case.scalar("temperature"),
+            top_k: case.u32("top_k")[0] as usize,
+            top_p: case.scalar("top_p"),
+        };
+        let weights = sample::weights(&case.f64("logits"), settings);
+        case.check("weights", &weights);
+        let words = case.u32("words");
+        let point = sample::uniform(u64::from(words[1]) << 32 | u64::from(words[0]), words[2], words[3]);
+        assert_eq!(sample::draw(&weights, point), Some(case.u32("token")[0] as usize), "{}", case.name);
+    });
 }
