@@ -72,7 +72,8 @@ impl Program {
         Self::build(gpu, plan, None)
     }
 
-    /// The same with the parameters and constants of another program: what one trains, the other evaluates.
+    /// The same with the parameters and constants of another program: what one trains, the other evaluates. State of the
+    /// same name and size is shared too.
     ///
     /// # Errors
     ///
@@ -85,11 +86,16 @@ impl Program {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let mut buffers = vec![];
         for buffer in &plan.buffers {
-            let is_shared = matches!(buffer.role, Role::Param | Role::Const);
-            if let Some(other) = shared.filter(|_| is_shared) {
-                let found = other.plan.buffers.iter().position(|b| b == buffer).ok_or(ExecError::Layout)?;
-                buffers.push(other.buffers[found].clone());
-                continue;
+            let must_share = matches!(buffer.role, Role::Param | Role::Const);
+            if let Some(other) = shared.filter(|_| must_share || buffer.role == Role::State) {
+                match other.plan.buffers.iter().position(|b| b == buffer) {
+                    Some(found) => {
+                        buffers.push(other.buffers[found].clone());
+                        continue;
+                    }
+                    None if must_share => return Err(ExecError::Layout),
+                    None => {}
+                }
             }
             // one scope a buffer, so that the one that doesn't fit stops the rest
             buffers.push(gpu.scoped(|| {

@@ -20,8 +20,9 @@ impl Matvec {
     /// The most rows for which it beats the tiles.
     pub const MAX_ROWS: u64 = 16;
 
-    /// Whether it takes this many rows of a weight with K rows and N columns.
-    pub fn suits(self, n_row: u64, k: u64, n: u64) -> bool {
+    /// Whether it takes this many rows with a weight of this shape, and gains by it.
+    pub fn suits(self, n_row: u64, weight: Shape) -> bool {
+        let (n, k) = self.sizes(weight);
         n_row <= Self::MAX_ROWS && k.is_multiple_of(4) && (self.trans_b || n.is_multiple_of(4))
     }
 
@@ -41,14 +42,9 @@ impl Op for Matvec {
     }
 
     fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
-        let (n, k) = self.sizes(inputs[1].shape);
-        if !self.suits(1, k, n) {
-            return Err(ShapeError::new(
-                "matmul_matvec",
-                "terms and columns",
-                "multiples of 4",
-                format!("{k} and {n}"),
-            ));
+        if !self.suits(1, inputs[1].shape) {
+            let expected = "terms, and without trans_b columns, in multiples of 4";
+            return Err(ShapeError::new("matmul_matvec", "shape of b", expected, inputs[1].shape));
         }
         self.product().outputs(inputs)
     }
