@@ -23,6 +23,8 @@ mod layernorm;
 mod matmul;
 #[path = "ops/residual.rs"]
 mod residual;
+#[path = "ops/sample.rs"]
+mod sample;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -107,5 +109,6 @@ fn main() {
     layernorm::bench(&mut c, &gpu);
     matmul::bench(&mut c, &gpu);
     residual::bench(&mut c, &gpu);
+    sample::bench(&mut c, &gpu);
     c.final_summary();
 }

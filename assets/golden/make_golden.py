@@ -569,6 +569,38 @@ def logits_of(config, weights, ids):
     return norm("ln_f", x) @ head.T
 
 
+def sample():
+    def case(n, temperature, top_k, top_p, words, scale=3.0):
+        logits, temperature, top_p = normal(n, scale=scale), float(exact(temperature)), float(exact(top_p))
+        values, order = torch.sort(logits, descending=True, stable=True)
+        if temperature == 0:
+            weights = F.one_hot(order[0], n).to(torch.float64)
+        else:
+            kept = F.softmax(values[: top_k or n] / temperature, dim=0)
+            # a token stays where those before it don't make top_p yet
+            kept = kept[(kept.cumsum(0) - kept) < top_p]
+            weights = torch.zeros(n).index_put((order[: len(kept)],), kept / kept.max())
+        # the random number: a hash of seed low, seed high, stream and how many were drawn
+        goal = (dropout_key(words, 0) >> 8) / 2**24 * weights.sum()
+        token = int((weights.cumsum(0) <= goal).sum())
+        numbers = {"temperature": number(temperature), "top_p": number(top_p)}
+        counts = {"top_k": torch.tensor([top_k]), "words": torch.tensor(words), "token": torch.tensor([token])}
+        return {"logits": logits.reshape(1, n), "weights": weights} | numbers | counts
+
+    write_cases(
+        "sample",
+        {
+            "greedy": case(65, 0.0, 0, 1.0, [1, 0, 0, 0]),
+            "all": case(65, 0.8, 0, 1.0, [1, 0, 0, 1]),
+            "stream": case(65, 0.8, 0, 1.0, [1, 0, 5, 1]),
+            "hot": case(256, 1.7, 0, 1.0, [0xDEADBEEF, 17, 3, 200]),
+            "top_k": case(300, 1.0, 10, 1.0, [2, 0, 0, 9]),
+            "top_p": case(300, 1.0, 0, 0.8, [3, 0, 1, 10]),
+            "both": case(300, 1.2, 40, 0.9, [4, 1, 2, 11]),
+        },
+    )
+
+
 def model(stem, config, b, t, ignored):
     n_step, lr, beta1, beta2, eps, weight_decay, max_norm = 10, 1e-2, 0.9, 0.95, 1e-8, 0.1, 1.0
     weights = {name: leaf(initial(name, shape)) for name, shape in model_shapes(config).items()}
@@ -614,7 +646,7 @@ def model(stem, config, b, t, ignored):
 def main():
     # Every op draws from its own stream, so that a new case in one leaves the other files as they are.
     makers = [residual, gelu, dropout, matmul, column_sum, layernorm, embedding, attention, cross_entropy]
-    for number_of, maker in enumerate(makers + [global_norm, adamw]):
+    for number_of, maker in enumerate(makers + [global_norm, adamw, sample]):
         rng.manual_seed(SEED + number_of)
         maker()
     sizes = {"n_layer": 2, "n_head": 2, "n_embd": 12, "block_size": 8, "vocab_size": 11}

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Outcome;
 use super::settings::{DeviceArgs, text_of_run};
 use crate::data::{Dataset, Mode, Source};
-use crate::generate::{Generator, LoadedModel, free_run};
+use crate::generate::{Decoder, LoadedModel, SamplerConfig, free_run};
 use crate::train::{Evaluator, RunDir, checkpoint};
 
 /// Measure a trained model: teacher-forced loss, and how far it gets on its own predictions.
@@ -76,8 +76,9 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
         .filter(|batch| batch.n_targets() == t)
         .map(|batch| batch.tokens[..width].to_vec())
         .collect();
-    let mut generator = Generator::new(&config.model, windows.len().clamp(1, b as usize));
-    let free = free_run(&mut generator, model.program(), &windows, prompt)?;
+    let n_row = Decoder::rows_for(&config.model, gpu.caps(), windows.len().clamp(1, b as usize) as u64);
+    let mut decoder = Decoder::new(model.program(), &config.model, n_row, SamplerConfig::default())?;
+    let free = free_run(&mut decoder, &windows, prompt)?;
 
     if args.json {
         let line = json!({

@@ -6,14 +6,16 @@ use clap::Args;
 
 use super::Outcome;
 use super::settings::DeviceArgs;
-use crate::data::Tokenizer;
-use crate::generate::{Generator, LoadedModel, Sampler, SamplerConfig};
+use crate::data::{Decoder as TextDecoder, Tokenizer};
+use crate::generate::{Decoder, LoadedModel, SamplerConfig};
 use crate::train::{RunDir, checkpoint};
 
 /// Let a trained model talk.
 ///
-/// Continues a prompt, token by token. Past the model's block size the window slides: the model then sees only the last
-/// block_size tokens, counted as positions from the window's start.
+/// Continues a prompt, token by token, with the keys and values of earlier tokens kept on the device; all samples of a batch
+/// at once, the first one shown as it is made. Positions are absolute, so what is kept is of no use once the window slides:
+/// whenever a text has filled the model's block, its last block_size / 2 tokens are computed anew, as a prompt at
+/// position 0, in one forward pass. So the model sees between block_size / 2 and block_size tokens from then on.
 #[derive(Debug, Args)]
 pub(super) struct GenerateArgs {
     /// A run directory that `tril train` wrote.
@@ -56,35 +58,86 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome {
     let gpu = args.device.open()?;
     eprintln!("device: {}", gpu.name());
     let model = LoadedModel::new(&gpu, &config.model, &weights)?;
-    let mut generator = Generator::new(&config.model, 1);
     let sampling =
         SamplerConfig { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
-    for sample in 0..args.samples {
-        if args.samples > 1 {
-            outln!("--- sample {} of {}", sample + 1, args.samples);
-        }
-        emit(args.prompt.as_deref().unwrap_or(""))?;
-        let mut sampler = Sampler::new(sampling, sample);
-        let mut decoder = tokenizer.decoder();
-        let mut context = prompt.clone();
-        for _ in 0..args.tokens {
-            let logits = generator.next_logits(model.program(), &[&context])?;
-            if !logits[0].iter().any(|logit| logit.is_finite()) {
-                return Err(
-                    "the model gives no finite logit: its weights have diverged or are damaged; train another".into()
-                );
-            }
-            let next = sampler.sample(&logits[0]);
-            if Some(next) == tokenizer.end_id() {
-                break;
-            }
-            context.push(next);
-            emit(&decoder.push(next))?;
-        }
-        emit(&decoder.finish())?;
-        emit("\n")?;
+    let n_row = Decoder::rows_for(&config.model, gpu.caps(), args.samples);
+    let mut decoder = Decoder::new(model.program(), &config.model, n_row, sampling)?;
+    let mut first = 0;
+    while first < args.samples {
+        let n = (n_row as u64).min(args.samples - first);
+        batch(args, &tokenizer, &prompt, &mut decoder, first..first + n)?;
+        first += n;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A text in the making.
+struct Text<'a> {
+    /// None once the text has ended.
+    decoder: Option<TextDecoder<'a>>,
+    n_token: usize,
+}
+
+/// Makes some of the samples at once: prints the first as it grows, then the others.
+fn batch(
+    args: &GenerateArgs,
+    tokenizer: &Tokenizer,
+    prompt: &[u32],
+    decoder: &mut Decoder,
+    samples: std::ops::Range<u64>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let text = |_| Text { decoder: (args.tokens > 0).then(|| tokenizer.decoder()), n_token: 0 };
+    let mut texts: Vec<Text<'_>> = samples.clone().map(text).collect();
+    let mut later = vec![String::new(); texts.len()];
+    let title = |i: usize| match args.samples {
+        0 | 1 => String::new(),
+        n => format!("--- sample {} of {n}\n", samples.start + i as u64 + 1),
+    };
+    let begin = args.prompt.as_deref().unwrap_or("");
+    emit(&format!("{}{begin}", title(0)))?;
+    if args.tokens > 0 {
+        let prompts = vec![prompt; texts.len()];
+        decoder.start(&prompts, u32::try_from(samples.start).unwrap_or(u32::MAX))?;
+    }
+    while texts.iter().any(|text| text.decoder.is_some()) {
+        let left = texts
+            .iter()
+            .filter(|text| text.decoder.is_some())
+            .map(|text| args.tokens - text.n_token)
+            .max()
+            .unwrap_or(1);
+        for (i, (text, tokens)) in texts.iter_mut().zip(decoder.next(left)?).enumerate() {
+            for token in tokens {
+                let Some(decoder) = &mut text.decoder else { break };
+                if token == Decoder::NO_TOKEN {
+                    return Err(
+                        "the model gives no finite logit: its weights have diverged or are damaged; train another"
+                            .into(),
+                    );
+                }
+                let is_end = Some(token) == tokenizer.end_id();
+                let mut new = if is_end { String::new() } else { decoder.push(token) };
+                text.n_token += 1;
+                if is_end || text.n_token == args.tokens {
+                    new += &text.decoder.take().map(TextDecoder::finish).unwrap_or_default();
+                    new.push('\n');
+                }
+                if i == 0 {
+                    emit(&new)?;
+                } else {
+                    later[i] += &new;
+                }
+            }
+        }
+    }
+    if args.tokens == 0 {
+        emit("\n")?;
+        later.iter_mut().for_each(|text| text.push('\n'));
+    }
+    for (i, text) in later.iter().enumerate().skip(1) {
+        emit(&format!("{}{begin}{text}", title(i)))?;
+    }
+    Ok(())
 }
 
 /// Prints at once: text streams as it is made.

@@ -223,7 +223,11 @@ fn run(gpu: &Arc<Gpu>, case: &Case, add: bool) -> Result<Report, Failure> {
             write(*tensor, data)?;
         }
         program.run(Phase::MicroBatch)?;
-        outputs.iter().map(|&t| program.read(t)).collect()
+        let read = |tensor: TensorId| match program.plan().spec(tensor).dtype {
+            DType::F32 => program.read(tensor),
+            DType::U32 => Ok(program.read_u32(tensor)?.into_iter().map(|word| word as f32).collect()),
+        };
+        outputs.iter().map(|&t| read(t)).collect()
     };
     let got = execute()?;
     for &tensor in outputs.iter().chain(&inputs) {
@@ -238,6 +242,10 @@ fn run(gpu: &Arc<Gpu>, case: &Case, add: bool) -> Result<Report, Failure> {
     let values: Vec<&[f64]> = all.iter().map(|(_, v)| v.as_slice()).collect();
     let shapes: Vec<Shape> = all.iter().map(|(s, _)| *s).collect();
     let mut want = case.op.reference(&values, &shapes);
+    for (_, want) in outs.iter().zip(&mut want).filter(|(out, _)| out.dtype == DType::U32) {
+        // words come back as f32, so what is expected goes the same way
+        want.iter_mut().for_each(|w| *w = f64::from(*w as f32));
+    }
     let mut report = Report { max_error: 0.0, worst: 0.0, n_dispatch };
     for (i, (got, want)) in got.iter().zip(&mut want).enumerate() {
         let name = || outs[i].name.to_string();

@@ -72,8 +72,9 @@ impl Program {
         Self::build(gpu, plan, None)
     }
 
-    /// The same with the parameters and constants of another program: what one trains, the other evaluates. Activations lie
-    /// in the other's slots where those are large enough: the programs of a device run one after the other.
+    /// The same with the parameters and constants of another program: what one trains, the other evaluates. State of the
+    /// same name and size is shared too. Activations lie in the other's slots where those are large enough: the programs
+    /// of a device run one after the other.
     ///
     /// # Errors
     ///

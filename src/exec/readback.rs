@@ -9,6 +9,9 @@ use crate::tensor::{DType, TensorId};
 
 type Mapped = Arc<Mutex<Option<Result<(), wgpu::BufferAsyncError>>>>;
 
+/// How long a callback of the device may take that another thread calls.
+const CALLBACK_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// A ring of staging buffers: each [`Readback::record`] copies a few tensors into the next one, and
 /// [`Readback::poll`] hands out those that have arrived, in order.
 #[derive(Debug)]
@@ -92,6 +95,11 @@ impl Readback {
                 return Ok(None);
             }
             program.gpu.wait()?;
+            // another thread's poll may have taken the callback and be about to call it
+            let patience = std::time::Instant::now() + CALLBACK_TIME;
+            while !arrived(mapped) && std::time::Instant::now() < patience {
+                std::thread::yield_now();
+            }
         }
         let Some((tag, buffer, mapped)) = self.pending.pop_front() else { return Ok(None) };
         let lost = |reason: String| GpuError::Lost { device: program.gpu.name(), reason };

@@ -1,5 +1,5 @@
-use super::{Generator, Sampler, SamplerConfig};
-use crate::exec::{ExecError, Program};
+use super::{Decoder, SamplerConfig};
+use crate::exec::ExecError;
 
 /// How often the model's own greedy continuation still has the right token.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,25 +16,26 @@ pub struct FreeRun {
 /// # Errors
 ///
 /// A failure of the device.
-pub fn free_run(
-    generator: &mut Generator,
-    source: &Program,
-    windows: &[Vec<u32>],
-    prompt: usize,
-) -> Result<FreeRun, ExecError> {
+pub fn free_run(decoder: &mut Decoder, windows: &[Vec<u32>], prompt: usize) -> Result<FreeRun, ExecError> {
     let n_new = windows.iter().map(|w| w.len().saturating_sub(prompt)).min().unwrap_or(0);
-    let greedy = SamplerConfig { temperature: 0.0, ..SamplerConfig::default() };
     let mut right = vec![0usize; n_new];
-    for group in windows.chunks(generator.n_row()) {
-        let mut contexts: Vec<Vec<u32>> = group.iter().map(|w| w[..prompt].to_vec()).collect();
-        for (k, count) in right.iter_mut().enumerate() {
-            let views: Vec<&[u32]> = contexts.iter().map(Vec::as_slice).collect();
-            let logits = generator.next_logits(source, &views)?;
-            for ((context, logits), window) in contexts.iter_mut().zip(&logits).zip(group) {
-                let next = Sampler::new(greedy, 0).sample(logits);
-                *count += usize::from(next == window[prompt + k]);
-                context.push(next);
+    decoder.set_sampling(SamplerConfig { temperature: 0.0, ..SamplerConfig::default() });
+    for group in windows.chunks(decoder.n_row()) {
+        if n_new == 0 {
+            break;
+        }
+        let prompts: Vec<&[u32]> = group.iter().map(|w| &w[..prompt]).collect();
+        decoder.start(&prompts, 0)?;
+        // windows of one length: every row gets as many tokens as the others
+        let mut done = 0;
+        while done < n_new {
+            let new = decoder.next(n_new - done)?;
+            for (tokens, window) in new.iter().zip(group) {
+                for (k, token) in (done..).zip(tokens) {
+                    right[k] += usize::from(*token == window[prompt + k]);
+                }
             }
+            done += new.first().map_or(n_new, Vec::len);
         }
     }
     let n_window = windows.len();

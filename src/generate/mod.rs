@@ -1,9 +1,11 @@
 //! Text from a model: feed the tokens so far, choose the next from its logits, and again.
 
+mod decoder;
 mod free_run;
 mod loaded;
 mod sampler;
 
+pub use decoder::Decoder;
 pub use free_run::{FreeRun, free_run};
 pub use loaded::LoadedModel;
 pub use sampler::{Sampler, SamplerConfig};
@@ -17,7 +19,8 @@ use crate::model::{Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose};
 use crate::plan::Plan;
 use crate::tensor::TensorId;
 
-/// Computes next-token logits for several rows at once with the parameters of another program.
+/// Computes next-token logits for several rows at once with the parameters of another program, without a cache: slow, and
+/// what [`Decoder`] is tested against.
 ///
 /// Each new token runs the model over the whole context again, in a graph of the smallest length (a power of two, or the
 /// block size) that holds it. Beyond the block size the window slides: only the last `block_size` tokens are seen, at

@@ -1,5 +1,4 @@
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use crate::reference::sample;
 
 /// How the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,56 +19,30 @@ impl Default for SamplerConfig {
     }
 }
 
-/// Chooses tokens from logits, reproducibly.
+/// Chooses tokens from logits on the CPU, reproducibly: the same tokens as [`super::Decoder`] on the device, but where a
+/// random number falls within rounding of the border of two tokens.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     config: SamplerConfig,
-    rng: ChaCha8Rng,
+    stream: u32,
+    drawn: u32,
 }
 
 impl Sampler {
-    /// A sampler of one row; `row` gives each row its own random stream.
-    pub fn new(config: SamplerConfig, row: u64) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-        rng.set_stream(row);
-        Self { config, rng }
+    /// A sampler of one row; `stream` gives each row its own random numbers.
+    pub fn new(config: SamplerConfig, stream: u32) -> Self {
+        Self { config, stream, drawn: 0 }
     }
 
-    /// The next token. Ties go to the lower id. A logit that isn't finite is never chosen while there is one that is.
+    /// The next token. Ties go to the lower id. A logit that isn't finite is never chosen; 0 where none is.
     pub fn sample(&mut self, logits: &[f32]) -> u32 {
-        let mut order: Vec<usize> = (0..logits.len()).filter(|&i| logits[i].is_finite()).collect();
-        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
-        let Some(&best) = order.first() else { return 0 };
-        if self.config.temperature <= 0.0 {
-            return id(best);
-        }
-        if self.config.top_k > 0 {
-            order.truncate(self.config.top_k);
-        }
-        let weight = |i: usize| (f64::from(logits[i] - logits[best]) / f64::from(self.config.temperature)).exp();
-        let weights: Vec<f64> = order.iter().map(|&i| weight(i)).collect();
-        let total: f64 = weights.iter().sum();
-        let mut kept = 0.0;
-        let mut n = weights.len();
-        for (i, w) in weights.iter().enumerate() {
-            kept += w;
-            // at least one token stays, whatever the probability asked for
-            if kept >= f64::from(self.config.top_p) * total {
-                n = i + 1;
-                break;
-            }
-        }
-        let mut left = self.rng.random::<f64>() * weights[..n].iter().sum::<f64>();
-        for (i, w) in order.iter().zip(&weights[..n]) {
-            left -= w;
-            if left <= 0.0 {
-                return id(*i);
-            }
-        }
-        id(order[n - 1])
+        let SamplerConfig { temperature, top_k, top_p, seed } = self.config;
+        let logits: Vec<f64> = logits.iter().map(|&logit| logit.into()).collect();
+        let settings = sample::Settings { temperature: temperature.into(), top_k, top_p: top_p.into() };
+        let weights = sample::weights(&logits, settings);
+        let point = sample::uniform(seed, self.stream, self.drawn);
+        self.drawn = self.drawn.wrapping_add(1);
+        let token = sample::draw(&weights, point).unwrap_or(0);
+        u32::try_from(token).unwrap_or(u32::MAX)
     }
-}
-
-fn id(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or(u32::MAX)
 }

@@ -19,6 +19,17 @@ impl GraphBuilder {
         Self::default()
     }
 
+    /// A finished graph without gradients, to be added to.
+    pub fn resume(graph: Graph) -> Self {
+        let names = graph.tensors.iter().map(|t| t.name.clone()).collect();
+        Self { graph: Graph { n_forward: 0, slabs: vec![], ..graph }, names, checkpoints: vec![] }
+    }
+
+    /// The tensor of that name.
+    pub fn find(&self, name: &str) -> Option<TensorId> {
+        self.graph.find(name)
+    }
+
     /// Declares a tensor that exists before the graph runs: a parameter, constant or input.
     ///
     /// # Errors
@@ -155,6 +166,27 @@ impl GraphBuilder {
             phase,
         });
         Ok(real)
+    }
+
+    /// [`GraphBuilder::node`] that runs right behind the node labelled `after`, or last where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`GraphBuilder::apply`].
+    pub fn node_after(
+        &mut self,
+        after: &str,
+        label: &str,
+        op: Box<dyn Op>,
+        inputs: &[TensorId],
+        into: &[Option<(TensorId, bool)>],
+    ) -> Result<Vec<TensorId>, GraphError> {
+        let outputs = self.node(label, op, inputs, into, Phase::MicroBatch)?;
+        let nodes = &mut self.graph.nodes;
+        if let Some(at) = nodes.iter().position(|node| node.label == after) {
+            nodes[at + 1..].rotate_right(1);
+        }
+        Ok(outputs)
     }
 
     fn free_name(&self, name: String) -> String {

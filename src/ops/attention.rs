@@ -1,3 +1,4 @@
+pub mod decode;
 mod flash;
 
 pub use flash::{FlashAttention, FlashAttentionBackward};

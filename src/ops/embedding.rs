@@ -1,3 +1,5 @@
+pub mod decode;
+
 use super::{Backward, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError};
 use crate::kernel::{
     Dispatch, embedding_backward as stage2, embedding_backward_chunks as stage1, embedding_backward_position,

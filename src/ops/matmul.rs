@@ -1,5 +1,7 @@
+mod matvec;
 mod strided;
 
+pub use matvec::Matvec;
 pub(crate) use strided::{Layout, Strided};
 
 use super::{Backward, ColumnSum, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError};

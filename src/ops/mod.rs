@@ -13,18 +13,22 @@ mod global_norm;
 mod layernorm;
 mod matmul;
 mod residual;
+mod sample;
 
 pub use adamw::{Adamw, AdamwCorrections};
+pub use attention::decode::{AttentionDecode, AttentionPrefill, cache_shape};
 pub use attention::{Attention, AttentionBackward, FlashAttention, FlashAttentionBackward};
 pub use column_sum::ColumnSum;
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward, ProjectionCrossEntropy};
 pub use dropout::Dropout;
+pub use embedding::decode::EmbeddingDecode;
 pub use embedding::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sorted_positions};
 pub use gelu::{Gelu, GeluBackward};
 pub use global_norm::GlobalNorm;
 pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardParams, ResidualLayernorm};
-pub use matmul::Matmul;
+pub use matmul::{Matmul, Matvec};
 pub use residual::Residual;
+pub use sample::Sample;
 
 use std::fmt::Debug;
 

@@ -70,8 +70,8 @@ pub fn place(graph: &Graph, guard_bytes: u64) -> (Vec<BufferPlan>, Vec<Place>) {
     (buffers, places.into_iter().flatten().collect())
 }
 
-/// Which buffers of another plan these can be, when the two never run at once: parameters and constants are the same, and
-/// activations lie in the other's slots where those are large enough.
+/// Which buffers of another plan these can be, when the two never run at once: parameters, constants and state of the same
+/// name and size are the same, and activations lie in the other's slots where those are large enough.
 pub fn share(wanted: &[BufferPlan], there: &[BufferPlan]) -> Vec<Option<usize>> {
     let mut shared = vec![None; wanted.len()];
     let mut order: Vec<usize> = (0..wanted.len()).collect();
@@ -81,7 +81,7 @@ pub fn share(wanted: &[BufferPlan], there: &[BufferPlan]) -> Vec<Option<usize>> 
     for i in order {
         let buffer = &wanted[i];
         match buffer.role {
-            Role::Param | Role::Const => shared[i] = there.iter().position(|b| b == buffer),
+            Role::Param | Role::Const | Role::State => shared[i] = there.iter().position(|b| b == buffer),
             Role::Activation => {
                 if let Some(at) = free.iter().position(|&j| there[j].bytes >= buffer.bytes) {
                     shared[i] = Some(free.remove(at));

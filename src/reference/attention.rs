@@ -1,5 +1,7 @@
 //! Causal multi-head self-attention: scale, mask, softmax, dropout and the weighted sum of values.
 
+pub mod decode;
+
 use super::dropout::Factors;
 
 /// Sizes of an attention layer.

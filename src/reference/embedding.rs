@@ -1,5 +1,7 @@
 //! Token embedding, plus a position embedding where the model has one.
 
+pub mod decode;
+
 use super::index;
 
 /// `out[row] = wte[ids[row]] + wpe[row % t]`.

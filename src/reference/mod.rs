@@ -18,6 +18,7 @@ pub mod layernorm;
 pub mod matmul;
 pub mod model;
 pub mod residual;
+pub mod sample;
 
 /// The target that says "no loss here": padding, or a token that nobody has to predict.
 ///

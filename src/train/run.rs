@@ -12,7 +12,8 @@ use super::checkpoint::{self, CheckpointError, Progress};
 use super::run_dir::io_error;
 use super::{Evaluator, RunConfig, RunDir, RunDirError, Schedule, Session, SessionError, StepResult};
 use crate::data::{DataError, Dataset, Extent, Text, Tokenizer};
-use crate::generate::{Generator, Sampler, SamplerConfig};
+use crate::exec::ExecError;
+use crate::generate::{Decoder, SamplerConfig};
 use crate::gpu::Gpu;
 use crate::model::ConfigError;
 
@@ -116,7 +117,8 @@ pub struct Run {
     dataset: Dataset,
     tokenizer: Tokenizer,
     evaluator: Option<Evaluator>,
-    generator: Generator,
+    /// Made when the first sample is due.
+    decoder: Option<Decoder>,
     extent: Extent,
     metrics: File,
     /// Held as long as the run lives.
@@ -210,7 +212,7 @@ impl Run {
             lock,
             metrics: dir.metrics()?,
             schedule: config.schedule(),
-            generator: session.generator(1),
+            decoder: None,
             elapsed_before: progress.elapsed_s,
             started: Instant::now(),
             arrivals: VecDeque::new(),
@@ -361,20 +363,33 @@ impl Run {
         Ok(())
     }
 
+    fn sample_tokens(&mut self, start: u32, sampling: SamplerConfig) -> Result<Vec<u32>, ExecError> {
+        let (session, model) = (&self.session, &self.config.model);
+        let decoder = match &mut self.decoder {
+            Some(decoder) => decoder,
+            none => none.insert(Decoder::new(session.program(), model, 1, sampling)?),
+        };
+        decoder.set_sampling(sampling);
+        decoder.start(&[&[start]], 0)?;
+        let mut tokens = vec![];
+        while tokens.len() < SAMPLE_TOKENS {
+            for token in decoder.next(SAMPLE_TOKENS - tokens.len())?.concat() {
+                // a model that has diverged gives no token; the loss says so
+                if Some(token) == self.tokenizer.end_id() || token == Decoder::NO_TOKEN {
+                    return Ok(tokens);
+                }
+                tokens.push(token);
+            }
+        }
+        Ok(tokens)
+    }
+
     fn sample(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
         let start =
             self.tokenizer.start_id().or_else(|| self.tokenizer.encode("\n").ok()?.first().copied()).unwrap_or(0);
-        let mut sampler = Sampler::new(SamplerConfig { seed: self.step(), ..SamplerConfig::default() }, 0);
-        let mut tokens = vec![start];
-        while tokens.len() <= SAMPLE_TOKENS {
-            let logits = self.generator.next_logits(self.session.program(), &[&tokens]).map_err(SessionError::from)?;
-            let next = sampler.sample(&logits[0]);
-            if Some(next) == self.tokenizer.end_id() {
-                break;
-            }
-            tokens.push(next);
-        }
-        let (step, text) = (self.step(), self.tokenizer.decode(&tokens[1..]));
+        let sampling = SamplerConfig { seed: self.step(), ..SamplerConfig::default() };
+        let tokens = self.sample_tokens(start, sampling).map_err(SessionError::from)?;
+        let (step, text) = (self.step(), self.tokenizer.decode(&tokens));
         self.log(&json!({ "step": step, "sample": text }))?;
         on(&Event::Sample { step, text });
         Ok(())

@@ -5,6 +5,7 @@
 mod common;
 
 mod cli;
+mod generate;
 mod memory;
 mod model;
 mod ops;

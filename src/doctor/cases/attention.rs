@@ -1,3 +1,4 @@
+mod decode;
 mod flash;
 
 use crate::doctor::{Case, Data};
@@ -41,6 +42,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(line("split between sequences", [5, 9, 8, 2], 0.2, 1.0).map(|c| c.max_binding(2048)));
     cases.extend(line("split between heads", [2, 17, 8, 4], 0.2, 1.0).map(|c| c.max_binding(3072)));
     let pinned = |c: Case| c.choice(Choice::default().pin("matmul", "tiled"));
+    cases.extend(decode::cases());
     cases.extend(line("tiled products", [2, 33, 24, 3], 0.2, 1.0).map(pinned));
     cases.extend(flash::cases());
     cases

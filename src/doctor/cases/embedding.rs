@@ -1,3 +1,5 @@
+mod decode;
+
 use crate::doctor::{Case, Data};
 use crate::ops::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sorted_positions};
 use crate::reference::compare::Tolerance;
@@ -43,7 +45,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(format!("dwpe, {name}"), op, inputs, Tolerance::sum(d.b as usize, scale.into()))
     };
     let dims = |b, t, c, v| Dims { b, t, c, v };
-    vec![
+    let mut cases = decode::cases();
+    cases.extend([
         forward("one element", dims(1, 1, 1, 1), 1, 1.0),
         forward("not a multiple of 4", dims(2, 5, 7, 11), 5, 1.0),
         forward("gather", dims(3, 5, 6, 9), 0, 1.0),
@@ -69,5 +72,6 @@ pub(super) fn cases() -> Vec<Case> {
         position("many batches", dims(1000, 2, 3, 1), 2, 1.0),
         position("huge values", dims(3, 5, 7, 1), 5, 1e37),
         position("tiny values", dims(3, 5, 7, 1), 5, 1e-30),
-    ]
+    ]);
+    cases
 }

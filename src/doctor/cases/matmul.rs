@@ -1,3 +1,5 @@
+mod matvec;
+
 use crate::doctor::{Case, Data};
 use crate::kernel::Choice;
 use crate::ops::Matmul;
@@ -9,6 +11,7 @@ use crate::tensor::Shape;
 pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = ["tiled", "direct", "shuffle"].into_iter().flat_map(kernel_cases).collect();
     cases.extend(shuffle_cases());
+    cases.extend(matvec::cases());
     // large enough for the tile that a device usually takes
     cases.push(product("direct", "usual tile", [136, 164, 128], (false, true), true, 1.0).choice(Choice::default()));
     cases

@@ -16,6 +16,7 @@ pub mod global_norm;
 pub mod layernorm;
 mod matmul;
 mod residual;
+mod sample;
 
 use super::Case;
 
@@ -33,5 +34,6 @@ pub fn all() -> Vec<(&'static str, Vec<Case>)> {
         ("layernorm", layernorm::cases()),
         ("matmul", matmul::cases()),
         ("residual", residual::cases()),
+        ("sample", sample::cases()),
     ]
 }

@@ -2,7 +2,7 @@
 
 use tril::reference::{
     IGNORE, adamw, attention, column_sum, cross_entropy, dropout, embedding, gelu, global_norm, layernorm, matmul,
-    residual,
+    residual, sample,
 };
 
 use super::{check, check_from_height};
@@ -294,4 +294,44 @@ fn adamw_agrees() {
 #[should_panic(expected = "has no tensor one.nothing")]
 fn a_missing_tensor_fails() {
     Golden::open("gelu").f64("one.nothing");
+}
+
+#[test]
+fn sample_agrees() {
+    each_case("sample", all, |case| {
+        let settings = sample::Settings {
+            temperature: case.scalar("temperature"),
+            top_k: case.u32("top_k")[0] as usize,
+            top_p: case.scalar("top_p"),
+        };
+        let weights = sample::weights(&case.f64("logits"), settings);
+        case.check("weights", &weights);
+        let words = case.u32("words");
+        let point = sample::uniform(u64::from(words[1]) << 32 | u64::from(words[0]), words[2], words[3]);
+        assert_eq!(sample::draw(&weights, point), Some(case.u32("token")[0] as usize), "{}", case.name);
+    });
+}
+
+#[test]
+fn draws_follow_the_weights() {
+    // 20 tokens, of which the settings leave 8; chi-square with 7 degrees of freedom is below 24.3 in 999 of 1,000 seeds
+    let logits: Vec<f64> = (0..20).map(|i| f64::from(i * 7 % 20) * 0.2).collect();
+    let settings = sample::Settings { temperature: 0.9, top_k: 10, top_p: 0.93 };
+    let weights = sample::weights(&logits, settings);
+    assert_eq!(weights.iter().filter(|w| **w > 0.0).count(), 8);
+    let (n, total) = (20_000, weights.iter().sum::<f64>());
+    let mut counts = [0u32; 20];
+    for i in 0..n {
+        counts[sample::draw(&weights, sample::uniform(7, i % 10, i / 10)).unwrap()] += 1;
+    }
+    let mut chi_square = 0.0;
+    for (count, weight) in counts.into_iter().zip(&weights) {
+        let expected = weight / total * f64::from(n);
+        if expected == 0.0 {
+            assert_eq!(count, 0);
+            continue;
+        }
+        chi_square += (f64::from(count) - expected).powi(2) / expected;
+    }
+    assert!(chi_square < 24.3, "chi-square {chi_square}, counts {counts:?}");
 }

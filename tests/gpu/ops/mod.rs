@@ -13,6 +13,7 @@ mod layernorm;
 mod matmul;
 mod pinned;
 mod residual;
+mod sample;
 
 use golden::Golden;
 use tril::doctor::{cases, verify};
