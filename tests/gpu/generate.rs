@@ -1,7 +1,7 @@
 //! Generation with a cache against generation without one.
 
 use tril::generate::{Decoder, Sampler, SamplerConfig, free_run};
-use tril::model::{Keep, ModelConfig, Positions};
+use tril::model::{Keep, Memory, ModelConfig, Positions};
 use tril::reference::compare::{Tolerance, canary, compare};
 use tril::train::{AdamwConfig, Session, SessionConfig};
 
@@ -29,9 +29,9 @@ fn config(n_embd: u64, n_head: u64, block_size: u64, vocab_size: u64) -> ModelCo
 /// A model whose weights are large enough that its logits, and what it attends to, differ widely.
 fn session(model: &ModelConfig) -> Session {
     let (model, optimizer, t) = (model.clone(), AdamwConfig::default(), model.block_size.min(4));
-    let session =
-        Session::new(&gpu(), SessionConfig { model, batch_size: 1, t, optimizer, seed: 5, keep: Keep::default() })
-            .unwrap();
+    let (keep, memory) = (Keep::default(), Memory::default());
+    let config = SessionConfig { model, batch_size: 1, t, optimizer, seed: 5, keep, memory };
+    let session = Session::new(&gpu(), config).unwrap();
     for name in session.param_names().into_iter().filter(|name| name.ends_with("weight") && !name.contains("ln_")) {
         let mut values = session.weight(&name).unwrap();
         values.iter_mut().for_each(|w| *w *= 12.0);
