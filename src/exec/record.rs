@@ -1,11 +1,12 @@
 //! The scheduler: dispatches into command buffers, command buffers to the queue. This is the whole run loop.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::{ExecError, Program};
+use super::{ExecError, Program, Spent};
 use crate::gpu::Gpu;
 use crate::graph::Phase;
-use crate::plan::Plan;
+use crate::plan::{Plan, n_within};
 use crate::tensor::{DType, Role};
 
 /// One dispatch, ready to be encoded.
@@ -15,6 +16,15 @@ pub(super) struct Call {
     pipeline: Arc<crate::gpu::Pipeline>,
     group: wgpu::BindGroup,
     groups: [u32; 3],
+    pub(super) work: u64,
+}
+
+impl Call {
+    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(self.groups[0], self.groups[1], self.groups[2]);
+    }
 }
 
 /// Pipelines and bind groups of every step of a plan.
@@ -54,41 +64,79 @@ pub(super) fn calls(gpu: &Gpu, plan: &Plan, buffers: &[wgpu::Buffer]) -> Vec<Cal
                 layout: &pipeline.layout,
                 entries: &entries,
             });
-            Call { phase: step.phase, pipeline, group, groups: dispatch.groups }
+            Call { phase: step.phase, pipeline, group, groups: dispatch.groups, work: step.work() }
         })
         .collect()
 }
 
 impl Program {
-    /// Clears gradients and metrics: a step begins.
+    /// Begins a step: gradients and metrics are cleared at the start of the next command buffer.
     pub fn begin_step(&self) {
-        let mut encoder = self.encoder("begin");
-        for (buffer, plan) in self.buffers.iter().zip(&self.plan.buffers) {
-            if matches!(plan.role, Role::Grad | Role::Metric) {
-                encoder.clear_buffer(buffer, 0, None);
-            }
-        }
-        self.gpu.queue.submit([encoder.finish()]);
+        self.state().clears = true;
     }
 
-    /// Records every dispatch of a phase, in order, into one compute pass of one command buffer, and submits it. Returns
-    /// at once: nothing here waits for the device.
+    /// Records every dispatch of a phase, in order, into command buffers of one compute pass each, and submits them. Their
+    /// size follows the device's [`Pace`](crate::plan::Pace). Returns without waiting for the device, except while it is not
+    /// yet known how fast that is, or while dispatches are timed.
     ///
     /// # Errors
     ///
     /// Any failure that the device has reported so far.
     pub fn run(&self, phase: Phase) -> Result<(), ExecError> {
-        let mut encoder = self.encoder("run");
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for call in self.calls.iter().filter(|c| c.phase == phase) {
-                pass.set_pipeline(&call.pipeline.pipeline);
-                pass.set_bind_group(0, &call.group, &[]);
-                pass.dispatch_workgroups(call.groups[0], call.groups[1], call.groups[2]);
+        let first = self.calls.partition_point(|c| c.phase < phase);
+        let mut rest = &self.calls[first..self.calls.partition_point(|c| c.phase <= phase)];
+        if self.state().timer.is_some() {
+            return self.run_timed(first, rest);
+        }
+        let mut is_idle = false;
+        while !rest.is_empty() {
+            let (budget, is_ramping) = self.gpu.with_pace(|pace| (pace.budget(), pace.is_ramping()));
+            let (part, later) = rest.split_at(n_within(rest.iter().map(|c| c.work), budget));
+            rest = later;
+            let measures = is_ramping && !rest.is_empty();
+            if measures && !is_idle {
+                self.gpu.wait()?;
+                is_idle = true;
+            }
+            let (started, spent) = (Instant::now(), Spent::begin());
+            let submission = self.submit(|encoder| {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                part.iter().for_each(|call| call.encode(&mut pass));
+            });
+            let work = part.iter().map(|c| c.work).sum();
+            self.note(&spent, part.len(), work);
+            if measures {
+                self.gpu.wait_for(submission)?;
+                let ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                self.gpu.with_pace(|pace| pace.measured(work, work, ns));
             }
         }
-        self.gpu.queue.submit([encoder.finish()]);
         Ok(self.gpu.check()?)
+    }
+
+    /// One command buffer: what a new step clears, the commands, its mark.
+    pub(super) fn submit(&self, commands: impl FnOnce(&mut wgpu::CommandEncoder)) -> wgpu::SubmissionIndex {
+        let mut encoder = self.encoder("run");
+        if std::mem::take(&mut self.state().clears) {
+            for (buffer, plan) in self.buffers.iter().zip(&self.plan.buffers) {
+                if matches!(plan.role, Role::Grad | Role::Metric) {
+                    encoder.clear_buffer(buffer, 0, None);
+                }
+            }
+        }
+        commands(&mut encoder);
+        self.state().marks.leave(&mut encoder);
+        self.gpu.queue.submit([encoder.finish()])
+    }
+
+    /// Counts a command buffer that was just submitted.
+    pub(super) fn note(&self, spent: &Spent, n_dispatch: usize, work: u64) {
+        let mut state = self.state();
+        state.host.time += spent.so_far();
+        state.host.n_dispatch += n_dispatch as u64;
+        state.host.n_submit += 1;
+        state.work += work;
+        state.largest = state.largest.max(work);
     }
 
     pub(super) fn encoder(&self, label: &str) -> wgpu::CommandEncoder {

@@ -67,6 +67,13 @@ pub struct Dispatch {
     pub groups: [u32; 3],
 }
 
+impl Dispatch {
+    /// Invocations of all workgroups.
+    pub fn n_invocation(&self) -> u128 {
+        self.groups.iter().chain(&self.variant.workgroup).map(|&n| u128::from(n)).product()
+    }
+}
+
 /// Most workgroups along x that the helpers below ask for: WebGPU's limit per dimension.
 const MAX_GROUPS: u64 = 65_535;
 

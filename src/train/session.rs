@@ -109,8 +109,8 @@ pub struct Session {
     step: u64,
 }
 
-/// Steps that may be under way at once.
-const QUEUE_DEPTH: usize = 3;
+/// Steps that may be under way when a step's commands are written: one that runs, and one so that the device never waits.
+const QUEUE_DEPTH: usize = 2;
 
 impl Session {
     /// The plan of a session: what it needs, without a device.
