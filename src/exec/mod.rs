@@ -86,9 +86,8 @@ struct State {
     clears: bool,
     marks: marks::Marks,
     host: HostTime,
-    /// Work submitted since results were last recorded, and the most of one command buffer.
-    work: u64,
-    largest: u64,
+    /// Runs of a phase so far.
+    n_run: u64,
     timer: Option<timer::Timer>,
 }
 
@@ -175,7 +174,7 @@ impl Program {
             })?);
         }
         let (calls, marks) = gpu.scoped(|| (record::calls(gpu, &plan, &buffers), marks::Marks::new(gpu)))?;
-        let state = State { clears: false, marks, host: HostTime::default(), work: 0, largest: 0, timer: None };
+        let state = State { clears: false, marks, host: HostTime::default(), n_run: 0, timer: None };
         gpu.check()?;
         Ok(Self { gpu: gpu.clone(), plan, buffers, calls, state: Mutex::new(state) })
     }

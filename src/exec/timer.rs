@@ -106,20 +106,19 @@ impl Program {
 
     fn run_part(&self, timer: &mut Timer, first: usize, part: &[Call]) -> Result<(), ExecError> {
         let (started, spent) = (Instant::now(), Spent::begin());
-        let work = part.iter().map(|c| c.work).sum();
         let Some((queries, resolved, read)) = &timer.queries else {
             let start_ns = nanos(started - timer.started);
-            let submission = self.submit(|encoder| {
+            let submission = self.submit_with(None, |encoder| {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
                 part.iter().for_each(|call| call.encode(&mut pass));
             });
-            self.note(&spent, part.len(), work);
+            self.note(&spent, part.len());
             self.gpu.wait_for(submission)?;
             timer.found.dispatches.push(TimedDispatch { step: first, start_ns, ns: nanos(started.elapsed()) });
             return Ok(());
         };
         let bytes = 2 * part.len() as u64 * TIMESTAMP_BYTES;
-        let submission = self.submit(|encoder| {
+        let submission = self.submit_with(None, |encoder| {
             for (call, i) in part.iter().zip(0u32..) {
                 let writes = wgpu::ComputePassTimestampWrites {
                     query_set: queries,
@@ -133,7 +132,7 @@ impl Program {
             encoder.resolve_query_set(queries, 0..n, resolved, 0);
             encoder.copy_buffer_to_buffer(resolved, 0, read, 0, bytes);
         });
-        self.note(&spent, part.len(), work);
+        self.note(&spent, part.len());
         read.slice(..bytes).map_async(wgpu::MapMode::Read, |_| {});
         self.gpu.wait_for(submission)?;
         let lost = |e: wgpu::MapRangeError| GpuError::Lost { device: self.gpu.name(), reason: e.to_string() };

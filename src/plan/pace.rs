@@ -1,5 +1,4 @@
-//! How much work goes into one command buffer: little at first, then as much as the device has shown to do in a tenth of a
-//! second.
+//! How much work goes into one command buffer: little at first, then as much as the device has shown to do in 0.15 s.
 
 /// What a device has shown of its speed.
 ///
@@ -21,7 +20,7 @@ impl Pace {
     pub const GROWTH: u64 = 4;
     /// The time that a command buffer should take. The estimate is an average: a command buffer of slow kernels may take
     /// several times as long, and is still far from 2 s.
-    pub const TARGET_NS: f64 = 1e8;
+    pub const TARGET_NS: f64 = 1.5e8;
 
     /// The most work that the next command buffer should have.
     pub fn budget(&self) -> u64 {

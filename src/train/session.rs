@@ -204,10 +204,9 @@ impl Session {
             self.write_batch(batch, n_target, index as u64)?;
             self.program.run(Phase::MicroBatch)?;
         }
-        self.program.run(Phase::Update)?;
         self.step += 1;
         self.under_way.push_back((self.step, n_target));
-        if let Some((_, values)) = self.ring.record(&self.program, self.step)? {
+        if let Some((_, values)) = self.ring.run(&self.program, Phase::Update, self.step)? {
             self.arrive(&values);
         }
         Ok(())

@@ -79,7 +79,7 @@ fn the_host_counts_what_it_submits() {
     let spent = session.program().host_time().since(before);
     assert_eq!(spent.n_dispatch, 3 * session.program().plan().steps.len() as u64);
     // a phase is at least one command buffer, and so is what comes back
-    assert!(spent.n_submit >= 9 && spent.n_submit <= 3 * session.program().plan().steps.len() as u64);
+    assert!(spent.n_submit >= 6 && spent.n_submit <= 3 * session.program().plan().steps.len() as u64);
     assert!(spent.us_per_dispatch() > 0.0);
     eprintln!("host: {:.2} us per dispatch in {} command buffers", spent.us_per_dispatch(), spent.n_submit);
 }
