@@ -3,6 +3,7 @@
 pub mod checkpoint;
 mod config;
 mod evaluator;
+mod profiling;
 mod run;
 mod run_dir;
 mod schedule;

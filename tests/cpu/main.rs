@@ -9,4 +9,5 @@ mod data;
 mod pace;
 mod plan;
 mod reference;
+mod speed;
 mod tidy;
