@@ -87,7 +87,10 @@ pub fn module(out: &mut String, name: &str, file: &ShaderFile, facts: &Facts) {
         w("}),".into());
     }
     let names: Vec<String> = facts.storage.iter().map(|s| format!("bind.{}.0", s.name)).collect();
-    w(format!("], bind: vec![{}], params: bytemuck::bytes_of(&params).to_vec(), groups }} }}", names.join(", ")));
+    w(format!(
+        "], bind: vec![{}], params: bytemuck::bytes_of(&params).to_vec(), groups, flops: 0 }} }}",
+        names.join(", ")
+    ));
     w("}".into());
     let _ = writeln!(out, "// kernel: {name}");
 }

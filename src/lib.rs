@@ -20,11 +20,15 @@ pub mod gpu;
 
 pub mod exec;
 
+pub mod speed;
+
 pub mod model;
 
 pub mod generate;
 
 pub mod train;
+
+pub mod bench;
 
 pub mod doctor;
 

@@ -8,6 +8,7 @@ macro_rules! outln {
     }};
 }
 
+mod bench;
 mod devices;
 mod doctor;
 mod eval;
@@ -36,6 +37,7 @@ enum Command {
     Generate(generate::GenerateArgs),
     Eval(eval::EvalArgs),
     Plan(Box<plan::PlanArgs>),
+    Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
 }
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };

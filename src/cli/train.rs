@@ -33,9 +33,19 @@ pub(super) struct TrainArgs {
     /// Where the run goes; must not exist yet [default: runs/NAME, the first that is free].
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Go on with a run from its last checkpoint, bit for bit; only --steps, --device and --json apply.
+    /// Go on with a run from its last checkpoint, bit for bit; only --steps, --device, --json, --profile apply.
     #[arg(long, value_name = "RUN", conflicts_with = "preset")]
     resume: Option<PathBuf>,
+    /// Time every dispatch of N steps [default: 5] after a few to warm up, print where the time went, and go on.
+    ///
+    /// The table has a line for each op and for each of its kernels: calls, time and share of a step, the rates, and the
+    /// percentage of what this device was measured to do at best (F: floating-point operations in a matrix product; B: bytes
+    /// moved in an addition). Results are the same as without.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "5", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    profile: Option<u64>,
+    /// Where the profile's trace goes, one event per dispatch, for ui.perfetto.dev [default: trace.json in the run].
+    #[arg(long, value_name = "FILE", requires = "profile")]
+    trace: Option<PathBuf>,
     /// One JSON object a line on standard output, instead of a progress bar.
     #[arg(long)]
     json: bool,
@@ -63,6 +73,9 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         eprintln!(
             "warning: the checkpoint is from {device} with other kernels; from here on, results differ in rounding"
         );
+    }
+    if let Some(n_step) = args.profile {
+        run.profile(n_step, args.trace.clone())?;
     }
     let summary = run.train(&stop, |event| printer.event(event))?;
     printer.finish(&summary, &root);
@@ -281,10 +294,12 @@ impl Printer {
             return;
         }
         match event {
-            Event::Step { result, lr, tokens_per_s } => {
+            Event::Step { result, lr, tokens_per_s, mfu } => {
                 let message = format!(
-                    "loss {:.4}  lr {lr:.2e}  norm {:.2}  {tokens_per_s:.0} tok/s",
-                    result.loss, result.grad_norm
+                    "loss {:.4}  lr {lr:.2e}  norm {:.2}  {tokens_per_s:.0} tok/s ({:.0}% of peak)",
+                    result.loss,
+                    result.grad_norm,
+                    mfu * 100.0
                 );
                 if !result.finite {
                     self.say(&format!(
@@ -313,6 +328,9 @@ impl Printer {
             Event::Sample { step, text } => {
                 let indented: Vec<String> = text.lines().map(|l| format!("  | {l}")).collect();
                 self.say(&format!("step {step}: sample\n{}", indented.join("\n")));
+            }
+            Event::Profile { profile, trace } => {
+                self.say(&format!("{profile}\ntrace            {} (open it at ui.perfetto.dev)", trace.display()));
             }
             Event::Saved { .. } => {}
         }
@@ -347,14 +365,15 @@ impl Printer {
 
 fn json_line(event: &Event) -> serde_json::Value {
     match event {
-        Event::Step { result, lr, tokens_per_s } => json!({
+        Event::Step { result, lr, tokens_per_s, mfu } => json!({
             "step": result.step, "loss": result.loss, "lr": lr, "grad_norm": result.grad_norm,
-            "tokens_per_s": tokens_per_s, "skipped": !result.finite,
+            "tokens_per_s": tokens_per_s, "mfu": mfu, "skipped": !result.finite,
         }),
         Event::Eval { step, loss, bits_per_byte, best } => {
             json!({ "step": step, "val_loss": loss, "bits_per_byte": bits_per_byte, "best": best })
         }
         Event::Sample { step, text } => json!({ "step": step, "sample": text }),
+        Event::Profile { profile, trace } => json!({ "profile": profile.to_json(), "trace": trace }),
         Event::Saved { step } => json!({ "step": step, "saved": true }),
     }
 }

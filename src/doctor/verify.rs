@@ -70,6 +70,8 @@ pub struct Case {
     pub tolerance: Vec<Tolerance>,
     /// Largest binding to pretend the device has, bytes: makes ops split their work.
     pub max_binding_bytes: Option<u64>,
+    /// Most work of one dispatch, where it is to be less than the device's: makes ops split theirs, too.
+    pub max_dispatch_work: Option<u64>,
     /// Kernels or variants other than the device's usual ones.
     pub choice: Choice,
 }
@@ -90,6 +92,7 @@ impl Case {
             state: vec![],
             tolerance,
             max_binding_bytes: None,
+            max_dispatch_work: None,
             choice: Choice::default(),
         }
     }
@@ -104,6 +107,12 @@ impl Case {
     #[must_use]
     pub fn max_binding(self, bytes: u64) -> Self {
         Self { max_binding_bytes: Some(bytes), ..self }
+    }
+
+    /// With less work for one dispatch.
+    #[must_use]
+    pub fn max_work(self, work: u64) -> Self {
+        Self { max_dispatch_work: Some(work), ..self }
     }
 
     /// With pinned kernels or variants.
@@ -206,6 +215,7 @@ fn run(gpu: &Arc<Gpu>, case: &Case, add: bool) -> Result<Report, Failure> {
     builder.node("case", Box::new(case.op.clone()), &inputs, &into, Phase::MicroBatch)?;
     let mut caps = gpu.caps().clone();
     caps.max_binding_bytes = caps.max_binding_bytes.min(case.max_binding_bytes.unwrap_or(u64::MAX));
+    caps.max_dispatch_work = caps.max_dispatch_work.min(case.max_dispatch_work.unwrap_or(u64::MAX));
     let plan = Plan::with_guards(builder.finish(), &caps, &case.choice, GUARD_BYTES)?;
     let n_dispatch = plan.steps.len();
     let program = Program::new(gpu, plan)?;

@@ -1,12 +1,16 @@
 //! A plan made real on one device: buffers, bind groups, command buffers, readback.
 
+mod marks;
 mod readback;
 mod record;
+mod timer;
 mod transfer;
 
 pub use readback::Readback;
+pub use timer::{TimedDispatch, Timings};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::gpu::{Gpu, GpuError};
 use crate::plan::{Plan, PlanError, share};
@@ -48,6 +52,18 @@ pub enum ExecError {
         /// Size of the vocabulary.
         vocab_size: u64,
     },
+    /// The driver says that it is done, and the device hasn't done it.
+    #[error(
+        "{device} reported {missing} of {of} command buffers as done without having run them to the end; go on from the last checkpoint with --resume, and if it happens again, update the driver"
+    )]
+    Unfinished {
+        /// The device.
+        device: String,
+        /// Command buffers whose mark is missing.
+        missing: usize,
+        /// Command buffers looked at.
+        of: usize,
+    },
     /// Two programs that can't share their parameters.
     #[error("the programs' parameters have different layouts, so they can't be shared")]
     Layout,
@@ -60,6 +76,62 @@ pub struct Program {
     plan: Plan,
     buffers: Vec<wgpu::Buffer>,
     calls: Vec<record::Call>,
+    state: Mutex<State>,
+}
+
+/// What changes while a program runs.
+#[derive(Debug)]
+struct State {
+    /// Whether the next command buffer begins a step.
+    clears: bool,
+    marks: marks::Marks,
+    host: HostTime,
+    /// Runs of a phase so far.
+    n_run: u64,
+    timer: Option<timer::Timer>,
+}
+
+/// What the host has spent on encoding and submitting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostTime {
+    /// The submitting thread's time on a processor: a driver may make a submission wait for the one before it.
+    pub time: Duration,
+    /// Dispatches.
+    pub n_dispatch: u64,
+    /// Command buffers.
+    pub n_submit: u64,
+}
+
+/// A span of this thread's time on a processor.
+#[derive(Debug)]
+struct Spent(Option<cpu_time::ThreadTime>, Instant);
+
+impl Spent {
+    fn begin() -> Self {
+        Self(cpu_time::ThreadTime::try_now().ok(), Instant::now())
+    }
+
+    /// By the wall clock, where the system doesn't count a thread's time.
+    fn so_far(&self) -> Duration {
+        self.0.and_then(|t| t.try_elapsed().ok()).unwrap_or_else(|| self.1.elapsed())
+    }
+}
+
+impl HostTime {
+    /// What was spent since an earlier look.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            time: self.time.saturating_sub(earlier.time),
+            n_dispatch: self.n_dispatch.saturating_sub(earlier.n_dispatch),
+            n_submit: self.n_submit.saturating_sub(earlier.n_submit),
+        }
+    }
+
+    /// Microseconds per dispatch, submissions included; 0 without any.
+    pub fn us_per_dispatch(self) -> f64 {
+        self.time.as_secs_f64() * 1e6 / (self.n_dispatch.max(1)) as f64
+    }
 }
 
 impl Program {
@@ -107,9 +179,10 @@ impl Program {
                 })
             })?);
         }
-        let calls = gpu.scoped(|| record::calls(gpu, &plan, &buffers))?;
+        let (calls, marks) = gpu.scoped(|| (record::calls(gpu, &plan, &buffers), marks::Marks::new(gpu)))?;
+        let state = State { clears: false, marks, host: HostTime::default(), n_run: 0, timer: None };
         gpu.check()?;
-        Ok(Self { gpu: gpu.clone(), plan, buffers, calls })
+        Ok(Self { gpu: gpu.clone(), plan, buffers, calls, state: Mutex::new(state) })
     }
 
     /// Whether the two work on the same parameters.
@@ -119,6 +192,20 @@ impl Program {
             named.filter(|(_, plan)| plan.role == Role::Param).map(|(buffer, _)| buffer.clone()).collect()
         };
         params(self) == params(other)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the host has spent so far on encoding and submitting this program.
+    pub fn host_time(&self) -> HostTime {
+        self.state().host
+    }
+
+    /// Overwrites the marks of the command buffers submitted so far, as a driver does that drops them: for tests.
+    pub fn forge_marks(&self) {
+        self.state().marks.forge(&self.gpu);
     }
 
     /// The plan.

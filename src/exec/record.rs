@@ -1,11 +1,13 @@
 //! The scheduler: dispatches into command buffers, command buffers to the queue. This is the whole run loop.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::{ExecError, Program};
+use super::marks::Marks;
+use super::{ExecError, Program, Spent};
 use crate::gpu::Gpu;
 use crate::graph::Phase;
-use crate::plan::Plan;
+use crate::plan::{Plan, n_within};
 use crate::tensor::{DType, Role};
 
 /// One dispatch, ready to be encoded.
@@ -15,6 +17,26 @@ pub(super) struct Call {
     pipeline: Arc<crate::gpu::Pipeline>,
     group: wgpu::BindGroup,
     groups: [u32; 3],
+    pub(super) work: u64,
+}
+
+impl Call {
+    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(self.groups[0], self.groups[1], self.groups[2]);
+    }
+}
+
+/// Commands behind a command buffer's mark.
+pub(super) type Tail<'a> = Box<dyn FnOnce(&mut wgpu::CommandEncoder, &mut Marks) + 'a>;
+
+/// Command buffers that were waited for.
+#[derive(Default)]
+struct Measured {
+    work: u64,
+    largest: u64,
+    ns: u64,
 }
 
 /// Pipelines and bind groups of every step of a plan.
@@ -54,41 +76,122 @@ pub(super) fn calls(gpu: &Gpu, plan: &Plan, buffers: &[wgpu::Buffer]) -> Vec<Cal
                 layout: &pipeline.layout,
                 entries: &entries,
             });
-            Call { phase: step.phase, pipeline, group, groups: dispatch.groups }
+            Call { phase: step.phase, pipeline, group, groups: dispatch.groups, work: step.work() }
         })
         .collect()
 }
 
 impl Program {
-    /// Clears gradients and metrics: a step begins.
+    /// Begins a step: gradients and metrics are cleared at the start of the next command buffer.
     pub fn begin_step(&self) {
-        let mut encoder = self.encoder("begin");
-        for (buffer, plan) in self.buffers.iter().zip(&self.plan.buffers) {
-            if matches!(plan.role, Role::Grad | Role::Metric) {
-                encoder.clear_buffer(buffer, 0, None);
-            }
-        }
-        self.gpu.queue.submit([encoder.finish()]);
+        self.state().clears = true;
     }
 
-    /// Records every dispatch of a phase, in order, into one compute pass of one command buffer, and submits it. Returns
-    /// at once: nothing here waits for the device.
+    /// Records every dispatch of a phase, in order, into command buffers of one compute pass each, and submits them. Their
+    /// size follows the device's [`Pace`](crate::plan::Pace). Returns without waiting for the device, except where its speed
+    /// is measured (at first, and then less and less often), or while dispatches are timed.
     ///
     /// # Errors
     ///
     /// Any failure that the device has reported so far.
     pub fn run(&self, phase: Phase) -> Result<(), ExecError> {
+        self.run_then(phase, None).map(|_| ())
+    }
+
+    /// The same with more commands at the end of the last command buffer. Returns the last submission.
+    pub(super) fn run_then(
+        &self,
+        phase: Phase,
+        mut tail: Option<Tail<'_>>,
+    ) -> Result<Option<wgpu::SubmissionIndex>, ExecError> {
+        let first = self.calls.partition_point(|c| c.phase < phase);
+        let mut rest = &self.calls[first..self.calls.partition_point(|c| c.phase <= phase)];
+        if self.state().timer.is_some() {
+            self.run_timed(first, rest)?;
+            rest = &[];
+        }
+        let probes = self.probes();
+        let (mut last, mut measured) = (None, Measured::default());
+        while !rest.is_empty() || tail.is_some() {
+            let (budget, is_ramping) = self.gpu.with_pace(|pace| (pace.budget(), pace.is_ramping()));
+            let n = n_within(rest.iter().map(|c| c.work), budget).min(rest.len());
+            let (part, later) = rest.split_at(n);
+            rest = later;
+            let ramps = is_ramping && !rest.is_empty();
+            let measures = (ramps || probes) && !part.is_empty();
+            if measures && measured.work == 0 {
+                self.gpu.wait()?;
+            }
+            let (started, spent) = (Instant::now(), Spent::begin());
+            let tail = if rest.is_empty() { tail.take() } else { None };
+            let submission = self.submit(part, tail);
+            self.note(&spent, part.len());
+            if measures {
+                self.gpu.wait_for(submission.clone())?;
+                let work: u64 = part.iter().map(|c| c.work).sum();
+                let ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                measured =
+                    Measured { work: measured.work + work, largest: measured.largest.max(work), ns: measured.ns + ns };
+                if ramps {
+                    self.gpu.with_pace(|pace| pace.measured(work, work, ns));
+                }
+            }
+            last = Some(submission);
+        }
+        if probes {
+            self.gpu.with_pace(|pace| pace.measured(measured.work, measured.largest, measured.ns));
+        }
+        self.gpu.check()?;
+        Ok(last)
+    }
+
+    /// Whether this run is one in which every command buffer is waited for: the 1st, 2nd, 3rd, 5th, 9th, 17th and so on. The
+    /// first ones compile kernels, so that a later look finds the device faster.
+    fn probes(&self) -> bool {
+        let mut state = self.state();
+        state.n_run += 1;
+        state.n_run == 1 || (state.n_run - 1).is_power_of_two()
+    }
+
+    /// One command buffer: what a new step clears, the dispatches in one pass, its mark, and what comes after that.
+    fn submit(&self, part: &[Call], tail: Option<Tail<'_>>) -> wgpu::SubmissionIndex {
+        self.submit_with(tail, |encoder| {
+            if !part.is_empty() {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                part.iter().for_each(|call| call.encode(&mut pass));
+            }
+        })
+    }
+
+    pub(super) fn submit_with(
+        &self,
+        tail: Option<Tail<'_>>,
+        commands: impl FnOnce(&mut wgpu::CommandEncoder),
+    ) -> wgpu::SubmissionIndex {
         let mut encoder = self.encoder("run");
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for call in self.calls.iter().filter(|c| c.phase == phase) {
-                pass.set_pipeline(&call.pipeline.pipeline);
-                pass.set_bind_group(0, &call.group, &[]);
-                pass.dispatch_workgroups(call.groups[0], call.groups[1], call.groups[2]);
+        let mut state = self.state();
+        if std::mem::take(&mut state.clears) {
+            for (buffer, plan) in self.buffers.iter().zip(&self.plan.buffers) {
+                if matches!(plan.role, Role::Grad | Role::Metric) {
+                    encoder.clear_buffer(buffer, 0, None);
+                }
             }
         }
-        self.gpu.queue.submit([encoder.finish()]);
-        Ok(self.gpu.check()?)
+        commands(&mut encoder);
+        state.marks.leave(&mut encoder);
+        if let Some(tail) = tail {
+            tail(&mut encoder, &mut state.marks);
+        }
+        drop(state);
+        self.gpu.queue.submit([encoder.finish()])
+    }
+
+    /// Counts a command buffer that was just submitted.
+    pub(super) fn note(&self, spent: &Spent, n_dispatch: usize) {
+        let mut state = self.state();
+        state.host.time += spent.so_far();
+        state.host.n_dispatch += n_dispatch as u64;
+        state.host.n_submit += 1;
     }
 
     pub(super) fn encoder(&self, label: &str) -> wgpu::CommandEncoder {

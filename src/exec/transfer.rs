@@ -1,5 +1,6 @@
 //! Tensors to and from the device, by name or id.
 
+use super::marks::{self, Marks};
 use super::{ExecError, Program};
 use crate::gpu::GpuError;
 use crate::tensor::{DType, Role, TensorId};
@@ -203,7 +204,7 @@ impl Program {
         let staging = self.gpu.scoped(|| {
             self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("read"),
-                size: chunk,
+                size: chunk + Marks::MAX_BYTES,
                 usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             })
@@ -214,14 +215,20 @@ impl Program {
             let len = chunk.min(total - start);
             let mut encoder = self.encoder("read");
             encoder.copy_buffer_to_buffer(&self.buffers[buffer], from + start, &staging, 0, len);
+            // whoever reads a result wants to know that it was computed
+            let expected = self.state().marks.copy(&mut encoder, &staging, len);
             self.gpu.queue.submit([encoder.finish()]);
-            staging.slice(..len).map_async(wgpu::MapMode::Read, |_| {});
+            let mapped = staging.slice(..len + expected.len() as u64 * DType::BYTES);
+            mapped.map_async(wgpu::MapMode::Read, |_| {});
             self.gpu.wait().map_err(ExecError::from)?;
             let lost = |e: wgpu::MapRangeError| GpuError::Lost { device: self.gpu.name(), reason: e.to_string() };
-            let view = staging.slice(..len).get_mapped_range().map_err(|e| ExecError::from(lost(e)))?;
-            take(&view)?;
+            let view = mapped.get_mapped_range().map_err(|e| ExecError::from(lost(e)))?;
+            let (values, found) = view.split_at(usize::try_from(len).unwrap_or(0));
+            take(values)?;
+            let found: Vec<u32> = bytemuck::pod_collect_to_vec(found);
             drop(view);
             staging.unmap();
+            marks::check(&self.gpu, &expected, &found)?;
             start += len;
         }
         Ok(())

@@ -152,6 +152,11 @@ fn report(adapter: &wgpu::Adapter) -> AdapterReport {
             limits.max_compute_workgroup_size_y,
             limits.max_compute_workgroup_size_z,
         ],
+        max_dispatch_work: match info.device_type {
+            wgpu::DeviceType::Cpu => Caps::WORK_SOFTWARE,
+            wgpu::DeviceType::DiscreteGpu => Caps::WORK_DISCRETE,
+            _ => Caps::WORK_INTEGRATED,
+        },
         storage_align: limits.min_storage_buffer_offset_alignment.into(),
         uniform_align: limits.min_uniform_buffer_offset_alignment.into(),
     };

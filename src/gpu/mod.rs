@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::kernel::Caps;
+use crate::plan::Pace;
 
 /// What goes wrong on or with a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +72,7 @@ pub struct Gpu {
     checked: bool,
     pipelines: Mutex<HashMap<pipelines::Key, Arc<pipelines::Pipeline>>>,
     failure: Arc<Mutex<Option<GpuError>>>,
+    pace: Mutex<Pace>,
 }
 
 /// How a device is opened.
@@ -125,6 +127,7 @@ impl Gpu {
             checked: options.checked,
             pipelines: Mutex::default(),
             failure,
+            pace: Mutex::default(),
         }))
     }
 
@@ -162,6 +165,21 @@ impl Gpu {
     /// A lost device, or any failure seen so far.
     pub fn wait(&self) -> Result<(), GpuError> {
         self.poll(wgpu::PollType::wait_indefinitely())
+    }
+
+    /// Waits until a submission is done, and no longer.
+    pub(crate) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<(), GpuError> {
+        self.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })
+    }
+
+    /// Looks at, or adds to, what the device has shown of its speed.
+    pub(crate) fn with_pace<T>(&self, f: impl FnOnce(&mut Pace) -> T) -> T {
+        f(&mut self.pace.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the device can say when a dispatch began and ended.
+    pub fn has_timestamps(&self) -> bool {
+        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
     pub(crate) fn poll(&self, how: wgpu::PollType) -> Result<(), GpuError> {

@@ -21,6 +21,9 @@ pub struct Caps {
     pub max_invocations: u32,
     /// `max_compute_workgroup_size_x`, `_y`, `_z`.
     pub max_workgroup_size: [u32; 3],
+    /// The most work (floating-point operations, or four for each byte moved where that is more) that one dispatch should have: what a slow device of its kind
+    /// does in about 200 ms. Ops split what exceeds it where they can.
+    pub max_dispatch_work: u64,
     /// `min_storage_buffer_offset_alignment`, bytes.
     pub storage_align: u64,
     /// `min_uniform_buffer_offset_alignment`, bytes.
@@ -28,6 +31,13 @@ pub struct Caps {
 }
 
 impl Caps {
+    /// [`Caps::max_dispatch_work`] of a software device: 20 GFLOP/s on two slow cores.
+    pub const WORK_SOFTWARE: u64 = 4_000_000_000;
+    /// That of an integrated GPU: 100 GFLOP/s.
+    pub const WORK_INTEGRATED: u64 = 20_000_000_000;
+    /// That of a discrete GPU: 1 TFLOP/s.
+    pub const WORK_DISCRETE: u64 = 200_000_000_000;
+
     /// WebGPU's default limits, which every implementation grants: the smallest device to plan for.
     pub fn webgpu_default() -> Self {
         Self {
@@ -41,6 +51,7 @@ impl Caps {
             max_workgroup_bytes: 16_384,
             max_invocations: 256,
             max_workgroup_size: [256, 256, 64],
+            max_dispatch_work: Self::WORK_INTEGRATED,
             storage_align: 256,
             uniform_align: 256,
         }
@@ -55,6 +66,7 @@ impl Caps {
             max_workgroup_bytes: 32_768,
             max_invocations: 1024,
             max_workgroup_size: [1024, 1024, 64],
+            max_dispatch_work: Self::WORK_DISCRETE,
             ..Self::webgpu_default()
         }
     }
@@ -70,6 +82,7 @@ impl Caps {
             max_workgroup_bytes: 32_768,
             max_invocations: 1024,
             max_workgroup_size: [1024, 1024, 1024],
+            max_dispatch_work: Self::WORK_SOFTWARE,
             storage_align: 32,
             uniform_align: 64,
             ..Self::webgpu_default()

@@ -65,6 +65,20 @@ pub struct Dispatch {
     pub params: Vec<u8>,
     /// Workgroups along x, y, z.
     pub groups: [u32; 3],
+    /// Floating-point operations, where the op says; otherwise 0, and the number of invocations stands for its work.
+    pub flops: u64,
+}
+
+impl Dispatch {
+    /// Its share of its node's work, against the node's other dispatches.
+    pub fn weight(&self) -> u128 {
+        u128::from(self.flops).max(self.n_invocation())
+    }
+
+    /// Invocations of all workgroups.
+    pub fn n_invocation(&self) -> u128 {
+        self.groups.iter().chain(&self.variant.workgroup).map(|&n| u128::from(n)).product()
+    }
 }
 
 /// Most workgroups along x that the helpers below ask for: WebGPU's limit per dimension.

@@ -162,6 +162,15 @@ impl ModelConfig {
         params
     }
 
+    /// Floating-point operations of training on `b` rows of `t` tokens: the matrix products alone, attention's without what
+    /// the mask hides, and backward as twice forward. What a program computes again or in vain doesn't count.
+    pub fn train_flops(&self, b: u64, t: u64) -> u64 {
+        let linear = 12 * self.n_embd * self.n_embd * self.n_layer + self.vocab_size * self.n_embd;
+        let attention = self.n_layer * self.n_embd * (t + 1);
+        // a multiply-add is two operations, and there are two products of T (T + 1) / 2 pairs
+        3 * b * t * (2 * linear + 2 * attention)
+    }
+
     /// The number of trained parameters.
     pub fn n_param(&self) -> u64 {
         self.params().iter().map(|(_, dims)| dims.iter().product::<u64>()).sum()

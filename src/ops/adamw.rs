@@ -90,7 +90,7 @@ impl Op for Adamw {
             let params = k::Params { n: super::to_u32(len / 4), n_decay };
             k::dispatch(variant, bind, k::Mode {}, params, groups_1d(len / 4, k::tune(variant).wg))
         };
-        ctx.row_ranges(io.shape_out(0).numel(), 1).into_iter().map(dispatch).collect()
+        ctx.row_ranges_of(io.shape_out(0).numel(), 1, self.cost(io)).into_iter().map(dispatch).collect()
     }
 
     fn reference(&self, inputs: &[&[f64]], _shapes: &[Shape]) -> Vec<Vec<f64>> {

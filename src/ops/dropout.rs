@@ -46,7 +46,7 @@ impl Op for Dropout {
         let variant = ctx.variant(&k::DEF);
         let per_group = k::tune(variant).wg * 4;
         let (threshold, scale) = Self::factors(self.p);
-        ctx.row_ranges(io.shape_out(0).numel(), 1)
+        ctx.row_ranges_of(io.shape_out(0).numel(), 1, self.cost(io))
             .into_iter()
             .map(|(start, len)| {
                 let bind = k::Bind {

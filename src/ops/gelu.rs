@@ -27,7 +27,7 @@ impl Op for Gelu {
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
         let n = io.shape_out(0).numel();
-        let ranges = ctx.row_ranges(n, 1).into_iter();
+        let ranges = ctx.row_ranges_of(n, 1, self.cost(io)).into_iter();
         if n.is_multiple_of(4) {
             use gelu_vec4_forward as k;
             let variant = ctx.variant(&k::DEF);
@@ -81,7 +81,7 @@ impl Op for GeluBackward {
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
         let n = io.shape_out(0).numel();
-        let ranges = ctx.row_ranges(n, 1).into_iter();
+        let ranges = ctx.row_ranges_of(n, 1, self.cost(io)).into_iter();
         if n.is_multiple_of(4) {
             use gelu_vec4_backward as k;
             let variant = ctx.variant(&k::DEF);

@@ -50,7 +50,7 @@ impl Op for Matmul {
         let (m, n, k) = self.sizes(io.shape_in(0), io.shape_in(1));
         let (a_ld, b_ld) = (io.shape_in(0).n_col(), io.shape_in(1).n_col());
         // ranges of an axis, of which each row takes that much of one tensor or of two
-        let over_m = ctx.row_ranges(m, if self.trans_a { n } else { n.max(k) });
+        let over_m = ctx.row_ranges_of(m, if self.trans_a { n } else { n.max(k) }, self.cost(io));
         let over_n = if self.trans_b { ctx.row_ranges(n, k) } else { vec![(0, n)] };
         let rows_over_k = if self.trans_a { m } else { 0 }.max(if self.trans_b { 0 } else { n });
         let over_k = ctx.row_ranges(k, rows_over_k).into_iter().flat_map(in_short_sums).collect::<Vec<_>>();

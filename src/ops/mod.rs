@@ -164,14 +164,22 @@ impl LowerCtx<'_> {
     /// Splits `n_row` rows of `n_col` elements into ranges of rows (start, count) that one binding can hold and that
     /// start at an aligned offset: one range where everything fits.
     pub fn row_ranges(&self, n_row: u64, n_col: u64) -> Vec<(u64, u64)> {
+        self.row_ranges_of(n_row, n_col, Cost::default())
+    }
+
+    /// The same for rows that cost this much in all: a range is no more work than one dispatch should have
+    /// ([`Caps::max_dispatch_work`]), so that none keeps a slow device busy for long. For an axis whose ranges are
+    /// independent of each other: then splitting changes no result.
+    pub fn row_ranges_of(&self, n_row: u64, n_col: u64, cost: Cost) -> Vec<(u64, u64)> {
         // a multiple of 64 rows of 4-byte elements starts at a multiple of 256 bytes, the largest alignment there is,
         // whatever the rows' length: so tensors of other widths can be cut at the same rows
         const ALIGNED_ROWS: u64 = 64;
-        let most = self.max_binding_elems() / n_col.max(1);
+        let n_part = cost.work().div_ceil(self.caps.max_dispatch_work.max(1)).max(1);
+        let most = (self.max_binding_elems() / n_col.max(1)).min(n_row.div_ceil(n_part));
         if n_row <= most {
             return vec![(0, n_row)];
         }
-        // a row too long for any binding: the plan's check reports it
+        // a row too long for any binding is reported by the plan's check; one of too much work is left as it is
         let step = (most / ALIGNED_ROWS).max(1) * ALIGNED_ROWS;
         (0..n_row).step_by(to_usize(step)).map(|r| (r, step.min(n_row - r))).collect()
     }
@@ -184,6 +192,21 @@ pub struct Cost {
     pub flops: u64,
     /// Bytes read and written, each tensor once.
     pub bytes: u64,
+}
+
+impl Cost {
+    /// Both in one number, by which command buffers are filled and dispatches split. Devices of every kind do at least four
+    /// floating-point operations in the time that a byte takes.
+    pub fn work(self) -> u64 {
+        const FLOPS_PER_BYTE: u64 = 4;
+        self.flops.max(self.bytes.saturating_mul(FLOPS_PER_BYTE))
+    }
+
+    /// `part` of `whole` of it.
+    pub(crate) fn share(self, part: u128, whole: u128) -> Self {
+        let of = |n: u64| u64::try_from(u128::from(n) * part / whole.max(1)).unwrap_or(u64::MAX);
+        Self { flops: of(self.flops), bytes: of(self.bytes) }
+    }
 }
 
 /// How the outputs of a node can be made again from tensors that are kept anyway.

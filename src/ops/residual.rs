@@ -20,7 +20,7 @@ impl Op for Residual {
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
         let variant = ctx.variant(&k::DEF);
         let per_group = k::tune(variant).wg * 4;
-        ctx.row_ranges(io.shape_out(0).numel(), 1)
+        ctx.row_ranges_of(io.shape_out(0).numel(), 1, self.cost(io))
             .into_iter()
             .map(|(start, len)| {
                 let bind = k::Bind {

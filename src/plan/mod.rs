@@ -2,11 +2,13 @@
 //! Plain data, built on the CPU.
 
 mod check;
+mod pace;
 mod place;
 mod show;
 mod slots;
 
 pub use check::PlanError;
+pub use pace::{Pace, n_within};
 pub use place::{BufferPlan, Place, share};
 pub(crate) use show::human_bytes;
 pub use slots::{Interval, Slots, assign, most_alive};
@@ -33,6 +35,16 @@ pub struct Step {
     pub dispatch: Dispatch,
     /// Where its `params` start in the uniform buffer, bytes.
     pub uniform_offset: u64,
+    /// Its share of the node's cost, by invocations.
+    pub cost: Cost,
+}
+
+impl Step {
+    /// What it counts when command buffers are filled: its cost, and as much as a small kernel for being a dispatch.
+    pub fn work(&self) -> u64 {
+        const DISPATCH_WORK: u64 = 1_000_000;
+        self.cost.work().saturating_add(DISPATCH_WORK)
+    }
 }
 
 /// Everything that a device needs to run a graph.
@@ -81,10 +93,13 @@ impl Plan {
             let total = cost.entry(node.phase).or_default();
             total.flops += c.flops;
             total.bytes += c.bytes;
-            for dispatch in node.op.lower(&io, &ctx) {
+            let dispatches = node.op.lower(&io, &ctx);
+            let weight: u128 = dispatches.iter().map(Dispatch::weight).sum();
+            for dispatch in dispatches {
                 let align = usize::try_from(caps.uniform_align).unwrap_or(256);
                 uniform.resize(uniform.len().next_multiple_of(align), 0);
                 let uniform_offset = uniform.len() as u64;
+                let cost = c.share(dispatch.weight(), weight);
                 uniform.extend_from_slice(&dispatch.params);
                 steps.push(Step {
                     node: index,
@@ -93,6 +108,7 @@ impl Plan {
                     phase: node.phase,
                     dispatch,
                     uniform_offset,
+                    cost,
                 });
             }
         }

@@ -52,8 +52,7 @@ impl Evaluator {
             n_target += n;
             self.program.begin_step();
             write_batch(&self.program, &self.inputs, &batch, n)?;
-            self.program.run(Phase::MicroBatch)?;
-            self.ring.record(&self.program, n)?.into_iter().for_each(&mut add);
+            self.ring.run(&self.program, Phase::MicroBatch, n)?.into_iter().for_each(&mut add);
         }
         while let Some(arrived) = self.ring.wait(&self.program)? {
             add(arrived);

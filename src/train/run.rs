@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::checkpoint::{self, CheckpointError, Progress};
+use super::profiling::Profiling;
 use super::run_dir::io_error;
 use super::{Evaluator, RunConfig, RunDir, RunDirError, Schedule, Session, SessionError, StepResult};
 use crate::data::{DataError, Dataset, Extent, Text, Tokenizer};
@@ -16,6 +17,7 @@ use crate::exec::ExecError;
 use crate::generate::{Decoder, SamplerConfig};
 use crate::gpu::Gpu;
 use crate::model::ConfigError;
+use crate::speed::{Profile, matmul_peak};
 
 /// What ends a run.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,12 @@ pub enum RunError {
     /// The run directory.
     #[error(transparent)]
     Dir(#[from] RunDirError),
+    /// Fewer steps left than a profile takes.
+    #[error("--profile takes at least 5 steps, and {left} are left; give more --steps")]
+    NoProfile {
+        /// Steps left.
+        left: u64,
+    },
     /// Fewer steps than were done.
     #[error("--steps {steps} is behind the checkpoint's step {step}; give more steps, or start a new run with --out")]
     Behind {
@@ -60,8 +68,17 @@ pub enum Event {
         result: StepResult,
         /// Its learning rate.
         lr: f64,
-        /// Real tokens per second since the last step.
+        /// Real tokens per second over the last few steps.
         tokens_per_s: f64,
+        /// The model's floating-point operations on them, as a share of what this device's fastest matrix product does.
+        mfu: f64,
+    },
+    /// The steps that were to be profiled are done.
+    Profile {
+        /// Where their time went.
+        profile: Box<Profile>,
+        /// Where the trace was written.
+        trace: PathBuf,
     },
     /// The validation split was evaluated.
     Eval {
@@ -127,6 +144,10 @@ pub struct Run {
     progress: Progress,
     n_skipped: u64,
     moved_from: Option<String>,
+    /// What is to be profiled, and where its trace goes.
+    profiling: Option<(Profiling, PathBuf)>,
+    /// Seconds that a real token takes at the speed of the fastest matrix product; 0 before the training began.
+    token_s: f64,
     /// When this process began, less the seconds of the processes before it.
     started: Instant,
     elapsed_before: f64,
@@ -226,6 +247,8 @@ impl Run {
             progress,
             n_skipped,
             moved_from: None,
+            profiling: None,
+            token_s: 0.0,
         })
     }
 
@@ -255,12 +278,28 @@ impl Run {
         self.session.step_count()
     }
 
+    /// Asks for a profile of `n_step` steps after a few to warm up, or of fewer where not as many are left. Its trace goes to
+    /// `trace`, by default `trace.json` in the run's directory.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NoProfile`] where the run ends too soon.
+    pub fn profile(&mut self, n_step: u64, trace: Option<PathBuf>) -> Result<(), RunError> {
+        let left = self.config.train.steps.saturating_sub(self.step());
+        let profiling = Profiling::new(n_step, left).ok_or(RunError::NoProfile { left })?;
+        self.profiling = Some((profiling, trace.unwrap_or_else(|| self.dir.path("trace.json"))));
+        Ok(())
+    }
+
     /// Trains to the last step, or until `stop` is set: then the step under way is finished and everything saved.
     ///
     /// # Errors
     ///
     /// [`RunError`]; the last checkpoint is intact.
     pub fn train(&mut self, stop: &AtomicBool, mut on: impl FnMut(&Event)) -> Result<Summary, RunError> {
+        let (model, t) = (&self.config.model, self.config.model.block_size);
+        let peak = matmul_peak(self.session.program().gpu()).map_err(SessionError::from)?;
+        self.token_s = model.train_flops(1, t) as f64 / t as f64 / peak;
         self.restart_clock();
         let train = self.config.train.clone();
         let every = |n: u64, step: u64| n > 0 && step.is_multiple_of(n);
@@ -269,7 +308,11 @@ impl Run {
             let b = usize::try_from(train.batch_size).unwrap_or(usize::MAX);
             let micro: Vec<_> =
                 (0..train.grad_accum).map(|i| self.dataset.train_batch(train.seed, first + i, b)).collect();
+            if let Some((profiling, _)) = &mut self.profiling {
+                profiling.before(&self.session)?;
+            }
             self.session.train_step(&micro, self.schedule.at(self.step()))?;
+            self.profile_step(&mut on)?;
             while let Some(result) = self.session.poll()? {
                 self.arrived(result, &mut on)?;
             }
@@ -301,6 +344,17 @@ impl Run {
         Ok(Summary { step: self.step(), interrupted, best: self.progress.best, n_skipped: self.n_skipped })
     }
 
+    fn profile_step(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+        let Some((profiling, _)) = &mut self.profiling else { return Ok(()) };
+        let Some(profile) = profiling.after(&self.session)? else { return Ok(()) };
+        let Some((_, trace)) = self.profiling.take() else { return Ok(()) };
+        std::fs::write(&trace, profile.trace().to_string()).map_err(io_error(&trace))?;
+        on(&Event::Profile { profile: Box::new(profile), trace });
+        self.drain(on)?;
+        self.restart_clock();
+        Ok(())
+    }
+
     /// Begins to measure speed anew, so that evaluations and saves don't count.
     fn restart_clock(&mut self) {
         self.arrivals = VecDeque::from([(Instant::now(), 0)]);
@@ -324,16 +378,17 @@ impl Run {
         self.progress.tokens += result.n_target;
         self.n_skipped = result.n_skipped;
         let (lr, tokens_per_s) = (self.schedule.at(result.step - 1), tokens as f64 / seconds);
+        let mfu = tokens_per_s * self.token_s;
         let mut line = json!({
             "step": result.step, "loss": number(result.loss), "lr": lr, "grad_norm": number(result.grad_norm),
-            "tokens": self.progress.tokens, "tokens_per_s": tokens_per_s, "elapsed_s": self.elapsed(),
+            "tokens": self.progress.tokens, "tokens_per_s": tokens_per_s, "mfu": mfu, "elapsed_s": self.elapsed(),
         });
         if !result.finite {
             line["skipped"] = json!(true);
             line["nonfinite_gradients"] = json!(result.n_nonfinite);
         }
         self.log(&line)?;
-        on(&Event::Step { result, lr, tokens_per_s });
+        on(&Event::Step { result, lr, tokens_per_s, mfu });
         Ok(())
     }
 

@@ -117,8 +117,8 @@ pub struct Session {
     step: u64,
 }
 
-/// Steps that may be under way at once.
-const QUEUE_DEPTH: usize = 3;
+/// Steps that may be under way when a step's commands are written: one that runs, and one so that the device never waits.
+const QUEUE_DEPTH: usize = 2;
 
 impl Session {
     /// The plan of a session: what it needs, without a device.
@@ -217,10 +217,9 @@ impl Session {
             self.write_batch(batch, n_target, index as u64)?;
             self.program.run(Phase::MicroBatch)?;
         }
-        self.program.run(Phase::Update)?;
         self.step += 1;
         self.under_way.push_back((self.step, n_target));
-        if let Some((_, values)) = self.ring.record(&self.program, self.step)? {
+        if let Some((_, values)) = self.ring.run(&self.program, Phase::Update, self.step)? {
             self.arrive(&values);
         }
         Ok(())

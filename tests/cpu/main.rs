@@ -6,6 +6,8 @@ mod common;
 
 mod compare;
 mod data;
+mod pace;
 mod plan;
 mod reference;
+mod speed;
 mod tidy;

@@ -86,7 +86,7 @@ fn bytes(run: &Path) -> Vec<(String, Vec<u8>)> {
     let untimed = metrics.lines().map(|line| {
         let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
         let fields = line.as_object_mut().unwrap();
-        fields.retain(|key, _| key != "elapsed_s" && key != "tokens_per_s");
+        fields.retain(|key, _| !["elapsed_s", "tokens_per_s", "mfu"].contains(&key.as_str()));
         line.to_string()
     });
     let state = fs::read(run.join("checkpoint/state.safetensors")).unwrap();
@@ -268,4 +268,39 @@ fn damaged_and_changed_runs_are_refused_untouched() {
     fs::write(&path, changed).unwrap();
     let line = fails(at, &["train", "--resume", "run", "--steps", "3"]);
     assert!(line.contains("changed"), "{line}");
+}
+
+#[test]
+fn a_profiled_run_says_where_its_time_went_and_computes_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = text(dir.path());
+    let common = ["--steps", "9", "--eval-every", "9"];
+    train(dir.path(), &text, &[&common[..], &["--out", "plain"]].concat());
+    let out = train(dir.path(), &text, &[&common[..], &["--out", "timed", "--profile", "2"]].concat());
+    for word in ["2 steps on", "matmul", "of peak", "us per dispatch", "while timed", "trace.json"] {
+        assert!(out.contains(word), "{word}: {out}");
+    }
+    assert_eq!(bytes(&dir.path().join("plain")), bytes(&dir.path().join("timed")));
+    let trace = fs::read_to_string(dir.path().join("timed/trace.json")).unwrap();
+    let trace: serde_json::Value = serde_json::from_str(&trace).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert!(events.iter().filter(|e| e["ph"] == "X" && e["dur"].as_f64().is_some()).count() > 50);
+
+    let short = [&["train", &text][..], SMALL, &["--steps", "4", "--out", "short", "--profile"]].concat();
+    assert!(fails(dir.path(), &short).contains("--profile takes at least 5 steps"));
+}
+
+#[test]
+fn bench_gives_one_object_to_share() {
+    let dir = tempfile::tempdir().unwrap();
+    let few = ["bench", "--presets", "nano", "--seconds", "0", "--steps", "3"];
+    let out = ok(dir.path(), &[&few[..], &["--json", "--out", "bench.json"]].concat());
+    assert_eq!(out, fs::read_to_string(dir.path().join("bench.json")).unwrap());
+    let report: tril::bench::BenchReport = serde_json::from_str(&out).unwrap();
+    let [nano] = &report.results[..] else { panic!("{out}") };
+    assert_eq!((nano.preset.as_str(), nano.batch_size, nano.t, nano.steps), ("nano", 12, 64, 3));
+    assert!(nano.tokens_per_s > 0.0 && nano.mfu > 0.0 && nano.host_us_per_dispatch > 0.0 && report.peak_gflops > 0.0);
+    assert!(!report.adapter.is_empty() && report.date.ends_with('Z'), "{out}");
+    assert!(ok(dir.path(), &few).contains("tok/s"));
+    assert!(fails(dir.path(), &["bench", "--presets", "huge"]).contains("nano, xs, s, char, gpt2"));
 }

@@ -71,6 +71,7 @@ pub(super) fn cases() -> Vec<Case> {
         update("not finite", Update { finite: 0.0, ..usual }),
         update("many workgroups", Update { n: 400_000, n_decay: 300_000, ..usual }),
         update("split over bindings", Update { n: 5056, n_decay: 3008, ..usual }).max_binding(4096),
+        update("split by work", Update { n: 5056, n_decay: 3008, ..usual }).max_work(100_000),
         corrections("corrections, first step", 1.0, [0.0; 4]),
         corrections("corrections, later step", 1.0, [0.7, 0.4, 20.0, 3.0]),
         corrections("corrections, not finite", 0.0, [0.7, 0.4, 20.0, 3.0]),

@@ -41,6 +41,7 @@ pub(super) fn cases() -> Vec<Case> {
         forward("tiny values", 101, 1e-30),
         forward("more than 65,535 workgroups", 65_536 * 64 * 4 + 4, 4.0),
         forward("split over bindings", 5000, 4.0).max_binding(4096),
+        forward("split by work", 5000, 4.0).max_work(50_000),
         forward("split over bindings, not a multiple of 4", 5001, 4.0).max_binding(4096),
         backward("one element", 1, 1.0, 1.0),
         backward("not a multiple of 4", 7, 4.0, 1.0),

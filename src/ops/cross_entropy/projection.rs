@@ -38,10 +38,14 @@ fn leading(n_vocab: u64) -> u64 {
     n_vocab.next_multiple_of(8)
 }
 
-/// A range as a part whose length is a multiple of 4, for the kernels that load four elements, and the rest.
-fn in_fours(n: u64) -> impl Iterator<Item = (u64, u64)> {
-    let most = n / 4 * 4;
-    [(0, most), (most, n - most)].into_iter().filter(|(_, len)| *len > 0)
+/// A range in parts (start, length) of at most 8,192, whose lengths are multiples of 4 for the kernels that load four
+/// elements, and the rest. The gradient of x sums over the vocabulary: so its sums are short, as those of `Matmul` are, and
+/// no dispatch is too much work.
+fn in_parts(n: u64) -> impl Iterator<Item = (u64, u64)> {
+    const MOST: u64 = 8192;
+    let fours = n / 4 * 4;
+    let parts = (0..fours).step_by(to_usize(MOST)).map(move |at| (at, MOST.min(fours - at)));
+    parts.chain([(fours, n - fours)].into_iter().filter(|(_, len)| *len > 0))
 }
 
 /// One product over a chunk, and what its matrices lie in.
@@ -99,7 +103,7 @@ impl Op for ProjectionCrossEntropy {
         let parts: Vec<(u64, u64, u64, u64)> = ctx
             .row_ranges(n_vocab, c)
             .into_iter()
-            .flat_map(|(first, len)| in_fours(len).map(move |(at, n)| (first, len, at, n)))
+            .flat_map(|(first, len)| in_parts(len).map(move |(at, n)| (first, len, at, n)))
             .collect();
         let variant = ctx.variant(&k::DEF);
         let tune = k::tune(variant);

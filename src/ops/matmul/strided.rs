@@ -91,7 +91,8 @@ impl Strided {
                 let (trans_a, trans_b, add) = (self.trans_a, self.trans_b, self.add);
                 let mode = $kernel::Mode { trans_a, trans_b, add, bias: has_bias $(, $mode)* };
                 let bind = $kernel::Bind { out, a, b, bias };
-                $kernel::dispatch($variant, bind, mode, params, [x, y, batch])
+                let flops = 2 * self.m * self.n * self.k * self.n_outer * self.n_inner;
+                Dispatch { flops, ..$kernel::dispatch($variant, bind, mode, params, [x, y, batch]) }
             }};
         }
         let usual = match ctx.caps {

@@ -1,0 +1,162 @@
+//! The speed of training on this device: a few fixed models, synthetic tokens, figures that can be compared and shared.
+
+mod report;
+mod system;
+
+pub use report::{BenchReport, PresetResult};
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::data::Batch;
+use crate::gpu::Gpu;
+use crate::model::{ConfigError, Keep, Memory, ModelConfig};
+use crate::speed::Peaks;
+use crate::train::{AdamwConfig, Session, SessionConfig, SessionError};
+
+/// A model and a batch of fixed size.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BenchPreset {
+    /// What it is called.
+    pub name: &'static str,
+    /// The model.
+    pub model: ModelConfig,
+    /// Rows of a step; each has as many tokens as the model's block.
+    pub batch_size: u64,
+}
+
+/// The presets' names, smallest first.
+pub const PRESETS: [&str; 5] = ["nano", "xs", "s", "char", "gpt2"];
+
+/// What is measured unless said otherwise.
+pub const USUAL: [&str; 3] = ["nano", "xs", "s"];
+
+impl BenchPreset {
+    /// A preset by name: `nano` and `char` as `tril train` has them, `xs` (4 layers, 4 heads, C 128, T 128, V 256, B 8), `s`
+    /// (6 layers, 6 heads, C 384, T 256, V 65, B 12, without dropout) and `gpt2` (124M, T 256, B 1).
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Preset`] listing the names there are.
+    pub fn by_name(name: &str) -> Result<Self, ConfigError> {
+        let model = ModelConfig::preset;
+        Ok(match name {
+            "nano" => Self { name: "nano", model: model("nano")?, batch_size: 12 },
+            "xs" => {
+                let model = ModelConfig { block_size: 128, vocab_size: 256, ..model("nano")? };
+                Self { name: "xs", model, batch_size: 8 }
+            }
+            "s" => Self { name: "s", model: ModelConfig { dropout: 0.0, ..model("char")? }, batch_size: 12 },
+            "char" => Self { name: "char", model: model("char")?, batch_size: 64 },
+            "gpt2" => Self { name: "gpt2", model: ModelConfig { block_size: 256, ..model("gpt2")? }, batch_size: 1 },
+            other => return Err(ConfigError::Preset(other.into(), PRESETS.join(", "))),
+        })
+    }
+}
+
+/// How long to measure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BenchOptions {
+    /// At most as many steps of each preset.
+    pub steps: u64,
+    /// No longer than this for each preset, after three steps.
+    pub time: Duration,
+}
+
+/// Steps before the first that counts: kernels are compiled, command buffers reach their size, the queue fills.
+const WARM_UP: u64 = 4;
+const MIN_STEPS: usize = 3;
+
+/// Measures presets one after another; `on` sees each result at once.
+///
+/// # Errors
+///
+/// A model that doesn't fit, or a failure of the device.
+pub fn bench(
+    gpu: &Arc<Gpu>,
+    presets: &[BenchPreset],
+    options: &BenchOptions,
+    mut on: impl FnMut(&PresetResult),
+) -> Result<BenchReport, SessionError> {
+    let peaks = Peaks::measure(gpu)?;
+    let mut results = vec![];
+    for preset in presets {
+        let result = measure(gpu, preset, options, peaks)?;
+        on(&result);
+        results.push(result);
+    }
+    Ok(BenchReport::new(gpu, peaks, results))
+}
+
+fn measure(
+    gpu: &Arc<Gpu>,
+    preset: &BenchPreset,
+    options: &BenchOptions,
+    peaks: Peaks,
+) -> Result<PresetResult, SessionError> {
+    system::forget_peak_memory();
+    let began = Instant::now();
+    let (model, b, t) = (preset.model.clone(), preset.batch_size, preset.model.block_size);
+    let config = SessionConfig {
+        model,
+        batch_size: b,
+        t,
+        optimizer: AdamwConfig::default(),
+        seed: 1337,
+        keep: Keep::default(),
+        memory: Memory::default(),
+    };
+    let mut session = Session::new(gpu, config)?;
+    let batch = batch(&preset.model, b, t);
+    let step = |session: &mut Session| -> Result<Duration, SessionError> {
+        let started = Instant::now();
+        session.train_step(std::slice::from_ref(&batch), 1e-3)?;
+        while session.poll()?.is_some() {}
+        Ok(started.elapsed())
+    };
+    step(&mut session)?;
+    while session.wait()?.is_some() {}
+    let first_step_s = began.elapsed().as_secs_f64();
+    for _ in 1..WARM_UP {
+        step(&mut session)?;
+    }
+    // the queue is full: a step returns when the oldest one under way is done, so that each takes what the device takes
+    let (started, host) = (Instant::now(), session.program().host_time());
+    let mut took = vec![];
+    let steps = usize::try_from(options.steps).unwrap_or(usize::MAX).max(1);
+    while took.len() < steps && (took.len() < MIN_STEPS || started.elapsed() < options.time) {
+        took.push(step(&mut session)?.as_secs_f64());
+    }
+    let mean = started.elapsed().as_secs_f64() / took.len() as f64;
+    let host = session.program().host_time().since(host);
+    while session.wait()?.is_some() {}
+    took.sort_by(f64::total_cmp);
+    let (n, median) = (took.len() as f64, took[took.len() / 2]);
+    let flops = preset.model.train_flops(b, t) as f64;
+    Ok(PresetResult {
+        preset: preset.name.into(),
+        n_param: preset.model.n_param(),
+        batch_size: b,
+        t,
+        steps: took.len() as u64,
+        tokens_per_s: (b * t) as f64 / median,
+        ms_per_step: median * 1e3,
+        mean_ms_per_step: mean * 1e3,
+        best_ms_per_step: took[0] * 1e3,
+        gflops: flops / median / 1e9,
+        mfu: flops / median / peaks.flops_per_s,
+        dispatches_per_step: host.n_dispatch as f64 / n,
+        command_buffers_per_step: host.n_submit as f64 / n,
+        host_us_per_dispatch: host.us_per_dispatch(),
+        first_step_s,
+        plan_mib: session.program().plan().total_bytes() as f64 / f64::from(1 << 20),
+        peak_memory_mib: system::peak_memory_mib(),
+    })
+}
+
+/// Tokens without meaning: the same everywhere, and spread over the vocabulary.
+fn batch(model: &ModelConfig, b: u64, t: u64) -> Batch {
+    let id = |i: u64| u32::try_from((i * 31 + i / 7) % model.vocab_size).unwrap_or(0);
+    let (rows, positions) = (usize::try_from(b).unwrap_or(0), usize::try_from(t).unwrap_or(0));
+    Batch { tokens: (0..b * t).map(id).collect(), targets: (1..=b * t).map(id).collect(), b: rows, t: positions }
+}

@@ -1,0 +1,71 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Outcome;
+use super::settings::DeviceArgs;
+use crate::bench::{BenchOptions, BenchPreset, PRESETS, PresetResult, USUAL, bench};
+
+/// Measure training speed on this device, in figures that can be shared.
+///
+/// Trains models of fixed sizes on synthetic tokens and prints tokens per second, milliseconds per step, the model's GFLOP/s
+/// and MFU: their share of what this device's fastest matrix product does, measured at the start. A step's time is the median.
+/// Presets: nano, xs (4 layers, 128 channels, T 128, B 8), s (6 layers, 384 channels, T 256, B 12), char, gpt2 (T 256, B 1).
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// What to measure, with commas between: nano, xs, s, char, gpt2.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = USUAL.map(String::from))]
+    presets: Vec<String>,
+    /// Most steps of each.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: u64,
+    /// Most seconds of each (three steps at least).
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    seconds: f64,
+    /// The figures as JSON on standard output, instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// The figures as JSON into this file.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub(super) fn run(args: &BenchArgs) -> Outcome {
+    let presets: Vec<BenchPreset> = args
+        .presets
+        .iter()
+        .map(|name| BenchPreset::by_name(name))
+        .collect::<Result<_, _>>()
+        .map_err(|_| format!("--presets {}: there are {}", args.presets.join(","), PRESETS.join(", ")))?;
+    let time = Duration::try_from_secs_f64(args.seconds)
+        .map_err(|_| format!("--seconds is {}, it must be a number of at least 0", args.seconds))?;
+    let gpu = args.device.open()?;
+    if !args.json {
+        outln!("device  {}", gpu.name());
+        outln!("{}", PresetResult::HEADING);
+    }
+    let show = |result: &PresetResult| {
+        if !args.json {
+            outln!("{result}");
+        }
+    };
+    let report = bench(&gpu, &presets, &BenchOptions { steps: args.steps, time }, show)?;
+    if args.json {
+        outln!("{}", report.to_json());
+    } else {
+        outln!(
+            "peak    {:.1} GFLOP/s in a matrix product, {:.1} GB/s adding tensors, both measured here",
+            report.peak_gflops,
+            report.peak_gbytes_per_s
+        );
+    }
+    if let Some(path) = &args.out {
+        std::fs::write(path, report.to_json() + "\n")
+            .map_err(|e| format!("{}: {e}; choose another --out", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

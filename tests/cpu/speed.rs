@@ -1,0 +1,119 @@
+//! Profiles and bench figures, from made-up times.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tril::bench::{BenchPreset, PRESETS};
+use tril::exec::{HostTime, TimedDispatch, Timings};
+use tril::graph::Phase;
+use tril::kernel::{Caps, Choice};
+use tril::model::{Keep, Memory, ModelConfig};
+use tril::plan::Plan;
+use tril::speed::{Peaks, Profile, Spans};
+use tril::train::{AdamwConfig, Session, SessionConfig};
+
+fn plan(model: &ModelConfig, batch_size: u64) -> Plan {
+    let (optimizer, t) = (AdamwConfig::default(), model.block_size);
+    let config = SessionConfig {
+        model: model.clone(),
+        batch_size,
+        t,
+        optimizer,
+        seed: 1,
+        keep: Keep::default(),
+        memory: Memory::default(),
+    };
+    Session::plan(&config, &Caps::lavapipe(), &Choice::default()).unwrap()
+}
+
+/// Two steps of a plan in which dispatch i takes i + 1 microseconds, one after another.
+fn profile(plan: &Plan) -> Profile {
+    let mut at = 0;
+    let n = plan.steps.len();
+    let dispatches = (0..n).chain(0..n).map(|step| {
+        let timed = TimedDispatch { step, start_ns: at, ns: (step as u64 + 1) * 1000 };
+        at += timed.ns;
+        timed
+    });
+    let timings = Timings { dispatches: dispatches.collect(), by_device: true };
+    let host = HostTime { time: Duration::from_micros(600), n_dispatch: 2 * n as u64, n_submit: 4 };
+    let spans = Spans { n_step: 2, plain: Duration::from_nanos(at), timed: Duration::from_nanos(at * 2), host };
+    let peaks = Peaks { flops_per_s: 1e12, bytes_per_s: 1e11 };
+    Profile::new(plan, &timings, spans, peaks, "a device")
+}
+
+#[test]
+fn a_profile_adds_up_by_op_and_by_kernel() {
+    let plan = plan(&ModelConfig::preset("nano").unwrap(), 12);
+    let profile = profile(&plan);
+    let n = plan.steps.len() as u64;
+    assert_eq!(profile.busy_ns(), 1000 * n * (n + 1));
+    assert_eq!(profile.rows.iter().map(|(op, _)| op.calls).sum::<u64>(), 2 * n);
+    let flops: u64 = plan.steps.iter().map(|s| s.cost.flops).sum();
+    assert_eq!(profile.rows.iter().map(|(op, _)| op.cost.flops).sum::<u64>(), 2 * flops);
+    for (op, kernels) in &profile.rows {
+        assert_eq!(op.ns, kernels.iter().map(|k| k.ns).sum::<u64>(), "{}", op.name);
+        assert_eq!(op.calls, kernels.iter().map(|k| k.calls).sum::<u64>(), "{}", op.name);
+    }
+    assert!(profile.rows.is_sorted_by_key(|(op, _)| std::cmp::Reverse(op.ns)));
+    assert_eq!(profile.longest.0, n * 1000);
+
+    let table = profile.to_string();
+    let matmul = table.lines().find(|l| l.starts_with("matmul ")).unwrap();
+    assert!(matmul.ends_with('F') || matmul.ends_with('B'), "{matmul}");
+    let shares: f64 = table
+        .lines()
+        .filter(|l| l.starts_with(|c: char| c.is_ascii_lowercase()) && l.contains("% ") && l.contains('.'))
+        .filter_map(|l| l.split_whitespace().find_map(|w| w.strip_suffix('%')?.parse::<f64>().ok()))
+        .take(profile.rows.len())
+        .sum();
+    assert!((shares - 100.0).abs() < 1.5, "{shares}\n{table}");
+    assert!(table.contains("kernels are 100%"), "{table}");
+    let json = profile.to_json();
+    assert_eq!(json["ops"].as_array().unwrap().len(), profile.rows.len());
+    assert_eq!(json["host_us_per_dispatch"].as_f64().unwrap(), 600.0 / (2 * n) as f64);
+}
+
+#[test]
+fn a_trace_has_an_event_for_every_dispatch() {
+    let plan = plan(&ModelConfig::preset("nano").unwrap(), 12);
+    let trace: Value = serde_json::from_str(&profile(&plan).trace().to_string()).unwrap();
+    let events: Vec<&Value> = trace["traceEvents"].as_array().unwrap().iter().filter(|e| e["ph"] == "X").collect();
+    assert_eq!(events.len(), 2 * plan.steps.len());
+    let mut end = 0.0;
+    for (event, step) in events.iter().zip(plan.steps.iter().chain(&plan.steps)) {
+        assert_eq!(event["cat"], step.op);
+        assert_eq!(event["args"]["at"], step.label);
+        let (start, long) = (event["ts"].as_f64().unwrap(), event["dur"].as_f64().unwrap());
+        assert!(start >= end && long > 0.0);
+        end = start;
+    }
+}
+
+#[test]
+fn a_model_counts_the_products_of_its_plan() {
+    for name in PRESETS {
+        let BenchPreset { model, batch_size, .. } = BenchPreset::by_name(name).unwrap();
+        let (b, t) = (batch_size, model.block_size);
+        let whole: u64 = plan(&model, b).cost[&Phase::MicroBatch].flops;
+        // the plan counts the small ops, too, and may count what the causal mask hides
+        let hidden = 3 * 2 * 2 * b * t * t * model.n_embd * model.n_layer / 2;
+        let counted = model.train_flops(b, t);
+        assert!(
+            counted <= whole && whole - hidden.min(whole) <= counted + counted / 10,
+            "{name}: {counted} of {whole}"
+        );
+    }
+}
+
+#[test]
+fn the_bench_presets_are_those_that_peers_were_measured_on() {
+    let sizes = |name| {
+        let BenchPreset { model: m, batch_size, .. } = BenchPreset::by_name(name).unwrap();
+        (m.n_layer, m.n_head, m.n_embd, m.block_size, batch_size, m.vocab_size, m.dropout)
+    };
+    assert_eq!(sizes("xs"), (4, 4, 128, 128, 8, 256, 0.0));
+    assert_eq!(sizes("s"), (6, 6, 384, 256, 12, 65, 0.0));
+    assert_eq!(sizes("gpt2"), (12, 12, 768, 256, 1, 50_257, 0.0));
+    assert!(BenchPreset::by_name("huge").unwrap_err().to_string().contains("xs"));
+}
