@@ -132,7 +132,7 @@ fn out_of_memory_is_found_before_the_first_step_with_flags_that_help() {
         (line, String::from_utf8(output.stdout).unwrap())
     };
     let (line, _) = run("--batch-size 16 --memory 190M");
-    let flags = line.split(" with ").nth(1).unwrap_or("").split(", or").next().unwrap_or("").to_string();
+    let flags = line.split(" with ").nth(1).unwrap_or("").split(',').next().unwrap_or("").to_string();
     assert!(line.contains("190.0 MiB") && line.contains("--recompute"), "{line}");
     assert!(flags.starts_with("--batch-size "), "{line}");
     assert!(!dir.path().join("run").exists());
