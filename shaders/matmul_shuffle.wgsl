@@ -6,7 +6,7 @@
 // Numerics:  f32, terms in the order of k, four products before a sum is put back; with ADD and BIAS one addition each
 //            at the end.
 // Limits:    every leading dimension, start and stride is a multiple of 4, so that rows are padded to fours, and the
-//            padding may hold anything; TAIL where K isn't a multiple of 4. K < 262,140, by llvmpipe's 65,535 rounds; every element index < 2^32; at
+//            padding may hold anything; TAIL where K isn't a multiple of 4, ODD where N isn't. K < 262,140, by llvmpipe's 65,535 rounds; every element index < 2^32; at
 //            most 65,535 matrices in a batch.
 // Reference: src/reference/matmul.rs.
 //: import index matmul
@@ -18,6 +18,7 @@ const SUBGROUP: u32 = 8u;     //: tune
 const R4: u32 = 1u;           //: tune
 const CV: u32 = 1u;           //: tune
 const TAIL: bool = false;     //: mode false true
+const ODD: bool = false;      //: mode false true
 const ROWS4: u32 = 4u * SUBGROUP;
 const TM: u32 = ROWS4 * R4;
 const TN: u32 = 4u * SUBGROUP * CV;
@@ -41,16 +42,19 @@ fn row_of(k: u32) -> u32 {
     return min(k, params.k - 1u);
 }
 
+// The bias of four columns; beyond the last one it is that one's.
+fn bias_at(col: u32) -> vec4<f32> {
+    if !BIAS { return vec4<f32>(0.0); }
+    let last = params.n - 1u;
+    let j = vec4<u32>(min(col, last), min(col + 1u, last), min(col + 2u, last), min(col + 3u, last)) + params.bias_start;
+    return vec4<f32>(bias[j.x], bias[j.y], bias[j.z], bias[j.w]);
+}
+
 fn store(start: u32, row: u32, col: u32, values: vec4<f32>) {
     if row >= params.m || col >= params.n { return; }
     let i = (start + row * params.out_ld + col) >> 2u;
     var value = values;
-    if BIAS {
-        let j = params.bias_start + col;
-        let last = params.bias_start + params.n - 1u;
-        value += vec4<f32>(bias[j], bias[min(j + 1u, last)], bias[min(j + 2u, last)], bias[min(j + 3u, last)]);
-    }
-    if col + 4u <= params.n {
+    if !ODD || col + 4u <= params.n {
         if ADD { value += out[i]; }
         out[i] = value;
         return;
@@ -154,13 +158,18 @@ fn main(
             }
         }
     }
+    var added: array<vec4<f32>, CV>;
+    for (var j = 0u; j < CV; j++) { //: unroll
+        added[j] = bias_at(n0 + 4u * (j * SUBGROUP + lane));
+    }
     for (var i = 0u; i < R4; i++) { //: unroll
         for (var r = 0u; r < 4u; r++) { //: unroll
             for (var l = 0u; l < SUBGROUP; l++) { //: unroll
                 for (var j = 0u; j < CV; j++) { //: unroll
                     let row = select(r * SUBGROUP + l, 4u * l + r, TRANS_A);
                     let s = ((4u * i + r) * SUBGROUP + l) * CV + j;
-                    store(starts.z, m0 + i * ROWS4 + row, n0 + 4u * (j * SUBGROUP + lane), sums[s]);
+                    let value = select(sums[s], sums[s] + added[j], BIAS);
+                    store(starts.z, m0 + i * ROWS4 + row, n0 + 4u * (j * SUBGROUP + lane), value);
                 }
             }
         }

@@ -147,7 +147,7 @@ impl Plan {
     /// Bytes of host memory that the compiled kernels take, by estimate: what was measured on
     /// llvmpipe with its cache filled, as a multiple of their source. Compiling them the first time takes more.
     pub fn kernel_bytes(&self) -> u64 {
-        const BYTES_PER_SOURCE_BYTE: u64 = 122;
+        const BYTES_PER_SOURCE_BYTE: u64 = 102;
         let mut kernels: BTreeMap<_, u64> = BTreeMap::new();
         for step in &self.steps {
             let d = &step.dispatch;

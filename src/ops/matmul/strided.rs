@@ -105,8 +105,8 @@ impl Strided {
                 let variant = self.shuffle_variant(ctx);
                 let tune = shuffle::tune(variant);
                 let rows = u64::from(4 * variant.subgroup);
-                let tail = !self.k.is_multiple_of(4);
-                call!(shuffle, variant, rows * u64::from(tune.r4), rows * u64::from(tune.cv), 1, tail)
+                let (tail, odd) = (!self.k.is_multiple_of(4), !self.n.is_multiple_of(4));
+                call!(shuffle, variant, rows * u64::from(tune.r4), rows * u64::from(tune.cv), 1, tail, odd)
             }
             "direct" | "shuffle" if self.in_fours([out.0, a.0, b.0]) => {
                 let variant = ctx.variant(&vec4::DEF);
