@@ -1,5 +1,6 @@
 mod matvec;
 mod strided;
+mod tiles;
 
 pub use matvec::Matvec;
 pub(crate) use strided::{Layout, Strided};
