@@ -62,7 +62,13 @@ fn tiled_cases() -> impl Iterator<Item = Case> {
     };
     let any =
         [nn, nt, tn, tt].map(|kind| case("tiled_any", "default", "multiples of 4", [68, 36, 20], kind, kind == nt));
-    ["default", "t128", "t64x", "t32"].into_iter().flat_map(each).chain(any)
+    // weight gradients whose terms are split: into equal parts, with a rest, with rows that aren't padded to fours
+    let split =
+        [("split in two", [36, 40, 512]), ("split with a rest", [36, 40, 1028]), ("split, odd rows", [5, 7, 1030])]
+            .map(|(name, size)| case("tiled", "default", name, size, tn, false))
+            .into_iter()
+            .chain([case("tiled", "default", "split, both transposed", [20, 12, 600], tt, false)]);
+    ["default", "t128", "t64x", "t32"].into_iter().flat_map(each).chain(any).chain(split)
 }
 
 /// M, N, K and what is special about them.
