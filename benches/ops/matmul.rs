@@ -5,9 +5,18 @@ use tril::gpu::Gpu;
 use tril::ops::Matmul;
 use tril::tensor::{DType, Shape};
 
-/// The linear layers of nano and GPT-2 with their gradients: forward is NT with a bias, `da` NN, `db` TN.
+/// The linear layers of nano and GPT-2 with their gradients: forward is NT with a bias, `da` NN, `db` TN. The last is one
+/// whose `db` has few tiles and many terms.
 pub fn bench(c: &mut Criterion, gpu: &Arc<Gpu>) {
-    let shapes = [(768, 384, 128), (768, 128, 128), (768, 512, 128), (768, 128, 512), (768, 65, 128), (1024, 768, 768)];
+    let shapes = [
+        (768, 384, 128),
+        (768, 128, 128),
+        (768, 512, 128),
+        (768, 128, 512),
+        (768, 65, 128),
+        (1024, 768, 768),
+        (4096, 128, 128),
+    ];
     for (m, n, k) in shapes {
         let mut run = |kind: &str, trans_a: bool, trans_b: bool, shapes: &[&[u64]]| {
             let inputs: Vec<(Shape, DType)> = shapes.iter().map(|s| (Shape::new(s), DType::F32)).collect();

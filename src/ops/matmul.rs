@@ -1,5 +1,7 @@
 mod matvec;
+mod split;
 mod strided;
+mod tiles;
 
 pub use matvec::Matvec;
 pub(crate) use strided::{Layout, Strided};
@@ -43,7 +45,9 @@ impl Op for Matmul {
         }
         let shape = if self.trans_a { Shape::checked(&[m, n]) } else { with_n_col(a, n) };
         let too_large = |e| ShapeError::new("matmul", "shape of out", "fewer than 2^64 elements", e);
-        Ok(vec![OutSpec::f32("out", shape.map_err(too_large)?)])
+        let mut outputs = vec![OutSpec::f32("out", shape.map_err(too_large)?)];
+        outputs.extend(split::scratch([m, n, k]).filter(|_| self.trans_a && inputs.len() == 2));
+        Ok(outputs)
     }
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
@@ -53,30 +57,40 @@ impl Op for Matmul {
         let over_m = ctx.row_ranges_of(m, if self.trans_a { n } else { n.max(k) }, self.cost(io));
         let over_n = if self.trans_b { ctx.row_ranges(n, k) } else { vec![(0, n)] };
         let rows_over_k = if self.trans_a { m } else { 0 }.max(if self.trans_b { 0 } else { n });
-        let over_k = ctx.row_ranges(k, rows_over_k).into_iter().flat_map(in_short_sums).collect::<Vec<_>>();
+        let over_k = ctx.row_ranges(k, rows_over_k);
+        let product = |(m0, m): (u64, u64), (n0, n_part): (u64, u64), (k0, k): (u64, u64)| {
+            let product = Strided {
+                m,
+                n: n_part,
+                k,
+                trans_a: self.trans_a,
+                trans_b: self.trans_b,
+                add: io.adds(0) || k0 > 0,
+                a: Layout { start: if self.trans_a { m0 } else { k0 }, ..Layout::rows(a_ld) },
+                b: Layout { start: if self.trans_b { k0 } else { 0 }, ..Layout::rows(b_ld) },
+                out: Layout { start: n0, ..Layout::rows(n) },
+                n_outer: 1,
+                n_inner: 1,
+            };
+            let (a_row, a_rows) = if self.trans_a { (k0, k) } else { (m0, m) };
+            let (b_row, b_rows) = if self.trans_b { (n0, n_part) } else { (k0, k) };
+            let out = io.output(0).slice(m0 * n, m * n);
+            let a = io.input(0).slice(a_row * a_ld, a_rows * a_ld);
+            (product, (out, a, io.input(1).slice(b_row * b_ld, b_rows * b_ld)))
+        };
+        if let ([over_m], [over_n], [over_k], Some(_)) = (&over_m[..], &over_n[..], &over_k[..], io.outputs.get(1)) {
+            let (product, bind) = product(*over_m, *over_n, *over_k);
+            if let Some(split) = split::dispatches(&product, ctx, bind, io.output(1)) {
+                return split;
+            }
+        }
+        let over_k = over_k.into_iter().flat_map(in_short_sums).collect::<Vec<_>>();
         let mut dispatches = vec![];
-        for &(m0, m) in &over_m {
-            for &(n0, n_part) in &over_n {
-                for &(k0, k) in &over_k {
-                    let product = Strided {
-                        m,
-                        n: n_part,
-                        k,
-                        trans_a: self.trans_a,
-                        trans_b: self.trans_b,
-                        add: io.adds(0) || k0 > 0,
-                        a: Layout { start: if self.trans_a { m0 } else { k0 }, ..Layout::rows(a_ld) },
-                        b: Layout { start: if self.trans_b { k0 } else { 0 }, ..Layout::rows(b_ld) },
-                        out: Layout { start: n0, ..Layout::rows(n) },
-                        n_outer: 1,
-                        n_inner: 1,
-                    };
-                    let (a_row, a_rows) = if self.trans_a { (k0, k) } else { (m0, m) };
-                    let (b_row, b_rows) = if self.trans_b { (n0, n_part) } else { (k0, k) };
-                    let out = io.output(0).slice(m0 * n, m * n);
-                    let a = io.input(0).slice(a_row * a_ld, a_rows * a_ld);
-                    let b = io.input(1).slice(b_row * b_ld, b_rows * b_ld);
-                    let bias = (io.inputs.len() > 2 && k0 == 0).then(|| (io.input(2), n0));
+        for &over_m in &over_m {
+            for &over_n in &over_n {
+                for &over_k in &over_k {
+                    let (product, (out, a, b)) = product(over_m, over_n, over_k);
+                    let bias = (io.inputs.len() > 2 && over_k.0 == 0).then(|| (io.input(2), over_n.0));
                     dispatches.push(product.dispatch(ctx, out, a, b, bias));
                 }
             }
@@ -93,7 +107,8 @@ impl Op for Matmul {
 
     fn cost(&self, io: &Io<'_>) -> Cost {
         let (m, n, k) = self.sizes(io.shape_in(0), io.shape_in(1));
-        Cost { flops: 2 * m * n * k, bytes: io.bytes() }
+        // without the scratch
+        Cost { flops: 2 * m * n * k, bytes: Io { outputs: &io.outputs[..1], ..*io }.bytes() }
     }
 
     fn accumulates(&self, _output: usize) -> bool {

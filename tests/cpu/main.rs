@@ -11,3 +11,4 @@ mod plan;
 mod reference;
 mod speed;
 mod tidy;
+mod variants;

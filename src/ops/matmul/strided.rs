@@ -2,7 +2,7 @@
 
 use crate::kernel::{
     Dispatch, Range, Ro, Rw, Variant, groups_1d, matmul_direct as direct, matmul_direct_vec4 as vec4,
-    matmul_shuffle as shuffle, matmul_tiled as tiled,
+    matmul_shuffle as shuffle, matmul_tiled as tiled, matmul_tiled4 as tiled4,
 };
 use crate::ops::{LowerCtx, to_u32};
 
@@ -95,12 +95,7 @@ impl Strided {
                 Dispatch { flops, ..$kernel::dispatch($variant, bind, mode, params, [x, y, batch]) }
             }};
         }
-        let usual = match ctx.caps {
-            caps if caps.is_cpu && ctx.variant(&shuffle::DEF).fits(caps) => "shuffle",
-            caps if caps.is_cpu => "direct",
-            _ => "tiled",
-        };
-        match ctx.choice.pinned("matmul").unwrap_or(usual) {
+        match Self::family(ctx) {
             "shuffle" if self.rows_in_fours([out.0, a.0, b.0]) => {
                 let variant = self.shuffle_variant(ctx);
                 let tune = shuffle::tune(variant);
@@ -118,8 +113,24 @@ impl Strided {
                 let tune = direct::tune(variant);
                 call!(direct, variant, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
             }
+            "tiled" if self.rows_in_fours([out.0, a.0, b.0]) => {
+                let variant = self.tiled_variant(ctx);
+                let tune = tiled4::tune(variant);
+                let (tail, odd) = (!self.k.is_multiple_of(tune.tk.into()), !self.n.is_multiple_of(4));
+                call!(tiled4, variant, u64::from(tune.tm), u64::from(tune.tn), 1, tail, odd)
+            }
             _ => call!(tiled, ctx.variant(&tiled::DEF), TILE, TILE, 1),
         }
+    }
+
+    /// The family of kernels: the pinned one, else by the kind of device.
+    pub(super) fn family<'a>(ctx: &LowerCtx<'a>) -> &'a str {
+        let usual = match ctx.caps {
+            caps if caps.is_cpu && ctx.variant(&shuffle::DEF).fits(caps) => "shuffle",
+            caps if caps.is_cpu => "direct",
+            _ => "tiled",
+        };
+        ctx.choice.pinned("matmul").unwrap_or(usual)
     }
 
     /// The pinned variant of the shuffle kernel; else the default one for small products and for other subgroup sizes than
