@@ -1,7 +1,9 @@
 mod matvec;
+mod product;
 mod strided;
 
 pub use matvec::Matvec;
+pub use product::Product;
 pub(crate) use strided::{Layout, Strided};
 
 use super::{Backward, ColumnSum, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError};

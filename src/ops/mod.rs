@@ -14,6 +14,7 @@ mod layernorm;
 mod matmul;
 mod residual;
 mod sample;
+mod task;
 
 pub use adamw::{Adamw, AdamwCorrections};
 pub use attention::decode::{AttentionDecode, AttentionPrefill, cache_shape};
@@ -26,10 +27,12 @@ pub use embedding::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sor
 pub use gelu::{Gelu, GeluBackward};
 pub use global_norm::GlobalNorm;
 pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardParams, ResidualLayernorm};
-pub use matmul::{Matmul, Matvec};
+pub use matmul::{Matmul, Matvec, Product};
 pub use residual::Residual;
 pub use sample::Sample;
+pub use task::Task;
 
+use std::cell::RefCell;
 use std::fmt::Debug;
 
 use crate::kernel::{Caps, Choice, Dispatch, KernelDef, Range, Ro, Rw, Variant};
@@ -148,6 +151,8 @@ pub struct LowerCtx<'a> {
     pub caps: &'a Caps,
     /// Pinned or tuned variants.
     pub choice: &'a Choice,
+    /// Where the tasks that can be tuned are noted, where somebody wants to know them.
+    pub noted: Option<&'a RefCell<Vec<Task>>>,
 }
 
 impl LowerCtx<'_> {
