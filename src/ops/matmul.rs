@@ -1,9 +1,9 @@
 mod matvec;
-mod product;
+mod probe;
 mod strided;
 
 pub use matvec::Matvec;
-pub use product::Product;
+pub use probe::Probe;
 pub(crate) use strided::{Layout, Strided};
 
 use super::{Backward, ColumnSum, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError};

@@ -18,7 +18,7 @@ mod task;
 
 pub use adamw::{Adamw, AdamwCorrections};
 pub use attention::decode::{AttentionDecode, AttentionPrefill, cache_shape};
-pub use attention::{Attention, AttentionBackward, FlashAttention, FlashAttentionBackward};
+pub use attention::{Attention, AttentionBackward, FlashAttention, FlashAttentionBackward, FlashProbe};
 pub use column_sum::ColumnSum;
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward, ProjectionCrossEntropy};
 pub use dropout::Dropout;
@@ -27,7 +27,7 @@ pub use embedding::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sor
 pub use gelu::{Gelu, GeluBackward};
 pub use global_norm::GlobalNorm;
 pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardParams, ResidualLayernorm};
-pub use matmul::{Matmul, Matvec, Product};
+pub use matmul::{Matmul, Matvec, Probe};
 pub use residual::Residual;
 pub use sample::Sample;
 pub use task::Task;

@@ -3,35 +3,56 @@
 use std::fmt;
 
 use super::LowerCtx;
-use super::matmul::Product;
-use crate::kernel::{Caps, Choice};
+use super::attention::FlashProbe;
+use super::matmul::Probe;
+use crate::kernel::{Caps, Choice, KernelDef};
 
 /// Some work of a shape that several kernels or variants can do. Its `Display` is the key under which a choice has it.
 #[derive(Debug, Clone, Copy)]
 pub enum Task {
     /// A matrix product.
-    Product(Product),
+    Matmul(Probe),
+    /// One of the kernels of flash attention.
+    Flash(FlashProbe),
 }
 
 impl Task {
     /// The name under which the kernels that can do it are chosen from.
     pub fn family(&self) -> &'static str {
         match self {
-            Self::Product(_) => "matmul",
+            Self::Matmul(_) => "matmul",
+            Self::Flash(_) => "attention_flash",
         }
     }
 
-    /// What may be the fastest on a device, as `kernel/variant`.
-    pub fn candidates(&self, caps: &Caps) -> Vec<String> {
+    /// The kernels that can do it; whatever variant one has or gets is a candidate.
+    pub fn kernels(&self) -> &'static [&'static KernelDef] {
         match self {
-            Self::Product(product) => product.candidates(caps),
+            Self::Matmul(_) => Probe::kernels(),
+            Self::Flash(flash) => flash.kernels(),
         }
+    }
+
+    /// What may be the fastest on a device, as `kernel/variant`; some of it may turn out not to be made for the shape.
+    pub fn candidates(&self, caps: &Caps) -> Vec<String> {
+        let hopeless = |kernel: &KernelDef| match self {
+            Self::Matmul(product) => product.is_hopeless(kernel, caps),
+            Self::Flash(_) => caps.is_cpu && kernel.name.contains("_tiled_"),
+        };
+        let of = |kernel: &'static KernelDef| {
+            let fitting = kernel.variants.iter().filter(|v| v.fits(caps) && caps.is_cpu >= v.name.starts_with("cpu"));
+            // a kernel with a variant for the device's subgroups is several times slower without them
+            let for_subgroups = fitting.clone().any(|v| v.subgroup != 0);
+            fitting.filter(move |v| v.subgroup != 0 || !for_subgroups).map(|v| format!("{}/{}", kernel.name, v.name))
+        };
+        self.kernels().iter().copied().filter(|kernel| !hopeless(kernel)).flat_map(of).collect()
     }
 
     /// Floating-point operations.
     pub fn flops(&self) -> u64 {
         match self {
-            Self::Product(product) => product.flops(),
+            Self::Matmul(product) => product.flops(),
+            Self::Flash(flash) => flash.flops(),
         }
     }
 }
@@ -39,14 +60,21 @@ impl Task {
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Product(product) => product.fmt(f),
+            Self::Matmul(product) => product.fmt(f),
+            Self::Flash(flash) => flash.fmt(f),
         }
     }
 }
 
-impl From<Product> for Task {
-    fn from(product: Product) -> Self {
-        Self::Product(product)
+impl From<Probe> for Task {
+    fn from(product: Probe) -> Self {
+        Self::Matmul(product)
+    }
+}
+
+impl From<FlashProbe> for Task {
+    fn from(flash: FlashProbe) -> Self {
+        Self::Flash(flash)
     }
 }
 

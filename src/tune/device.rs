@@ -6,11 +6,12 @@ use rand_chacha::ChaCha8Rng;
 
 use super::freivalds::RowSums;
 use super::{Lap, Measure};
+use crate::doctor::{Case, cases, verify};
 use crate::exec::{ExecError, Program};
 use crate::gpu::Gpu;
 use crate::graph::{Graph, GraphBuilder, GraphError, Phase};
 use crate::kernel::{Caps, Choice};
-use crate::ops::{Product, Task};
+use crate::ops::{FlashProbe, Op, Probe, Task};
 use crate::plan::Plan;
 use crate::tensor::{DType, Role, Shape, TensorId};
 
@@ -23,7 +24,7 @@ pub struct OnDevice {
 
 /// Runs of each candidate, as long as they are worth their time.
 const ROUNDS: usize = 12;
-const MIN_ROUNDS: usize = 3;
+const MIN_ROUNDS: usize = 4;
 /// After as long, the rounds of a task end.
 const SPAN: Duration = Duration::from_millis(150);
 /// A candidate that takes so many times the best one's time is out of the race.
@@ -33,126 +34,156 @@ const GUARD_BYTES: u64 = 1024;
 /// A NaN with a payload: what reads it shows it.
 const PATTERN: u32 = 0x7fc5_a5a5;
 
+/// What a candidate's first run took, seconds, and what is wrong with what it computed.
+type First = (f64, Option<String>);
+
 impl OnDevice {
     /// On this device.
     pub fn new(gpu: &Arc<Gpu>) -> Self {
         Self { gpu: gpu.clone(), spoiled: None }
     }
 
-    /// Changes an element of what a candidate computes before it is checked, as a driver does that computes wrongly: for
-    /// tests.
+    /// Changes an element of the matrix product that a candidate computes before it is checked, as a driver does that
+    /// computes wrongly: for tests.
     #[must_use]
     pub fn spoil(self, candidate: &str) -> Self {
         Self { spoiled: Some(candidate.into()), ..self }
     }
 
-    fn race_products(&self, product: &Product, candidates: &[String]) -> Result<Vec<Lap>, ExecError> {
-        let data = Operands::new(product);
-        let sums = RowSums::new(product, &data.a, &data.b, data.bias.as_deref());
+    /// Checks the candidates one after another and then times those that passed.
+    fn race_with(
+        &self,
+        task: &Task,
+        candidates: &[String],
+        mut check: impl FnMut(&Program, &[TensorId], &str) -> Result<First, ExecError>,
+    ) -> Result<Vec<Lap>, ExecError> {
         let (mut laps, mut running): (Vec<Lap>, Vec<(usize, Program)>) = (vec![], vec![]);
         for candidate in candidates {
-            let (graph, tensors) = alone(product)?;
-            let Some(plan) = pinned(graph, product, candidate, self.gpu.caps()) else { continue };
+            let (graph, tensors) = alone(task)?;
+            let Some(plan) = pinned(graph, task, candidate, self.gpu.caps()) else { continue };
             let made = match running.first() {
                 Some((_, first)) => Program::sharing(first, plan),
                 None => Program::new(&self.gpu, plan),
             };
             let checked = made.and_then(|program| {
-                let found = self.check(&program, &tensors, product, &data, &sums, candidate)?;
-                Ok((program, found))
+                let first = check(&program, &tensors, candidate)?;
+                Ok((program, first))
             });
             // an error of the device ends it all, one of the candidate only its own race
             self.gpu.check()?;
-            let lap = |ms, failed| Lap { candidate: candidate.clone(), ms, compile_ms: 0.0, failed };
+            let lap = |failed| Lap { candidate: candidate.clone(), ms: None, compile_ms: 0.0, failed };
             match checked {
-                Err(e) => laps.push(lap(None, Some(e.to_string()))),
-                Ok((_, (_, Some(wrong)))) => laps.push(lap(None, Some(wrong))),
+                Err(e) => laps.push(lap(Some(e.to_string()))),
+                Ok((_, (_, Some(wrong)))) => laps.push(lap(Some(wrong))),
                 Ok((program, (first_s, None))) => {
                     running.push((laps.len(), program));
-                    laps.push(Lap { compile_ms: first_s * 1e3, ..lap(None, None) });
+                    laps.push(Lap { compile_ms: first_s * 1e3, ..lap(None) });
                 }
             }
         }
-        self.time(&mut running, &mut laps)?;
+        time(&mut running, &mut laps)?;
+        drop(running);
         self.gpu.forget_pipelines();
         Ok(laps)
     }
 
-    /// Runs a candidate once: seconds that took, and what is wrong with the result.
-    fn check(
-        &self,
-        program: &Program,
-        tensors: &[TensorId],
-        product: &Product,
-        data: &Operands,
-        sums: &RowSums,
-        candidate: &str,
-    ) -> Result<(f64, Option<String>), ExecError> {
-        program.fill(PATTERN);
-        let before: &[f32] = if product.adds() { &data.out } else { &[] };
-        for (&tensor, values) in tensors.iter().zip([Some(&data.out), Some(&data.a), Some(&data.b), data.bias.as_ref()])
-        {
-            program.write(tensor, values.map_or(&[], |v| v))?;
-        }
+    fn first_run(&self, program: &Program) -> Result<f64, ExecError> {
         self.gpu.wait()?;
         let started = Instant::now();
         program.run(Phase::MicroBatch)?;
         self.gpu.wait()?;
-        let first_s = started.elapsed().as_secs_f64();
-        let mut out = program.read(tensors[0])?;
-        if self.spoiled.as_deref() == Some(candidate) {
-            let [m, n, _] = product.mnk();
-            out[product.out_at(m - 1, n - 1)] += 0.5;
-        }
-        for &tensor in tensors {
-            if program.read_guards(tensor)?.iter().any(|&word| word != PATTERN) {
-                return Ok((first_s, Some("it writes outside its output".into())));
-            }
-        }
-        let wrong = sums.check(product, &out, before).err();
-        Ok((first_s, wrong.map(|mismatch| format!("a row's sum: {mismatch}"))))
+        Ok(started.elapsed().as_secs_f64())
     }
 
-    /// Rounds of one run each, so that what else the machine does, and its clock, is the same for all.
-    fn time(&self, running: &mut Vec<(usize, Program)>, laps: &mut [Lap]) -> Result<(), ExecError> {
-        let started = Instant::now();
-        for (_, program) in &*running {
-            program.start_timing()?;
-        }
-        for round in 0..ROUNDS {
-            let mut took = vec![];
-            for (_, program) in &*running {
-                let began = Instant::now();
-                program.run(Phase::MicroBatch)?;
-                took.push(began.elapsed().as_secs_f64());
+    fn race_products(&self, task: &Task, product: &Probe, candidates: &[String]) -> Result<Vec<Lap>, ExecError> {
+        let (a, b, out, bias) = product.sizes();
+        let (a, b, old, bias) = (uniform(1, a), uniform(2, b), uniform(3, out), bias.map(|n| uniform(4, n)));
+        let sums = RowSums::new(product, &a, &b, bias.as_deref());
+        self.race_with(task, candidates, |program, tensors, candidate| {
+            program.fill(PATTERN);
+            for (&tensor, values) in tensors.iter().zip([&old, &a, &b].into_iter().chain(&bias)) {
+                program.write(tensor, values)?;
             }
-            if round == 0 {
-                let best = took.iter().copied().fold(f64::INFINITY, f64::min);
-                let mut took = took.into_iter();
-                let stays = |(lap, program): &(usize, Program)| {
-                    let seconds = took.next().unwrap_or(0.0);
-                    if seconds > best * OUT {
-                        finish(&mut laps[*lap], program);
-                    }
-                    seconds <= best * OUT
-                };
-                running.retain(stays);
+            let first_s = self.first_run(program)?;
+            let mut out = program.read(tensors[0])?;
+            if self.spoiled.as_deref() == Some(candidate) {
+                let [m, n, _] = product.mnk();
+                out[product.out_at(m - 1, n - 1)] += 0.5;
             }
-            if round + 1 >= MIN_ROUNDS && (running.len() < 2 || started.elapsed() > SPAN) {
-                break;
+            for &tensor in tensors {
+                if program.read_guards(tensor)?.iter().any(|&word| word != PATTERN) {
+                    return Ok((first_s, Some("it writes outside its output".into())));
+                }
             }
-        }
-        for (lap, program) in running {
-            finish(&mut laps[*lap], program);
-        }
-        Ok(())
+            let before: &[f32] = if product.adds() { &old } else { &[] };
+            let wrong = sums.check(product, &out, before).err();
+            Ok((first_s, wrong.map(|mismatch| format!("a row's sum: {mismatch}"))))
+        })
     }
+
+    /// Attention is checked as `tril doctor` does: on fewer heads of the same size, against the f64 reference.
+    fn race_flash(&self, task: &Task, flash: &FlashProbe, candidates: &[String]) -> Result<Vec<Lap>, ExecError> {
+        let key = task.to_string();
+        self.race_with(task, candidates, |program, tensors, candidate| {
+            for ((name, shape, dtype), &tensor) in flash.inputs().iter().zip(tensors) {
+                match (dtype, *name) {
+                    (DType::U32, _) => program.write_u32(tensor, &[1, 2, 3, 4])?,
+                    // about what it is for scores near 0, so that probabilities are some
+                    (_, "lse") => program.write(tensor, &vec![5.0; uniform(0, shape.numel()).len()])?,
+                    _ => program.write(tensor, &uniform(1, shape.numel()))?,
+                }
+            }
+            let first_s = self.first_run(program)?;
+            let (_, head_size) = flash.heads();
+            let make =
+                if flash.is_backward() { cases::attention::flash_backward } else { cases::attention::flash_forward };
+            let tuned = Choice::of_tuned([(key.clone(), candidate.to_string())].into());
+            let choice = tuned.for_task(task.family(), &key).unwrap_or_default();
+            let case: Case = make(head_size, flash.p()).choice(choice);
+            Ok((first_s, verify(&self.gpu, &case).err().map(|failure| failure.to_string())))
+        })
+    }
+}
+
+/// Rounds of one run each, so that what else the machine does, and its clock, is the same for all.
+fn time(running: &mut Vec<(usize, Program)>, laps: &mut [Lap]) -> Result<(), ExecError> {
+    let started = Instant::now();
+    for (_, program) in &*running {
+        program.start_timing()?;
+    }
+    for round in 0..ROUNDS {
+        let mut took = vec![];
+        for (_, program) in &*running {
+            let began = Instant::now();
+            program.run(Phase::MicroBatch)?;
+            took.push(began.elapsed().as_secs_f64());
+        }
+        if round == 0 {
+            let best = took.iter().copied().fold(f64::INFINITY, f64::min);
+            let mut took = took.into_iter();
+            running.retain(|(lap, program)| {
+                let stays = took.next().is_some_and(|seconds| seconds <= best * OUT);
+                if !stays {
+                    finish(&mut laps[*lap], program);
+                }
+                stays
+            });
+        }
+        if round + 1 >= MIN_ROUNDS && (running.len() < 2 || started.elapsed() > SPAN) {
+            break;
+        }
+    }
+    for (lap, program) in running {
+        finish(&mut laps[*lap], program);
+    }
+    Ok(())
 }
 
 /// The shortest time is the kernel's own: whatever else happens only adds to it.
 fn finish(lap: &mut Lap, program: &Program) {
-    let ns = program.stop_timing().dispatches.iter().map(|d| d.ns).min();
-    lap.ms = ns.map(|ns| ns.max(1) as f64 / 1e6);
+    let (timings, steps) = (program.stop_timing(), &program.plan().steps);
+    let own = timings.dispatches.iter().filter(|d| steps[d.step].dispatch.name() == lap.candidate);
+    lap.ms = own.map(|d| d.ns).min().map(|ns| ns.max(1) as f64 / 1e6);
     lap.compile_ms = (lap.compile_ms - lap.ms.unwrap_or(0.0)).max(0.0);
 }
 
@@ -162,57 +193,58 @@ impl Measure for OnDevice {
     }
 
     fn usual(&self, task: &Task) -> String {
-        let Task::Product(product) = task;
-        let plan =
-            alone(product).ok().and_then(|(graph, _)| Plan::new(graph, self.gpu.caps(), &Choice::default()).ok());
-        plan.and_then(|plan| plan.steps.first().map(|step| step.dispatch.name())).unwrap_or_default()
+        let plan = alone(task).ok().and_then(|(graph, _)| Plan::new(graph, self.gpu.caps(), &Choice::default()).ok());
+        plan.and_then(|plan| used(&plan, task)).unwrap_or_default()
     }
 
     fn race(&mut self, task: &Task, candidates: &[String]) -> Result<Vec<Lap>, ExecError> {
         match task {
-            Task::Product(product) => self.race_products(product, candidates),
+            Task::Matmul(product) => self.race_products(task, product, candidates),
+            Task::Flash(flash) => self.race_flash(task, flash, candidates),
         }
     }
 }
 
-/// What a product is computed of, the same everywhere.
-struct Operands {
-    a: Vec<f32>,
-    b: Vec<f32>,
-    out: Vec<f32>,
-    bias: Option<Vec<f32>>,
+/// Uniform in [-1, 1), the same for the same seed everywhere.
+fn uniform(seed: u64, n: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..n).map(|_| rng.random::<f32>() * 2.0 - 1.0).collect()
 }
 
-impl Operands {
-    fn new(product: &Product) -> Self {
-        let (a, b, out, bias) = product.sizes();
-        let uniform = |seed, n: u64| {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            (0..n).map(|_| rng.random::<f32>() * 2.0 - 1.0).collect()
-        };
-        Self { a: uniform(1, a), b: uniform(2, b), out: uniform(3, out), bias: bias.map(|n| uniform(4, n)) }
-    }
-}
-
-/// A graph of a product alone, and its tensors: out, a, b and, where there is one, the bias. They are state, so that the
-/// programs of all candidates share them.
-fn alone(product: &Product) -> Result<(Graph, Vec<TensorId>), GraphError> {
-    let (a, b, out, bias) = product.sizes();
+/// A graph of a task alone, and the tensors to write: state, so that the programs of all candidates share it.
+fn alone(task: &Task) -> Result<(Graph, Vec<TensorId>), GraphError> {
     let mut builder = GraphBuilder::new();
-    let mut tensors = vec![];
-    for (name, len) in [("out", Some(out)), ("a", Some(a)), ("b", Some(b)), ("bias", bias)] {
-        if let Some(len) = len {
-            tensors.push(builder.tensor(name, Shape::new(&[len]), DType::F32, Role::State)?);
+    let mut state = |name: &str, shape, dtype| builder.tensor(name, shape, dtype, Role::State);
+    let (op, tensors, into): (Box<dyn Op>, Vec<TensorId>, _) = match task {
+        Task::Matmul(product) => {
+            let (a, b, out, bias) = product.sizes();
+            let flat = [("out", Some(out)), ("a", Some(a)), ("b", Some(b)), ("bias", bias)];
+            let there = flat.iter().filter_map(|&(name, len)| Some((name, Shape::new(&[len?]))));
+            let tensors = there.map(|(name, shape)| state(name, shape, DType::F32)).collect::<Result<Vec<_>, _>>()?;
+            let out = tensors[0];
+            (Box::new(*product), tensors, vec![Some((out, product.adds()))])
         }
-    }
-    let into = [Some((tensors[0], product.adds()))];
-    builder.node("tune", Box::new(*product), &tensors[1..], &into, Phase::MicroBatch)?;
+        Task::Flash(flash) => {
+            let inputs = flash.inputs().into_iter().map(|(name, shape, dtype)| state(name, shape, dtype));
+            (flash.op(), inputs.collect::<Result<_, _>>()?, vec![])
+        }
+    };
+    let inputs = &tensors[into.len()..];
+    builder.node("tune", op, inputs, &into, Phase::MicroBatch)?;
     Ok((builder.finish(), tensors))
 }
 
-/// A plan that uses a candidate; `None` where the candidate doesn't take the product.
-fn pinned(graph: Graph, product: &Product, candidate: &str, caps: &Caps) -> Option<Plan> {
-    let choice = Choice::of_tuned([(Task::from(*product).to_string(), candidate.to_string())].into());
+/// The kernel and variant that a plan has for a task; `None` where its dispatches differ.
+fn used(plan: &Plan, task: &Task) -> Option<String> {
+    let is_one = |kernel: &str| task.kernels().iter().any(|k| k.name == kernel);
+    let mut names = plan.steps.iter().filter(|s| is_one(s.dispatch.kernel.name)).map(|s| s.dispatch.name());
+    let first = names.next()?;
+    names.all(|name| name == first).then_some(first)
+}
+
+/// A plan that uses a candidate; `None` where the candidate doesn't take the task.
+fn pinned(graph: Graph, task: &Task, candidate: &str, caps: &Caps) -> Option<Plan> {
+    let choice = Choice::of_tuned([(task.to_string(), candidate.to_string())].into());
     let plan = Plan::with_guards(graph, caps, &choice, GUARD_BYTES).ok()?;
-    plan.steps.iter().all(|step| step.dispatch.name() == candidate).then_some(plan)
+    (used(&plan, task)? == candidate).then_some(plan)
 }

@@ -102,9 +102,18 @@ pub fn tune(
             continue;
         }
         let usual = measure.usual(task);
-        let laps = measure.race(task, &candidates)?;
-        let pick = pick(&laps, &usual);
-        let entry = Entry { checksum, usual, pick, gflop: task.flops() as f64 / 1e9, laps };
+        let mut laps = measure.race(task, &candidates)?;
+        let mut best = pick(&laps, &usual);
+        if let Some(other) = best.clone().filter(|best| *best != usual) {
+            // the usual one may have met with something else on the machine
+            for again in measure.race(task, &[usual.clone(), other])? {
+                let Some(lap) = laps.iter_mut().find(|lap| lap.candidate == again.candidate) else { continue };
+                lap.ms = lap.ms.zip(again.ms).map(|(a, b)| a.min(b));
+                lap.failed = lap.failed.take().or(again.failed);
+            }
+            best = pick(&laps, &usual);
+        }
+        let entry = Entry { checksum, usual, pick: best, gflop: task.flops() as f64 / 1e9, laps };
         on(key, &entry);
         measured.insert(key.clone(), entry);
     }

@@ -1,6 +1,6 @@
 //! Batches of matrix products whose operands lie with strides in larger tensors, and the kernel for each device.
 
-use super::Product;
+use super::Probe;
 use crate::kernel::{
     Dispatch, Range, Ro, Rw, Variant, groups_1d, matmul_direct as direct, matmul_direct_vec4 as vec4,
     matmul_shuffle as shuffle, matmul_tiled as tiled,
@@ -64,7 +64,7 @@ pub(crate) struct Strided {
 impl Strided {
     /// The kernel call. `bias` is its range and the first element to add.
     pub(crate) fn dispatch(&self, ctx: &LowerCtx<'_>, out: Rw, a: Ro, b: Ro, bias: Option<(Ro, u64)>) -> Dispatch {
-        let tuned = Product::of(self, bias.is_some(), ctx.caps).and_then(|product| ctx.tuned(&product.into()));
+        let tuned = Probe::of(self, bias.is_some(), ctx.caps).and_then(|probe| ctx.tuned(&probe.into()));
         let ctx = &tuned.as_ref().map_or(*ctx, |choice| LowerCtx { choice, ..*ctx });
         let (has_bias, (bias, bias_start)) = (bias.is_some(), bias.unwrap_or((b, 0)));
         let batch = to_u32(self.n_outer * self.n_inner);

@@ -15,14 +15,15 @@ const KERNELS: [&KernelDef; 4] = [&shuffle::DEF, &vec4::DEF, &direct::DEF, &tile
 
 /// A product of a model, cut down where it is so large that its edges don't matter.
 ///
-/// Shapes: as for [`Strided`], each operand flat in a tensor of its own.
+/// Shapes: a (M, K) or (K, M), b (K, N) or (N, K), bias (N), out (M, N), each flat in a tensor of its own whose rows may lie
+/// apart.
 #[derive(Debug, Clone, Copy)]
-pub struct Product {
+pub struct Probe {
     pub(super) strided: Strided,
     has_bias: bool,
 }
 
-impl Product {
+impl Probe {
     /// What a product is measured by: `None` for batches, which training hasn't, and where any kernel is done at once.
     pub(super) fn of(strided: &Strided, has_bias: bool, caps: &Caps) -> Option<Self> {
         const SMALL: u64 = 1 << 22;
@@ -102,22 +103,21 @@ impl Product {
         to_usize(self.strided.out.start) + row * to_usize(self.strided.out.ld) + column
     }
 
-    /// What may compute it on a device, as `kernel/variant`; some of them may turn out not to take its alignment.
-    pub(in crate::ops) fn candidates(&self, caps: &Caps) -> Vec<String> {
+    /// Kernels that compute it.
+    pub(in crate::ops) fn kernels() -> &'static [&'static KernelDef] {
+        &KERNELS
+    }
+
+    /// Whether a kernel is far from the fastest on a device.
+    pub(in crate::ops) fn is_hopeless(&self, kernel: &KernelDef, caps: &Caps) -> bool {
         // beyond this, a kernel that loads every operand from memory is several times slower, and only costs time here
         const DIRECT: u64 = 100_000_000;
         let fits_shuffle = shuffle::DEF.variants.iter().any(|v| v.fits(caps));
-        let hopeless = |kernel: &KernelDef| match kernel.name {
-            "matmul_tiled" => caps.is_cpu,
+        match kernel.name {
+            "matmul_direct" | "matmul_direct_vec4" => self.flops() > DIRECT && (fits_shuffle || !caps.is_cpu),
             "matmul_shuffle" => false,
-            _ => self.flops() > DIRECT && (fits_shuffle || !caps.is_cpu),
-        };
-        let of = |kernel: &'static KernelDef| {
-            let fitting =
-                kernel.variants.iter().filter(|v| v.fits(caps) && (caps.is_cpu || !v.name.starts_with("cpu")));
-            fitting.map(|v| format!("{}/{}", kernel.name, v.name))
-        };
-        KERNELS.into_iter().filter(|kernel| !hopeless(kernel)).flat_map(of).collect()
+            _ => caps.is_cpu,
+        }
     }
 }
 
@@ -139,7 +139,7 @@ fn too_large([m, n, k]: [u64; 3], caps: &Caps) -> bool {
 }
 
 /// Its key: what of a product decides how fast each kernel is.
-impl fmt::Display for Product {
+impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let s = &self.strided;
         let letter = |trans| if trans { 't' } else { 'n' };
@@ -162,7 +162,7 @@ impl fmt::Display for Product {
     }
 }
 
-impl Op for Product {
+impl Op for Probe {
     fn name(&self) -> &'static str {
         "matmul"
     }
