@@ -41,10 +41,11 @@ impl Choice {
     }
 
     /// For a task that was tuned, a choice with its family of kernels and its kernel pinned to what was found. What was
-    /// pinned by hand stays. The family of `matmul_direct_vec4` is `matmul`, and its name there `direct`.
+    /// pinned by hand stays. The family of `matmul_direct_vec4` is `matmul`, and its name there is `direct`: what comes behind says only how it loads.
     pub fn for_task(&self, family: &str, key: &str) -> Option<Self> {
         let (kernel, variant) = self.tuned.get(key)?.split_once('/')?;
         let member = kernel.strip_prefix(family)?.trim_start_matches('_').split('_').next()?;
+        let member = member.trim_end_matches(|c: char| c.is_ascii_digit());
         if self.pinned(family).is_some() || self.pinned(kernel).is_some() {
             return None;
         }

@@ -26,7 +26,7 @@ impl Task {
     }
 
     /// The kernels that can do it; whatever variant one has or gets is a candidate.
-    pub fn kernels(&self) -> &'static [&'static KernelDef] {
+    pub fn kernels(&self) -> Vec<&'static KernelDef> {
         match self {
             Self::Matmul(_) => Probe::kernels(),
             Self::Flash(flash) => flash.kernels(),
@@ -45,7 +45,7 @@ impl Task {
             let for_subgroups = fitting.clone().any(|v| v.subgroup != 0);
             fitting.filter(move |v| v.subgroup != 0 || !for_subgroups).map(|v| format!("{}/{}", kernel.name, v.name))
         };
-        self.kernels().iter().copied().filter(|kernel| !hopeless(kernel)).flat_map(of).collect()
+        self.kernels().into_iter().filter(|kernel| !hopeless(kernel)).flat_map(of).collect()
     }
 
     /// Floating-point operations.

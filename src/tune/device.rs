@@ -106,8 +106,8 @@ impl OnDevice {
             let first_s = self.first_run(program)?;
             let mut out = program.read(tensors[0])?;
             if self.spoiled.as_deref() == Some(candidate) {
-                let [m, n, _] = product.mnk();
-                out[product.out_at(m - 1, n - 1)] += 0.5;
+                let [z, m, n, _] = product.sides();
+                out[product.out_at(z - 1, m - 1, n - 1)] += 0.5;
             }
             for &tensor in tensors {
                 if program.read_guards(tensor)?.iter().any(|&word| word != PATTERN) {

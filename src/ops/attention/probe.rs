@@ -48,8 +48,8 @@ impl FlashProbe {
         2 * self.b * self.t * (self.t + 1) * self.c
     }
 
-    pub(in crate::ops) fn kernels(&self) -> &'static [&'static KernelDef] {
-        &KERNELS[self.kernel]
+    pub(in crate::ops) fn kernels(&self) -> Vec<&'static KernelDef> {
+        KERNELS[self.kernel].to_vec()
     }
 
     /// Whether the kernel is one of the backward pass.

@@ -151,9 +151,19 @@ impl Strided {
         if self.trans_a { self.m } else { self.k }
     }
 
+    /// Rows of A as it is stored.
+    pub(super) fn a_rows(&self) -> u64 {
+        if self.trans_a { self.k } else { self.m }
+    }
+
     /// Elements of a row of B as it is stored.
     pub(super) fn b_len(&self) -> u64 {
         if self.trans_b { self.k } else { self.n }
+    }
+
+    /// Rows of B as it is stored.
+    pub(super) fn b_rows(&self) -> u64 {
+        if self.trans_b { self.n } else { self.k }
     }
 
     /// Whether every row begins at a multiple of four elements, and so ends in padding up to one.
