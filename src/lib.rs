@@ -32,6 +32,8 @@ pub mod bench;
 
 pub mod doctor;
 
+pub mod tune;
+
 pub mod cli;
 
 /// The README's example compiles.

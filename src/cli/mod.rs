@@ -16,6 +16,7 @@ mod generate;
 mod plan;
 mod settings;
 mod train;
+mod tune;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
+    Tune(Box<tune::TuneArgs>),
 }
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
@@ -54,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Tune(args) => tune::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error}");

@@ -1,9 +1,11 @@
 mod matvec;
+mod probe;
 mod split;
 mod strided;
 mod tiles;
 
 pub use matvec::Matvec;
+pub use probe::Probe;
 pub(crate) use strided::{Layout, Strided};
 
 use super::{Backward, ColumnSum, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError};

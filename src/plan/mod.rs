@@ -83,7 +83,7 @@ impl Plan {
     ///
     /// As [`Plan::new`].
     pub fn with_guards(graph: Graph, caps: &Caps, choice: &Choice, guard_bytes: u64) -> Result<Self, PlanError> {
-        let ctx = LowerCtx { caps, choice };
+        let ctx = LowerCtx { caps, choice, noted: None };
         let mut steps = vec![];
         let mut uniform = vec![];
         let mut cost: BTreeMap<Phase, Cost> = BTreeMap::new();

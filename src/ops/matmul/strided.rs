@@ -1,5 +1,6 @@
 //! Batches of matrix products whose operands lie with strides in larger tensors, and the kernel for each device.
 
+use super::Probe;
 use crate::kernel::{
     Dispatch, Range, Ro, Rw, Variant, groups_1d, matmul_direct as direct, matmul_direct_vec4 as vec4,
     matmul_shuffle as shuffle, matmul_tiled as tiled, matmul_tiled4 as tiled4,
@@ -63,6 +64,8 @@ pub(crate) struct Strided {
 impl Strided {
     /// The kernel call. `bias` is its range and the first element to add.
     pub(crate) fn dispatch(&self, ctx: &LowerCtx<'_>, out: Rw, a: Ro, b: Ro, bias: Option<(Ro, u64)>) -> Dispatch {
+        let tuned = Probe::of(self, bias.is_some(), ctx.caps).and_then(|probe| ctx.tuned(&probe.into()));
+        let ctx = &tuned.as_ref().map_or(*ctx, |choice| LowerCtx { choice, ..*ctx });
         let (has_bias, (bias, bias_start)) = (bias.is_some(), bias.unwrap_or((b, 0)));
         let batch = to_u32(self.n_outer * self.n_inner);
         macro_rules! call {
@@ -152,6 +155,26 @@ impl Strided {
             side(self.m, tune.r4) * side(self.n, tune.cv) * 1000 / speed
         };
         variants.min_by_key(time).map_or(usual, |(variant, _)| variant)
+    }
+
+    /// Elements of a row of A as it is stored.
+    pub(super) fn a_len(&self) -> u64 {
+        if self.trans_a { self.m } else { self.k }
+    }
+
+    /// Rows of A as it is stored.
+    pub(super) fn a_rows(&self) -> u64 {
+        if self.trans_a { self.k } else { self.m }
+    }
+
+    /// Elements of a row of B as it is stored.
+    pub(super) fn b_len(&self) -> u64 {
+        if self.trans_b { self.k } else { self.n }
+    }
+
+    /// Rows of B as it is stored.
+    pub(super) fn b_rows(&self) -> u64 {
+        if self.trans_b { self.n } else { self.k }
     }
 
     /// Whether every row begins at a multiple of four elements, and so ends in padding up to one.
