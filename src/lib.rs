@@ -16,6 +16,8 @@ pub mod graph;
 
 pub mod plan;
 
+pub mod emit;
+
 pub mod gpu;
 
 pub mod exec;

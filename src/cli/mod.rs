@@ -13,6 +13,7 @@ mod devices;
 mod doctor;
 mod eval;
 mod generate;
+mod kernels;
 mod plan;
 mod settings;
 mod train;
@@ -38,6 +39,7 @@ enum Command {
     Generate(generate::GenerateArgs),
     Eval(eval::EvalArgs),
     Plan(Box<plan::PlanArgs>),
+    Kernels(Box<kernels::KernelsArgs>),
     Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
@@ -53,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Kernels(args) => kernels::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -6,6 +6,7 @@ mod common;
 
 mod compare;
 mod data;
+mod emit;
 mod pace;
 mod plan;
 mod reference;
