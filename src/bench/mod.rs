@@ -114,14 +114,17 @@ fn measure(
     let (b, t) = (preset.batch_size, preset.model.block_size);
     let mut session = Session::new(gpu, preset.session())?;
     let batch = batch(&preset.model, b, t);
-    let step = |session: &mut Session| -> Result<Duration, SessionError> {
+    let mut losses = vec![];
+    let mut step = |session: &mut Session| -> Result<Duration, SessionError> {
         let started = Instant::now();
         session.train_step(std::slice::from_ref(&batch), 1e-3)?;
-        while session.poll()?.is_some() {}
+        while let Some(result) = session.poll()? {
+            losses.push(result.loss);
+        }
         Ok(started.elapsed())
     };
     step(&mut session)?;
-    while session.wait()?.is_some() {}
+    let first = session.wait()?;
     let first_step_s = began.elapsed().as_secs_f64();
     for _ in 1..WARM_UP {
         step(&mut session)?;
@@ -135,7 +138,10 @@ fn measure(
     }
     let mean = started.elapsed().as_secs_f64() / took.len() as f64;
     let host = session.program().host_time().since(host);
-    while session.wait()?.is_some() {}
+    losses.splice(0..0, first.map(|result| result.loss));
+    while let Some(result) = session.wait()? {
+        losses.push(result.loss);
+    }
     took.sort_by(f64::total_cmp);
     let (n, median) = (took.len() as f64, took[took.len() / 2]);
     let flops = preset.model.train_flops(b, t) as f64;
@@ -157,6 +163,9 @@ fn measure(
         first_step_s,
         plan_mib: session.program().plan().total_bytes() as f64 / f64::from(1 << 20),
         peak_memory_mib: system::peak_memory_mib(),
+        first_loss: losses.first().copied().unwrap_or(f32::NAN),
+        last_loss: losses.last().copied().unwrap_or(f32::NAN),
+        steps_done: losses.len() as u64,
     })
 }
 

@@ -43,6 +43,12 @@ pub struct PresetResult {
     pub plan_mib: f64,
     /// Largest resident memory of the process, where the system says so. A software device's memory is part of it.
     pub peak_memory_mib: Option<f64>,
+    /// The loss of the first step, nats: near ln V.
+    pub first_loss: f32,
+    /// The loss of the last step, on the same batch.
+    pub last_loss: f32,
+    /// Steps behind the last loss, warm-up included.
+    pub steps_done: u64,
 }
 
 /// Figures with all that is needed to compare them.
