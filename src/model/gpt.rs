@@ -112,6 +112,7 @@ impl Gpt {
             params: &params,
             rng,
             dropout,
+            training,
             site: 0,
             keeps_maps: keep.attention,
             attention_maps: vec![],

@@ -26,7 +26,7 @@ pub use embedding::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sor
 pub use gelu::{Gelu, GeluBackward};
 pub use global_norm::GlobalNorm;
 pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardParams, ResidualLayernorm};
-pub use matmul::{Matmul, Matvec};
+pub use matmul::{Linear, LinearBackwardParams, LinearGelu, LinearGeluBackward, Matmul, Matvec};
 pub use residual::Residual;
 pub use sample::Sample;
 
