@@ -58,10 +58,7 @@ fn store(start: u32, row: u32, col: u32, values: vec4<f32>) {
     var value = values;
     if !ODD || col + 4u <= params.n {
         if ADD { value += out[i]; }
-        if EPILOGUE == GELU_BESIDE { second[i] = gelu(value); }
-        var beside = vec4<f32>(0.0);
-        if READS_OTHER { beside = other[i]; }
-        out[i] = finished(value, beside);
+        out[i] = value;
         return;
     }
     for (var c = 0u; c < 3u; c++) { //: unroll
@@ -69,6 +66,19 @@ fn store(start: u32, row: u32, col: u32, values: vec4<f32>) {
             if ADD { value[c] += out[i][c]; }
             out[i][c] = value[c];
         }
+    }
+}
+
+// What remains to be done to four sums that are stored already.
+fn finish(start: u32, row: u32, col: u32) {
+    if row >= params.m || col >= params.n { return; }
+    let i = (start + row * params.out_ld + col) >> 2u;
+    var beside = vec4<f32>(0.0);
+    if READS_OTHER { beside = other[i]; }
+    if EPILOGUE == GELU_BESIDE {
+        second[i] = gelu(out[i]);
+    } else {
+        out[i] = finished(out[i], beside);
     }
 }
 
@@ -185,6 +195,14 @@ fn main(
                     let value = select(sums[s], sums[s] + added[j], BIAS);
                     store(starts.z, m0 + i * ROWS4 + row, n0 + 4u * (j * SUBGROUP + lane), value);
                 }
+            }
+        }
+    }
+    if CHANGES {
+        // not unrolled, since the code of many GELUs takes long to compile; what was stored is in the cache
+        for (var row = 0u; row < TM; row++) {
+            for (var j = 0u; j < CV; j++) { //: unroll
+                finish(starts.z, m0 + row, n0 + 4u * (j * SUBGROUP + lane));
             }
         }
     }

@@ -156,6 +156,13 @@ impl Op for LinearGelu {
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
         let bias = (io.inputs.len() > 2).then(|| io.input(2));
+        // one more large kernel costs a software device memory and time to load, and gains nothing there
+        if let (true, true, None, [pre, out]) = (self.keeps, ctx.caps.is_cpu, ctx.choice.pinned("matmul"), io.outputs) {
+            let mut dispatches = Product { bias, ..FORWARD.product(io, [0, 1], self.cost(io)) }.dispatches(ctx);
+            let gelu = Io { inputs: &[*pre], outputs: &[*out], accumulate: &[false], specs: io.specs };
+            dispatches.extend(Gelu.lower(&gelu, ctx));
+            return dispatches;
+        }
         let epilogue = if self.keeps { Epilogue::GeluBeside(io.output(1)) } else { Epilogue::Gelu };
         Product { bias, epilogue, ..FORWARD.product(io, [0, 1], self.cost(io)) }.dispatches(ctx)
     }
