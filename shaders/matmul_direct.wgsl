@@ -1,18 +1,16 @@
 // matmul_direct: matrix products for devices without fast workgroup memory, any size and alignment.
 //
-// Shapes:    a (M, K) or (K, M), b (K, N) or (N, K), bias (N), out, second and other (M, N); each with a leading dimension and, for a
+// Shapes:    a (M, K) or (K, M), b (K, N) or (N, K), bias (N), out (M, N); each with a leading dimension and, for a
 //            batch in z, with strides of the outer and the inner index.
 // Work:      one invocation per TM x TN tile of out, 4 terms at a time.
-// Numerics:  f32, terms in the order of k; with ADD and BIAS one addition each at the end; then what EPILOGUE says.
+// Numerics:  f32, terms in the order of k; with ADD and BIAS one addition each at the end.
 // Limits:    every element index < 2^32; at most 65,535 matrices in a batch.
 // Reference: src/reference/matmul.rs.
-//: import index matmul matmul_direct matmul_epilogue
+//: import index matmul matmul_direct
 @group(0) @binding(0) var<storage, read_write> out: array<f32>;
-@group(0) @binding(1) var<storage, read_write> second: array<f32>;
-@group(0) @binding(2) var<storage, read> a: array<f32>;
-@group(0) @binding(3) var<storage, read> b: array<f32>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read> other: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
 
 // Rows and columns beyond the edge repeat the last one and are not stored; terms beyond K are 0.
 fn a_at(start: u32, row: u32, k: u32) -> f32 {
@@ -51,31 +49,6 @@ fn store(start: u32, row: u32, col: u32, values: vec4<f32>) {
             if BIAS { value += bias[params.bias_start + col + c]; }
             if ADD { value += out[i]; }
             out[i] = value;
-        }
-    }
-}
-
-fn finish(start: u32, row: u32, col: u32) {
-    if row >= params.m { return; }
-    let i = start + row * params.out_ld + col;
-    for (var c = 0u; c < min(4u, max(params.n, col) - col); c++) {
-        var beside = 0.0;
-        if READS_OTHER { beside = other[i + c]; }
-        let value = finished(vec4<f32>(out[i + c]), vec4<f32>(beside)).x;
-        if EPILOGUE == GELU_BESIDE {
-            second[i + c] = gelu(vec4<f32>(value)).x;
-        } else {
-            out[i + c] = value;
-        }
-    }
-}
-
-fn store_column_sums(col: u32, values: vec4<f32>) {
-    for (var c = 0u; c < 4u; c++) { //: unroll
-        if col + c < params.n {
-            var value = values[c];
-            if EPILOGUE == COLUMN_SUMS_ADDED { value += second[col + c]; }
-            second[col + c] = value;
         }
     }
 }

@@ -6,13 +6,11 @@
 // Limits:    K, N, every leading dimension, start and stride, and M with TRANS_A, are multiples of 4; otherwise as
 //            matmul_direct.
 // Reference: src/reference/matmul.rs.
-//: import index matmul matmul_direct matmul_epilogue
+//: import index matmul matmul_direct
 @group(0) @binding(0) var<storage, read_write> out: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> second: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> a: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> b: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read> other: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
 
 // Rows and columns beyond the edge repeat the last ones and are not stored.
 fn a_over_k(start: u32, row: u32, k: u32) -> vec4<f32> {
@@ -42,23 +40,4 @@ fn store(start: u32, row: u32, col: u32, values: vec4<f32>) {
         if ADD { value += out[i]; }
         out[i] = value;
     }
-}
-
-fn finish(start: u32, row: u32, col: u32) {
-    if row >= params.m || col >= params.n { return; }
-    let i = (start + row * params.out_ld + col) >> 2u;
-    var beside = vec4<f32>(0.0);
-    if READS_OTHER { beside = other[i]; }
-    if EPILOGUE == GELU_BESIDE {
-        second[i] = gelu(out[i]);
-    } else {
-        out[i] = finished(out[i], beside);
-    }
-}
-
-fn store_column_sums(col: u32, values: vec4<f32>) {
-    if col >= params.n { return; }
-    var value = values;
-    if EPILOGUE == COLUMN_SUMS_ADDED { value += second[col >> 2u]; }
-    second[col >> 2u] = value;
 }

@@ -4,12 +4,12 @@
 // Work:      one subgroup per TM x TN tile of out, 4 terms at a time. A's values are spread over the lanes and handed
 //            round by shuffles with constant lanes; each lane holds CV vec4 of every row of the tile. No barrier.
 // Numerics:  f32, terms in the order of k, four products before a sum is put back; with ADD and BIAS one addition each
-//            at the end; then what EPILOGUE says.
+//            at the end.
 // Limits:    every leading dimension, start and stride is a multiple of 4, so that rows are padded to fours, and the
-//            padding may hold anything; TAIL where K isn't a multiple of 4, ODD where N isn't (without EPILOGUE). K < 262,140, by llvmpipe's 65,535 rounds; every element index < 2^32; at
+//            padding may hold anything; TAIL where K isn't a multiple of 4, ODD where N isn't. K < 262,140, by llvmpipe's 65,535 rounds; every element index < 2^32; at
 //            most 65,535 matrices in a batch.
 // Reference: src/reference/matmul.rs.
-//: import index matmul matmul_epilogue
+//: import index matmul
 //: variant wide CV=2u
 //: variant big R4=2u CV=2u
 //: variant s4 SUBGROUP=4u
@@ -27,11 +27,9 @@ const N_B: u32 = 4u * CV;
 const N_SUM: u32 = TM * CV;
 
 @group(0) @binding(0) var<storage, read_write> out: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> second: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> a: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> b: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read> other: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
 
 // What lies beyond K in a vec4 along k is 0.
 fn within(k: u32, four: vec4<f32>) -> vec4<f32> {
@@ -66,19 +64,6 @@ fn store(start: u32, row: u32, col: u32, values: vec4<f32>) {
             if ADD { value[c] += out[i][c]; }
             out[i][c] = value[c];
         }
-    }
-}
-
-// What remains to be done to four sums that are stored already.
-fn finish(start: u32, row: u32, col: u32) {
-    if row >= params.m || col >= params.n { return; }
-    let i = (start + row * params.out_ld + col) >> 2u;
-    var beside = vec4<f32>(0.0);
-    if READS_OTHER { beside = other[i]; }
-    if EPILOGUE == GELU_BESIDE {
-        second[i] = gelu(out[i]);
-    } else {
-        out[i] = finished(out[i], beside);
     }
 }
 
@@ -123,7 +108,6 @@ fn main(
         }
     }
     var sums: array<vec4<f32>, N_SUM>;
-    var column_sums: array<vec4<f32>, CV>;
     for (var k = 0u; k < n_term; k += 4u) {
         // rows[4 i + r]: four terms of row (4 i + r) SUBGROUP + lane; with TRANS_A term r of four rows
         var rows: array<vec4<f32>, N_A>;
@@ -150,14 +134,6 @@ fn main(
                 } else {
                     cols[4u * j + r] = b[b_at[4u * j + r] + row_of(k + r) * b_step];
                 }
-            }
-        }
-        if SUMS_COLUMNS {
-            for (var j = 0u; j < CV; j++) { //: unroll
-                for (var r = 0u; r < 4u; r++) { //: unroll
-                    if TAIL && k + r >= n_term { cols[4u * j + r] = vec4<f32>(0.0); }
-                }
-                column_sums[j] += (cols[4u * j] + cols[4u * j + 1u]) + (cols[4u * j + 2u] + cols[4u * j + 3u]);
             }
         }
         for (var i = 0u; i < R4; i++) { //: unroll
@@ -195,23 +171,6 @@ fn main(
                     let value = select(sums[s], sums[s] + added[j], BIAS);
                     store(starts.z, m0 + i * ROWS4 + row, n0 + 4u * (j * SUBGROUP + lane), value);
                 }
-            }
-        }
-    }
-    if CHANGES {
-        // not unrolled, since the code of many GELUs takes long to compile; what was stored is in the cache
-        for (var row = 0u; row < TM; row++) {
-            for (var j = 0u; j < CV; j++) { //: unroll
-                finish(starts.z, m0 + row, n0 + 4u * (j * SUBGROUP + lane));
-            }
-        }
-    }
-    if SUMS_COLUMNS && m0 == 0u {
-        for (var j = 0u; j < CV; j++) { //: unroll
-            let col = n0 + 4u * (j * SUBGROUP + lane);
-            if col < params.n {
-                if EPILOGUE == COLUMN_SUMS_ADDED { column_sums[j] += second[col >> 2u]; }
-                second[col >> 2u] = column_sums[j];
             }
         }
     }

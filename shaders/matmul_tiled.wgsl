@@ -1,23 +1,21 @@
 // matmul_tiled: matrix products through tiles in workgroup memory, any size and alignment.
 //
-// Shapes:    a (M, K) or (K, M), b (K, N) or (N, K), bias (N), out, second and other (M, N); each with a leading dimension and, for a
+// Shapes:    a (M, K) or (K, M), b (K, N) or (N, K), bias (N), out (M, N); each with a leading dimension and, for a
 //            batch in z, with strides of the outer and the inner index.
 // Work:      one workgroup of 16 x 16 per 64 x 64 tile of out, 4 x 4 per invocation, 16 terms at a time.
-// Numerics:  f32, terms in the order of k; with ADD and BIAS one addition each at the end; then what EPILOGUE says.
+// Numerics:  f32, terms in the order of k; with ADD and BIAS one addition each at the end.
 // Limits:    every element index < 2^32; at most 65,535 matrices in a batch.
 // Reference: src/reference/matmul.rs.
-//: import index matmul matmul_epilogue
+//: import index matmul
 const TILE: u32 = 64u;
 const TK: u32 = 16u;
 // 2 more than the tile: 16 terms x 2 rows of it, stored by neighbouring invocations, fall into 32 different banks
 const STRIDE: u32 = 66u;
 
 @group(0) @binding(0) var<storage, read_write> out: array<f32>;
-@group(0) @binding(1) var<storage, read_write> second: array<f32>;
-@group(0) @binding(2) var<storage, read> a: array<f32>;
-@group(0) @binding(3) var<storage, read> b: array<f32>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read> other: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
 
 // (k, row) and (k, column)
 var<workgroup> a_tile: array<f32, TK * STRIDE>;
@@ -53,8 +51,6 @@ fn main(
     let x = local_id % 16u;
     let y = local_id / 16u;
     var sums: array<vec4<f32>, 4>;
-    // of column local_id % TILE, every fourth term
-    var column_sum = 0.0;
     for (var k0 = 0u; k0 < params.k; k0 += TK) {
         for (var l = 0u; l < 4u; l++) { //: unroll
             // along the matrix's own rows
@@ -67,11 +63,6 @@ fn main(
             b_tile[b_k * STRIDE + b_col] = b_at(starts.y, k0 + b_k, n0 + b_col);
         }
         workgroupBarrier();
-        if SUMS_COLUMNS && m0 == 0u {
-            for (var k = 0u; k < 4u; k++) { //: unroll
-                column_sum += b_tile[(4u * k + local_id / TILE) * STRIDE + local_id % TILE];
-            }
-        }
         for (var k = 0u; k < 16u; k++) { //: unroll
             let at_row = k * STRIDE + y;
             let at_col = k * STRIDE + x;
@@ -92,22 +83,8 @@ fn main(
                 var value = sums[i][j];
                 if BIAS { value += bias[params.bias_start + col]; }
                 if ADD { value += out[at]; }
-                if EPILOGUE == GELU_BESIDE { second[at] = gelu(vec4<f32>(value)).x; }
-                var beside = 0.0;
-                if READS_OTHER { beside = other[at]; }
-                out[at] = finished(vec4<f32>(value), vec4<f32>(beside)).x;
+                out[at] = value;
             }
-        }
-    }
-    if SUMS_COLUMNS && m0 == 0u {
-        a_tile[local_id] = column_sum;
-        workgroupBarrier();
-        let col = n0 + local_id;
-        if local_id < TILE && col < params.n {
-            var value = (a_tile[local_id] + a_tile[local_id + TILE])
-                + (a_tile[local_id + 2u * TILE] + a_tile[local_id + 3u * TILE]);
-            if EPILOGUE == COLUMN_SUMS_ADDED { value += second[col]; }
-            second[col] = value;
         }
     }
 }

@@ -16,6 +16,8 @@ pub mod graph;
 
 pub mod plan;
 
+pub mod emit;
+
 pub mod gpu;
 
 pub mod exec;
@@ -31,6 +33,8 @@ pub mod train;
 pub mod bench;
 
 pub mod doctor;
+
+pub mod tune;
 
 pub mod cli;
 

@@ -23,7 +23,7 @@ struct Params {
     out_inner: u32,
     bias_start: u32,
 }
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(4) var<uniform> params: Params;
 
 // The first elements of A, B and out in a batch.
 fn batch_starts(batch: u32) -> vec3<u32> {

@@ -1,6 +1,5 @@
 // The register tile of the direct matmul kernels: no workgroup memory and no barrier. The importing file loads four
-// elements along an axis (`a_over_k`, `a_over_m`, `b_over_k`, `b_over_n`), stores four (`store`), goes through four stored
-// ones once more (`finish`) and stores four column sums (`store_column_sums`).
+// elements along an axis (`a_over_k`, `a_over_m`, `b_over_k`, `b_over_n`) and stores four (`store`).
 const WG: u32 = 8u;   //: tune
 const TM4: u32 = 4u;  //: tune
 const TN4: u32 = 4u;  //: tune
@@ -23,7 +22,6 @@ fn main(
     let n0 = tile / tiles_m * TN;
     let starts = batch_starts(group_id.z);
     var sums: array<vec4<f32>, N_SUM>;
-    var column_sums: array<vec4<f32>, TN4>;
     for (var k = 0u; k < params.k; k += 4u) {
         // rows[i] is A(m0 + i, k...), cols[kk * TN4 + j] is B(k + kk, n0 + 4 j...)
         var rows: array<vec4<f32>, TM>;
@@ -54,11 +52,6 @@ fn main(
                 }
             }
         }
-        if SUMS_COLUMNS {
-            for (var j = 0u; j < TN4; j++) { //: unroll
-                column_sums[j] += (cols[j] + cols[TN4 + j]) + (cols[2u * TN4 + j] + cols[3u * TN4 + j]);
-            }
-        }
         // four products before a sum is put back: what goes round a loop is costly where lanes are masked
         for (var i = 0u; i < TM4; i++) { //: unroll
             for (var r = 0u; r < 4u; r++) { //: unroll
@@ -75,19 +68,6 @@ fn main(
             for (var j = 0u; j < TN4; j++) { //: unroll
                 store(starts.z, m0 + 4u * i + r, n0 + 4u * j, sums[(4u * i + r) * TN4 + j]);
             }
-        }
-    }
-    if CHANGES {
-        // not unrolled, since the code of many GELUs takes long to compile; what was stored is in the cache
-        for (var i = 0u; i < TM; i++) {
-            for (var j = 0u; j < TN4; j++) {
-                finish(starts.z, m0 + i, n0 + 4u * j);
-            }
-        }
-    }
-    if SUMS_COLUMNS && m0 == 0u {
-        for (var j = 0u; j < TN4; j++) { //: unroll
-            store_column_sums(n0 + 4u * j, column_sums[j]);
         }
     }
 }

@@ -54,6 +54,21 @@ impl BenchPreset {
     }
 }
 
+impl BenchPreset {
+    /// The session that is measured.
+    pub fn session(&self) -> SessionConfig {
+        SessionConfig {
+            model: self.model.clone(),
+            batch_size: self.batch_size,
+            t: self.model.block_size,
+            optimizer: AdamwConfig::default(),
+            seed: 1337,
+            keep: Keep::default(),
+            memory: Memory::default(),
+        }
+    }
+}
+
 /// How long to measure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BenchOptions {
@@ -96,17 +111,8 @@ fn measure(
 ) -> Result<PresetResult, SessionError> {
     system::forget_peak_memory();
     let began = Instant::now();
-    let (model, b, t) = (preset.model.clone(), preset.batch_size, preset.model.block_size);
-    let config = SessionConfig {
-        model,
-        batch_size: b,
-        t,
-        optimizer: AdamwConfig::default(),
-        seed: 1337,
-        keep: Keep::default(),
-        memory: Memory::default(),
-    };
-    let mut session = Session::new(gpu, config)?;
+    let (b, t) = (preset.batch_size, preset.model.block_size);
+    let mut session = Session::new(gpu, preset.session())?;
     let batch = batch(&preset.model, b, t);
     let step = |session: &mut Session| -> Result<Duration, SessionError> {
         let started = Instant::now();

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::Outcome;
 use super::settings::DeviceArgs;
+use super::tune::{TuningArgs, tune_first};
 use crate::bench::{BenchOptions, BenchPreset, PRESETS, PresetResult, USUAL, bench};
 
 /// Measure training speed on this device, in figures that can be shared.
@@ -31,6 +32,8 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
+    tuning: TuningArgs,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -44,8 +47,13 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
     let time = Duration::try_from_secs_f64(args.seconds)
         .map_err(|_| format!("--seconds is {}, it must be a number of at least 0", args.seconds))?;
     let gpu = args.device.open()?;
+    let sessions: Vec<_> = presets.iter().map(BenchPreset::session).collect();
+    let kernels = tune_first(&gpu, &sessions, &args.tuning)?;
     if !args.json {
         outln!("device  {}", gpu.name());
+        if !kernels.is_empty() {
+            outln!("kernels {kernels}");
+        }
         outln!("{}", PresetResult::HEADING);
     }
     let show = |result: &PresetResult| {

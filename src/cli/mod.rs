@@ -13,9 +13,11 @@ mod devices;
 mod doctor;
 mod eval;
 mod generate;
+mod kernels;
 mod plan;
 mod settings;
 mod train;
+mod tune;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -37,9 +39,11 @@ enum Command {
     Generate(generate::GenerateArgs),
     Eval(eval::EvalArgs),
     Plan(Box<plan::PlanArgs>),
+    Kernels(Box<kernels::KernelsArgs>),
     Bench(bench::BenchArgs),
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
+    Tune(Box<tune::TuneArgs>),
 }
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
@@ -51,9 +55,11 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Kernels(args) => kernels::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Tune(args) => tune::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error}");

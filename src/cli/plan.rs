@@ -32,7 +32,7 @@ pub(super) struct PlanArgs {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Limits {
+pub(super) enum Limits {
     /// WebGPU's default limits: bindings of 128 MiB, buffers of 256 MiB.
     Webgpu,
     /// A desktop GPU's.
@@ -56,7 +56,7 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
             (adapter.caps, shares)
         }
     };
-    let fitted = args.settings.fit(&mut config, &caps, shares, process_bytes(args));
+    let fitted = args.settings.fit(&mut config, &caps, shares, process_bytes(args.limits.is_some()));
     let fitted = match fitted {
         // a configuration without a plan has nothing to show
         Err(error @ (FitError::Session(_) | FitError::Rows { .. })) => return Err(error.into()),
@@ -108,12 +108,12 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
 }
 
 /// What the process takes when a run begins: the drivers, now that the adapters are listed, and what opening one adds.
-fn process_bytes(args: &PlanArgs) -> u64 {
+pub(super) fn process_bytes(by_limits: bool) -> u64 {
     // measured: llvmpipe
     const OPENED: u64 = 15 << 20;
     const DRIVER: u64 = 72 << 20;
     let resident = resident_bytes();
-    if args.limits.is_some() || resident == 0 { DRIVER } else { resident + OPENED }
+    if by_limits || resident == 0 { DRIVER } else { resident + OPENED }
 }
 
 /// The whole run, beyond the training program's buffers.
@@ -138,7 +138,7 @@ fn show(footprint: &Footprint, shares: SharesMemory) {
 }
 
 impl Limits {
-    fn caps(self) -> Caps {
+    pub(super) fn caps(self) -> Caps {
         match self {
             Self::Webgpu => Caps::webgpu_default(),
             Self::Desktop => Caps::desktop(),

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use crate::data::{Mode, Source, Text};
+use crate::data::{Mode, Source, Text, Tokenizer, embedded};
 use crate::gpu::{AdapterReport, DeviceSelector, Gpu, GpuError, GpuOptions, find_adapter};
 use crate::graph::Recompute;
 use crate::kernel::Caps;
 use crate::model::Positions;
-use crate::train::fit::{self, FitError, Footprint, Room, SharesMemory};
+use crate::train::fit::{self, FitError, Footprint, Room};
+pub(super) use crate::train::fit::{SharesMemory, resident_bytes};
 use crate::train::{RunConfig, ScheduleKind, TokenizerKind};
 
 /// Which device, and how its shaders are compiled.
@@ -310,6 +311,40 @@ impl SettingsArgs {
     pub fn steps(&self) -> Option<u64> {
         self.train.steps
     }
+}
+
+/// Reads the text of a new run, completes the settings by it, and makes its tokenizer.
+///
+/// # Errors
+///
+/// As [`Source::load`], and a setting that is wrong with any text.
+pub(super) fn read_text(
+    config: &mut RunConfig,
+    paths: &[PathBuf],
+    settings: &SettingsArgs,
+) -> Result<(Text, Tokenizer), Box<dyn Error>> {
+    if !paths.is_empty() {
+        config.data.source = Source::from_paths(paths);
+    }
+    let stories = matches!(config.data.source, Source::Embedded { .. });
+    if let (true, false, Mode::Documents { separator }) = (stories, settings.has_separator(), &mut config.data.mode) {
+        *separator = embedded::SEPARATOR.into();
+    }
+    // a bad setting is found before a long text is read
+    RunConfig { model: crate::model::ModelConfig { vocab_size: 1, ..config.model.clone() }, ..config.clone() }
+        .validate()?;
+    let text = config.data.source.load()?;
+    if !text.skipped().is_empty() {
+        eprintln!("left out {} binary files", text.skipped().len());
+    }
+    config.data.crc32 = text.crc32();
+    let tokenizer = match config.data.tokenizer {
+        TokenizerKind::Char => Tokenizer::chars(text.as_str()),
+        TokenizerKind::Byte => Tokenizer::bytes(),
+    };
+    let tokenizer = if config.data.mode == Mode::Stream { tokenizer } else { tokenizer.for_documents() };
+    config.model.vocab_size = tokenizer.vocab_size() as u64;
+    Ok((text, tokenizer))
 }
 
 /// The text that a run began with, read again.

@@ -10,13 +10,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::Outcome;
-use super::settings::{DeviceArgs, Fit, SettingsArgs, text_of_run};
-use crate::data::{Mode, Source, Text, Tokenizer, embedded};
+use super::settings::{DeviceArgs, Fit, SettingsArgs, read_text, text_of_run};
+use super::tune::{TuningArgs, tune_first};
+use crate::data::{Mode, Source, Text, embedded};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
 use crate::plan::human_bytes;
 use crate::train::fit::{self, FitError, Room, SharesMemory};
-use crate::train::{Event, Run, RunConfig, RunDir, RunError, SessionError, Summary, TokenizerKind};
+use crate::train::{Event, Run, RunConfig, RunDir, RunError, SessionError, Summary};
 
 /// Train a model on text; without a path, on the embedded stories.
 ///
@@ -50,6 +51,8 @@ pub(super) struct TrainArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    tuning: TuningArgs,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -63,12 +66,15 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         }
         eprintln!("\nstopping after this step; press Ctrl-C again to stop at once, without saving");
     })?;
-    let Started { mut run, root, device, fit } = match &args.resume {
+    let Started { mut run, root, device, fit, kernels } = match &args.resume {
         Some(root) => resume(args, root)?,
         None => create(args)?,
     };
     let printer = Printer::new(args.json, &run, &device);
     printer.header(&run, &root, &fit, args.resume.is_some());
+    if !args.json && !kernels.is_empty() {
+        printer.say(&format!("kernels  {kernels}"));
+    }
     if let Some(device) = run.moved_from() {
         eprintln!(
             "warning: the checkpoint is from {device} with other kernels; from here on, results differ in rounding"
@@ -87,32 +93,14 @@ struct Started {
     root: PathBuf,
     device: String,
     fit: Fit,
+    /// How the kernels were chosen.
+    kernels: String,
 }
 
 fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     args.settings.check_batch()?;
     let mut config = args.settings.resolve()?;
-    if !args.paths.is_empty() {
-        config.data.source = Source::from_paths(&args.paths);
-    }
-    let stories = matches!(config.data.source, Source::Embedded { .. });
-    if let (true, false, Mode::Documents { separator }) =
-        (stories, args.settings.has_separator(), &mut config.data.mode)
-    {
-        *separator = embedded::SEPARATOR.into();
-    }
-    // a bad setting is found before a long text is read
-    RunConfig { model: crate::model::ModelConfig { vocab_size: 1, ..config.model.clone() }, ..config.clone() }
-        .validate()?;
-    let text = config.data.source.load()?;
-    skipped(&text);
-    config.data.crc32 = text.crc32();
-    let tokenizer = match config.data.tokenizer {
-        TokenizerKind::Char => Tokenizer::chars(text.as_str()),
-        TokenizerKind::Byte => Tokenizer::bytes(),
-    };
-    let tokenizer = if config.data.mode == Mode::Stream { tokenizer } else { tokenizer.for_documents() };
-    config.model.vocab_size = tokenizer.vocab_size() as u64;
+    let (text, tokenizer) = read_text(&mut config, &args.paths, &args.settings)?;
     let root = args.out.clone().unwrap_or_else(|| free_run(&config));
     if root.join("config.toml").exists() {
         return Err(format!(
@@ -124,8 +112,9 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     let gpu = open(args)?;
     let mut fit = fit(args, &mut config, &gpu, &text)?;
     loop {
+        let kernels = tune_first(&gpu, &[config.session()], &args.tuning)?;
         let error = match Run::create(&gpu, &root, config.clone(), &text, tokenizer.clone()) {
-            Ok(run) => return Ok(Started { run, root, device: gpu.name(), fit }),
+            Ok(run) => return Ok(Started { run, root, device: gpu.name(), fit, kernels }),
             Err(error) => error,
         };
         if !is_out_of_memory(&error) {
@@ -177,18 +166,15 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     let text = text_of_run(&config.data.source)?;
     let gpu = open(args)?;
     let fit = fit(args, &mut config.clone(), &gpu, &text)?;
+    // on the device that it was on, a run keeps its kernels, so that its results are those of an undisturbed one
+    let kernels =
+        if Run::is_of(root, &gpu)? { String::new() } else { tune_first(&gpu, &[config.session()], &args.tuning)? };
     let run = Run::resume(&gpu, root, &text, args.settings.steps())?;
-    Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit })
+    Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit, kernels })
 }
 
 fn open(args: &TrainArgs) -> Result<Arc<Gpu>, crate::gpu::GpuError> {
     args.device.open()
-}
-
-fn skipped(text: &Text) {
-    if !text.skipped().is_empty() {
-        eprintln!("left out {} binary files", text.skipped().len());
-    }
 }
 
 /// The first free `runs/<name>-<n>`.

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::{MIN_CONTEXT, SamplerConfig};
 use crate::exec::{ExecError, Program};
 use crate::graph::Phase;
-use crate::kernel::{Caps, Choice};
+use crate::kernel::Caps;
 use crate::model::{CachedGpt, CachedIo, ModelConfig};
 use crate::ops::{Sample, cache_shape};
 use crate::plan::Plan;
@@ -76,7 +76,7 @@ impl Decoder {
     ) -> Result<Self, ExecError> {
         let n_row = n_row.max(1);
         let gpt = CachedGpt::decode(config, n_row as u64)?;
-        let program = Program::sharing(source, Plan::new(gpt.graph, source.gpu().caps(), &Choice::default())?)?;
+        let program = Program::sharing(source, Plan::new(gpt.graph, source.gpu().caps(), &source.gpu().choice())?)?;
         Ok(Self {
             config: config.clone(),
             sampling,
@@ -213,7 +213,7 @@ impl Decoder {
         if !self.prefills.contains_key(&t) {
             let gpt = CachedGpt::prefill(&self.config, n_row as u64, t)?;
             let (decode, _) = &self.decode;
-            let plan = Plan::new(gpt.graph, decode.gpu().caps(), &Choice::default())?;
+            let plan = Plan::new(gpt.graph, decode.gpu().caps(), &decode.gpu().choice())?;
             self.prefills.insert(t, (Program::sharing(decode, plan)?, gpt.io));
         }
         let (program, io) = &self.prefills[&t];

@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use crate::exec::{ExecError, Program};
 use crate::gpu::Gpu;
-use crate::kernel::Choice;
 use crate::model::{Gpt, Keep, Memory, ModelConfig, Positions, Purpose, sinusoidal_positions};
 use crate::plan::Plan;
 
@@ -24,7 +23,7 @@ impl LoadedModel {
     pub fn new(gpu: &Arc<Gpu>, config: &ModelConfig, weights: &[(String, Vec<f32>)]) -> Result<Self, ExecError> {
         let t = MIN_CONTEXT.min(config.block_size);
         let gpt = Gpt::build(config, Purpose::Next, 1, t, Keep::default(), Memory::default())?;
-        let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), &Choice::default())?)?;
+        let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), &gpu.choice())?)?;
         for (name, values) in weights {
             program.write_named(name, values)?;
         }

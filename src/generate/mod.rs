@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 
 use crate::exec::{ExecError, Program};
 use crate::graph::Phase;
-use crate::kernel::Choice;
 use crate::model::{Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose};
 use crate::plan::Plan;
 use crate::tensor::TensorId;
@@ -75,7 +74,7 @@ impl Generator {
             let gpt = Gpt::build(&self.config, Purpose::Next, n_row as u64, t, Keep::default(), Memory::default())?;
             let logits = gpt.logits.ok_or_else(|| ExecError::NotKept("logits".into()))?;
             let inputs = gpt.inputs;
-            let plan = Plan::new(gpt.graph, source.gpu().caps(), &Choice::default())?;
+            let plan = Plan::new(gpt.graph, source.gpu().caps(), &source.gpu().choice())?;
             self.programs.insert(t, (Program::sharing(source, plan)?, inputs, logits));
         }
         let (program, inputs, logits) = &self.programs[&t];

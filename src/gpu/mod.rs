@@ -9,7 +9,7 @@ pub(crate) use pipelines::Pipeline;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::kernel::Caps;
+use crate::kernel::{Caps, Choice};
 use crate::plan::Pace;
 
 /// What goes wrong on or with a device.
@@ -73,6 +73,7 @@ pub struct Gpu {
     pipelines: Mutex<HashMap<pipelines::Key, Arc<pipelines::Pipeline>>>,
     failure: Arc<Mutex<Option<GpuError>>>,
     pace: Mutex<Pace>,
+    choice: Mutex<Choice>,
 }
 
 /// How a device is opened.
@@ -128,6 +129,7 @@ impl Gpu {
             pipelines: Mutex::default(),
             failure,
             pace: Mutex::default(),
+            choice: Mutex::default(),
         }))
     }
 
@@ -156,6 +158,21 @@ impl Gpu {
             Some(error) => Err(error.clone()),
             None => Ok(()),
         }
+    }
+
+    /// Whether shaders keep their bounds checks.
+    pub fn is_checked(&self) -> bool {
+        self.checked
+    }
+
+    /// Which kernels and variants the models made from now on use; by the kind of device, unless [`Gpu::choose`] said more.
+    pub fn choice(&self) -> Choice {
+        self.choice.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets what [`Gpu::choice`] gives. Models that exist keep theirs.
+    pub fn choose(&self, choice: Choice) {
+        *self.choice.lock().unwrap_or_else(PoisonError::into_inner) = choice;
     }
 
     /// Waits until everything submitted is done.

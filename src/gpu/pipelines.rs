@@ -26,6 +26,12 @@ impl Gpu {
         pipelines.entry(key).or_insert_with(|| Arc::new(self.make(dispatch))).clone()
     }
 
+    /// Drops the pipelines that no program uses.
+    pub(crate) fn forget_pipelines(&self) {
+        let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        pipelines.retain(|_, pipeline| Arc::strong_count(pipeline) > 1);
+    }
+
     fn make(&self, dispatch: &Dispatch) -> Pipeline {
         let kernel = dispatch.kernel;
         let label = format!("{}/{}{:?}", kernel.name, dispatch.variant.name, dispatch.modes);

@@ -2,11 +2,13 @@ use std::collections::BTreeMap;
 
 use super::{Caps, KernelDef, Variant};
 
-/// Which variant of each kernel to use: pinned by name, or by the kind of device.
+/// Which variant of each kernel to use: pinned by name, tuned for a task, or by the kind of device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {
     pinned: BTreeMap<String, String>,
     preferred: Option<&'static str>,
+    /// `kernel/variant` by the key of a task.
+    tuned: BTreeMap<String, String>,
 }
 
 impl Choice {
@@ -26,6 +28,29 @@ impl Choice {
     /// The name pinned to a kernel or to a family of kernels.
     pub fn pinned(&self, kernel: &str) -> Option<&str> {
         self.pinned.get(kernel).map(String::as_str)
+    }
+
+    /// What was measured to be fastest: `kernel/variant` by the key of a task ([`crate::ops::Task`]).
+    pub fn of_tuned(tuned: BTreeMap<String, String>) -> Self {
+        Self { tuned, ..Self::default() }
+    }
+
+    /// What was tuned, by the keys of the tasks.
+    pub fn tuned(&self) -> &BTreeMap<String, String> {
+        &self.tuned
+    }
+
+    /// For a task that was tuned, a choice with its family of kernels and its kernel pinned to what was found. What was
+    /// pinned by hand stays. The family of `matmul_direct_vec4` is `matmul`, and its name there is `direct`: what comes behind says only how it loads.
+    pub fn for_task(&self, family: &str, key: &str) -> Option<Self> {
+        let (kernel, variant) = self.tuned.get(key)?.split_once('/')?;
+        let member = kernel.strip_prefix(family)?.trim_start_matches('_').split('_').next()?;
+        let member = member.trim_end_matches(|c: char| c.is_ascii_digit());
+        if self.pinned(family).is_some() || self.pinned(kernel).is_some() {
+            return None;
+        }
+        let pinned = Self { pinned: self.pinned.clone(), preferred: self.preferred, tuned: BTreeMap::new() };
+        Some(pinned.pin(family, member).pin(kernel, variant))
     }
 
     /// The variant for a kernel on a device: the pinned one, else on a software device the first whose name begins with

@@ -70,6 +70,11 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
+    /// `kernel/variant`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.kernel.name, self.variant.name)
+    }
+
     /// Its share of its node's work, against the node's other dispatches.
     pub fn weight(&self) -> u128 {
         u128::from(self.flops).max(self.n_invocation())

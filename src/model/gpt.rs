@@ -112,7 +112,6 @@ impl Gpt {
             params: &params,
             rng,
             dropout,
-            training,
             site: 0,
             keeps_maps: keep.attention,
             attention_maps: vec![],

@@ -2,9 +2,7 @@
 
 use super::ModelConfig;
 use crate::graph::{GraphBuilder, GraphError};
-use crate::ops::{
-    Attention, Dropout, FlashAttention, Layernorm, Linear, LinearGelu, Matmul, Residual, ResidualLayernorm,
-};
+use crate::ops::{Attention, Dropout, FlashAttention, Gelu, Layernorm, Matmul, Residual, ResidualLayernorm};
 use crate::tensor::TensorId;
 
 /// What the layers of one model share while it is being built.
@@ -17,8 +15,6 @@ pub(super) struct Layers<'a> {
     pub rng: TensorId,
     /// Dropout probability: 0 outside training.
     pub dropout: f32,
-    /// Whether there will be a backward pass.
-    pub training: bool,
     /// The next dropout site's number.
     pub site: u32,
     /// Whether attention keeps its probabilities.
@@ -82,7 +78,7 @@ impl Layers<'_> {
         self.site
     }
 
-    fn attention(&mut self, label: &str, x: TensorId, stream: TensorId) -> Result<Stream, GraphError> {
+    fn attention(&mut self, label: &str, x: TensorId) -> Built {
         let qkv = self.linear(&format!("{label}.c_attn"), x)?;
         let (n_head, p, site) = (self.config.n_head, self.dropout, self.next_site());
         let inputs = [qkv, self.rng];
@@ -95,33 +91,26 @@ impl Layers<'_> {
         } else {
             self.builder.apply1(label, FlashAttention { n_head, p, site }, &inputs)?
         };
-        self.projection(&format!("{label}.c_proj"), &[attended], stream)
+        let projection = format!("{label}.c_proj");
+        let y = self.linear(&projection, attended)?;
+        self.dropout(&projection, y)
     }
 
-    fn mlp(&mut self, label: &str, x: TensorId, stream: TensorId) -> Result<Stream, GraphError> {
-        let inputs = self.with_params(&format!("{label}.c_fc"), x);
-        let hidden = self.builder.apply(&format!("{label}.c_fc"), LinearGelu { keeps: self.training }, &inputs)?;
-        self.projection(&format!("{label}.c_proj"), &hidden, stream)
-    }
-
-    /// A layer's way back into the stream: from x, or from GELU's input and output. The next norm adds it to the stream, which
-    /// takes as long as adding it in the product's kernel and needs one kernel less.
-    fn projection(&mut self, label: &str, x: &[TensorId], stream: TensorId) -> Result<Stream, GraphError> {
-        let of_gelu = x.len() > 1;
-        let mut inputs = self.with_params(label, x[x.len() - 1]);
-        if of_gelu {
-            inputs.insert(0, x[0]);
-        }
-        let y = self.builder.apply1(label, Linear { of_gelu, residual: false }, &inputs)?;
-        Ok(Stream { x: stream, added: Some(self.dropout(label, y)?) })
+    fn mlp(&mut self, label: &str, x: TensorId) -> Built {
+        let hidden = self.linear(&format!("{label}.c_fc"), x)?;
+        let hidden = self.builder.apply1(&format!("{label}.gelu"), Gelu, &[hidden])?;
+        let projection = format!("{label}.c_proj");
+        let y = self.linear(&projection, hidden)?;
+        self.dropout(&projection, y)
     }
 
     /// A pre-norm block: x + attention(norm(x)), then x + mlp(norm(x)).
     pub fn block(&mut self, label: &str, stream: Stream) -> Result<Stream, GraphError> {
         let (x, normed) = self.norm(&format!("{label}.ln_1"), stream)?;
         self.builder.checkpoint(x);
-        let stream = self.attention(&format!("{label}.attn"), normed, x)?;
-        let (x, normed) = self.norm(&format!("{label}.ln_2"), stream)?;
-        self.mlp(&format!("{label}.mlp"), normed, x)
+        let attended = self.attention(&format!("{label}.attn"), normed)?;
+        let (x, normed) = self.norm(&format!("{label}.ln_2"), Stream { x, added: Some(attended) })?;
+        let mlp = self.mlp(&format!("{label}.mlp"), normed)?;
+        Ok(Stream { x, added: Some(mlp) })
     }
 }

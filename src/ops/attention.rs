@@ -1,7 +1,9 @@
 pub mod decode;
 mod flash;
+mod probe;
 
 pub use flash::{FlashAttention, FlashAttentionBackward};
+pub use probe::FlashProbe;
 
 use super::matmul::{Layout, Strided};
 use super::{Backward, Cost, Dest, Dropout, Io, LowerCtx, Op, OutSpec, ShapeError, to_u32, to_usize};

@@ -1,18 +1,17 @@
-mod linear;
 mod matvec;
-mod product;
+mod probe;
+mod split;
 mod strided;
+mod tiles;
 
-pub use linear::{Linear, LinearBackwardParams, LinearGelu, LinearGeluBackward};
 pub use matvec::Matvec;
-use product::Product;
-use strided::Epilogue;
+pub use probe::Probe;
 pub(crate) use strided::{Layout, Strided};
 
 use super::{Backward, ColumnSum, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError};
 use crate::kernel::Dispatch;
 use crate::reference::matmul as reference;
-use crate::tensor::{Shape, TensorId, TensorSpec};
+use crate::tensor::{Shape, TensorSpec};
 
 /// The matrix product of two tensors, each taken as rows of its last axis, with an optional bias: a linear layer.
 ///
@@ -32,40 +31,6 @@ impl Matmul {
         let (m, k) = if self.trans_a { (a.n_col(), a.n_row()) } else { (a.n_row(), a.n_col()) };
         (m, if self.trans_b { b.n_row() } else { b.n_col() }, k)
     }
-
-    /// The product of two inputs of a node into its first output.
-    fn product(self, io: &Io<'_>, [a, b]: [usize; 2], cost: Cost) -> Product {
-        Product {
-            op: self,
-            size: self.sizes(io.shape_in(a), io.shape_in(b)),
-            out: io.output(0),
-            a: io.input(a),
-            b: io.input(b),
-            bias: None,
-            add: io.adds(0),
-            epilogue: Epilogue::None,
-            cost,
-        }
-    }
-
-    /// The shape of out, after checks of a, b and the bias.
-    fn out_shape(self, a: Shape, b: Shape, bias: Option<&&TensorSpec>) -> Result<Shape, ShapeError> {
-        let (m, n, k) = self.sizes(a, b);
-        ShapeError::check("matmul", "terms (K) of b", k, if self.trans_b { b.n_col() } else { b.n_row() })?;
-        if let Some(bias) = bias {
-            ShapeError::check("matmul", "elements of bias", n, bias.shape.numel())?;
-        }
-        let shape = if self.trans_a { Shape::checked(&[m, n]) } else { with_n_col(a, n) };
-        shape.map_err(|e| ShapeError::new("matmul", "shape of out", "fewer than 2^64 elements", e))
-    }
-
-    /// The product in f64.
-    fn in_f64(self, a: (&[f64], Shape), b: (&[f64], Shape), bias: Option<&[f64]>) -> Vec<f64> {
-        let (m, n, k) = self.sizes(a.1, b.1);
-        let [m, n, k] = [m, n, k].map(super::to_usize);
-        let dims = reference::Dims { m, n, k, trans_a: self.trans_a, trans_b: self.trans_b };
-        reference::forward(a.0, b.0, bias, dims)
-    }
 }
 
 impl Op for Matmul {
@@ -74,22 +39,78 @@ impl Op for Matmul {
     }
 
     fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
-        let shape = self.out_shape(inputs[0].shape, inputs[1].shape, inputs.get(2))?;
-        Ok(vec![OutSpec::f32("out", shape)])
+        let (a, b) = (inputs[0].shape, inputs[1].shape);
+        let (m, n, k) = self.sizes(a, b);
+        ShapeError::check("matmul", "terms (K) of b", k, if self.trans_b { b.n_col() } else { b.n_row() })?;
+        if let Some(bias) = inputs.get(2) {
+            ShapeError::check("matmul", "elements of bias", n, bias.shape.numel())?;
+        }
+        let shape = if self.trans_a { Shape::checked(&[m, n]) } else { with_n_col(a, n) };
+        let too_large = |e| ShapeError::new("matmul", "shape of out", "fewer than 2^64 elements", e);
+        let mut outputs = vec![OutSpec::f32("out", shape.map_err(too_large)?)];
+        outputs.extend(split::scratch([m, n, k]).filter(|_| self.trans_a && inputs.len() == 2));
+        Ok(outputs)
     }
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
-        let bias = (io.inputs.len() > 2).then(|| io.input(2));
-        Product { bias, ..self.product(io, [0, 1], self.cost(io)) }.dispatches(ctx)
+        let (m, n, k) = self.sizes(io.shape_in(0), io.shape_in(1));
+        let (a_ld, b_ld) = (io.shape_in(0).n_col(), io.shape_in(1).n_col());
+        // ranges of an axis, of which each row takes that much of one tensor or of two
+        let over_m = ctx.row_ranges_of(m, if self.trans_a { n } else { n.max(k) }, self.cost(io));
+        let over_n = if self.trans_b { ctx.row_ranges(n, k) } else { vec![(0, n)] };
+        let rows_over_k = if self.trans_a { m } else { 0 }.max(if self.trans_b { 0 } else { n });
+        let over_k = ctx.row_ranges(k, rows_over_k);
+        let product = |(m0, m): (u64, u64), (n0, n_part): (u64, u64), (k0, k): (u64, u64)| {
+            let product = Strided {
+                m,
+                n: n_part,
+                k,
+                trans_a: self.trans_a,
+                trans_b: self.trans_b,
+                add: io.adds(0) || k0 > 0,
+                a: Layout { start: if self.trans_a { m0 } else { k0 }, ..Layout::rows(a_ld) },
+                b: Layout { start: if self.trans_b { k0 } else { 0 }, ..Layout::rows(b_ld) },
+                out: Layout { start: n0, ..Layout::rows(n) },
+                n_outer: 1,
+                n_inner: 1,
+            };
+            let (a_row, a_rows) = if self.trans_a { (k0, k) } else { (m0, m) };
+            let (b_row, b_rows) = if self.trans_b { (n0, n_part) } else { (k0, k) };
+            let out = io.output(0).slice(m0 * n, m * n);
+            let a = io.input(0).slice(a_row * a_ld, a_rows * a_ld);
+            (product, (out, a, io.input(1).slice(b_row * b_ld, b_rows * b_ld)))
+        };
+        if let ([over_m], [over_n], [over_k], Some(_)) = (&over_m[..], &over_n[..], &over_k[..], io.outputs.get(1)) {
+            let (product, bind) = product(*over_m, *over_n, *over_k);
+            if let Some(split) = split::dispatches(&product, ctx, bind, io.output(1)) {
+                return split;
+            }
+        }
+        let over_k = over_k.into_iter().flat_map(in_short_sums).collect::<Vec<_>>();
+        let mut dispatches = vec![];
+        for &over_m in &over_m {
+            for &over_n in &over_n {
+                for &over_k in &over_k {
+                    let (product, (out, a, b)) = product(over_m, over_n, over_k);
+                    let bias = (io.inputs.len() > 2 && over_k.0 == 0).then(|| (io.input(2), over_n.0));
+                    dispatches.push(product.dispatch(ctx, out, a, b, bias));
+                }
+            }
+        }
+        dispatches
     }
 
     fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
-        vec![self.in_f64((inputs[0], shapes[0]), (inputs[1], shapes[1]), inputs.get(2).copied())]
+        let (m, n, k) = self.sizes(shapes[0], shapes[1]);
+        let [m, n, k] = [m, n, k].map(super::to_usize);
+        let dims = reference::Dims { m, n, k, trans_a: self.trans_a, trans_b: self.trans_b };
+        vec![reference::forward(inputs[0], inputs[1], inputs.get(2).copied(), dims)]
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {
         let (m, n, k) = self.sizes(io.shape_in(0), io.shape_in(1));
-        Cost { flops: 2 * m * n * k, bytes: io.bytes() }
+        // without the scratch
+        Cost { flops: 2 * m * n * k, bytes: Io { outputs: &io.outputs[..1], ..*io }.bytes() }
     }
 
     fn accumulates(&self, _output: usize) -> bool {
@@ -99,37 +120,42 @@ impl Op for Matmul {
     /// `da = dout op(b)^T`, `db = op(a)^T dout` and `dbias = column sums of dout`, in the layout that each has.
     fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {
         let dout = tape.dout(0)?;
-        Some(self.gradients(tape, dout))
+        let (a, b) = (tape.input(0), tape.input(1));
+        let mut product = |trans_a: bool, trans_b: bool, inputs: [_; 2], i: usize| {
+            if !tape.wants(i) {
+                return Ok(());
+            }
+            tape.apply(Box::new(Matmul { trans_a, trans_b }), &inputs, &[Dest::Grad(i)]).map(|_| ())
+        };
+        let da = if self.trans_a {
+            product(self.trans_b, true, [b, dout], 0)
+        } else {
+            product(false, !self.trans_b, [dout, b], 0)
+        };
+        let db = da.and_then(|()| {
+            if self.trans_b {
+                product(true, self.trans_a, [dout, a], 1)
+            } else {
+                product(!self.trans_a, false, [a, dout], 1)
+            }
+        });
+        Some(db.and_then(|()| {
+            if tape.n_input() > 2 && tape.wants(2) {
+                tape.apply(Box::new(ColumnSum), &[dout], &[Dest::Grad(2)])?;
+            }
+            Ok(())
+        }))
     }
 }
 
-impl Matmul {
-    fn gradients(self, tape: &mut dyn Backward, dout: TensorId) -> Result<(), ShapeError> {
-        let (a, b) = (tape.input(0), tape.input(1));
-        if tape.wants(0) {
-            let (op, inputs) = if self.trans_a {
-                (Self { trans_a: self.trans_b, trans_b: true }, [b, dout])
-            } else {
-                (Self { trans_a: false, trans_b: !self.trans_b }, [dout, b])
-            };
-            tape.apply(Box::new(op), &inputs, &[Dest::Grad(0)])?;
-        }
-        if !self.trans_a && !self.trans_b {
-            return linear::param_gradients(tape, a, dout, [1, 2]);
-        }
-        if tape.wants(1) {
-            let (op, inputs) = if self.trans_b {
-                (Self { trans_a: true, trans_b: self.trans_a }, [dout, a])
-            } else {
-                (Self { trans_a: !self.trans_a, trans_b: false }, [a, dout])
-            };
-            tape.apply(Box::new(op), &inputs, &[Dest::Grad(1)])?;
-        }
-        if tape.wants(2) {
-            tape.apply(Box::new(ColumnSum), &[dout], &[Dest::Grad(2)])?;
-        }
-        Ok(())
-    }
+/// Most terms that are summed one after another: the sums of longer products are partial sums put together, whose rounding
+/// errors grow more slowly. Also far from the rounds of a loop that llvmpipe allows.
+const MAX_TERMS: u64 = 8192;
+
+/// Splits a range of terms (start, count) into equal ones of at most [`MAX_TERMS`] that start at multiples of 64.
+fn in_short_sums((start, len): (u64, u64)) -> impl Iterator<Item = (u64, u64)> {
+    let step = len.div_ceil(len.div_ceil(MAX_TERMS).max(1)).next_multiple_of(64).max(64);
+    (0..len).step_by(super::to_usize(step)).map(move |k0| (start + k0, step.min(len - k0)))
 }
 
 /// The shape with another last axis.

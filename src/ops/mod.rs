@@ -14,10 +14,11 @@ mod layernorm;
 mod matmul;
 mod residual;
 mod sample;
+mod task;
 
 pub use adamw::{Adamw, AdamwCorrections};
 pub use attention::decode::{AttentionDecode, AttentionPrefill, cache_shape};
-pub use attention::{Attention, AttentionBackward, FlashAttention, FlashAttentionBackward};
+pub use attention::{Attention, AttentionBackward, FlashAttention, FlashAttentionBackward, FlashProbe};
 pub use column_sum::ColumnSum;
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward, ProjectionCrossEntropy};
 pub use dropout::Dropout;
@@ -26,10 +27,12 @@ pub use embedding::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sor
 pub use gelu::{Gelu, GeluBackward};
 pub use global_norm::GlobalNorm;
 pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardParams, ResidualLayernorm};
-pub use matmul::{Linear, LinearBackwardParams, LinearGelu, LinearGeluBackward, Matmul, Matvec};
+pub use matmul::{Matmul, Matvec, Probe};
 pub use residual::Residual;
 pub use sample::Sample;
+pub use task::Task;
 
+use std::cell::RefCell;
 use std::fmt::Debug;
 
 use crate::kernel::{Caps, Choice, Dispatch, KernelDef, Range, Ro, Rw, Variant};
@@ -148,6 +151,8 @@ pub struct LowerCtx<'a> {
     pub caps: &'a Caps,
     /// Pinned or tuned variants.
     pub choice: &'a Choice,
+    /// Where the tasks that can be tuned are noted, where somebody wants to know them.
+    pub noted: Option<&'a RefCell<Vec<Task>>>,
 }
 
 impl LowerCtx<'_> {

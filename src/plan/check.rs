@@ -141,10 +141,8 @@ fn check_bindings(plan: &Plan, step: &Step) -> Result<(), PlanError> {
             let (other_buffer, other_start, other_end) = bytes(other_range);
             let both_write = binding.access == Access::ReadWrite && other.access == Access::ReadWrite;
             let overlap = start < other_end && other_start < end;
-            // one use of a whole buffer per dispatch: reading and writing it are two. An output that a mode doesn't use is
-            // bound to the same range as another one
-            let stands_in = range == other_range;
-            if buffer == other_buffer && (binding.access != other.access || both_write && overlap && !stands_in) {
+            // one use of a whole buffer per dispatch: reading and writing it are two
+            if buffer == other_buffer && (binding.access != other.access || both_write && overlap) {
                 return Err(internal(step, format!("{} and {} share a buffer", other.name, binding.name)));
             }
         }

@@ -83,7 +83,7 @@ impl Plan {
     ///
     /// As [`Plan::new`].
     pub fn with_guards(graph: Graph, caps: &Caps, choice: &Choice, guard_bytes: u64) -> Result<Self, PlanError> {
-        let ctx = LowerCtx { caps, choice };
+        let ctx = LowerCtx { caps, choice, noted: None };
         let mut steps = vec![];
         let mut uniform = vec![];
         let mut cost: BTreeMap<Phase, Cost> = BTreeMap::new();
@@ -114,7 +114,7 @@ impl Plan {
         }
         // a uniform binding's size is rounded up by some drivers, so leave room behind the last one
         uniform.resize(uniform.len().next_multiple_of(256) + 256, 0);
-        let (buffers, places) = place::place(&graph, guard_bytes);
+        let (buffers, places) = place::place(&graph, &steps, guard_bytes);
         let plan = Self { graph, steps, buffers, places, uniform, cost, caps: caps.clone() };
         check::check(&plan)?;
         Ok(plan)
@@ -136,7 +136,7 @@ impl Plan {
 
     /// Bytes of the activations that are alive at once: no sharing of slots takes less.
     pub fn least_activation_bytes(&self) -> u64 {
-        most_alive(&place::lifetimes(&self.graph))
+        most_alive(&place::lifetimes(&self.graph, &self.steps))
     }
 
     /// Bytes of device memory in all.

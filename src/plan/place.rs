@@ -1,3 +1,4 @@
+use super::Step;
 use super::slots::{Interval, assign};
 use crate::graph::{Graph, SLAB_ALIGN_ELEMS};
 use crate::tensor::{DType, Role};
@@ -24,7 +25,7 @@ pub struct Place {
 
 /// Gives every tensor its place: parameters, gradients and moments in slabs; activations in slots that tensors with
 /// disjoint lifetimes share; everything else in a buffer of its own, with `guard_bytes` of room on both sides.
-pub fn place(graph: &Graph, guard_bytes: u64) -> (Vec<BufferPlan>, Vec<Place>) {
+pub fn place(graph: &Graph, steps: &[Step], guard_bytes: u64) -> (Vec<BufferPlan>, Vec<Place>) {
     let mut buffers: Vec<BufferPlan> = vec![];
     let mut places: Vec<Option<Place>> = vec![None; graph.tensors.len()];
     let mut add = |label: String, role, bytes: u64| {
@@ -53,7 +54,7 @@ pub fn place(graph: &Graph, guard_bytes: u64) -> (Vec<BufferPlan>, Vec<Place>) {
         }
     }
 
-    let intervals = lifetimes(graph);
+    let intervals = lifetimes(graph, steps);
     let slots = assign(&intervals);
     let first_slot: Vec<usize> =
         slots.bytes.iter().enumerate().map(|(i, &bytes)| add(format!("slot.{i}"), Role::Activation, bytes)).collect();
@@ -93,14 +94,19 @@ pub fn share(wanted: &[BufferPlan], there: &[BufferPlan]) -> Vec<Option<usize>> 
     shared
 }
 
-/// The nodes that touch each activation.
-pub(super) fn lifetimes(graph: &Graph) -> Vec<Interval> {
+/// The nodes that touch each activation. Scratch that the device's kernels don't use takes next to nothing.
+pub(super) fn lifetimes(graph: &Graph, steps: &[Step]) -> Vec<Interval> {
+    let mut is_bound = vec![false; graph.tensors.len()];
+    for range in steps.iter().flat_map(|s| &s.dispatch.bind) {
+        is_bound[range.tensor.0] = true;
+    }
     let mut intervals: Vec<Option<Interval>> = vec![None; graph.tensors.len()];
     for (index, node) in graph.nodes.iter().enumerate() {
         for &tensor in node.inputs.iter().chain(&node.outputs) {
             let spec = graph.spec(tensor);
             if spec.role == Role::Activation {
-                let fresh = || Interval { tensor, first: index, last: index, nodes: vec![], bytes: spec.bytes() };
+                let bytes = if is_bound[tensor.0] { spec.bytes() } else { DType::BYTES };
+                let fresh = || Interval { tensor, first: index, last: index, nodes: vec![], bytes };
                 let interval = intervals[tensor.0].get_or_insert_with(fresh);
                 interval.last = index;
                 interval.nodes.push(index);

@@ -1,6 +1,6 @@
 //! Weights and training state to disk and back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
@@ -24,10 +24,23 @@ pub struct Progress {
     pub elapsed_s: f64,
     /// Real tokens trained on so far.
     pub tokens: u64,
+    /// What was tuned for the run: `kernel/variant` by the key of a task.
+    #[serde(default)]
+    pub tuned: BTreeMap<String, String>,
     /// Kernel variants that the run used, as `kernel/variant`: other ones round differently.
     pub kernels: Vec<String>,
     /// The adapter.
     pub device: String,
+}
+
+impl Progress {
+    /// Of a session before its first step, on its device with its kernels.
+    pub(super) fn of(session: &Session) -> Self {
+        let program = session.program();
+        let kernels: BTreeSet<String> = program.plan().steps.iter().map(|step| step.dispatch.name()).collect();
+        let tuned = program.gpu().choice().tuned().clone();
+        Self { device: program.gpu().name(), kernels: kernels.into_iter().collect(), tuned, ..Self::default() }
+    }
 }
 
 /// Why a checkpoint can't be saved or loaded.
@@ -135,15 +148,7 @@ fn remove(path: &Path) -> Result<(), RunDirError> {
 ///
 /// No checkpoint, a damaged one, or a failure of the device.
 pub fn load(dir: &RunDir, session: &mut Session) -> Result<Progress, CheckpointError> {
-    // checkpoint.old is there only when a save was cut off between its two renames
-    let found =
-        ["checkpoint", "checkpoint.old"].map(|name| dir.path(name).join(STATE)).into_iter().find(|p| p.exists());
-    let path = found.ok_or_else(|| RunDirError::Foreign {
-        path: dir.root().display().to_string(),
-        reason: "it holds no checkpoint yet".into(),
-    })?;
-    let mut file = Reader::open(&path)?;
-    let progress: Progress = serde_json::from_str(file.meta("progress")?).map_err(|e| file.damaged(e.to_string()))?;
+    let (mut file, progress) = open(dir)?;
     // nothing on the device has changed before the whole file was found to be sound
     file.verify(&state(session))?;
     let params = weights(session);
@@ -161,6 +166,28 @@ pub fn load(dir: &RunDir, session: &mut Session) -> Result<Progress, CheckpointE
     file.read(&mut corrections)?;
     session.restore(progress.step, &corrections)?;
     Ok(progress)
+}
+
+/// What the newest whole checkpoint holds besides tensors.
+///
+/// # Errors
+///
+/// No checkpoint, or a damaged one.
+pub fn progress(dir: &RunDir) -> Result<Progress, RunDirError> {
+    open(dir).map(|(_, progress)| progress)
+}
+
+fn open(dir: &RunDir) -> Result<(Reader, Progress), RunDirError> {
+    // checkpoint.old is there only when a save was cut off between its two renames
+    let found =
+        ["checkpoint", "checkpoint.old"].map(|name| dir.path(name).join(STATE)).into_iter().find(|p| p.exists());
+    let path = found.ok_or_else(|| RunDirError::Foreign {
+        path: dir.root().display().to_string(),
+        reason: "it holds no checkpoint yet".into(),
+    })?;
+    let file = Reader::open(&path)?;
+    let progress: Progress = serde_json::from_str(file.meta("progress")?).map_err(|e| file.damaged(e.to_string()))?;
+    Ok((file, progress))
 }
 
 /// Reads `model.safetensors` of a run: every parameter of the model.

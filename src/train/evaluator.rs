@@ -4,7 +4,6 @@ use super::session_config::check_batch;
 use crate::data::Batch;
 use crate::exec::{Program, Readback};
 use crate::graph::Phase;
-use crate::kernel::Choice;
 use crate::model::{Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose};
 use crate::plan::Plan;
 
@@ -29,7 +28,7 @@ impl Evaluator {
         check_batch(model, b, t)?;
         let gpt = Gpt::build(model, Purpose::Loss, b, t, Keep::default(), Memory::default())?;
         let (inputs, loss) = (gpt.inputs, gpt.loss);
-        let program = Program::sharing(source, Plan::new(gpt.graph, source.gpu().caps(), &Choice::default())?)?;
+        let program = Program::sharing(source, Plan::new(gpt.graph, source.gpu().caps(), &source.gpu().choice())?)?;
         let ring = Readback::new(&program, &loss.into_iter().collect::<Vec<_>>(), 3)?;
         Ok(Self { program, inputs, ring, shape: (b, t), vocab_size: model.vocab_size })
     }

@@ -16,6 +16,7 @@ use crate::data::{DataError, Dataset, Extent, Text, Tokenizer};
 use crate::exec::ExecError;
 use crate::generate::{Decoder, SamplerConfig};
 use crate::gpu::Gpu;
+use crate::kernel::Choice;
 use crate::model::ConfigError;
 use crate::speed::{Profile, matmul_peak};
 
@@ -172,7 +173,7 @@ impl Run {
         let dataset = Dataset::new(text, &tokenizer, &config.data_options())?;
         let session = Session::new(gpu, config.session())?;
         let dir = RunDir::create(root, &config, &tokenizer)?;
-        let progress = Progress { device: gpu.name(), kernels: kernels(&session), ..Progress::default() };
+        let progress = Progress::of(&session);
         let start = |lock| {
             let mut run = Self::assemble((dir.clone(), lock), config, session, dataset, tokenizer, progress)?;
             // so that a run that is killed before its first checkpoint can be resumed, too
@@ -183,7 +184,18 @@ impl Run {
         started.inspect_err(|_| dir.discard())
     }
 
-    /// Goes on with a run from its last checkpoint. `steps` may be changed, everything else is as it was.
+    /// Whether the last checkpoint of a run is from this device: then it goes on with the kernels that were tuned for it.
+    ///
+    /// # Errors
+    ///
+    /// No run, no checkpoint, or a damaged one.
+    pub fn is_of(root: &Path, gpu: &Gpu) -> Result<bool, RunError> {
+        let (dir, ..) = RunDir::open(root)?;
+        Ok(checkpoint::progress(&dir)?.device == gpu.name())
+    }
+
+    /// Goes on with a run from its last checkpoint: on the device that it was on with its kernels, on another with those
+    /// that are chosen there. `steps` may be changed, everything else is as it was.
     ///
     /// # Errors
     ///
@@ -193,6 +205,10 @@ impl Run {
         let lock = dir.lock()?;
         text.verify(config.data.crc32)?;
         let dataset = Dataset::new(text, &tokenizer, &config.data_options())?;
+        let stored = checkpoint::progress(&dir)?;
+        if stored.device == gpu.name() {
+            gpu.choose(Choice::of_tuned(stored.tuned));
+        }
         let mut session = Session::new(gpu, config.session())?;
         let progress = checkpoint::load(&dir, &mut session)?;
         let changed = steps.filter(|&s| s != config.train.steps);
@@ -203,17 +219,19 @@ impl Run {
             config.train.steps = steps;
             config.validate()?;
         }
-        let here = (gpu.name(), kernels(&session));
-        let there = (progress.device.clone(), progress.kernels.clone());
-        let progress = Progress { device: here.0.clone(), kernels: here.1.clone(), ..progress };
+        let here = Progress::of(&session);
+        let is_moved = (&here.device, &here.kernels) != (&progress.device, &progress.kernels);
+        let moved_from = is_moved.then(|| progress.device.clone());
+        let Progress { device, kernels, tuned, .. } = here;
+        let progress = Progress { device, kernels, tuned, ..progress };
         let mut run = Self::assemble((dir, lock), config, session, dataset, tokenizer, progress)?;
-        // nothing on the disk has changed before everything was found to fit
+        // nothing on the disk has changed before everything fits
         if changed.is_some() {
             run.dir.write("config.toml", run.config.to_toml().as_bytes())?;
         }
         run.dir.truncate_metrics(run.step())?;
         run.metrics = run.dir.metrics()?;
-        run.moved_from = (here != there).then_some(there.0);
+        run.moved_from = moved_from;
         Ok(run)
     }
 
@@ -469,12 +487,4 @@ impl Run {
 /// A number that JSON has: `null` where it isn't finite.
 fn number(x: f32) -> Value {
     if x.is_finite() { json!(x) } else { Value::Null }
-}
-
-/// The kernel variants of a session, each once.
-fn kernels(session: &Session) -> Vec<String> {
-    let steps = session.program().plan().steps.iter();
-    let names: std::collections::BTreeSet<String> =
-        steps.map(|s| format!("{}/{}", s.dispatch.kernel.name, s.dispatch.variant.name)).collect();
-    names.into_iter().collect()
 }

@@ -146,7 +146,7 @@ impl Session {
         let gpt = Self::graph(&config)?;
         let (inputs, logits, loss) = (gpt.inputs, gpt.logits, gpt.loss);
         let attention_maps = gpt.attention_maps;
-        let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), &Choice::default())?)?;
+        let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), &gpu.choice())?)?;
         let find = |name: &str| program.find(name);
         let (hyper, corrections, norm) = (find("hyper")?, find("corrections")?, find("norm")?);
         let read: Vec<TensorId> = loss.into_iter().chain([norm, corrections]).collect();

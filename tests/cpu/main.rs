@@ -6,8 +6,10 @@ mod common;
 
 mod compare;
 mod data;
+mod emit;
 mod pace;
 mod plan;
 mod reference;
 mod speed;
 mod tidy;
+mod variants;

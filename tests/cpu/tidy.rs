@@ -15,7 +15,7 @@ const FOLDERS: [&str; 10] =
 /// belong to no stem.
 const STEM_PLACES: [(&str, &[&str]); 7] = [
     ("shaders/*_.wgsl", &[]),
-    ("src/ops/*.rs", &["mod.rs"]),
+    ("src/ops/*.rs", &["mod.rs", "task.rs"]),
     ("src/reference/*.rs", &["mod.rs", "compare.rs", "model.rs"]),
     ("src/doctor/cases/*.rs", &["mod.rs"]),
     ("assets/golden/*.safetensors", &["model_plain.safetensors", "model_tiny.safetensors"]),

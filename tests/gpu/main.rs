@@ -11,6 +11,7 @@ mod memory;
 mod model;
 mod ops;
 mod optimizer;
+mod tune;
 
 #[path = "../../examples/train_step.rs"]
 mod train_step;

@@ -1,6 +1,8 @@
 mod decode;
 mod flash;
 
+pub use flash::{flash_backward, flash_forward};
+
 use crate::doctor::{Case, Data};
 use crate::kernel::Choice;
 use crate::ops::{Attention, AttentionBackward};

@@ -1,4 +1,3 @@
-mod linear;
 mod matvec;
 
 use crate::doctor::{Case, Data};
@@ -12,7 +11,7 @@ use crate::tensor::Shape;
 pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = ["tiled", "direct", "shuffle"].into_iter().flat_map(kernel_cases).collect();
     cases.extend(shuffle_cases());
-    cases.extend(linear::cases());
+    cases.extend(tiled_cases());
     cases.extend(matvec::cases());
     // large enough for the tile that a device usually takes
     cases.push(product("direct", "usual tile", [136, 164, 128], (false, true), true, 1.0).choice(Choice::default()));
@@ -34,6 +33,42 @@ fn shuffle_cases() -> impl Iterator<Item = Case> {
         let name = if size[0] == 68 { "beyond a tile" } else { "whole tiles" };
         product("shuffle", &format!("{variant}: {name}"), size, kind, bias, 1.0).choice(choice)
     })
+}
+
+/// Each tile of the GPU kernel, pinned, and the one for rows that aren't padded to fours: at and beyond the edges of a tile,
+/// few terms, one row, one column, terms that are no multiple of what is loaded at once.
+fn tiled_cases() -> impl Iterator<Item = Case> {
+    let (nn, nt, tn, tt) = ((false, false), (false, true), (true, false), (true, true));
+    let case = |family, variant: &str, name: &str, size, kind, bias| {
+        let choice = Choice::default().pin("matmul", family).pin("matmul_tiled4", variant);
+        product(family, &format!("{variant}: {name}"), size, kind, bias, 1.0).choice(choice)
+    };
+    let each = move |variant: &'static str| {
+        let side = if variant == "t128" { 128 } else { 64 };
+        [
+            case("tiled", variant, "whole tiles", [side, side, 32], nn, false),
+            case("tiled", variant, "whole tiles", [side, side, 32], nt, true),
+            case("tiled", variant, "whole tiles", [side, side, 32], tn, false),
+            case("tiled", variant, "whole tiles", [side, side, 32], tt, false),
+            case("tiled", variant, "beyond a tile", [side + 4, side + 8, 20], nn, true),
+            case("tiled", variant, "beyond a tile", [side + 5, side + 12, 36], nt, false),
+            case("tiled", variant, "beyond a tile", [side + 4, side + 4, 21], tn, false),
+            case("tiled", variant, "beyond a tile", [side + 8, side + 7, 12], (true, true), true),
+            case("tiled", variant, "odd columns", [12, 35, 36], nt, true),
+            case("tiled", variant, "one term", [12, 8, 1], tn, false),
+            case("tiled", variant, "one row", [1, 68, 40], nt, true),
+            case("tiled", variant, "one column", [65, 1, 40], nt, false),
+        ]
+    };
+    let any =
+        [nn, nt, tn, tt].map(|kind| case("tiled_any", "default", "multiples of 4", [68, 36, 20], kind, kind == nt));
+    // weight gradients whose terms are split: into equal parts, with a rest, with rows that aren't padded to fours
+    let split =
+        [("split in two", [36, 40, 512]), ("split with a rest", [36, 40, 1028]), ("split, odd rows", [5, 7, 1030])]
+            .map(|(name, size)| case("tiled", "default", name, size, tn, false))
+            .into_iter()
+            .chain([case("tiled", "default", "split, both transposed", [20, 12, 600], tt, false)]);
+    ["default", "t128", "t64x", "t32"].into_iter().flat_map(each).chain(any).chain(split)
 }
 
 /// M, N, K and what is special about them.

@@ -2,7 +2,8 @@
 
 /// AdamW's cases and error model.
 pub mod adamw;
-mod attention;
+/// Attention's cases and error model.
+pub mod attention;
 mod column_sum;
 /// Cross-entropy's cases and error model.
 pub mod cross_entropy;

@@ -1,6 +1,6 @@
 //! Attention without the matrix of probabilities: memory grows with T, not with its square.
 
-use super::{ALIGN, Sizes, aligned};
+use super::{ALIGN, FlashProbe, Sizes, aligned};
 use crate::kernel::{
     Dispatch, KernelDef, Range, Ro, Rw, Variant, attention_flash_direct_backward_key as direct_key,
     attention_flash_direct_backward_query as direct_query, attention_flash_direct_forward as direct,
@@ -62,17 +62,21 @@ macro_rules! call {
 
 /// A call of the kernel for the device, of the two that do the same. `own`: as for [`direct_variant`].
 macro_rules! call_either {
-    ($direct:ident, $own:expr, $tiled:ident, $job:ident, $bind:tt) => {
-        if is_direct($job.ctx) {
+    ($direct:ident, $own:expr, $tiled:ident, $job:ident, $bind:tt) => {{
+        let (part, caps) = (&$job.part, $job.ctx.caps);
+        let probe = FlashProbe::of(&$direct::DEF, &$job.sizes, part.n_seq, $job.p, caps);
+        let tuned = probe.and_then(|probe| $job.ctx.tuned(&probe.into()));
+        let ctx = &tuned.as_ref().map_or(*$job.ctx, |choice| LowerCtx { choice, ..*$job.ctx });
+        if is_direct(ctx) {
             let hs4 = padded(&$job.sizes, &DIRECT_SIZES4);
-            let variant = direct_variant($job.ctx, &$direct::DEF, hs4, $own);
+            let variant = direct_variant(ctx, &$direct::DEF, hs4, $own);
             let tile = u64::from($direct::tune(variant).own) * LANES;
             call!($direct, variant, tile, hs4, $job, $bind)
         } else {
             let hs4 = padded(&$job.sizes, &TILED_SIZES4);
-            call!($tiled, $job.ctx.variant(&$tiled::DEF), TILE, hs4, $job, $bind)
+            call!($tiled, ctx.variant(&$tiled::DEF), TILE, hs4, $job, $bind)
         }
-    };
+    }};
 }
 
 /// Causal multi-head self-attention, as [`super::Attention`] but without keeping the probabilities. The same seed drops the

@@ -1,8 +1,9 @@
 //! Batches of matrix products whose operands lie with strides in larger tensors, and the kernel for each device.
 
+use super::Probe;
 use crate::kernel::{
     Dispatch, Range, Ro, Rw, Variant, groups_1d, matmul_direct as direct, matmul_direct_vec4 as vec4,
-    matmul_shuffle as shuffle, matmul_tiled as tiled,
+    matmul_shuffle as shuffle, matmul_tiled as tiled, matmul_tiled4 as tiled4,
 };
 use crate::ops::{LowerCtx, to_u32};
 
@@ -30,63 +31,6 @@ impl Layout {
 
     fn in_fours(&self) -> bool {
         [self.start, self.ld, self.outer, self.inner].iter().all(|n| n.is_multiple_of(4))
-    }
-}
-
-/// What a kernel does to finished sums besides storing them: `shaders/shared/matmul_epilogue.wgsl`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Epilogue {
-    /// Nothing.
-    #[default]
-    None,
-    /// Out gets GELU of the sums.
-    Gelu,
-    /// This gets GELU of what out gets, and lies like it.
-    GeluBeside(Rw),
-    /// The sums are multiplied by GELU's derivative at this, which lies like out.
-    GeluGradient(Ro),
-    /// This, which lies like out, is added.
-    Residual(Ro),
-    /// The sums of B's columns go into this; B isn't transposed, nor is there a batch.
-    ColumnSums {
-        /// As many elements as B has columns.
-        into: Rw,
-        /// Whether they are added to what is there.
-        add: bool,
-    },
-}
-
-impl Epilogue {
-    /// The value of the kernels' mode `EPILOGUE`.
-    fn mode(self) -> u32 {
-        match self {
-            Self::None => 0,
-            Self::Gelu => 1,
-            Self::GeluBeside(_) => 2,
-            Self::GeluGradient(_) => 3,
-            Self::Residual(_) => 4,
-            Self::ColumnSums { add: false, .. } => 5,
-            Self::ColumnSums { add: true, .. } => 6,
-        }
-    }
-
-    /// The part that lies beside these elements of out.
-    pub(crate) fn slice(self, start: u64, len: u64) -> Self {
-        match self {
-            Self::GeluBeside(second) => Self::GeluBeside(second.slice(start, len)),
-            Self::GeluGradient(other) => Self::GeluGradient(other.slice(start, len)),
-            Self::Residual(other) => Self::Residual(other.slice(start, len)),
-            Self::None | Self::Gelu | Self::ColumnSums { .. } => self,
-        }
-    }
-
-    /// What is bound as `second` and `other`: these, or what stands in for them.
-    fn bound(self, out: Rw, b: Ro) -> (Rw, Ro) {
-        match self {
-            Self::None | Self::Gelu => (out, b),
-            Self::GeluBeside(second) | Self::ColumnSums { into: second, .. } => (second, b),
-            Self::GeluGradient(other) | Self::Residual(other) => (out, other),
-        }
     }
 }
 
@@ -120,20 +64,8 @@ pub(crate) struct Strided {
 impl Strided {
     /// The kernel call. `bias` is its range and the first element to add.
     pub(crate) fn dispatch(&self, ctx: &LowerCtx<'_>, out: Rw, a: Ro, b: Ro, bias: Option<(Ro, u64)>) -> Dispatch {
-        self.dispatch_with(ctx, Epilogue::None, out, a, b, bias)
-    }
-
-    /// The kernel call with an epilogue.
-    pub(crate) fn dispatch_with(
-        &self,
-        ctx: &LowerCtx<'_>,
-        epilogue: Epilogue,
-        out: Rw,
-        a: Ro,
-        b: Ro,
-        bias: Option<(Ro, u64)>,
-    ) -> Dispatch {
-        let (second, other) = epilogue.bound(out, b);
+        let tuned = Probe::of(self, bias.is_some(), ctx.caps).and_then(|probe| ctx.tuned(&probe.into()));
+        let ctx = &tuned.as_ref().map_or(*ctx, |choice| LowerCtx { choice, ..*ctx });
         let (has_bias, (bias, bias_start)) = (bias.is_some(), bias.unwrap_or((b, 0)));
         let batch = to_u32(self.n_outer * self.n_inner);
         macro_rules! call {
@@ -160,27 +92,21 @@ impl Strided {
                     bias_start: to_u32(bias_start),
                 };
                 let (trans_a, trans_b, add) = (self.trans_a, self.trans_b, self.add);
-                let mode = $kernel::Mode { trans_a, trans_b, add, bias: has_bias, epilogue: epilogue.mode() $(, $mode)* };
-                let bind = $kernel::Bind { out, second, a, b, bias, other };
+                let mode = $kernel::Mode { trans_a, trans_b, add, bias: has_bias $(, $mode)* };
+                let bind = $kernel::Bind { out, a, b, bias };
                 let flops = 2 * self.m * self.n * self.k * self.n_outer * self.n_inner;
                 Dispatch { flops, ..$kernel::dispatch($variant, bind, mode, params, [x, y, batch]) }
             }};
         }
-        let usual = match ctx.caps {
-            caps if caps.is_cpu && ctx.variant(&shuffle::DEF).fits(caps) => "shuffle",
-            caps if caps.is_cpu => "direct",
-            _ => "tiled",
-        };
-        let ranges = [out.0, second.0, a.0, b.0, other.0];
-        match ctx.choice.pinned("matmul").unwrap_or(usual) {
-            "shuffle" if self.rows_in_fours(ranges) && (epilogue == Epilogue::None || self.n.is_multiple_of(4)) => {
+        match Self::family(ctx) {
+            "shuffle" if self.rows_in_fours([out.0, a.0, b.0]) => {
                 let variant = self.shuffle_variant(ctx);
                 let tune = shuffle::tune(variant);
                 let rows = u64::from(4 * variant.subgroup);
                 let (tail, odd) = (!self.k.is_multiple_of(4), !self.n.is_multiple_of(4));
                 call!(shuffle, variant, rows * u64::from(tune.r4), rows * u64::from(tune.cv), 1, tail, odd)
             }
-            "direct" | "shuffle" if self.in_fours(ranges) => {
+            "direct" | "shuffle" if self.in_fours([out.0, a.0, b.0]) => {
                 let variant = ctx.variant(&vec4::DEF);
                 let tune = vec4::tune(variant);
                 call!(vec4, variant, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
@@ -190,8 +116,24 @@ impl Strided {
                 let tune = direct::tune(variant);
                 call!(direct, variant, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
             }
+            "tiled" if self.rows_in_fours([out.0, a.0, b.0]) => {
+                let variant = self.tiled_variant(ctx);
+                let tune = tiled4::tune(variant);
+                let (tail, odd) = (!self.k.is_multiple_of(tune.tk.into()), !self.n.is_multiple_of(4));
+                call!(tiled4, variant, u64::from(tune.tm), u64::from(tune.tn), 1, tail, odd)
+            }
             _ => call!(tiled, ctx.variant(&tiled::DEF), TILE, TILE, 1),
         }
+    }
+
+    /// The family of kernels: the pinned one, else by the kind of device.
+    pub(super) fn family<'a>(ctx: &LowerCtx<'a>) -> &'a str {
+        let usual = match ctx.caps {
+            caps if caps.is_cpu && ctx.variant(&shuffle::DEF).fits(caps) => "shuffle",
+            caps if caps.is_cpu => "direct",
+            _ => "tiled",
+        };
+        ctx.choice.pinned("matmul").unwrap_or(usual)
     }
 
     /// The pinned variant of the shuffle kernel; else the default one for small products and for other subgroup sizes than
@@ -215,13 +157,33 @@ impl Strided {
         variants.min_by_key(time).map_or(usual, |(variant, _)| variant)
     }
 
+    /// Elements of a row of A as it is stored.
+    pub(super) fn a_len(&self) -> u64 {
+        if self.trans_a { self.m } else { self.k }
+    }
+
+    /// Rows of A as it is stored.
+    pub(super) fn a_rows(&self) -> u64 {
+        if self.trans_a { self.k } else { self.m }
+    }
+
+    /// Elements of a row of B as it is stored.
+    pub(super) fn b_len(&self) -> u64 {
+        if self.trans_b { self.k } else { self.n }
+    }
+
+    /// Rows of B as it is stored.
+    pub(super) fn b_rows(&self) -> u64 {
+        if self.trans_b { self.n } else { self.k }
+    }
+
     /// Whether every row begins at a multiple of four elements, and so ends in padding up to one.
-    fn rows_in_fours(&self, ranges: [Range; 5]) -> bool {
+    fn rows_in_fours(&self, ranges: [Range; 3]) -> bool {
         [self.a, self.b, self.out].iter().all(Layout::in_fours) && ranges.iter().all(|r| r.len.is_multiple_of(4))
     }
 
     /// Whether every load and store can take four elements at once.
-    fn in_fours(&self, ranges: [Range; 5]) -> bool {
+    fn in_fours(&self, ranges: [Range; 3]) -> bool {
         let m = if self.trans_a { self.m } else { 0 };
         [self.n, self.k, m].iter().all(|n| n.is_multiple_of(4))
             && [self.a, self.b, self.out].iter().all(Layout::in_fours)

@@ -41,6 +41,21 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
+/// Two heads that need several tiles of any kernel.
+const TWO_HEADS: (u64, u64) = (67, 2);
+
+/// A forward case of heads of this size, for one variant of a kernel.
+pub fn flash_forward(head_size: u64, p: f32) -> Case {
+    let (t, n_head) = TWO_HEADS;
+    forward("several tiles", [1, t, n_head * head_size, n_head], p, 1.0)
+}
+
+/// The same of the backward pass.
+pub fn flash_backward(head_size: u64, p: f32) -> Case {
+    let (t, n_head) = TWO_HEADS;
+    backward("several tiles", [1, t, n_head * head_size, n_head], p, 1.0)
+}
+
 /// What the error model needs to know of a case.
 struct Errors {
     /// Of a score.

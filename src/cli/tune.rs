@@ -1,0 +1,185 @@
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::Outcome;
+use super::settings::{DeviceArgs, SettingsArgs, SharesMemory, read_text, resident_bytes};
+use crate::bench::BenchPreset;
+use crate::gpu::Gpu;
+use crate::kernel::Choice;
+use crate::train::{Session, SessionConfig, SessionError};
+use crate::tune::{Cache, Entry, OnDevice, Shapes, Tuned, Which, cache_dir, shapes, tune};
+
+/// Measure which kernel is the fastest for each shape of a model on this device, and remember it.
+///
+/// Every matrix product of a training step is run by every kernel and variant that may be the fastest. Each is checked first,
+/// and one that computes wrongly is never picked. Later runs on the same device and driver use what was found, as long as the
+/// kernels are the same. On a GPU, `tril train` and `tril bench` do this by themselves when they meet a new shape. Takes the
+/// settings that `tril train` takes.
+#[derive(Debug, Args)]
+pub(super) struct TuneArgs {
+    /// The text of the run, whose tokens are the vocabulary [default: the embedded stories].
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Tokens in the vocabulary, instead of those of a text.
+    #[arg(long, value_name = "N", conflicts_with = "paths")]
+    vocab_size: Option<u64>,
+    /// The models that `tril bench` measures, by name with commas between, instead of a run's.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["paths", "preset", "config", "vocab_size"])]
+    bench: Vec<String>,
+    /// Measure again what was measured before.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Whether to tune at first use.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Device")]
+pub(super) struct TuningArgs {
+    /// Choose kernels by the kind of device alone: measure nothing, and use nothing that was measured before.
+    #[arg(long)]
+    no_tune: bool,
+}
+
+pub(super) fn run(args: &TuneArgs) -> Outcome {
+    let sessions = if args.bench.is_empty() { vec![of_run(args)?] } else { of_bench(&args.bench)? };
+    let gpu = args.device.open()?;
+    let dir = cache_dir().ok_or("this system has no folder for caches; name one with TRIL_CACHE_DIR")?;
+    let mut cache = Cache::open(&dir, &gpu);
+    warn(&mut cache);
+    outln!("device  {}", gpu.name());
+    let shapes = shapes_of(&gpu, &sessions)?;
+    let which = if args.force { Which::All } else { Which::Missing };
+    let show = |key: &str, entry: &Entry| outln!("{}", table(key, entry));
+    let tuned = tune(&shapes, which, &mut cache, &mut OnDevice::new(&gpu), show)?;
+    warn(&mut cache);
+    outln!("{}", summary(&tuned, &shapes));
+    if tuned.n_measured < tuned.n_task {
+        outln!("{} were measured before; --force measures them again", tuned.n_task - tuned.n_measured);
+    }
+    outln!("kept in {}", cache.path().display());
+    let unsound = tuned.entries.values().any(|entry| entry.laps.iter().any(|lap| lap.failed.is_some()));
+    if unsound {
+        eprintln!("warning: some kernels compute wrongly here and are not used; `tril doctor` says more");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn of_run(args: &TuneArgs) -> Result<SessionConfig, Box<dyn Error>> {
+    args.settings.check_batch()?;
+    let mut config = args.settings.resolve()?;
+    match args.vocab_size {
+        Some(n) => config.model.vocab_size = n,
+        None => drop(read_text(&mut config, &args.paths, &args.settings)?),
+    }
+    config.validate()?;
+    if args.settings.chooses_batch() {
+        let adapter = args.device.find()?;
+        let shares = SharesMemory(adapter.shares_memory());
+        args.settings.fit(&mut config, &adapter.caps, shares, resident_bytes())?;
+    }
+    Ok(config.session())
+}
+
+fn of_bench(names: &[String]) -> Result<Vec<SessionConfig>, Box<dyn Error>> {
+    let session = |name: &String| Ok(BenchPreset::by_name(name)?.session());
+    names.iter().map(session).collect()
+}
+
+fn shapes_of(gpu: &Gpu, sessions: &[SessionConfig]) -> Result<Shapes, SessionError> {
+    let mut all = BTreeMap::new();
+    for session in sessions {
+        let plan = Session::plan(session, gpu.caps(), &Choice::default())?;
+        for (key, (task, n)) in shapes(&plan.graph, gpu.caps()) {
+            all.entry(key).or_insert((task, 0)).1 += n;
+        }
+    }
+    Ok(all)
+}
+
+/// Has a device use what is known to be fastest for these models, and measures what isn't known. A line that says so;
+/// empty where there was nothing to choose.
+///
+/// On a software device nothing is measured: what the kind of device suggests is within a few percent of the best, and
+/// compiling all the others takes longer than most runs would gain.
+pub(super) fn tune_first(
+    gpu: &Arc<Gpu>,
+    sessions: &[SessionConfig],
+    args: &TuningArgs,
+) -> Result<String, Box<dyn Error>> {
+    gpu.choose(Choice::default());
+    let Some(dir) = cache_dir().filter(|_| !args.no_tune) else { return Ok(String::new()) };
+    let mut cache = Cache::open(&dir, gpu);
+    warn(&mut cache);
+    let which = if gpu.caps().is_cpu { Which::Cached } else { Which::Missing };
+    let tuned = tune(&shapes_of(gpu, sessions)?, which, &mut cache, &mut OnDevice::new(gpu), |_, _| {})?;
+    warn(&mut cache);
+    let (known, all) = (tuned.entries.len(), tuned.n_task);
+    let line = match (tuned.n_measured, known) {
+        _ if all == 0 => String::new(),
+        (0, 0) => "chosen by the kind of device; `tril tune` measures which are the fastest".into(),
+        (0, _) => format!("tuned before for {known} of {all} shapes; --no-tune does without"),
+        (n, _) => format!(
+            "tuned for {n} of {all} shapes in {:.1} s, for the next runs too; --no-tune skips this",
+            tuned.took.as_secs_f64()
+        ),
+    };
+    gpu.choose(tuned.choice);
+    Ok(line)
+}
+
+fn warn(cache: &mut Cache) {
+    if let Some(warning) = cache.take_warning() {
+        eprintln!("warning: {warning}");
+    }
+}
+
+/// A task with its candidates, the fastest first.
+fn table(key: &str, entry: &Entry) -> String {
+    let mut laps: Vec<_> = entry.laps.iter().collect();
+    laps.sort_by(|a, b| a.ms.unwrap_or(f64::INFINITY).total_cmp(&b.ms.unwrap_or(f64::INFINITY)));
+    let line = |lap: &crate::tune::Lap| {
+        let mark = match (entry.pick.as_deref() == Some(&lap.candidate), entry.usual == lap.candidate) {
+            (true, true) => "* usual",
+            (true, false) => "*",
+            (false, true) => "  usual",
+            _ => "",
+        };
+        let speed = match (lap.ms, &lap.failed) {
+            (Some(ms), None) => {
+                format!("{ms:>9.3} ms {:>9.1} GFLOP/s {:>7.2} s first", entry.gflop / ms * 1e3, lap.compile_ms / 1e3)
+            }
+            (_, failed) => format!("FAILED {}", failed.as_deref().unwrap_or("to be timed")),
+        };
+        format!("\n  {mark:<8}{:<28} {speed}", lap.candidate)
+    };
+    format!("{key}{}", laps.into_iter().map(line).collect::<String>())
+}
+
+/// What the picks gain over the usual kernels, over all products of the models.
+fn summary(tuned: &Tuned, shapes: &Shapes) -> String {
+    let (mut usual_ms, mut pick_ms, mut faster) = (0.0, 0.0, 0);
+    for (key, entry) in &tuned.entries {
+        let n = shapes.get(key).map_or(0.0, |(_, n)| *n as f64);
+        let pick = entry.pick.as_deref().unwrap_or(&entry.usual);
+        if let (Some(usual), Some(best)) = (entry.ms(&entry.usual), entry.ms(pick)) {
+            (usual_ms, pick_ms) = (usual_ms + n * usual, pick_ms + n * best);
+            faster += usize::from(pick != entry.usual);
+        }
+    }
+    format!(
+        "{} shapes measured in {:.1} s; for {faster} of {} another kernel than usual is faster: {pick_ms:.2} ms instead of \
+         {usual_ms:.2} for all products",
+        tuned.n_measured,
+        tuned.took.as_secs_f64(),
+        tuned.n_task
+    )
+}

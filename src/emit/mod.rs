@@ -1,0 +1,215 @@
+//! The shaders of a plan as files: the WGSL that a device is given, and what naga makes of it for Vulkan, Metal and DX12.
+
+mod translate;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use translate::Forms;
+
+use crate::kernel::{Access, KernelDef, Variant};
+use crate::plan::Plan;
+
+/// Why nothing, or not everything, was written.
+#[derive(Debug, thiserror::Error)]
+pub enum EmitError {
+    /// The folder holds files already.
+    #[error("{} is not empty: name a new folder", .0.display())]
+    NotEmpty(PathBuf),
+    /// A file or folder can't be written.
+    #[error("can't write {}: {source}", .path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// naga refuses a shader in one of the forms.
+    #[error("{name}: naga can't write it as {form}: {reason}")]
+    Translate {
+        /// The kernel, its variant and modes.
+        name: String,
+        /// WGSL, SPIR-V, MSL or HLSL.
+        form: &'static str,
+        /// naga's words.
+        reason: String,
+    },
+}
+
+/// A storage binding, as in the manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindingEntry {
+    /// The variable's name.
+    pub name: String,
+    /// Whether the kernel writes it.
+    pub written: bool,
+    /// Bytes of one array element as the shader declares it.
+    pub elem_bytes: u32,
+}
+
+/// One specialised shader of a plan, as in the manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelEntry {
+    /// The kernel's name, that of its file in `shaders/`.
+    pub kernel: String,
+    /// The variant's name.
+    pub variant: String,
+    /// The value of each mode constant.
+    pub modes: BTreeMap<String, String>,
+    /// The value of each tune constant that the variant sets.
+    pub settings: BTreeMap<String, String>,
+    /// Workgroup size.
+    pub workgroup: [u32; 3],
+    /// Workgroup memory, bytes.
+    pub workgroup_bytes: u32,
+    /// The subgroup size that it is written for; 0 where any will do.
+    pub subgroup: u32,
+    /// Storage bindings in the order of their indices; the uniform `params` has the next index.
+    pub bindings: Vec<BindingEntry>,
+    /// Bytes of `params`.
+    pub params_bytes: u32,
+    /// Dispatches of the plan that run it.
+    pub n_dispatch: usize,
+    /// Their floating-point operations.
+    pub flops: u64,
+    /// The bytes that they move at least.
+    pub bytes: u64,
+    /// The labels of the nodes that they belong to.
+    pub used_by: Vec<String>,
+    /// CRC-32 of the WGSL, hexadecimal.
+    pub checksum: String,
+    /// File names without their endings `.wgsl`, `.spv`, `.metal` and `.hlsl`.
+    pub file: String,
+}
+
+impl KernelEntry {
+    /// `kernel/variant`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.kernel, self.variant)
+    }
+}
+
+/// What `manifest.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// tril's version.
+    pub tril: String,
+    /// The major version of naga that translated the WGSL.
+    pub naga: String,
+    /// The limits that the plan is for.
+    pub device: String,
+    /// The shaders, by name.
+    pub kernels: Vec<KernelEntry>,
+}
+
+type Specialised = (&'static KernelDef, &'static Variant, Vec<(&'static str, &'static str)>);
+
+/// The specialised shaders of a plan with their WGSL, by name.
+pub fn kernels(plan: &Plan) -> Vec<(KernelEntry, String)> {
+    let mut found: Vec<(Specialised, KernelEntry, String)> = vec![];
+    for step in &plan.steps {
+        let d = &step.dispatch;
+        let same = |(s, ..): &(Specialised, KernelEntry, String)| {
+            s.0.name == d.kernel.name && s.1.name == d.variant.name && s.2 == d.modes
+        };
+        let index = match found.iter().position(same) {
+            Some(index) => index,
+            None => {
+                let source = d.kernel.specialised(&d.modes, d.variant);
+                let entry = entry(d.kernel, d.variant, &d.modes, &source);
+                found.push(((d.kernel, d.variant, d.modes.clone()), entry, source));
+                found.len() - 1
+            }
+        };
+        let entry = &mut found[index].1;
+        entry.n_dispatch += 1;
+        entry.flops += step.cost.flops;
+        entry.bytes += step.cost.bytes;
+        if entry.used_by.last() != Some(&step.label) {
+            entry.used_by.push(step.label.clone());
+        }
+    }
+    let mut all: Vec<_> = found.into_iter().map(|(_, entry, source)| (entry, source)).collect();
+    all.sort_by(|a, b| a.0.file.cmp(&b.0.file));
+    all
+}
+
+fn entry(kernel: &KernelDef, variant: &Variant, modes: &[(&str, &str)], source: &str) -> KernelEntry {
+    let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    let bindings = kernel.bindings.iter().map(|b| BindingEntry {
+        name: b.name.into(),
+        written: b.access == Access::ReadWrite,
+        elem_bytes: b.elem_bytes,
+    });
+    let checksum = format!("{:08x}", crc32fast::hash(source.as_bytes()));
+    KernelEntry {
+        kernel: kernel.name.into(),
+        variant: variant.name.into(),
+        modes: owned(modes),
+        settings: owned(variant.settings),
+        workgroup: variant.workgroup,
+        workgroup_bytes: variant.workgroup_bytes,
+        subgroup: variant.subgroup,
+        bindings: bindings.collect(),
+        params_bytes: kernel.params_bytes,
+        n_dispatch: 0,
+        flops: 0,
+        bytes: 0,
+        used_by: vec![],
+        file: format!("{}.{}.{checksum}", kernel.name, variant.name),
+        checksum,
+    }
+}
+
+/// Writes every specialised shader of a plan in four forms, and `manifest.json`. Translation comes first, so that a shader
+/// that naga refuses leaves no half-filled folder.
+///
+/// # Errors
+///
+/// Where `dir` holds files, can't be written, or naga refuses a shader.
+pub fn emit(plan: &Plan, dir: &Path) -> Result<Manifest, EmitError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| EmitError::Write { path, source }
+    };
+    let mut kernels_of = vec![];
+    let mut files = vec![];
+    for (entry, wgsl) in kernels(plan) {
+        let forms =
+            Forms::of(&wgsl).map_err(|(form, reason)| EmitError::Translate { name: entry.name(), form, reason })?;
+        let spirv = forms.spirv.iter().flat_map(|word| word.to_le_bytes()).collect();
+        for (ending, bytes) in [
+            ("wgsl", wgsl.into_bytes()),
+            ("spv", spirv),
+            ("metal", forms.msl.into_bytes()),
+            ("hlsl", forms.hlsl.into_bytes()),
+        ] {
+            files.push((format!("{}.{ending}", entry.file), bytes));
+        }
+        kernels_of.push(entry);
+    }
+    let manifest = Manifest {
+        tril: env!("CARGO_PKG_VERSION").into(),
+        naga: translate::NAGA.into(),
+        device: plan.caps.name.clone(),
+        kernels: kernels_of,
+    };
+    let mut json = serde_json::to_vec_pretty(&manifest)
+        .map_err(|error| at(&dir.join("manifest.json"))(io::Error::other(error)))?;
+    json.push(b'\n');
+    files.push(("manifest.json".into(), json));
+
+    fs::create_dir_all(dir).map_err(at(dir))?;
+    if fs::read_dir(dir).map_err(at(dir))?.next().is_some() {
+        return Err(EmitError::NotEmpty(dir.into()));
+    }
+    for (name, bytes) in files {
+        let path = dir.join(name);
+        fs::write(&path, bytes).map_err(at(&path))?;
+    }
+    Ok(manifest)
+}

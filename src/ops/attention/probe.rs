@@ -1,0 +1,100 @@
+//! One kernel of flash attention on some sequences: what the tuner measures.
+
+use std::fmt;
+
+use super::Sizes;
+use super::flash::{FlashAttention, FlashAttentionBackward};
+use crate::kernel::{
+    Caps, KernelDef, attention_flash_direct_backward_key as direct_key,
+    attention_flash_direct_backward_query as direct_query, attention_flash_direct_forward as direct,
+    attention_flash_tiled_backward_key as tiled_key, attention_flash_tiled_backward_query as tiled_query,
+    attention_flash_tiled_forward as tiled,
+};
+use crate::ops::Op;
+use crate::tensor::{DType, Shape};
+
+/// Kernels that do the same, for software devices and for GPUs.
+const KERNELS: [[&KernelDef; 2]; 3] =
+    [[&direct::DEF, &tiled::DEF], [&direct_query::DEF, &tiled_query::DEF], [&direct_key::DEF, &tiled_key::DEF]];
+
+/// One of the kernels of [`FlashAttention`] and [`FlashAttentionBackward`] on sequences of a model: as many of them as are
+/// worth measuring.
+#[derive(Debug, Clone, Copy)]
+pub struct FlashProbe {
+    /// Index into [`KERNELS`].
+    kernel: usize,
+    b: u64,
+    t: u64,
+    c: u64,
+    n_head: u64,
+    has_dropout: bool,
+}
+
+impl FlashProbe {
+    /// What a call of a kernel on `n_seq` sequences is measured by; `None` where any kernel is done at once.
+    pub(super) fn of(kernel: &KernelDef, sizes: &Sizes, n_seq: u64, p: f32, caps: &Caps) -> Option<Self> {
+        const SMALL: u64 = 1 << 23;
+        const ELEMS: u64 = 8 << 20;
+        let kernel = KERNELS.iter().position(|kernels| kernels.iter().any(|k| k.name == kernel.name))?;
+        let &Sizes { t, c, n_head, .. } = sizes;
+        let probe = |b| Self { kernel, b, t, c, n_head, has_dropout: p > 0.0 };
+        let (one, all) = (probe(1).flops().max(1), probe(n_seq).flops());
+        let most = (caps.max_dispatch_work / 4 / one).min(ELEMS / (3 * t * c).max(1)).min(n_seq);
+        (all >= SMALL).then(|| probe(most.max(1)))
+    }
+
+    /// Least floating-point operations: two products forward; backward two for queries and two for keys and values.
+    pub fn flops(&self) -> u64 {
+        2 * self.b * self.t * (self.t + 1) * self.c
+    }
+
+    pub(in crate::ops) fn kernels(&self) -> Vec<&'static KernelDef> {
+        KERNELS[self.kernel].to_vec()
+    }
+
+    /// Whether the kernel is one of the backward pass.
+    pub fn is_backward(&self) -> bool {
+        self.kernel > 0
+    }
+
+    /// Heads, and channels of each.
+    pub fn heads(&self) -> (u64, u64) {
+        (self.n_head, self.c / self.n_head)
+    }
+
+    /// Probability that a weight is dropped: some, or 0.
+    pub fn p(&self) -> f32 {
+        if self.has_dropout { 0.2 } else { 0.0 }
+    }
+
+    /// The op that calls the kernel, perhaps with another.
+    pub fn op(&self) -> Box<dyn Op> {
+        let (n_head, p, site) = (self.n_head, self.p(), 0);
+        match self.is_backward() {
+            true => Box::new(FlashAttentionBackward { n_head, p, site }),
+            false => Box::new(FlashAttention { n_head, p, site }),
+        }
+    }
+
+    /// Its inputs.
+    pub fn inputs(&self) -> Vec<(&'static str, Shape, DType)> {
+        let &Self { b, t, c, n_head, .. } = self;
+        let qkv = ("qkv", Shape::new(&[b, t, 3 * c]), DType::F32);
+        let rng = ("rng", Shape::new(&[4]), DType::U32);
+        if !self.is_backward() {
+            return vec![qkv, rng];
+        }
+        let narrow = |name| (name, Shape::new(&[b, t, c]), DType::F32);
+        vec![narrow("dout"), narrow("out"), qkv, ("lse", Shape::new(&[b, n_head, t]), DType::F32), rng]
+    }
+}
+
+/// Its key.
+impl fmt::Display for FlashProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (n_head, hs) = self.heads();
+        let kernel = ["forward", "backward query", "backward key"][self.kernel];
+        write!(f, "attention {kernel} {}x{n_head}x{}x{hs}", self.b, self.t)?;
+        if self.has_dropout { f.write_str(" dropout") } else { Ok(()) }
+    }
+}

@@ -1,0 +1,206 @@
+//! One matrix product by itself, of the shape that a model has it in: what the tuner measures.
+
+use std::fmt;
+
+use super::{Layout, Strided};
+use crate::kernel::{self, Caps, Dispatch, KernelDef, matmul_shuffle as shuffle};
+use crate::ops::{Cost, Io, LowerCtx, Op, OutSpec, ShapeError, to_usize};
+use crate::tensor::{Shape, TensorSpec};
+
+/// A product of a model, cut down where it is so large that its edges don't matter.
+///
+/// Shapes: a (M, K) or (K, M), b (K, N) or (N, K), bias (N), out (M, N), each flat in a tensor of its own whose rows may lie
+/// apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Probe {
+    pub(super) strided: Strided,
+    has_bias: bool,
+}
+
+impl Probe {
+    /// What a product is measured by: `None` for batches of two indices, which training hasn't, and where any kernel is done
+    /// at once.
+    pub(super) fn of(strided: &Strided, has_bias: bool, caps: &Caps) -> Option<Self> {
+        const SMALL: u64 = 1 << 22;
+        let batch = strided.n_outer;
+        if strided.n_inner != 1 || strided.m * strided.n * strided.k * batch < SMALL {
+            return None;
+        }
+        // the whole of a tensor is of no use where a part has as many tiles as a device has units, several times
+        let most = if caps.is_cpu { 4096 } else { 8192 };
+        let [mut m, mut n, mut k] = [strided.m, strided.n, strided.k].map(|side| cut(side, most));
+        while too_large([m, n, k], batch, caps) {
+            let largest = m.max(n).max(k);
+            let side = if m == largest {
+                &mut m
+            } else if n == largest {
+                &mut n
+            } else {
+                &mut k
+            };
+            let smaller = cut(*side, *side);
+            if smaller == *side {
+                break;
+            }
+            *side = smaller;
+        }
+        // of what lies between two rows, and before the first, only the alignment counts
+        let lay = |layout: Layout, was: u64, is: u64, rows: u64| {
+            let before = layout.start % layout.ld.max(1);
+            let after = layout.ld.saturating_sub(before + was);
+            let start = before % ALIGNED;
+            let ld = start + is + after % ALIGNED;
+            // the matrices of a batch one behind the other
+            let in_fours = layout.outer.is_multiple_of(4);
+            let outer = if in_fours { (rows * ld).next_multiple_of(4) } else { (rows * ld) | 1 };
+            Layout { start, ld, outer: if batch > 1 { outer } else { 0 }, inner: 0 }
+        };
+        let cut = Strided { m, n, k, ..*strided };
+        let a = lay(strided.a, strided.a_len(), cut.a_len(), cut.a_rows());
+        let b = lay(strided.b, strided.b_len(), cut.b_len(), cut.b_rows());
+        let out = lay(strided.out, strided.n, n, m);
+        Some(Self { strided: Strided { a, b, out, ..cut }, has_bias })
+    }
+
+    /// Floating-point operations.
+    pub fn flops(&self) -> u64 {
+        2 * self.strided.m * self.strided.n * self.strided.k * self.strided.n_outer
+    }
+
+    /// Elements of a, b, out and, where there is one, the bias.
+    pub fn sizes(&self) -> (u64, u64, u64, Option<u64>) {
+        let s = &self.strided;
+        let all = |layout: &Layout, rows: u64| (s.n_outer - 1) * layout.outer + (rows * layout.ld).next_multiple_of(4);
+        (all(&s.a, s.a_rows()), all(&s.b, s.b_rows()), all(&s.out, s.m), self.has_bias.then_some(s.n))
+    }
+
+    /// Whether the product is added to out.
+    pub fn adds(&self) -> bool {
+        self.strided.add
+    }
+
+    /// Products of the batch, rows of out, columns of out, terms.
+    pub fn sides(&self) -> [usize; 4] {
+        [self.strided.n_outer, self.strided.m, self.strided.n, self.strided.k].map(to_usize)
+    }
+
+    /// Where the element of op(A) of a product, a row and a term is.
+    pub fn a_at(&self, z: usize, row: usize, k: usize) -> usize {
+        let s = &self.strided;
+        at(&s.a, z, if s.trans_a { (k, row) } else { (row, k) })
+    }
+
+    /// Where the element of op(B) of a product, a term and a column is.
+    pub fn b_at(&self, z: usize, k: usize, column: usize) -> usize {
+        let s = &self.strided;
+        at(&s.b, z, if s.trans_b { (column, k) } else { (k, column) })
+    }
+
+    /// Where an element of out is.
+    pub fn out_at(&self, z: usize, row: usize, column: usize) -> usize {
+        at(&self.strided.out, z, (row, column))
+    }
+
+    /// Kernels that compute it: those of the stem, but for the one that takes a vector.
+    pub(in crate::ops) fn kernels() -> Vec<&'static KernelDef> {
+        let takes = |kernel: &KernelDef| kernel.name.starts_with("matmul_") && kernel.name != "matmul_matvec";
+        kernel::ALL.iter().copied().filter(|kernel| takes(kernel)).collect()
+    }
+
+    /// Whether a kernel is far from the fastest on a device.
+    pub(in crate::ops) fn is_hopeless(&self, kernel: &KernelDef, caps: &Caps) -> bool {
+        // beyond this, a kernel that loads every operand from memory is several times slower, and only costs time here
+        const DIRECT: u64 = 100_000_000;
+        let fits_shuffle = shuffle::DEF.variants.iter().any(|v| v.fits(caps));
+        match kernel.name {
+            "matmul_direct" | "matmul_direct_vec4" => self.flops() > DIRECT && (fits_shuffle || !caps.is_cpu),
+            "matmul_shuffle" => false,
+            _ => caps.is_cpu,
+        }
+    }
+}
+
+/// Offsets and row lengths that differ by a multiple of this are aligned alike everywhere.
+const ALIGNED: u64 = 64;
+
+/// A side of at least `most` cut to about half of that, with the same edge beyond any tile.
+fn cut(side: u64, most: u64) -> u64 {
+    // tiles have at most this many rows or columns, so that the same is left over in the last
+    const TILES: u64 = 256;
+    let half = (most / 2).next_multiple_of(TILES);
+    if side < most || side < half + TILES { side } else { half + side % TILES }
+}
+
+/// Beyond what is worth the memory and the time of measuring: 50 ms on a slow device of its kind.
+fn too_large([m, n, k]: [u64; 3], batch: u64, caps: &Caps) -> bool {
+    const ELEMS: u64 = 16 << 20;
+    let most = [m * n, m * k, n * k].into_iter().max().unwrap_or(0);
+    batch * most > ELEMS || 2 * batch * m * n * k > caps.max_dispatch_work / 4
+}
+
+fn at(layout: &Layout, z: usize, (row, column): (usize, usize)) -> usize {
+    let [start, ld, outer] = [layout.start, layout.ld, layout.outer].map(to_usize);
+    z * outer + start + row * ld + column
+}
+
+/// Its key: what of a product decides how fast each kernel is.
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = &self.strided;
+        let letter = |trans| if trans { 't' } else { 'n' };
+        write!(f, "matmul {}{} {}x{}x{}", letter(s.trans_a), letter(s.trans_b), s.m, s.n, s.k)?;
+        if s.n_outer > 1 {
+            write!(f, " of {}", s.n_outer)?;
+        }
+        if self.has_bias {
+            f.write_str(" bias")?;
+        }
+        if s.add {
+            f.write_str(" add")?;
+        }
+        let around = |layout: &Layout, len: u64| (layout.start, layout.ld - len);
+        for (name, (start, pad)) in
+            [("a", around(&s.a, s.a_len())), ("b", around(&s.b, s.b_len())), ("out", around(&s.out, s.n))]
+        {
+            if (start, pad) != (0, 0) {
+                write!(f, " {name}+{start}+{pad}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Op for Probe {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn outputs(&self, _: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
+        Ok(vec![OutSpec::f32("out", Shape::new(&[self.sizes().2]))])
+    }
+
+    fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
+        let bias = self.has_bias.then(|| (io.input(2), 0));
+        vec![self.strided.dispatch(ctx, io.output(0), io.input(0), io.input(1), bias)]
+    }
+
+    fn reference(&self, inputs: &[&[f64]], _: &[Shape]) -> Vec<Vec<f64>> {
+        let [batch, m, n, k] = self.sides();
+        let mut out = vec![0.0; to_usize(self.sizes().2)];
+        for (z, row) in (0..batch).flat_map(|z| (0..m).map(move |row| (z, row))) {
+            for column in 0..n {
+                let terms = (0..k).map(|i| inputs[0][self.a_at(z, row, i)] * inputs[1][self.b_at(z, i, column)]);
+                out[self.out_at(z, row, column)] = terms.sum::<f64>() + inputs.get(2).map_or(0.0, |bias| bias[column]);
+            }
+        }
+        vec![out]
+    }
+
+    fn cost(&self, io: &Io<'_>) -> Cost {
+        Cost { flops: self.flops(), bytes: io.bytes() }
+    }
+
+    fn accumulates(&self, _: usize) -> bool {
+        true
+    }
+}

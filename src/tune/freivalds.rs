@@ -1,0 +1,59 @@
+//! A check of every element of a matrix product in the time that reading it takes.
+
+use crate::ops::Probe;
+use crate::reference::compare::{Mismatch, Tolerance, compare_f64};
+
+/// What the rows of a product must be when each is summed with signs drawn at random: a wrong element changes its row's
+/// sum, and no wrong elements are known to cancel under signs that they can't know.
+///
+/// Source: Freivalds 1977, "Probabilistic machines can use less running time".
+#[derive(Debug)]
+pub(super) struct RowSums {
+    signs: Vec<f64>,
+    /// Of A B and the bias, without what was in out before.
+    want: Vec<f64>,
+    tolerance: Tolerance,
+}
+
+impl RowSums {
+    /// For operands that are uniform in [-1, 1).
+    pub(super) fn new(product: &Probe, a: &[f32], b: &[f32], bias: Option<&[f32]>) -> Self {
+        let [batch, m, n, k] = product.sides();
+        // a fixed sequence without a pattern that a kernel could share
+        let mut state = 0x9e37_79b9_u32;
+        let mut sign = |_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            if state & 1 == 0 { 1.0 } else { -1.0 }
+        };
+        let signs: Vec<f64> = (0..n).map(&mut sign).collect();
+        let added: f64 = bias.map_or(0.0, |bias| bias.iter().zip(&signs).map(|(x, s)| s * f64::from(*x)).sum());
+        let mut want = Vec::with_capacity(batch * m);
+        for z in 0..batch {
+            let column = |i| move |(c, s): (usize, &f64)| s * f64::from(b[product.b_at(z, i, c)]);
+            let terms: Vec<f64> = (0..k).map(|i| signs.iter().enumerate().map(column(i)).sum()).collect();
+            let term = |r| move |(i, t): (usize, &f64)| t * f64::from(a[product.a_at(z, r, i)]);
+            want.extend((0..m).map(|r| terms.iter().enumerate().map(term(r)).sum::<f64>() + added));
+        }
+        // errors of n elements with signs add up like a random walk; bias and the old value are two more terms, and an
+        // element is about as large as the root of its terms
+        let one = Tolerance::sum(k + 2, 1.0);
+        let abs = (n as f64).sqrt() * (one.abs + one.rel * (k as f64).sqrt());
+        Self { signs, want, tolerance: Tolerance { abs, rel: 0.0 } }
+    }
+
+    /// Compares what is in out with what was there before and should have been added, or was 0.
+    pub(super) fn check(&self, product: &Probe, out: &[f32], before: &[f32]) -> Result<(), Mismatch> {
+        let [_, m, ..] = product.sides();
+        let row = |r: usize| {
+            let element = |(c, s): (usize, &f64)| {
+                let at = product.out_at(r / m, r % m, c);
+                s * (f64::from(out[at]) - before.get(at).map_or(0.0, |&x| f64::from(x)))
+            };
+            self.signs.iter().enumerate().map(element).sum::<f64>()
+        };
+        let got: Vec<f64> = (0..self.want.len()).map(row).collect();
+        compare_f64(&got, &self.want, self.tolerance).map(|_| ())
+    }
+}
