@@ -18,7 +18,8 @@ pub(super) fn cases() -> Vec<Case> {
             ("several tiles", [2 * side + 4, side + 36, 36]),
             ("four elements", [4, 4, 4]),
         ];
-        for (name, size) in sizes {
+        // each mode of each variant takes a while to compile
+        for (name, size) in sizes.into_iter().take(if variant == "default" { 4 } else { 2 }) {
             let pin = |case: Case| case.choice(tiled().pin("matmul_tiled4_fused", variant));
             cases.extend(ALL.map(|then| pin(fused(then, &format!("{variant}, {name}"), size, name != "whole tiles"))));
         }
