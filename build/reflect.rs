@@ -1,4 +1,4 @@
-//! The naga side of a shader: every mode x variant is parsed and validated, and its interface read.
+//! The naga side of a shader: its modes and variants are parsed and validated, and its interface read.
 
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};
 
@@ -59,18 +59,21 @@ pub fn reflect(file: &ShaderFile) -> Result<Facts, String> {
     facts.ok_or_else(|| "no variant".into())
 }
 
-/// Every choice of one value for each mode.
+/// Every choice of one value for each mode, as far as at most two differ from their defaults: naga looks at what a constant
+/// condition leaves out, too, so that more would find nothing more.
 fn combinations(file: &ShaderFile) -> Vec<Vec<(&str, &str)>> {
-    let mut all = vec![vec![]];
+    const MOST_CHANGED: usize = 2;
+    let mut all = vec![(vec![], 0)];
     for mode in &file.modes {
-        all = all
-            .into_iter()
-            .flat_map(|chosen: Vec<(&str, &str)>| {
-                mode.values.iter().map(move |v| [chosen.clone(), vec![(mode.name.as_str(), v.as_str())]].concat())
+        let with = |(chosen, n_changed): (Vec<(_, _)>, usize)| {
+            mode.values.iter().map(move |v| {
+                let chosen = [chosen.clone(), vec![(mode.name.as_str(), v.as_str())]].concat();
+                (chosen, n_changed + usize::from(*v != mode.default))
             })
-            .collect();
+        };
+        all = all.into_iter().flat_map(with).filter(|(_, n_changed)| *n_changed <= MOST_CHANGED).collect();
     }
-    all
+    all.into_iter().map(|(chosen, _)| chosen).collect()
 }
 
 type Interface = (Vec<Storage>, Vec<(String, &'static str)>);

@@ -11,6 +11,7 @@
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
 
 // Rows and columns beyond the edge repeat the last one and are not stored; terms beyond K are 0.
 fn a_at(start: u32, row: u32, k: u32) -> f32 {

@@ -11,6 +11,7 @@
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
 
 // Rows and columns beyond the edge repeat the last ones and are not stored.
 fn a_over_k(start: u32, row: u32, k: u32) -> vec4<f32> {

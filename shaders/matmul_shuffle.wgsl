@@ -30,6 +30,7 @@ const N_SUM: u32 = TM * CV;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
 
 // What lies beyond K in a vec4 along k is 0.
 fn within(k: u32, four: vec4<f32>) -> vec4<f32> {

@@ -16,6 +16,7 @@ const STRIDE: u32 = 66u;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
 
 // (k, row) and (k, column)
 var<workgroup> a_tile: array<f32, TK * STRIDE>;

@@ -221,6 +221,15 @@ def matmul():
             group["dbias"] = group["bias"].grad
         return group
 
+    def linear(m, n, k):
+        """With what a product's kernel does besides, in a linear layer and its gradients."""
+        group = case(m, n, k)
+        out, b, dout = (group[name].detach() for name in ("out", "b", "dout"))
+        stream, pre = normal(m, n), leaf(normal(m, k, scale=2.0))
+        (F.gelu(pre, approximate="tanh") @ b).backward(dout)
+        gelu = F.gelu(out, approximate="tanh")
+        return group | {"gelu": gelu, "stream": stream, "sum": stream + out, "pre": pre, "dpre": pre.grad}
+
     write_cases(
         "matmul",
         {
@@ -236,6 +245,7 @@ def matmul():
             "outer": case(6, 5, 1),
             "huge": case(3, 4, 5, scale=1e12),
             "tiny": case(3, 4, 5, bias=False, scale=1e-12),
+            "linear": linear(5, 12, 8),
         },
     )
 

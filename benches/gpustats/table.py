@@ -27,7 +27,8 @@ def main() -> None:
     print("|---|---|" + "---|" * len(devices))
     for name in sorted(rows):
         kernel = kernels[name]
-        modes = " ".join(m for m, value in sorted(kernel["modes"].items()) if value == "true")
+        chosen = [(m, value) for m, value in sorted(kernel["modes"].items()) if value != "false"]
+        modes = " ".join(m if value == "true" else f"{m}={value}" for m, value in chosen)
         cells = []
         for device in devices:
             f = rows[name].get(device, {})

@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use criterion::Criterion;
 use tril::gpu::Gpu;
-use tril::ops::Matmul;
+use tril::ops::{Fused, Matmul, Op, Then};
 use tril::tensor::{DType, Shape};
 
 /// The linear layers of nano and GPT-2 with their gradients: forward is NT with a bias, `da` NN, `db` TN. The last is one
-/// whose `db` has few tiles and many terms.
+/// whose `db` has few tiles and many terms. Beside them what a GPU's kernels do besides, with the weight stored (K, N).
 pub fn bench(c: &mut Criterion, gpu: &Arc<Gpu>) {
     let shapes = [
         (768, 384, 128),
@@ -18,13 +18,23 @@ pub fn bench(c: &mut Criterion, gpu: &Arc<Gpu>) {
         (4096, 128, 128),
     ];
     for (m, n, k) in shapes {
-        let mut run = |kind: &str, trans_a: bool, trans_b: bool, shapes: &[&[u64]]| {
+        let mut run = |kind: &str, op: Arc<dyn Op>, shapes: &[&[u64]]| {
             let inputs: Vec<(Shape, DType)> = shapes.iter().map(|s| (Shape::new(s), DType::F32)).collect();
             let name = format!("matmul/{kind}_M{m}_N{n}_K{k}");
-            super::bench(c, gpu, &name, Matmul { trans_a, trans_b }, &inputs, super::Per::Flops);
+            super::bench(c, gpu, &name, op, &inputs, super::Per::Flops);
         };
-        run("forward", false, true, &[&[m, k], &[n, k], &[n]]);
-        run("da", false, false, &[&[m, n], &[n, k]]);
-        run("db", true, false, &[&[m, n], &[m, k]]);
+        let product = |trans_a, trans_b| Matmul { trans_a, trans_b };
+        run("forward", Arc::new(product(false, true)), &[&[m, k], &[n, k], &[n]]);
+        run("da", Arc::new(product(false, false)), &[&[m, n], &[n, k]]);
+        run("db", Arc::new(product(true, false)), &[&[m, n], &[m, k]]);
+        let rows_in_fours = n % 4 == 0;
+        if gpu.caps().is_cpu || !rows_in_fours {
+            continue;
+        }
+        let fused = |trans_a, trans_b, then| Arc::new(Fused { product: product(trans_a, trans_b), then });
+        run("forward_gelu", fused(false, false, Then::GeluBeside), &[&[m, k], &[k, n], &[n]]);
+        run("forward_residual", fused(false, false, Then::Residual), &[&[m, k], &[k, n], &[m, n], &[n]]);
+        run("da_gelu", fused(false, true, Then::GeluGradient), &[&[m, n], &[k, n], &[m, k]]);
+        run("db_columns", fused(true, false, Then::ColumnSums), &[&[m, k], &[m, n]]);
     }
 }

@@ -1,4 +1,5 @@
-// What the matmul kernels have in common: modes, params and where each matrix of a batch begins.
+// What the matmul kernels have in common: modes, params, which the importing file
+// binds, and where each matrix of a batch begins.
 const TRANS_A: bool = false;  //: mode false true
 const TRANS_B: bool = false;  //: mode false true
 const ADD: bool = false;      //: mode false true
@@ -23,7 +24,6 @@ struct Params {
     out_inner: u32,
     bias_start: u32,
 }
-@group(0) @binding(4) var<uniform> params: Params;
 
 // The first elements of A, B and out in a batch.
 fn batch_starts(batch: u32) -> vec3<u32> {

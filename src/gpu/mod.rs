@@ -120,6 +120,7 @@ impl Gpu {
             }
         });
         let caps = report.caps.clone();
+        let is_cpu = caps.is_cpu;
         Ok(Arc::new(Self {
             device,
             queue,
@@ -128,7 +129,7 @@ impl Gpu {
             checked: options.checked,
             pipelines: Mutex::default(),
             failure,
-            pace: Mutex::default(),
+            pace: Mutex::new(Pace::new(is_cpu)),
             choice: Mutex::default(),
         }))
     }

@@ -1,6 +1,7 @@
 //! What is computed: an ordered list of ops over named tensors, built once at start-up.
 
 mod builder;
+mod fuse;
 mod optimizer;
 mod recompute;
 mod slabs;

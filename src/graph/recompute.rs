@@ -9,7 +9,8 @@ use crate::ops::Op;
 use crate::tensor::{Role, TensorId};
 
 /// What of the forward pass is computed again in the backward pass instead of being kept for it. The numbers stay the same
-/// to the last bit: the same kernels run on the same inputs, and dropout masks are hashes.
+/// to the last bit: the same kernels run on the same inputs, and dropout masks are hashes. Only GELU that a product did
+/// besides ([`crate::graph::Graph::fuse`]) is run by a kernel of its own again, of the same arithmetic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Recompute {

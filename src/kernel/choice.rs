@@ -30,6 +30,12 @@ impl Choice {
         self.pinned.get(kernel).map(String::as_str)
     }
 
+    /// Whether a device can run every variant that is pinned.
+    pub fn fits(&self, caps: &Caps) -> bool {
+        let pinned = |kernel: &KernelDef| self.pinned(kernel.name).and_then(|name| kernel.variant(name));
+        super::ALL.iter().filter_map(|kernel| pinned(kernel)).all(|variant| variant.fits(caps))
+    }
+
     /// What was measured to be fastest: `kernel/variant` by the key of a task ([`crate::ops::Task`]).
     pub fn of_tuned(tuned: BTreeMap<String, String>) -> Self {
         Self { tuned, ..Self::default() }

@@ -1,11 +1,15 @@
+mod fused;
 mod matvec;
 mod probe;
+mod product;
 mod split;
 mod strided;
 mod tiles;
 
+pub use fused::{Fused, Then};
 pub use matvec::Matvec;
 pub use probe::Probe;
+use product::Product;
 pub(crate) use strided::{Layout, Strided};
 
 use super::{Backward, ColumnSum, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError};
@@ -31,6 +35,40 @@ impl Matmul {
         let (m, k) = if self.trans_a { (a.n_col(), a.n_row()) } else { (a.n_row(), a.n_col()) };
         (m, if self.trans_b { b.n_row() } else { b.n_col() }, k)
     }
+
+    /// The product of a node's first two inputs into its first output.
+    fn product(self, io: &Io<'_>, cost: Cost) -> Product {
+        Product {
+            op: self,
+            size: self.sizes(io.shape_in(0), io.shape_in(1)),
+            out: io.output(0),
+            a: io.input(0),
+            b: io.input(1),
+            bias: None,
+            add: io.adds(0),
+            parts: None,
+            epilogue: None,
+            cost,
+        }
+    }
+
+    /// The shape of out, after checks of a, b and the bias.
+    fn out_shape(self, a: Shape, b: Shape, bias: Option<&&TensorSpec>) -> Result<Shape, ShapeError> {
+        let (m, n, k) = self.sizes(a, b);
+        ShapeError::check("matmul", "terms (K) of b", k, if self.trans_b { b.n_col() } else { b.n_row() })?;
+        if let Some(bias) = bias {
+            ShapeError::check("matmul", "elements of bias", n, bias.shape.numel())?;
+        }
+        let shape = if self.trans_a { Shape::checked(&[m, n]) } else { with_n_col(a, n) };
+        shape.map_err(|e| ShapeError::new("matmul", "shape of out", "fewer than 2^64 elements", e))
+    }
+
+    /// The product in f64.
+    fn in_f64(self, a: (&[f64], Shape), b: (&[f64], Shape), bias: Option<&[f64]>) -> Vec<f64> {
+        let (m, n, k) = self.sizes(a.1, b.1);
+        let [m, n, k] = [m, n, k].map(super::to_usize);
+        reference::forward(a.0, b.0, bias, reference::Dims { m, n, k, trans_a: self.trans_a, trans_b: self.trans_b })
+    }
 }
 
 impl Op for Matmul {
@@ -40,71 +78,20 @@ impl Op for Matmul {
 
     fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
         let (a, b) = (inputs[0].shape, inputs[1].shape);
+        let mut outputs = vec![OutSpec::f32("out", self.out_shape(a, b, inputs.get(2))?)];
         let (m, n, k) = self.sizes(a, b);
-        ShapeError::check("matmul", "terms (K) of b", k, if self.trans_b { b.n_col() } else { b.n_row() })?;
-        if let Some(bias) = inputs.get(2) {
-            ShapeError::check("matmul", "elements of bias", n, bias.shape.numel())?;
-        }
-        let shape = if self.trans_a { Shape::checked(&[m, n]) } else { with_n_col(a, n) };
-        let too_large = |e| ShapeError::new("matmul", "shape of out", "fewer than 2^64 elements", e);
-        let mut outputs = vec![OutSpec::f32("out", shape.map_err(too_large)?)];
         outputs.extend(split::scratch([m, n, k]).filter(|_| self.trans_a && inputs.len() == 2));
         Ok(outputs)
     }
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
-        let (m, n, k) = self.sizes(io.shape_in(0), io.shape_in(1));
-        let (a_ld, b_ld) = (io.shape_in(0).n_col(), io.shape_in(1).n_col());
-        // ranges of an axis, of which each row takes that much of one tensor or of two
-        let over_m = ctx.row_ranges_of(m, if self.trans_a { n } else { n.max(k) }, self.cost(io));
-        let over_n = if self.trans_b { ctx.row_ranges(n, k) } else { vec![(0, n)] };
-        let rows_over_k = if self.trans_a { m } else { 0 }.max(if self.trans_b { 0 } else { n });
-        let over_k = ctx.row_ranges(k, rows_over_k);
-        let product = |(m0, m): (u64, u64), (n0, n_part): (u64, u64), (k0, k): (u64, u64)| {
-            let product = Strided {
-                m,
-                n: n_part,
-                k,
-                trans_a: self.trans_a,
-                trans_b: self.trans_b,
-                add: io.adds(0) || k0 > 0,
-                a: Layout { start: if self.trans_a { m0 } else { k0 }, ..Layout::rows(a_ld) },
-                b: Layout { start: if self.trans_b { k0 } else { 0 }, ..Layout::rows(b_ld) },
-                out: Layout { start: n0, ..Layout::rows(n) },
-                n_outer: 1,
-                n_inner: 1,
-            };
-            let (a_row, a_rows) = if self.trans_a { (k0, k) } else { (m0, m) };
-            let (b_row, b_rows) = if self.trans_b { (n0, n_part) } else { (k0, k) };
-            let out = io.output(0).slice(m0 * n, m * n);
-            let a = io.input(0).slice(a_row * a_ld, a_rows * a_ld);
-            (product, (out, a, io.input(1).slice(b_row * b_ld, b_rows * b_ld)))
-        };
-        if let ([over_m], [over_n], [over_k], Some(_)) = (&over_m[..], &over_n[..], &over_k[..], io.outputs.get(1)) {
-            let (product, bind) = product(*over_m, *over_n, *over_k);
-            if let Some(split) = split::dispatches(&product, ctx, bind, io.output(1)) {
-                return split;
-            }
-        }
-        let over_k = over_k.into_iter().flat_map(in_short_sums).collect::<Vec<_>>();
-        let mut dispatches = vec![];
-        for &over_m in &over_m {
-            for &over_n in &over_n {
-                for &over_k in &over_k {
-                    let (product, (out, a, b)) = product(over_m, over_n, over_k);
-                    let bias = (io.inputs.len() > 2 && over_k.0 == 0).then(|| (io.input(2), over_n.0));
-                    dispatches.push(product.dispatch(ctx, out, a, b, bias));
-                }
-            }
-        }
-        dispatches
+        let bias = (io.inputs.len() > 2).then(|| io.input(2));
+        let parts = (io.outputs.len() > 1).then(|| (io.output(1), None));
+        Product { bias, parts, ..self.product(io, self.cost(io)) }.dispatches(ctx)
     }
 
     fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
-        let (m, n, k) = self.sizes(shapes[0], shapes[1]);
-        let [m, n, k] = [m, n, k].map(super::to_usize);
-        let dims = reference::Dims { m, n, k, trans_a: self.trans_a, trans_b: self.trans_b };
-        vec![reference::forward(inputs[0], inputs[1], inputs.get(2).copied(), dims)]
+        vec![self.in_f64((inputs[0], shapes[0]), (inputs[1], shapes[1]), inputs.get(2).copied())]
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {
@@ -146,16 +133,6 @@ impl Op for Matmul {
             Ok(())
         }))
     }
-}
-
-/// Most terms that are summed one after another: the sums of longer products are partial sums put together, whose rounding
-/// errors grow more slowly. Also far from the rounds of a loop that llvmpipe allows.
-const MAX_TERMS: u64 = 8192;
-
-/// Splits a range of terms (start, count) into equal ones of at most [`MAX_TERMS`] that start at multiples of 64.
-fn in_short_sums((start, len): (u64, u64)) -> impl Iterator<Item = (u64, u64)> {
-    let step = len.div_ceil(len.div_ceil(MAX_TERMS).max(1)).next_multiple_of(64).max(64);
-    (0..len).step_by(super::to_usize(step)).map(move |k0| (start + k0, step.min(len - k0)))
 }
 
 /// The shape with another last axis.

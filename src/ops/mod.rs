@@ -27,11 +27,12 @@ pub use embedding::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sor
 pub use gelu::{Gelu, GeluBackward};
 pub use global_norm::GlobalNorm;
 pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardParams, ResidualLayernorm};
-pub use matmul::{Matmul, Matvec, Probe};
+pub use matmul::{Fused, Matmul, Matvec, Probe, Then};
 pub use residual::Residual;
 pub use sample::Sample;
 pub use task::Task;
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt::Debug;
 
@@ -161,6 +162,11 @@ impl LowerCtx<'_> {
         self.choice.variant(kernel, self.caps)
     }
 
+    /// Whether products do what follows them. A software device gains nothing by that: it loses memory to more kernels.
+    pub fn fuses(&self) -> bool {
+        matmul::Strided::family(self) == "tiled"
+    }
+
     /// The most elements that one binding may hold.
     pub fn max_binding_elems(&self) -> u64 {
         self.caps.max_binding_bytes / DType::BYTES
@@ -263,7 +269,7 @@ pub trait Backward {
 }
 
 /// The host half of an op.
-pub trait Op: Debug + Send + Sync {
+pub trait Op: Any + Debug + Send + Sync {
     /// The stem: names the shader, reference, golden, test and bench.
     fn name(&self) -> &'static str;
 

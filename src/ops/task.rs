@@ -28,7 +28,7 @@ impl Task {
     /// The kernels that can do it; whatever variant one has or gets is a candidate.
     pub fn kernels(&self) -> Vec<&'static KernelDef> {
         match self {
-            Self::Matmul(_) => Probe::kernels(),
+            Self::Matmul(product) => product.kernels(),
             Self::Flash(flash) => flash.kernels(),
         }
     }

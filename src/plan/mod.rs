@@ -50,7 +50,7 @@ impl Step {
 /// Everything that a device needs to run a graph.
 #[derive(Debug)]
 pub struct Plan {
-    /// The graph.
+    /// The graph as the device runs it.
     pub graph: Graph,
     /// The dispatches in order.
     pub steps: Vec<Step>,
@@ -67,7 +67,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Orders and places a graph for a device.
+    /// Orders and places a graph for a device; where that is a GPU, products do what follows them ([`Graph::fuse`]).
     ///
     /// # Errors
     ///
@@ -84,6 +84,10 @@ impl Plan {
     /// As [`Plan::new`].
     pub fn with_guards(graph: Graph, caps: &Caps, choice: &Choice, guard_bytes: u64) -> Result<Self, PlanError> {
         let ctx = LowerCtx { caps, choice, noted: None };
+        let mut graph = graph;
+        if ctx.fuses() {
+            graph.fuse();
+        }
         let mut steps = vec![];
         let mut uniform = vec![];
         let mut cost: BTreeMap<Phase, Cost> = BTreeMap::new();

@@ -1,12 +1,15 @@
-//! How much work goes into one command buffer: little at first, then as much as the device has shown to do in 0.15 s.
+//! How much work goes into one command buffer: little at first, then as much as the device has shown to do in 0.15 s, or on
+//! a software device in 0.6 s.
 
 /// What a device has shown of its speed.
 ///
 /// Windows resets a GPU whose command buffer runs for 2 s, and nobody knows how fast a GPU is before it has run something.
 /// So the first command buffers are small and waited for, each at most [`Pace::GROWTH`] times the largest that was, until
 /// their size is limited by the time that they take.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pace {
+    /// Nanoseconds that a command buffer should take.
+    target_ns: f64,
     /// Nanoseconds of a unit of work.
     ns_per_work: Option<f64>,
     /// The most work of a command buffer that is known to have ended.
@@ -18,9 +21,17 @@ impl Pace {
     pub const FIRST: u64 = 32_000_000;
     /// How many times the largest proven command buffer the next one may be.
     pub const GROWTH: u64 = 4;
-    /// The time that a command buffer should take. The estimate is an average: a command buffer of slow kernels may take
-    /// several times as long, and is still far from 2 s.
+    /// The time that a command buffer should take on a GPU. The estimate is an average: a command buffer of slow kernels may
+    /// take several times as long, and is still far from 2 s.
     pub const TARGET_NS: f64 = 1.5e8;
+    /// The same on a software device, which nothing resets and no screen waits for: submitting takes the host from it.
+    pub const TARGET_NS_CPU: f64 = 6e8;
+
+    /// Nothing known yet; `is_cpu`: of a software device.
+    pub fn new(is_cpu: bool) -> Self {
+        let target_ns = if is_cpu { Self::TARGET_NS_CPU } else { Self::TARGET_NS };
+        Self { target_ns, ns_per_work: None, proven: 0 }
+    }
 
     /// The most work that the next command buffer should have.
     pub fn budget(&self) -> u64 {
@@ -48,7 +59,7 @@ impl Pace {
     }
 
     fn affordable(&self) -> u64 {
-        self.ns_per_work.map_or(u64::MAX, |ns| (Self::TARGET_NS / ns) as u64)
+        self.ns_per_work.map_or(u64::MAX, |ns| (self.target_ns / ns) as u64)
     }
 
     fn grown(&self) -> u64 {

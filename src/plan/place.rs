@@ -63,12 +63,14 @@ pub fn place(graph: &Graph, steps: &[Step], guard_bytes: u64) -> (Vec<BufferPlan
     }
 
     for (spec, place) in graph.tensors.iter().zip(&mut places) {
-        if place.is_none() {
+        if place.is_none() && spec.role != Role::Activation {
             let buffer = add(spec.name.clone(), spec.role, spec.bytes() + 2 * guard_bytes);
             *place = Some(Place { buffer, offset_bytes: guard_bytes });
         }
     }
-    (buffers, places.into_iter().flatten().collect())
+    // an activation that no node touches may be anywhere
+    let anywhere = Place { buffer: 0, offset_bytes: 0 };
+    (buffers, places.into_iter().map(|place| place.unwrap_or(anywhere)).collect())
 }
 
 /// Which buffers of another plan these can be, when the two never run at once: parameters, constants and state of the same
@@ -113,6 +115,6 @@ pub(super) fn lifetimes(graph: &Graph, steps: &[Step]) -> Vec<Interval> {
             }
         }
     }
-    // an activation that no node touches has no lifetime; it gets a buffer of its own
+    // an activation that no node touches has no lifetime
     intervals.into_iter().flatten().collect()
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::besides;
 use super::freivalds::RowSums;
 use super::{Lap, Measure};
 use crate::doctor::{Case, cases, verify};
@@ -43,8 +44,8 @@ impl OnDevice {
         Self { gpu: gpu.clone(), spoiled: None }
     }
 
-    /// Changes an element of the matrix product that a candidate computes before it is checked, as a driver does that
-    /// computes wrongly: for tests.
+    /// Changes an element of what a candidate computes of a matrix product, of the second output where there is one, before
+    /// it is checked, as a driver does that computes wrongly: for tests.
     #[must_use]
     pub fn spoil(mut self, candidate: &str) -> Self {
         self.spoiled = Some(candidate.into());
@@ -97,17 +98,25 @@ impl OnDevice {
     fn race_products(&self, task: &Task, product: &Probe, candidates: &[String]) -> Result<Vec<Lap>, ExecError> {
         let (a, b, out, bias) = product.sizes();
         let (a, b, old, bias) = (uniform(1, a), uniform(2, b), uniform(3, out), bias.map(|n| uniform(4, n)));
+        let (old_second, other) = product.besides();
+        let (old_second, other) =
+            (old_second.map(|n| uniform(5, n)), other.map(|n| besides::third_input(product, uniform(6, n))));
         let sums = RowSums::new(product, &a, &b, bias.as_deref());
         self.race_with(task, candidates, |program, tensors, candidate| {
             program.fill(PATTERN);
-            for (&tensor, values) in tensors.iter().zip([&old, &a, &b].into_iter().chain(&bias)) {
+            let written = [&old].into_iter().chain(&old_second).chain([&a, &b]).chain(&bias).chain(&other);
+            for (&tensor, values) in tensors.iter().zip(written) {
                 program.write(tensor, values)?;
             }
             let first_s = self.first_run(program)?;
             let mut out = program.read(tensors[0])?;
+            let mut second = if old_second.is_some() { program.read(tensors[1])? } else { vec![] };
             if self.spoiled.as_deref() == Some(candidate) {
                 let [z, m, n, _] = product.sides();
-                out[product.out_at(z - 1, m - 1, n - 1)] += 0.5;
+                match second.get_mut(besides::last_of_second(product)) {
+                    Some(element) => *element += 0.5,
+                    None => out[product.out_at(z - 1, m - 1, n - 1)] += 0.5,
+                }
             }
             for &tensor in tensors {
                 if program.read_guards(tensor)?.iter().any(|&word| word != PATTERN) {
@@ -115,8 +124,14 @@ impl OnDevice {
                 }
             }
             let before: &[f32] = if product.adds() { &old } else { &[] };
-            let wrong = sums.check(product, &out, before).err();
-            Ok((first_s, wrong.map(|mismatch| format!("a row's sum: {mismatch}"))))
+            let alone = besides::undone(product, &out, before, other.as_deref().unwrap_or(&[]));
+            let wrong = sums.check(product, &alone).err().map(|mismatch| format!("a row's sum: {mismatch}"));
+            let beside = || {
+                let before = old_second.as_deref().filter(|_| product.adds()).unwrap_or(&[]);
+                let wrong = besides::check_second(product, &second, &out, &b, before).err()?;
+                Some(format!("the second output: {wrong}"))
+            };
+            Ok((first_s, wrong.or_else(beside)))
         })
     }
 
@@ -224,11 +239,20 @@ fn alone(task: &Task) -> Result<(Graph, Vec<TensorId>), GraphError> {
     let (op, tensors, into): (Box<dyn Op>, Vec<TensorId>, _) = match task {
         Task::Matmul(product) => {
             let (a, b, out, bias) = product.sizes();
-            let flat = [("out", Some(out)), ("a", Some(a)), ("b", Some(b)), ("bias", bias)];
+            let (second, other) = product.besides();
+            let flat = [
+                ("out", Some(out)),
+                ("second", second),
+                ("a", Some(a)),
+                ("b", Some(b)),
+                ("bias", bias),
+                ("other", other),
+            ];
             let there = flat.iter().filter_map(|&(name, len)| Some((name, Shape::new(&[len?]))));
             let tensors = there.map(|(name, shape)| state(name, shape, DType::F32)).collect::<Result<Vec<_>, _>>()?;
-            let out = tensors[0];
-            (Box::new(*product), tensors, vec![Some((out, product.adds()))])
+            let n_out = 1 + usize::from(second.is_some());
+            let into = tensors[..n_out].iter().map(|&out| Some((out, product.adds()))).collect();
+            (Box::new(*product), tensors, into)
         }
         Task::Flash(flash) => {
             let inputs = flash.inputs().into_iter().map(|(name, shape, dtype)| state(name, shape, dtype));

@@ -1,6 +1,6 @@
 //! A check of every element of a matrix product in the time that reading it takes.
 
-use crate::ops::Probe;
+use crate::ops::{Probe, Then};
 use crate::reference::compare::{Mismatch, Tolerance, compare_f64};
 
 /// What the rows of a product must be when each is summed with signs drawn at random: a wrong element changes its row's
@@ -38,19 +38,19 @@ impl RowSums {
         }
         // errors of n elements with signs add up like a random walk; bias and the old value are two more terms, and an
         // element is about as large as the root of its terms
-        let one = Tolerance::sum(k + 2, 1.0);
+        // so does dividing by GELU's derivative
+        let terms = Tolerance::sum(k + 2, 1.0);
+        let slope = product.then() == Some(Then::GeluGradient);
+        let one = if slope { terms.plus(super::besides::slope_tolerance()) } else { terms };
         let abs = (n as f64).sqrt() * (one.abs + one.rel * (k as f64).sqrt());
         Self { signs, want, tolerance: Tolerance { abs, rel: 0.0 } }
     }
 
-    /// Compares what is in out with what was there before and should have been added, or was 0.
-    pub(super) fn check(&self, product: &Probe, out: &[f32], before: &[f32]) -> Result<(), Mismatch> {
+    /// Compares the product alone, which lies as out does.
+    pub(super) fn check(&self, product: &Probe, alone: &[f64]) -> Result<(), Mismatch> {
         let [_, m, ..] = product.sides();
         let row = |r: usize| {
-            let element = |(c, s): (usize, &f64)| {
-                let at = product.out_at(r / m, r % m, c);
-                s * (f64::from(out[at]) - before.get(at).map_or(0.0, |&x| f64::from(x)))
-            };
+            let element = |(c, s): (usize, &f64)| s * alone[product.out_at(r / m, r % m, c)];
             self.signs.iter().enumerate().map(element).sum::<f64>()
         };
         let got: Vec<f64> = (0..self.want.len()).map(row).collect();

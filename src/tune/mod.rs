@@ -1,5 +1,6 @@
 //! Which kernel and variant is the fastest for each shape of a model on this device: measured once, checked, remembered.
 
+mod besides;
 mod cache;
 mod device;
 mod freivalds;

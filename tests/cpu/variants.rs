@@ -2,9 +2,9 @@
 
 use tril::graph::{GraphBuilder, Phase};
 use tril::kernel::{Caps, Choice};
-use tril::ops::Matmul;
+use tril::ops::{ColumnSum, Dropout, Gelu, Matmul, Residual};
 use tril::plan::Plan;
-use tril::tensor::{DType, Role, Shape};
+use tril::tensor::{DType, Role, Shape, TensorId};
 
 /// The plan of one product of M x K and K x N.
 fn product([m, n, k]: [u64; 3], trans_a: bool, caps: &Caps, choice: &Choice) -> Plan {
@@ -58,4 +58,89 @@ fn terms_are_shared_out_where_there_are_few_tiles() {
     let bytes = |plan: &Plan| plan.bytes_by_role()[&Role::Activation];
     assert!(bytes(&lavapipe) < 128 * 128 * 4 + 256, "{}", bytes(&lavapipe));
     assert_eq!(bytes(&gradient([128, 128, 4096], &discrete)), 17 * 128 * 128 * 4);
+}
+
+const NN: Matmul = Matmul { trans_a: false, trans_b: false };
+
+/// The plan on a device of what is built from a product (64, N) of two inputs (64, 32), (32, N).
+fn built(n: u64, caps: &Caps, build: impl Fn(&mut GraphBuilder, [TensorId; 3])) -> Plan {
+    let mut builder = GraphBuilder::new();
+    let [a, b] = [("a", [64, 32]), ("b", [32, n])].map(|(name, dims)| builder.input(name, &dims, DType::F32).unwrap());
+    let product = builder.apply1("product", NN, &[a, b]).unwrap();
+    build(&mut builder, [a, b, product]);
+    Plan::new(builder.finish(), caps, &Choice::default()).unwrap()
+}
+
+#[test]
+fn products_do_what_follows_them_on_gpus_only() {
+    let gelu = |builder: &mut GraphBuilder, [_, _, product]: [TensorId; 3]| {
+        let out = builder.apply1("gelu", Gelu, &[product]).unwrap();
+        builder.set_role(out, Role::Output);
+    };
+    let names = |plan: &Plan| plan.steps.iter().map(|s| s.dispatch.kernel.name).collect::<Vec<_>>();
+    let plan = built(64, &Caps::desktop(), gelu);
+    assert_eq!(names(&plan), ["matmul_tiled4_fused"]);
+    // what was passed on takes no memory
+    assert!(plan.bytes_by_role()[&Role::Activation] <= 256);
+    assert_eq!(names(&built(64, &Caps::lavapipe(), gelu)), ["matmul_shuffle", "gelu_vec4_forward"]);
+    // rows that aren't padded to fours
+    assert_eq!(names(&built(66, &Caps::desktop(), gelu)).len(), 2);
+    // a product that is read elsewhere, too, is stored besides
+    let twice = built(64, &Caps::desktop(), |builder, all| {
+        gelu(builder, all);
+        builder.apply1("columns", ColumnSum, &[all[2]]).unwrap();
+    });
+    assert_eq!(twice.steps[0].dispatch.modes[0], ("EPILOGUE", "2u"));
+}
+
+#[test]
+fn what_a_product_can_not_take_over_stays() {
+    let desktop = Caps::desktop();
+    let n_fused = |plan: &Plan| plan.steps.iter().filter(|s| s.dispatch.kernel.name == "matmul_tiled4_fused").count();
+    // a sum with what comes before the product
+    let residual = |builder: &mut GraphBuilder, [_, _, product]: [TensorId; 3]| {
+        let past = builder.input("past", &[64, 64], DType::F32).unwrap();
+        builder.apply1("sum", Residual, &[past, product]).unwrap();
+    };
+    assert_eq!(n_fused(&built(64, &desktop, residual)), 1);
+    // with what comes after it
+    let later = |builder: &mut GraphBuilder, [a, b, product]: [TensorId; 3]| {
+        let other = builder.apply1("other", NN, &[a, b]).unwrap();
+        let other = builder.apply1("gelu", Gelu, &[other]).unwrap();
+        builder.apply1("sum", Residual, &[product, other]).unwrap();
+    };
+    let plan = built(64, &desktop, later);
+    assert_eq!((n_fused(&plan), plan.steps.len()), (1, 3));
+    // with itself, or read by another op as well
+    let both = |builder: &mut GraphBuilder, [_, _, product]: [TensorId; 3]| {
+        builder.apply1("sum", Residual, &[product, product]).unwrap();
+    };
+    assert_eq!(n_fused(&built(64, &desktop, both)), 0);
+    let kept = |builder: &mut GraphBuilder, all: [TensorId; 3]| {
+        builder.set_role(all[2], Role::Output);
+        residual(builder, all);
+    };
+    assert_eq!(n_fused(&built(64, &desktop, kept)), 0);
+    // with dropout between
+    let dropped = |builder: &mut GraphBuilder, [a, b, product]: [TensorId; 3]| {
+        let rng = builder.input("rng", &[4], DType::U32).unwrap();
+        let dropped = builder.apply1("dropout", Dropout { p: 0.1, site: 0 }, &[product, rng]).unwrap();
+        residual(builder, [a, b, dropped]);
+    };
+    assert_eq!(n_fused(&built(64, &desktop, dropped)), 0);
+    // sums of columns of what the product reads, before that is added to
+    let columns = |adds_between: bool| {
+        built(64, &desktop, move |builder, [a, b, _]| {
+            let product = builder.apply1("second", NN, &[a, b]).unwrap();
+            let past = builder.apply1("past", NN, &[a, b]).unwrap();
+            if adds_between {
+                builder.node("add", Box::new(NN), &[a, b], &[Some((past, true))], Phase::MicroBatch).unwrap();
+            }
+            builder.apply1("sum", Residual, &[product, past]).unwrap();
+            builder.apply1("columns", ColumnSum, &[b]).unwrap();
+        })
+    };
+    // of b by the first product, the residual sum by the last one that stores
+    assert_eq!(n_fused(&columns(false)), 2);
+    assert_eq!(n_fused(&columns(true)), 1);
 }

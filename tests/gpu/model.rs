@@ -2,6 +2,9 @@
 
 use tril::data::Batch;
 use tril::doctor::check_model;
+use tril::gpu::{Gpu, GpuOptions};
+use tril::graph::Recompute;
+use tril::kernel::Choice;
 use tril::model::{Keep, Memory, ModelConfig, Positions};
 use tril::reference::IGNORE;
 use tril::reference::compare::{Tolerance, canary, compare};
@@ -376,4 +379,62 @@ fn generator_follows_its_source() {
     assert_eq!(b, of(&mut second.generator(1), &second));
     let error = generator.next_logits(first.program(), &[&[13]]).unwrap_err().to_string();
     assert!(error.contains("token 13"), "{error}");
+}
+
+/// A step by the kernels that a GPU would run, with products that do what follows them, and one without.
+#[test]
+fn fused_products_train_like_separate_ones() {
+    let gpu = Gpu::open(&GpuOptions { checked: gpu().is_checked(), ..GpuOptions::default() }).unwrap();
+    // as many positions as share out the terms of a weight's gradient
+    let (b, t) = (4, 128);
+    let batch = Batch {
+        tokens: (0..512).map(|i| (i * 7 + i / 9) % 29).collect(),
+        targets: (0..512).map(|i| (i * 7 + i / 9 + 1) % 29).collect(),
+        b,
+        t,
+    };
+    for (bias, dropout, recompute) in
+        [(true, 0.0, Recompute::None), (false, 0.2, Recompute::Cheap), (true, 0.0, Recompute::Block)]
+    {
+        let model = ModelConfig {
+            n_layer: 2,
+            n_head: 2,
+            n_embd: 32,
+            block_size: t as u64,
+            vocab_size: 29,
+            bias,
+            tied: true,
+            positions: Positions::Learned,
+            dropout,
+        };
+        let memory = Memory { recompute, ..Memory::default() };
+        let (optimizer, keep) = (AdamwConfig::default(), Keep::default());
+        let config = SessionConfig { model, batch_size: b as u64, t: t as u64, optimizer, seed: 3, keep, memory };
+        let mut runs = vec![];
+        // rows of any length have no kernel that does more, so that `tiled_any` is a GPU without fusing
+        for choice in [Choice::gpu_family().pin("matmul", "tiled_any"), Choice::gpu_family()] {
+            gpu.choose(choice);
+            let mut session = Session::new(&gpu, config.clone()).unwrap();
+            let first = session.forward_backward(&batch).unwrap();
+            let names = session.param_names();
+            let gradients: Vec<Vec<f32>> = names.iter().map(|name| session.gradient(name).unwrap()).collect();
+            session.train_step(std::slice::from_ref(&batch), 1e-3).unwrap();
+            let step = session.wait().unwrap().unwrap();
+            let fused =
+                session.program().plan().steps.iter().filter(|s| s.dispatch.kernel.name == "matmul_tiled4_fused");
+            runs.push((first, step.loss, step.grad_norm, gradients, fused.count()));
+        }
+        let (apart, fused) = (&runs[0], &runs[1]);
+        assert_eq!(apart.4, 0);
+        // of each layer GELU, its gradient, sums of columns with biases, residual sums without dropout between
+        assert!(fused.4 >= 2 * (2 + if bias { 4 } else { 0 } + if dropout == 0.0 { 2 } else { 0 }), "{}", fused.4);
+        for (a, b) in [(apart.0, fused.0), (apart.1, fused.1), (apart.2, fused.2)] {
+            assert!((a - b).abs() <= 1e-5 * a.abs(), "{recompute}: {a} and {b}");
+        }
+        for (name, (a, b)) in config.model.params().iter().map(|(name, _)| name).zip(apart.3.iter().zip(&fused.3)) {
+            let largest = a.iter().fold(0f32, |most, x| most.max(x.abs()));
+            let differ = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+            assert!(differ <= 2e-5 * largest.max(1e-3), "{recompute}, {name}: {differ} of {largest}");
+        }
+    }
 }

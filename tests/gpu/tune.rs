@@ -161,6 +161,25 @@ fn the_device_finds_a_candidate_that_computes_wrongly() {
 }
 
 #[test]
+fn the_device_finds_what_is_wrong_besides_a_product() {
+    let gpu = gpu();
+    // a GPU's tasks, on whatever device there is
+    let found = shapes_of(&config(), &Caps::desktop());
+    let candidates = ["default", "t32"].map(|variant| format!("matmul_tiled4_fused/{variant}"));
+    let kinds = [("bias gelu", "second"), ("gelu gradient", "row"), ("bias residual", "row"), (" columns", "second")];
+    for (kind, said) in kinds {
+        let (key, (task, _)) = found.iter().find(|(key, _)| key.contains(kind)).unwrap();
+        assert!(candidates.iter().all(|c| task.candidates(&Caps::desktop()).contains(c)), "{key}");
+        let sound = OnDevice::new(&gpu).race(task, &candidates).unwrap();
+        assert_eq!(sound.len(), 2);
+        assert!(sound.iter().all(|lap| lap.failed.is_none()), "{key}: {sound:?}");
+        let spoiled = OnDevice::new(&gpu).spoil(&candidates[1]).race(task, &candidates).unwrap();
+        assert!(spoiled[0].failed.is_none() && spoiled[1].ms.is_none(), "{key}: {spoiled:?}");
+        assert!(spoiled[1].failed.as_ref().is_some_and(|why| why.contains(said)), "{key}: {spoiled:?}");
+    }
+}
+
+#[test]
 fn what_was_measured_is_remembered_for_device_and_kernels() {
     let dir = tempfile::tempdir().unwrap();
     let mut fake = Fake::new(Caps::lavapipe());

@@ -1,3 +1,4 @@
+mod fused;
 mod matvec;
 
 use crate::doctor::{Case, Data};
@@ -12,6 +13,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = ["tiled", "direct", "shuffle"].into_iter().flat_map(kernel_cases).collect();
     cases.extend(shuffle_cases());
     cases.extend(tiled_cases());
+    cases.extend(fused::cases());
     cases.extend(matvec::cases());
     // large enough for the tile that a device usually takes
     cases.push(product("direct", "usual tile", [136, 164, 128], (false, true), true, 1.0).choice(Choice::default()));

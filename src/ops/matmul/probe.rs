@@ -2,28 +2,30 @@
 
 use std::fmt;
 
-use super::{Layout, Strided};
-use crate::kernel::{self, Caps, Dispatch, KernelDef, matmul_shuffle as shuffle};
+use super::strided::Epilogue;
+use super::{Layout, Strided, Then};
+use crate::kernel::{self, Caps, Dispatch, KernelDef, matmul_shuffle as shuffle, matmul_tiled4_fused as fused};
 use crate::ops::{Cost, Io, LowerCtx, Op, OutSpec, ShapeError, to_usize};
 use crate::tensor::{Shape, TensorSpec};
 
 /// A product of a model, cut down where it is so large that its edges don't matter.
 ///
-/// Shapes: a (M, K) or (K, M), b (K, N) or (N, K), bias (N), out (M, N), each flat in a tensor of its own whose rows may lie
-/// apart.
+/// Shapes: a (M, K) or (K, M), b (K, N) or (N, K), bias (N), out, second and other (M, N), each flat in a tensor of its own
+/// whose rows may lie apart; but with column sums, second (batch, N).
 #[derive(Debug, Clone, Copy)]
 pub struct Probe {
     pub(super) strided: Strided,
     has_bias: bool,
+    then: Option<Then>,
 }
 
 impl Probe {
-    /// What a product is measured by: `None` for batches of two indices, which training hasn't, and where any kernel is done
-    /// at once.
-    pub(super) fn of(strided: &Strided, has_bias: bool, caps: &Caps) -> Option<Self> {
+    /// What a product is measured by: `None` for batches of two indices and for GELU alone, which training hasn't, and where
+    /// any kernel is done at once.
+    pub(super) fn of(strided: &Strided, has_bias: bool, then: Option<Then>, caps: &Caps) -> Option<Self> {
         const SMALL: u64 = 1 << 22;
         let batch = strided.n_outer;
-        if strided.n_inner != 1 || strided.m * strided.n * strided.k * batch < SMALL {
+        if strided.n_inner != 1 || then == Some(Then::Gelu) || strided.m * strided.n * strided.k * batch < SMALL {
             return None;
         }
         // the whole of a tensor is of no use where a part has as many tiles as a device has units, several times
@@ -59,7 +61,7 @@ impl Probe {
         let a = lay(strided.a, strided.a_len(), cut.a_len(), cut.a_rows());
         let b = lay(strided.b, strided.b_len(), cut.b_len(), cut.b_rows());
         let out = lay(strided.out, strided.n, n, m);
-        Some(Self { strided: Strided { a, b, out, ..cut }, has_bias })
+        Some(Self { strided: Strided { a, b, out, ..cut }, has_bias, then })
     }
 
     /// Floating-point operations.
@@ -72,6 +74,23 @@ impl Probe {
         let s = &self.strided;
         let all = |layout: &Layout, rows: u64| (s.n_outer - 1) * layout.outer + (rows * layout.ld).next_multiple_of(4);
         (all(&s.a, s.a_rows()), all(&s.b, s.b_rows()), all(&s.out, s.m), self.has_bias.then_some(s.n))
+    }
+
+    /// What the kernel does besides.
+    pub fn then(&self) -> Option<Then> {
+        self.then
+    }
+
+    /// Elements of the second output and of the third input, where there are such.
+    pub fn besides(&self) -> (Option<u64>, Option<u64>) {
+        let (_, _, out, _) = self.sizes();
+        let columns = self.strided.n_outer * self.strided.n;
+        match self.then {
+            None | Some(Then::Gelu) => (None, None),
+            Some(Then::GeluBeside) => (Some(out), None),
+            Some(Then::ColumnSums) => (Some(columns), None),
+            Some(Then::GeluGradient | Then::Residual) => (None, Some(out)),
+        }
     }
 
     /// Whether the product is added to out.
@@ -101,9 +120,14 @@ impl Probe {
         at(&self.strided.out, z, (row, column))
     }
 
-    /// Kernels that compute it: those of the stem, but for the one that takes a vector.
-    pub(in crate::ops) fn kernels() -> Vec<&'static KernelDef> {
-        let takes = |kernel: &KernelDef| kernel.name.starts_with("matmul_") && kernel.name != "matmul_matvec";
+    /// Kernels that compute it: those of the stem, but for the one that takes a vector; or the one that does more.
+    pub(in crate::ops) fn kernels(&self) -> Vec<&'static KernelDef> {
+        let does_more = |kernel: &KernelDef| kernel.name == fused::DEF.name;
+        let takes = |kernel: &KernelDef| {
+            kernel.name.starts_with("matmul_")
+                && kernel.name != "matmul_matvec"
+                && does_more(kernel) == self.then.is_some()
+        };
         kernel::ALL.iter().copied().filter(|kernel| takes(kernel)).collect()
     }
 
@@ -158,6 +182,13 @@ impl fmt::Display for Probe {
         if s.add {
             f.write_str(" add")?;
         }
+        f.write_str(match self.then {
+            None => "",
+            Some(Then::Gelu | Then::GeluBeside) => " gelu",
+            Some(Then::GeluGradient) => " gelu gradient",
+            Some(Then::Residual) => " residual",
+            Some(Then::ColumnSums) => " columns",
+        })?;
         let around = |layout: &Layout, len: u64| (layout.start, layout.ld - len);
         for (name, (start, pad)) in
             [("a", around(&s.a, s.a_len())), ("b", around(&s.b, s.b_len())), ("out", around(&s.out, s.n))]
@@ -176,14 +207,22 @@ impl Op for Probe {
     }
 
     fn outputs(&self, _: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
-        Ok(vec![OutSpec::f32("out", Shape::new(&[self.sizes().2]))])
+        let mut outputs = vec![OutSpec::f32("out", Shape::new(&[self.sizes().2]))];
+        outputs.extend(self.besides().0.map(|len| OutSpec::f32("second", Shape::new(&[len]))));
+        outputs.extend(self.then.and_then(Then::stand_in));
+        Ok(outputs)
     }
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
+        let (out, a, b) = (io.output(0), io.input(0), io.input(1));
         let bias = self.has_bias.then(|| (io.input(2), 0));
-        vec![self.strided.dispatch(ctx, io.output(0), io.input(0), io.input(1), bias)]
+        let Some(then) = self.then else { return vec![self.strided.dispatch(ctx, out, a, b, bias)] };
+        let other = self.besides().1.map(|_| io.input(2 + usize::from(self.has_bias)));
+        let epilogue = Epilogue { then, second: io.output(1), other, add: self.adds(), first_sum: 0 };
+        vec![self.strided.fused(ctx, epilogue, out, a, b, bias)]
     }
 
+    /// Of the product alone; the tuner checks what is done besides.
     fn reference(&self, inputs: &[&[f64]], _: &[Shape]) -> Vec<Vec<f64>> {
         let [batch, m, n, k] = self.sides();
         let mut out = vec![0.0; to_usize(self.sizes().2)];

@@ -1,7 +1,9 @@
 //! Products of many terms into few elements, as weight gradients are: their terms are shared out over more workgroups
 //! (split-K), each part of them into a matrix of its own, and these are added in order.
 
-use super::{Layout, MAX_TERMS, Strided};
+use super::product::MAX_TERMS;
+use super::strided::Epilogue;
+use super::{Layout, Strided};
 use crate::kernel::{Caps, Dispatch, Ro, Rw, column_sum_total_forward as total, groups_1d};
 use crate::ops::{LowerCtx, OutSpec, to_u32};
 use crate::tensor::Shape;
@@ -28,12 +30,14 @@ pub(super) fn scratch(size: [u64; 3]) -> Option<OutSpec> {
     (n_part > 1).then(|| OutSpec::scratch("parts", Shape::new(&[n_part, size[0] * size[1]])))
 }
 
-/// The dispatches of one product with its parts' scratch; none where this device does better without.
+/// The dispatches of one product with the scratch for its parts and for those of its column sums, if there are any; none
+/// where this device does better without.
 pub(super) fn dispatches(
     whole: &Strided,
     ctx: &LowerCtx<'_>,
     (out, a, b): (Rw, Ro, Ro),
-    parts: Rw,
+    (parts, column_parts): (Rw, Option<Rw>),
+    columns: Option<Epilogue>,
 ) -> Option<Vec<Dispatch>> {
     let n_group = super::tiles::n_group(ctx.caps.max_dispatch_work);
     let step = terms([whole.m, whole.n, whole.k], n_group);
@@ -57,16 +61,25 @@ pub(super) fn dispatches(
             n_outer: n,
             ..*whole
         };
-        part.dispatch(ctx, parts, a, b, None)
+        match columns.zip(column_parts) {
+            Some((columns, second)) => {
+                let epilogue = Epilogue { second, add: false, first_sum: first * whole.n, ..columns };
+                part.fused(ctx, epilogue, parts, a, b, None)
+            }
+            None => part.dispatch(ctx, parts, a, b, None),
+        }
     };
     let mut dispatches = vec![product(0, n_full, step)];
     if rest > 0 {
         dispatches.push(product(n_full, 1, rest));
     }
     let variant = ctx.variant(&total::DEF);
-    let params = total::Params { n_chunk: to_u32(whole.k.div_ceil(step)), n_col: to_u32(n_elem) };
-    let groups = groups_1d(n_elem, total::tune(variant).wg);
-    let bind = total::Bind { out, parts: parts.read() };
-    dispatches.push(total::dispatch(variant, bind, total::Mode { add: whole.add }, params, groups));
+    let sum = |out: Rw, parts: Rw, n_elem: u64, add: bool| {
+        let params = total::Params { n_chunk: to_u32(whole.k.div_ceil(step)), n_col: to_u32(n_elem) };
+        let groups = groups_1d(n_elem, total::tune(variant).wg);
+        total::dispatch(variant, total::Bind { out, parts: parts.read() }, total::Mode { add }, params, groups)
+    };
+    dispatches.push(sum(out, parts, n_elem, whole.add));
+    dispatches.extend(columns.zip(column_parts).map(|(e, parts)| sum(e.second, parts, whole.n, e.add)));
     Some(dispatches)
 }

@@ -1,9 +1,9 @@
 //! Batches of matrix products whose operands lie with strides in larger tensors, and the kernel for each device.
 
-use super::Probe;
+use super::{Probe, Then};
 use crate::kernel::{
     Dispatch, Range, Ro, Rw, Variant, groups_1d, matmul_direct as direct, matmul_direct_vec4 as vec4,
-    matmul_shuffle as shuffle, matmul_tiled as tiled, matmul_tiled4 as tiled4,
+    matmul_shuffle as shuffle, matmul_tiled as tiled, matmul_tiled4 as tiled4, matmul_tiled4_fused as fused,
 };
 use crate::ops::{LowerCtx, to_u32};
 
@@ -34,6 +34,46 @@ impl Layout {
     }
 }
 
+/// What `matmul_tiled4_fused` does besides.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Epilogue {
+    pub then: Then,
+    /// The second output, or what stands in for it. It lies like out, but for column sums.
+    pub second: Rw,
+    /// The third input, which lies like out.
+    pub other: Option<Ro>,
+    /// Whether column sums are added to what is there.
+    pub add: bool,
+    /// Where in `second` the column sums of a batch begin.
+    pub first_sum: u64,
+}
+
+impl Epilogue {
+    /// That of a product of some rows of out, of `n` elements each, and of some terms; `None` where it isn't this part's.
+    pub(super) fn of_part(self, n: u64, (m0, m): (u64, u64), k0: u64, is_last: bool) -> Option<Self> {
+        let (start, len) = (m0 * n, m * n);
+        let part = match self.then {
+            Then::ColumnSums => Self { add: self.add || k0 > 0, ..self },
+            Then::GeluBeside => Self { second: self.second.slice(start, len), ..self },
+            Then::Gelu | Then::GeluGradient | Then::Residual => {
+                Self { other: self.other.map(|other| other.slice(start, len)), ..self }
+            }
+        };
+        // the earlier parts of a sum are as they are; each row of tiles would sum the same columns
+        (if self.then == Then::ColumnSums { m0 == 0 } else { is_last }).then_some(part)
+    }
+
+    fn mode(self) -> u32 {
+        match self.then {
+            Then::Gelu => 1,
+            Then::GeluBeside => 2,
+            Then::GeluGradient => 3,
+            Then::Residual => 4,
+            Then::ColumnSums => 5 + u32::from(self.add),
+        }
+    }
+}
+
 /// `out = op(A) op(B)` for a batch of outer x inner matrices.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Strided {
@@ -61,10 +101,35 @@ pub(crate) struct Strided {
     pub n_inner: u64,
 }
 
+/// The `params` of a kernel: they are the same for all.
+macro_rules! params {
+    ($kernel:ident, $strided:expr, $bias_start:expr) => {
+        $kernel::Params {
+            m: to_u32($strided.m),
+            n: to_u32($strided.n),
+            k: to_u32($strided.k),
+            n_inner: to_u32($strided.n_inner),
+            a_start: to_u32($strided.a.start),
+            a_ld: to_u32($strided.a.ld),
+            a_outer: to_u32($strided.a.outer),
+            a_inner: to_u32($strided.a.inner),
+            b_start: to_u32($strided.b.start),
+            b_ld: to_u32($strided.b.ld),
+            b_outer: to_u32($strided.b.outer),
+            b_inner: to_u32($strided.b.inner),
+            out_start: to_u32($strided.out.start),
+            out_ld: to_u32($strided.out.ld),
+            out_outer: to_u32($strided.out.outer),
+            out_inner: to_u32($strided.out.inner),
+            bias_start: to_u32($bias_start),
+        }
+    };
+}
+
 impl Strided {
     /// The kernel call. `bias` is its range and the first element to add.
     pub(crate) fn dispatch(&self, ctx: &LowerCtx<'_>, out: Rw, a: Ro, b: Ro, bias: Option<(Ro, u64)>) -> Dispatch {
-        let tuned = Probe::of(self, bias.is_some(), ctx.caps).and_then(|probe| ctx.tuned(&probe.into()));
+        let tuned = Probe::of(self, bias.is_some(), None, ctx.caps).and_then(|probe| ctx.tuned(&probe.into()));
         let ctx = &tuned.as_ref().map_or(*ctx, |choice| LowerCtx { choice, ..*ctx });
         let (has_bias, (bias, bias_start)) = (bias.is_some(), bias.unwrap_or((b, 0)));
         let batch = to_u32(self.n_outer * self.n_inner);
@@ -72,25 +137,7 @@ impl Strided {
             ($kernel:ident, $variant:expr, $tile_m:expr, $tile_n:expr, $tiles_per_group:expr $(, $mode:ident)*) => {{
                 let tiles = self.m.div_ceil($tile_m) * self.n.div_ceil($tile_n);
                 let [x, y, _] = groups_1d(tiles, $tiles_per_group);
-                let params = $kernel::Params {
-                    m: to_u32(self.m),
-                    n: to_u32(self.n),
-                    k: to_u32(self.k),
-                    n_inner: to_u32(self.n_inner),
-                    a_start: to_u32(self.a.start),
-                    a_ld: to_u32(self.a.ld),
-                    a_outer: to_u32(self.a.outer),
-                    a_inner: to_u32(self.a.inner),
-                    b_start: to_u32(self.b.start),
-                    b_ld: to_u32(self.b.ld),
-                    b_outer: to_u32(self.b.outer),
-                    b_inner: to_u32(self.b.inner),
-                    out_start: to_u32(self.out.start),
-                    out_ld: to_u32(self.out.ld),
-                    out_outer: to_u32(self.out.outer),
-                    out_inner: to_u32(self.out.inner),
-                    bias_start: to_u32(bias_start),
-                };
+                let params = params!($kernel, self, bias_start);
                 let (trans_a, trans_b, add) = (self.trans_a, self.trans_b, self.add);
                 let mode = $kernel::Mode { trans_a, trans_b, add, bias: has_bias $(, $mode)* };
                 let bind = $kernel::Bind { out, a, b, bias };
@@ -117,7 +164,7 @@ impl Strided {
                 call!(direct, variant, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
             }
             "tiled" if self.rows_in_fours([out.0, a.0, b.0]) => {
-                let variant = self.tiled_variant(ctx);
+                let variant = self.tiled_variant(ctx, &tiled4::DEF);
                 let tune = tiled4::tune(variant);
                 let (tail, odd) = (!self.k.is_multiple_of(tune.tk.into()), !self.n.is_multiple_of(4));
                 call!(tiled4, variant, u64::from(tune.tm), u64::from(tune.tn), 1, tail, odd)
@@ -126,8 +173,39 @@ impl Strided {
         }
     }
 
+    /// The call of the kernel with an epilogue, for rows that begin at multiples of four elements. A bias or column sums.
+    pub(super) fn fused(
+        &self,
+        ctx: &LowerCtx<'_>,
+        epilogue: Epilogue,
+        out: Rw,
+        a: Ro,
+        b: Ro,
+        bias: Option<(Ro, u64)>,
+    ) -> Dispatch {
+        let probe = Probe::of(self, bias.is_some(), Some(epilogue.then), ctx.caps);
+        let tuned = probe.and_then(|probe| ctx.tuned(&probe.into()));
+        let ctx = &tuned.as_ref().map_or(*ctx, |choice| LowerCtx { choice, ..*ctx });
+        let variant = self.tiled_variant(ctx, &fused::DEF);
+        let tune = fused::tune(variant);
+        let (has_bias, (bias, start)) = (bias.is_some(), bias.unwrap_or((b, epilogue.first_sum)));
+        let [x, y, _] = groups_1d(self.m.div_ceil(tune.tm.into()) * self.n.div_ceil(tune.tn.into()), 1);
+        let mode = fused::Mode {
+            epilogue: epilogue.mode(),
+            trans_a: self.trans_a,
+            trans_b: self.trans_b,
+            add: self.add,
+            bias: has_bias,
+            tail: !self.k.is_multiple_of(tune.tk.into()),
+        };
+        let bind = fused::Bind { out, second: epilogue.second, a, b, bias, other: epilogue.other.unwrap_or(b) };
+        let groups = [x, y, to_u32(self.n_outer * self.n_inner)];
+        let flops = 2 * self.m * self.n * self.k * self.n_outer * self.n_inner;
+        Dispatch { flops, ..fused::dispatch(variant, bind, mode, params!(fused, self, start), groups) }
+    }
+
     /// The family of kernels: the pinned one, else by the kind of device.
-    pub(super) fn family<'a>(ctx: &LowerCtx<'a>) -> &'a str {
+    pub(crate) fn family<'a>(ctx: &LowerCtx<'a>) -> &'a str {
         let usual = match ctx.caps {
             caps if caps.is_cpu && ctx.variant(&shuffle::DEF).fits(caps) => "shuffle",
             caps if caps.is_cpu => "direct",

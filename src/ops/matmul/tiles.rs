@@ -1,7 +1,7 @@
-//! Which tile of `matmul_tiled4` a product gets.
+//! Which tile of `matmul_tiled4` and `matmul_tiled4_fused`, which have the same ones, a product gets.
 
 use super::Strided;
-use crate::kernel::{Caps, Variant, matmul_tiled4 as tiled4};
+use crate::kernel::{Caps, KernelDef, Variant, matmul_tiled4 as tiled4};
 use crate::ops::LowerCtx;
 
 /// Workgroups that a compute unit should get, so that some compute while others wait for memory, and a last round that
@@ -12,15 +12,15 @@ impl Strided {
     /// The pinned variant; else the largest tile that still gives every compute unit of a usual device enough workgroups.
     /// Integrated GPUs stay at half the registers: at 8 x 8 sums per invocation Apple's run 512 threads a core of 1024, and
     /// Adreno's 4 waves of 16, where 4 x 8 leave 704 and 6.
-    pub(super) fn tiled_variant(&self, ctx: &LowerCtx<'_>) -> &'static Variant {
+    pub(super) fn tiled_variant(&self, ctx: &LowerCtx<'_>, kernel: &'static KernelDef) -> &'static Variant {
         const DISCRETE: [&str; 3] = ["t128", "default", "t32"];
         const INTEGRATED: [&str; 2] = ["t64x", "t32"];
-        let usual = ctx.variant(&tiled4::DEF);
-        if ctx.choice.pinned(tiled4::DEF.name).is_some() {
+        let usual = ctx.variant(kernel);
+        if ctx.choice.pinned(kernel.name).is_some() {
             return usual;
         }
         let names: &[&str] = if is_discrete(ctx.caps.max_dispatch_work) { &DISCRETE } else { &INTEGRATED };
-        let fitting = || names.iter().filter_map(|name| tiled4::DEF.variant(name)).filter(|v| v.fits(ctx.caps));
+        let fitting = || names.iter().filter_map(|name| kernel.variant(name)).filter(|v| v.fits(ctx.caps));
         let fills =
             |v: &&'static Variant| self.n_tile(v) * self.n_outer * self.n_inner >= n_group(ctx.caps.max_dispatch_work);
         fitting().find(fills).or_else(|| fitting().next_back()).unwrap_or(usual)

@@ -153,6 +153,13 @@ fn matmul_agrees() {
         if bias.is_some() {
             case.check("dbias", &column_sum::forward(&dout, m, n));
         }
+        // what a product's kernel does besides
+        if let Some(pre) = case.optional("pre") {
+            let out = case.f64("out");
+            case.check("gelu", &gelu::forward(&out));
+            case.check("sum", &residual::forward(&case.f64("stream"), &out));
+            case.check("dpre", &gelu::backward(&product(&dout, &b, m, k, n, false, true), &pre));
+        }
     });
 }
 

@@ -1,0 +1,146 @@
+use std::any::Any;
+use std::sync::Arc;
+
+use super::{Graph, Node};
+use crate::ops::{ColumnSum, Fused, Gelu, GeluBackward, Layernorm, Matmul, Op, Residual, ResidualLayernorm, Then};
+use crate::tensor::{Role, TensorId, TensorSpec};
+
+impl Graph {
+    /// Lets products do what follows them, where a GPU's kernel can: GELU, its gradient, a residual sum; and sums of columns
+    /// that a product reads anyway. The nodes that did it before are gone, and what only they touched is touched by none.
+    ///
+    /// The results are the same but for rounding: the order in which a bias's gradient is summed, and what a compiler
+    /// makes of one kernel instead of two.
+    pub fn fuse(&mut self) {
+        for first in 0..self.nodes.len() {
+            let Some(&product) = of::<Matmul>(&self.nodes[first]) else { continue };
+            let found = (0..self.nodes.len()).find_map(|i| Some((i, self.follow(product, first, i)?)));
+            if let Some((second, then)) = found {
+                self.join(product, then, first, second);
+            }
+        }
+        let is_left = |node: &Node| !node.outputs.is_empty();
+        self.n_forward = self.nodes[..self.n_forward].iter().filter(|node| is_left(node)).count();
+        self.nodes.retain(is_left);
+    }
+
+    /// What the product would do besides, if it could take over a node's work.
+    fn follow(&self, product: Matmul, first: usize, second: usize) -> Option<Then> {
+        let (from, node) = (&self.nodes[first], &self.nodes[second]);
+        if node.outputs.is_empty() {
+            return None;
+        }
+        let out = from.outputs[0];
+        let then = if of::<Gelu>(node).is_some() && node.inputs[0] == out {
+            if self.is_passed(out, &[second]) { Then::Gelu } else { Then::GeluBeside }
+        } else if of::<GeluBackward>(node).is_some() && node.inputs[0] == out && node.inputs[1] != out {
+            Then::GeluGradient
+        } else if (of::<Residual>(node).is_some() || of::<ResidualLayernorm>(node).is_some())
+            && node.inputs[..2].contains(&out)
+            && node.inputs[0] != node.inputs[1]
+        {
+            Then::Residual
+        } else if of::<ColumnSum>(node).is_some() && node.inputs[0] == from.inputs[1] && from.inputs.len() == 2 {
+            Then::ColumnSums
+        } else {
+            return None;
+        };
+        let has_bias = from.inputs.len() > 2;
+        let stores = !from.accumulate[0] && !node.accumulate[0];
+        let fits = match then {
+            Then::ColumnSums => true,
+            Then::Gelu | Then::GeluBeside => stores,
+            Then::GeluGradient => stores && !has_bias && self.is_passed(out, &[second]),
+            Then::Residual => stores && self.is_passed(out, &[second]),
+        };
+        let (a, b) = (self.spec(from.inputs[0]).shape, self.spec(from.inputs[1]).shape);
+        let fits = fits && second > first && node.phase == from.phase && Fused { product, then }.suits(a, b);
+        (fits && self.can_move(first, second, out)).then_some(then)
+    }
+
+    /// Whether a tensor is there only for these nodes, behind the one that makes it.
+    fn is_passed(&self, tensor: TensorId, to: &[usize]) -> bool {
+        let readers = self.nodes.iter().enumerate().filter(|(_, node)| node.inputs.contains(&tensor));
+        let n_write = self.nodes.iter().filter(|node| node.outputs.contains(&tensor)).count();
+        self.spec(tensor).role == Role::Activation && n_write == 1 && readers.into_iter().all(|(i, _)| to.contains(&i))
+    }
+
+    /// Whether a node's work can be done as early as that of `first`, which gives it `passed`: nothing in between changes
+    /// what it reads, or touches what it writes.
+    fn can_move(&self, first: usize, second: usize, passed: TensorId) -> bool {
+        let node = &self.nodes[second];
+        let keeps = |between: &Node| {
+            !between.outputs.iter().any(|t| node.inputs.contains(t) || node.outputs.contains(t))
+                && !between.inputs.iter().any(|t| node.outputs.contains(t))
+        };
+        let from = &self.nodes[first];
+        let from_first = from.outputs.iter().any(|t| *t != passed && node.inputs.contains(t));
+        self.nodes[first + 1..second].iter().all(keeps) && !from_first
+    }
+
+    fn join(&mut self, product: Matmul, then: Then, first: usize, second: usize) {
+        let out = self.nodes[first].outputs[0];
+        let follower = &self.nodes[second];
+        let (into, adds) = (follower.outputs[0], follower.accumulate[0]);
+        let other = match then {
+            Then::GeluGradient => Some(follower.inputs[1]),
+            Then::Residual => follower.inputs[..2].iter().copied().find(|t| *t != out),
+            Then::Gelu | Then::GeluBeside | Then::ColumnSums => None,
+        };
+        let norm = of::<ResidualLayernorm>(follower).map(|norm| Layernorm { eps: norm.eps });
+        let node = &mut self.nodes[second];
+        if let Some(norm) = norm {
+            // its own work stays where it was
+            node.op = Arc::new(norm);
+            node.inputs.splice(..2, [into]);
+            node.outputs.remove(0);
+            node.accumulate.remove(0);
+        } else {
+            // without outputs it is gone
+            node.outputs.clear();
+            node.inputs.clear();
+        }
+
+        let op = Fused { product, then };
+        let from = &mut self.nodes[first];
+        from.inputs.splice(2..2, other);
+        match then {
+            Then::GeluBeside | Then::ColumnSums => {
+                from.outputs = vec![out, into];
+                from.accumulate = vec![from.accumulate[0], adds];
+            }
+            Then::Gelu | Then::GeluGradient | Then::Residual => {
+                from.outputs = vec![into];
+                from.accumulate = vec![false];
+            }
+        }
+        from.op = Arc::new(op);
+        let specs: Vec<&TensorSpec> = from.inputs.iter().map(|t| &self.tensors[t.0]).collect();
+        let scratch: Vec<TensorSpec> = match op.outputs(&specs) {
+            Ok(outputs) => outputs
+                .into_iter()
+                .filter(|out| out.scratch)
+                .map(|out| {
+                    let name = format!("{}.fused.{}", from.label, out.name);
+                    TensorSpec::new(name, out.shape, out.dtype, Role::Activation)
+                })
+                .collect(),
+            Err(e) => panic!("a product that can't be fused was: {e}"),
+        };
+        for spec in scratch {
+            self.nodes[first].outputs.push(TensorId(self.tensors.len()));
+            self.nodes[first].accumulate.push(false);
+            self.tensors.push(spec);
+        }
+    }
+}
+
+/// A node's op, if it is of that type.
+fn of<T: Op>(node: &Node) -> Option<&T> {
+    let mut op: &dyn Any = &*node.op;
+    // an op that is there twice is shared
+    while let Some(shared) = op.downcast_ref::<Arc<dyn Op>>() {
+        op = &**shared;
+    }
+    op.downcast_ref()
+}

@@ -1,0 +1,144 @@
+use super::strided::Epilogue;
+use super::{Matmul, Product, split};
+use crate::kernel::Dispatch;
+use crate::ops::{Cost, Io, LowerCtx, Op, OutSpec, ShapeError, to_usize};
+use crate::reference;
+use crate::tensor::{Shape, TensorSpec};
+
+/// What a product's kernel does besides: the work of the op that follows, or that reads the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Out is GELU of the product.
+    Gelu,
+    /// The product, which the backward pass needs, and GELU of it.
+    GeluBeside,
+    /// The product times GELU's derivative at a third input: the gradient of GELU's input by its output.
+    GeluGradient,
+    /// A third input is added.
+    Residual,
+    /// The product, and the sums of b's columns: the gradients of a linear layer's weight and bias.
+    ColumnSums,
+}
+
+/// A [`Matmul`] with what follows it, in GPUs' kernels: nothing is stored and read again in between. A plan puts it in the
+/// place of separate ops ([`crate::graph::Graph::fuse`]), once the backward pass is there, so it has no backward rule.
+///
+/// Shapes: a, b and bias as [`Matmul`], of rows in multiples of 4; pre or stream, which come third, and all outputs as its
+/// out; but with column sums, whose b isn't transposed, dbias (N).
+#[derive(Debug, Clone, Copy)]
+pub struct Fused {
+    /// The product.
+    pub product: Matmul,
+    /// What comes after.
+    pub then: Then,
+}
+
+/// Floating-point operations of GELU and of its derivative, per element.
+const GELU_FLOPS: u64 = 10;
+const GELU_GRADIENT_FLOPS: u64 = 20;
+
+impl Then {
+    /// Whether there is an input between b and the bias.
+    fn reads_other(self) -> bool {
+        matches!(self, Self::GeluGradient | Self::Residual)
+    }
+
+    /// Whether there is an output beside the first.
+    pub(super) fn writes_second(self) -> bool {
+        matches!(self, Self::GeluBeside | Self::ColumnSums)
+    }
+
+    /// What is bound in place of the second output where there is none.
+    pub(super) fn stand_in(self) -> Option<OutSpec> {
+        (!self.writes_second()).then(|| OutSpec::scratch("unused", Shape::new(&[4])))
+    }
+}
+
+impl Fused {
+    /// Whether the kernel takes operands of these shapes.
+    pub fn suits(self, a: Shape, b: Shape) -> bool {
+        let (_, n, _) = self.product.sizes(a, b);
+        [n, a.n_col(), b.n_col()].iter().all(|n| n.is_multiple_of(4))
+            && (self.then != Then::ColumnSums || !self.product.trans_b)
+    }
+
+    fn bias(self) -> usize {
+        2 + usize::from(self.then.reads_other())
+    }
+}
+
+impl Op for Fused {
+    fn name(&self) -> &'static str {
+        "matmul_fused"
+    }
+
+    fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
+        let (a, b) = (inputs[0].shape, inputs[1].shape);
+        let shape = self.product.out_shape(a, b, inputs.get(self.bias()))?;
+        if !self.suits(a, b) {
+            return Err(ShapeError::new(self.name(), "shapes of a and b", "rows of 4, 8, 12, ... elements", shape));
+        }
+        if self.then.reads_other() {
+            ShapeError::check(self.name(), "shape of the third input", shape, inputs[2].shape)?;
+        }
+        let out = |name| OutSpec::f32(name, shape);
+        let mut outputs = match self.then {
+            Then::Gelu | Then::GeluGradient | Then::Residual => vec![out("out")],
+            Then::GeluBeside => vec![out("pre"), out("out")],
+            Then::ColumnSums => vec![out("dweight"), OutSpec::f32("dbias", Shape::new(&[shape.n_col()]))],
+        };
+        outputs.extend(self.then.stand_in());
+        if self.then == Then::ColumnSums {
+            let (m, n, k) = self.product.sizes(a, b);
+            if let Some(parts) = split::scratch([m, n, k]) {
+                let column_parts = Shape::new(&[parts.shape.dims()[0], n]);
+                outputs.extend([parts, OutSpec::scratch("column_parts", column_parts)]);
+            }
+        }
+        Ok(outputs)
+    }
+
+    fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
+        let other = self.then.reads_other().then(|| io.input(2));
+        let add = self.then == Then::ColumnSums && io.adds(1);
+        let epilogue = Epilogue { then: self.then, second: io.output(1), other, add, first_sum: 0 };
+        let parts = (self.then == Then::ColumnSums && io.outputs.len() > 2).then(|| (io.output(2), Some(io.output(3))));
+        let bias = (io.inputs.len() > self.bias()).then(|| io.input(self.bias()));
+        Product { bias, parts, epilogue: Some(epilogue), ..self.product.product(io, self.cost(io)) }.dispatches(ctx)
+    }
+
+    fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
+        let bias = inputs.get(self.bias()).copied();
+        let product = self.product.in_f64((inputs[0], shapes[0]), (inputs[1], shapes[1]), bias);
+        match self.then {
+            Then::Gelu => vec![reference::gelu::forward(&product)],
+            Then::GeluBeside => {
+                let out = reference::gelu::forward(&product);
+                vec![product, out]
+            }
+            Then::GeluGradient => vec![reference::gelu::backward(&product, inputs[2])],
+            Then::Residual => vec![reference::residual::forward(inputs[2], &product)],
+            Then::ColumnSums => {
+                let [n_row, n_col] = [shapes[1].n_row(), shapes[1].n_col()].map(to_usize);
+                vec![product, reference::column_sum::forward(inputs[1], n_row, n_col)]
+            }
+        }
+    }
+
+    fn cost(&self, io: &Io<'_>) -> Cost {
+        let (m, n, k) = self.product.sizes(io.shape_in(0), io.shape_in(1));
+        let besides = match self.then {
+            Then::Gelu | Then::GeluBeside => m * n * GELU_FLOPS,
+            Then::GeluGradient => m * n * GELU_GRADIENT_FLOPS,
+            Then::Residual => m * n,
+            Then::ColumnSums => k * n,
+        };
+        // without the scratch
+        let real = &io.outputs[..1 + usize::from(self.then.writes_second())];
+        Cost { flops: 2 * m * n * k + besides, bytes: Io { outputs: real, ..*io }.bytes() }
+    }
+
+    fn accumulates(&self, _output: usize) -> bool {
+        matches!(self.then, Then::Residual | Then::ColumnSums)
+    }
+}

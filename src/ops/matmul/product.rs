@@ -1,0 +1,90 @@
+use super::strided::{Epilogue, Layout, Strided};
+use super::{Cost, LowerCtx, Matmul, split};
+use crate::kernel::{Dispatch, Ro, Rw};
+use crate::ops::to_usize;
+
+/// The product of two whole tensors, with what its kernel does besides: as many kernel calls as bindings, work and the
+/// length of sums ask for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Product {
+    /// How the operands are stored.
+    pub op: Matmul,
+    /// M, N and K.
+    pub size: (u64, u64, u64),
+    pub out: Rw,
+    pub a: Ro,
+    pub b: Ro,
+    pub bias: Option<Ro>,
+    /// Whether the products are added to what is in `out`.
+    pub add: bool,
+    /// Scratch for parts of the terms, and for those of column sums.
+    pub parts: Option<(Rw, Option<Rw>)>,
+    /// Of the whole product.
+    pub epilogue: Option<Epilogue>,
+    /// What the node costs.
+    pub cost: Cost,
+}
+
+impl Product {
+    pub(super) fn dispatches(&self, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
+        let (m, n, k) = self.size;
+        let Matmul { trans_a, trans_b } = self.op;
+        let (a_ld, b_ld) = (if trans_a { m } else { k }, if trans_b { k } else { n });
+        // ranges of an axis, of which each row takes that much of one tensor or of two
+        let over_m = ctx.row_ranges_of(m, if trans_a { n } else { n.max(k) }, self.cost);
+        let over_n = if trans_b { ctx.row_ranges(n, k) } else { vec![(0, n)] };
+        let rows_over_k = if trans_a { m } else { 0 }.max(if trans_b { 0 } else { n });
+        let over_k = ctx.row_ranges(k, rows_over_k);
+        let product = |(m0, m): (u64, u64), (n0, n_part): (u64, u64), (k0, k): (u64, u64)| {
+            let product = Strided {
+                m,
+                n: n_part,
+                k,
+                trans_a,
+                trans_b,
+                add: self.add || k0 > 0,
+                a: Layout { start: if trans_a { m0 } else { k0 }, ..Layout::rows(a_ld) },
+                b: Layout { start: if trans_b { k0 } else { 0 }, ..Layout::rows(b_ld) },
+                out: Layout { start: n0, ..Layout::rows(n) },
+                n_outer: 1,
+                n_inner: 1,
+            };
+            let (a_row, a_rows) = if trans_a { (k0, k) } else { (m0, m) };
+            let (b_row, b_rows) = if trans_b { (n0, n_part) } else { (k0, k) };
+            let a = self.a.slice(a_row * a_ld, a_rows * a_ld);
+            (product, (self.out.slice(m0 * n, m * n), a, self.b.slice(b_row * b_ld, b_rows * b_ld)))
+        };
+        if let ([over_m], [over_n], [over_k], Some(parts)) = (&over_m[..], &over_n[..], &over_k[..], self.parts) {
+            let (product, bind) = product(*over_m, *over_n, *over_k);
+            if let Some(split) = split::dispatches(&product, ctx, bind, parts, self.epilogue) {
+                return split;
+            }
+        }
+        let over_k = over_k.into_iter().flat_map(in_short_sums).collect::<Vec<_>>();
+        let mut dispatches = vec![];
+        for &over_m in &over_m {
+            for &over_n in &over_n {
+                for &over_k in &over_k {
+                    let (product, (out, a, b)) = product(over_m, over_n, over_k);
+                    let bias = self.bias.filter(|_| over_k.0 == 0).map(|bias| (bias, over_n.0));
+                    let is_last = over_k.0 + over_k.1 == k;
+                    dispatches.push(match self.epilogue.and_then(|e| e.of_part(n, over_m, over_k.0, is_last)) {
+                        Some(epilogue) => product.fused(ctx, epilogue, out, a, b, bias),
+                        None => product.dispatch(ctx, out, a, b, bias),
+                    });
+                }
+            }
+        }
+        dispatches
+    }
+}
+
+/// Most terms that are summed one after another: the sums of longer products are partial sums put together, whose rounding
+/// errors grow more slowly. Also far from the rounds of a loop that llvmpipe allows.
+pub(super) const MAX_TERMS: u64 = 8192;
+
+/// Splits a range of terms (start, count) into equal ones of at most [`MAX_TERMS`] that start at multiples of 64.
+fn in_short_sums((start, len): (u64, u64)) -> impl Iterator<Item = (u64, u64)> {
+    let step = len.div_ceil(len.div_ceil(MAX_TERMS).max(1)).next_multiple_of(64).max(64);
+    (0..len).step_by(to_usize(step)).map(move |k0| (start + k0, step.min(len - k0)))
+}
