@@ -89,14 +89,23 @@ def run(args, program, preset):
             return {"failed": f"first step > {args.limit:.0f} s"}
         return {"failed": f"stopped after {args.limit:.0f} s, {len(steps)} steps done, the shortest {min(steps):.1f} s"}
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        return {"failed": f"failed: {lines[-1][:160] if lines else done.returncode}"}
+        return {"failed": f"failed: {reason(done.stderr) or done.returncode}"}
     if program != "tril":
         return json.loads(done.stdout.splitlines()[-1])
     report = json.loads(done.stdout)
     result = report["results"][0]
     device = f"{report['adapter']}, {report['driver']}, {report['backend']}"
     return {**result, "peer": "tril", "version": report["tril"], "backend": "wgpu", "device": device}
+
+
+def reason(stderr):
+    """What a program said when it ended: a Rust panic's message without its place, or else the last line."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    panic = next((i for i, line in enumerate(lines) if " panicked at " in line), None)
+    if panic is None:
+        return lines[-1][:160] if lines else ""
+    end = next((i for i in range(panic, len(lines)) if lines[i].startswith(("stack backtrace", "note:"))), len(lines))
+    return " ".join(lines[panic + 1 : end])[:240]
 
 
 def processor():
