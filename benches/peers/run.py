@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times tril's training step beside PyTorch, candle and Burn, one after another, and prints a Markdown table.
 
-Needs Linux or macOS. A program that isn't there, fails or takes too long is named in the table.
+Tried on Linux. A program that isn't there, fails or takes too long is named in the table.
 """
 
 import argparse
@@ -157,7 +157,9 @@ def main():
                 before.append({**result, "load_before": load, "round": number})
                 said = result.get("failed") or seconds(result["ms_per_step"] / 1e3)
                 print(f"{preset} {program} round {number + 1}: {said} (load {load:.1f} before)", file=sys.stderr)
-    devices = {r["device"] for (_, program), rs in runs.items() if program == "tril" for r in rs if "device" in r}
+    # one, if tril and Burn found the same
+    on_wgpu = [r for (_, program), rs in runs.items() if program in ("tril", "burn-wgpu") for r in rs]
+    devices = sorted({r["device"] for r in on_wgpu if "device" in r})
     today = datetime.date.today().isoformat()
     print(f"{today}, {os.cpu_count()} cores of {processor()}. Vulkan: {'; '.join(devices) or 'unknown'}.\n")
     print("| preset | program | step | of PyTorch's | first step | peak memory | parameters | loss: first, last |")

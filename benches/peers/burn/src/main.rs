@@ -9,6 +9,7 @@ use burn::nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConf
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::prelude::*;
 use burn::tensor::activation::{gelu_approximate, softmax};
+use burn::tensor::wgpu::WgpuBackend;
 use clap::Parser;
 use common::{ADAM_EPS, AnyResult, Args, BETA1, BETA2, EPS, LEARNING_RATE, MAX_NORM, Peer, Preset, WEIGHT_DECAY};
 
@@ -157,18 +158,24 @@ fn clip(model: &Gpt, grads: &mut GradientsParams) {
     model.visit(&mut Scale { grads, by });
 }
 
-fn open(backend: &str) -> AnyResult<Device> {
-    Ok(match backend {
-        "" | "wgpu" => Device::wgpu(DeviceKind::DefaultDevice),
-        "flex" => Device::flex(),
-        other => return Err(format!("--backend is wgpu or flex, not {other}").into()),
-    }
-    .autodiff())
+/// A device, and what it is in words. Burn would take OpenGL where Vulkan isn't there or offers no better; `wgpu-auto` lets it.
+fn open(backend: &str) -> AnyResult<(Device, String)> {
+    let api = match backend {
+        "flex" => return Ok((Device::flex().autodiff(), "CPU".into())),
+        "" | "wgpu" if cfg!(target_os = "linux") => WgpuBackend::Vulkan,
+        "" | "wgpu" | "wgpu-auto" => WgpuBackend::Auto,
+        other => return Err(format!("--backend is wgpu, wgpu-auto or flex, not {other}").into()),
+    };
+    let (device, setup) = Device::wgpu_options().graphics_api(api).init_with_setup()?;
+    let info = setup.adapter.get_info();
+    let words = format!("{}, {} {}, {}", info.name, info.driver, info.driver_info, info.backend);
+    Ok((device.autodiff(), words))
 }
 
 fn main() -> AnyResult<()> {
     let args = Args::parse();
-    let (p, device) = (args.preset, open(&args.backend)?);
+    let p = args.preset;
+    let (device, words) = open(&args.backend)?;
     device.seed(1337);
     let model = Gpt::new(&p, &device);
     let mut vectors = Vectors::default();
@@ -193,7 +200,7 @@ fn main() -> AnyResult<()> {
         name: "burn",
         version: "0.22.1",
         backend: if args.backend.is_empty() { "wgpu".into() } else { args.backend.clone() },
-        device: format!("{device:?}"),
+        device: words,
         n_param: model.num_params(),
     };
     // moved from step to step, so that the optimizer may update it in place
