@@ -2,8 +2,9 @@ pub mod decode;
 
 use super::{Backward, Cost, Dest, Io, LowerCtx, Op, OutSpec, ShapeError};
 use crate::kernel::{
-    Dispatch, embedding_backward as stage2, embedding_backward_chunks as stage1, embedding_backward_position,
-    embedding_backward_zero as zero, embedding_forward, groups_1d,
+    Dispatch, embedding_backward, embedding_backward_chunks, embedding_backward_position,
+    embedding_backward_zero as zero, embedding_forward, embedding_vec4_backward, embedding_vec4_backward_chunks,
+    embedding_vec4_forward, groups_1d,
 };
 use crate::reference;
 use crate::tensor::{DType, Shape, TensorId, TensorSpec};
@@ -57,6 +58,72 @@ pub fn sorted_positions(ids: &[u32]) -> Vec<u32> {
     positions.chain(sorted.iter().map(|&(token, _)| token)).chain(runs.iter().copied()).collect()
 }
 
+/// The dispatches of [`Embedding`] by a kernel that takes `$width` columns as one value.
+macro_rules! lower_forward {
+    ($k:ident, $width:literal, $io:expr, $ctx:expr) => {{
+        let (io, ctx) = ($io, $ctx);
+        let variant = ctx.variant(&$k::DEF);
+        let per_group = $k::tune(variant).wg * $k::tune(variant).each;
+        let (ids, wte) = (io.shape_in(0), io.shape_in(1));
+        let (n_col, position) = (wte.n_col(), io.inputs.len() > 2);
+        let mut dispatches = vec![];
+        for (first_row, n_row) in ctx.row_ranges(ids.numel(), n_col) {
+            for (first_id, n_id) in ctx.row_ranges(wte.n_row(), n_col) {
+                let table = io.input(1).slice(first_id * n_col, n_id * n_col);
+                let bind = $k::Bind {
+                    out: io.output(0).slice(first_row * n_col, n_row * n_col),
+                    ids: io.input(0).slice(first_row, n_row),
+                    wte: table,
+                    // without positions the table stands in and isn't read as one
+                    wpe: if position { io.input(2) } else { table },
+                };
+                let n = n_row * n_col / $width;
+                let params = $k::Params {
+                    n: super::to_u32(n),
+                    n_col: super::to_u32(n_col / $width),
+                    n_time: super::to_u32(ids.n_col()),
+                    first_row: super::to_u32(first_row),
+                    first_id: super::to_u32(first_id),
+                    n_id: super::to_u32(n_id),
+                    vocab_size: super::to_u32(wte.n_row()),
+                };
+                dispatches.push($k::dispatch(variant, bind, $k::Mode { position }, params, groups_1d(n, per_group)));
+            }
+        }
+        dispatches
+    }};
+}
+
+/// The two stages of [`EmbeddingBackward`] by kernels that take `$width` columns as one value.
+macro_rules! lower_backward {
+    ($stage1:ident, $stage2:ident, $width:literal, $io:expr, $ctx:expr, $tables:expr) => {{
+        let (io, ctx) = ($io, $ctx);
+        let (n_row, n_col) = (io.shape_in(0).n_row(), io.shape_in(0).n_col());
+        let (rows32, cols32) = (super::to_u32(n_row), super::to_u32(n_col / $width));
+        let n = n_row * n_col / $width;
+
+        let variant = ctx.variant(&$stage1::DEF);
+        let bind = $stage1::Bind { partials: io.output(1), dout: io.input(0), sorted: io.input(1) };
+        let params = $stage1::Params { n_row: rows32, n_col: cols32 };
+        let groups = groups_1d(n, $stage1::tune(variant).wg);
+        let mut dispatches = vec![$stage1::dispatch(variant, bind, $stage1::Mode {}, params, groups)];
+
+        let variant = ctx.variant(&$stage2::DEF);
+        for (first, n_id) in $tables {
+            let bind = $stage2::Bind {
+                dwte: io.output(0).slice(first * n_col, n_id * n_col),
+                partials: io.output(1).read(),
+                sorted: io.input(1),
+            };
+            let (first_id, n_id) = (super::to_u32(first), super::to_u32(n_id));
+            let params = $stage2::Params { n_row: rows32, n_col: cols32, first_id, n_id };
+            let groups = groups_1d(n, $stage2::tune(variant).wg);
+            dispatches.push($stage2::dispatch(variant, bind, $stage2::Mode {}, params, groups));
+        }
+        dispatches
+    }};
+}
+
 impl Op for Embedding {
     fn name(&self) -> &'static str {
         "embedding"
@@ -80,36 +147,10 @@ impl Op for Embedding {
     }
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
-        use embedding_forward as k;
-        let variant = ctx.variant(&k::DEF);
-        let per_group = k::tune(variant).wg * 4;
-        let (ids, wte) = (io.shape_in(0), io.shape_in(1));
-        let (n_col, position) = (wte.n_col(), io.inputs.len() > 2);
-        let mut dispatches = vec![];
-        for (first_row, n_row) in ctx.row_ranges(ids.numel(), n_col) {
-            for (first_id, n_id) in ctx.row_ranges(wte.n_row(), n_col) {
-                let table = io.input(1).slice(first_id * n_col, n_id * n_col);
-                let bind = k::Bind {
-                    out: io.output(0).slice(first_row * n_col, n_row * n_col),
-                    ids: io.input(0).slice(first_row, n_row),
-                    wte: table,
-                    // without positions the table stands in and isn't read as one
-                    wpe: if position { io.input(2) } else { table },
-                };
-                let params = k::Params {
-                    n: super::to_u32(n_row * n_col),
-                    n_col: super::to_u32(n_col),
-                    n_time: super::to_u32(ids.n_col()),
-                    first_row: super::to_u32(first_row),
-                    first_id: super::to_u32(first_id),
-                    n_id: super::to_u32(n_id),
-                    vocab_size: super::to_u32(wte.n_row()),
-                };
-                let groups = groups_1d(n_row * n_col, per_group);
-                dispatches.push(k::dispatch(variant, bind, k::Mode { position }, params, groups));
-            }
+        if io.shape_in(1).n_col().is_multiple_of(4) {
+            return lower_forward!(embedding_vec4_forward, 4, io, ctx);
         }
-        dispatches
+        lower_forward!(embedding_forward, 1, io, ctx)
     }
 
     fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
@@ -161,9 +202,8 @@ impl Op for EmbeddingBackward {
     }
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
-        let (n_row, n_col) = (io.shape_in(0).n_row(), io.shape_in(0).n_col());
+        let n_col = io.shape_in(0).n_col();
         let tables = ctx.row_ranges(self.vocab_size, n_col);
-        let (rows32, cols32) = (super::to_u32(n_row), super::to_u32(n_col));
         let mut dispatches = vec![];
 
         let variant = ctx.variant(&zero::DEF);
@@ -174,23 +214,11 @@ impl Op for EmbeddingBackward {
             dispatches.push(zero::dispatch(variant, bind, zero::Mode {}, params, groups));
         }
 
-        let variant = ctx.variant(&stage1::DEF);
-        let bind = stage1::Bind { partials: io.output(1), dout: io.input(0), sorted: io.input(1) };
-        let params = stage1::Params { n_row: rows32, n_col: cols32 };
-        let groups = groups_1d(n_row * n_col, stage1::tune(variant).wg);
-        dispatches.push(stage1::dispatch(variant, bind, stage1::Mode {}, params, groups));
-
-        let variant = ctx.variant(&stage2::DEF);
-        for (first, n) in tables {
-            let bind = stage2::Bind {
-                dwte: io.output(0).slice(first * n_col, n * n_col),
-                partials: io.output(1).read(),
-                sorted: io.input(1),
-            };
-            let (first_id, n_id) = (super::to_u32(first), super::to_u32(n));
-            let params = stage2::Params { n_row: rows32, n_col: cols32, first_id, n_id };
-            let groups = groups_1d(n_row * n_col, stage2::tune(variant).wg);
-            dispatches.push(stage2::dispatch(variant, bind, stage2::Mode {}, params, groups));
+        if n_col.is_multiple_of(4) {
+            let stages = lower_backward!(embedding_vec4_backward_chunks, embedding_vec4_backward, 4, io, ctx, tables);
+            dispatches.extend(stages);
+        } else {
+            dispatches.extend(lower_backward!(embedding_backward_chunks, embedding_backward, 1, io, ctx, tables));
         }
         dispatches
     }

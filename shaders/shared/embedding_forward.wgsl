@@ -1,0 +1,32 @@
+// What the embedding_forward kernels do: rows of a table by id, of Values. The importing file says what a Value is, binds out,
+// ids, wte and wpe, and holds how many of them an invocation takes.
+const WG: u32 = 64u;           //: tune
+const POSITION: bool = false;  //: mode false true
+
+struct Params { n: u32, n_col: u32, n_time: u32, first_row: u32, first_id: u32, n_id: u32, vocab_size: u32 }
+
+fn embed(i: u32) {
+    let row = i / params.n_col;
+    let col = i % params.n_col;
+    let id = ids[row];
+    let here = id >= params.first_id && id - params.first_id < params.n_id;
+    let nowhere = id >= params.vocab_size && params.first_id == 0u;
+    if !here && !nowhere { return; }
+    var value = Value(0.0);
+    if here { value = wte[(id - params.first_id) * params.n_col + col]; }
+    if POSITION { value += wpe[(params.first_row + row) % params.n_time * params.n_col + col]; }
+    out[i] = value;
+}
+
+@compute @workgroup_size(WG)
+fn main(
+    @builtin(workgroup_id) group_id: vec3<u32>,
+    @builtin(num_workgroups) num_groups: vec3<u32>,
+    @builtin(local_invocation_index) local_id: u32,
+) {
+    let first = linear_group(group_id, num_groups) * WG * EACH + local_id;
+    for (var j = 0u; j < EACH; j++) { //: unroll
+        let i = first + j * WG;
+        if i < params.n { embed(i); }
+    }
+}
