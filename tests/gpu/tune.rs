@@ -381,7 +381,7 @@ fn without_tuning_nothing_is_measured_and_nothing_written() {
     assert!(!at.join("cache").exists());
     let damaged = at.join("damaged");
     fs::create_dir(&damaged).unwrap();
-    let name = Cache::open(&damaged, &gpu()).path().file_name().unwrap().to_owned();
+    let name = Cache::of(&damaged, &gpu().name()).path().file_name().unwrap().to_owned();
     fs::write(damaged.join(name), "{").unwrap();
     let out = said(&tril(at, "damaged", &format!("train {FLAGS} --steps 1 --out other")));
     assert_eq!(out.matches("is ignored").count(), 1, "{out}");
