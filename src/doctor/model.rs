@@ -80,10 +80,13 @@ pub fn check_model(gpu: &Arc<Gpu>) -> Result<Report, ModelFailure> {
     let (want_loss, want_logits, want_grads) = reference::model::forward_backward(
         shape,
         &params,
-        &exact(&batch.tokens),
-        &exact(&batch.targets),
-        b as usize,
-        t as usize,
+        reference::model::Batch {
+            tokens: &exact(&batch.tokens),
+            targets: &exact(&batch.targets),
+            spans: None,
+            b: b as usize,
+            t: t as usize,
+        },
     );
     let mut report = Report { max_error: 0.0, worst: 0.0, n_dispatch: session.program().plan().steps.len() };
     // some 40 roundings of values of order 1 lie between the weights and a logit or a gradient, each within 6e-8 of its

@@ -116,7 +116,7 @@ impl Gpt {
             keeps_maps: keep.attention,
             attention_maps: vec![],
         };
-        let embedding = Embedding { sorted: inputs.sorted };
+        let embedding = Embedding { sorted: inputs.sorted, sorted_places: None };
         let mut x =
             layers.builder.apply1("embedding", embedding, &[tokens, params["wte.weight"], params["wpe.weight"]])?;
         x = layers.dropout("embedding", x)?;
@@ -128,7 +128,7 @@ impl Gpt {
             let rows = layers.builder.input("rows", &[b], DType::U32)?;
             inputs.rows = Some(rows);
             let sum = layers.sum("residual", stream)?;
-            let x = layers.builder.apply1("last", Embedding { sorted: None }, &[rows, sum])?;
+            let x = layers.builder.apply1("last", Embedding::default(), &[rows, sum])?;
             stream = Stream { x, added: None };
         }
         let (sum, x) = layers.norm("ln_f", stream)?;
