@@ -5,7 +5,8 @@
 // Work:      one workgroup per head of a row. Scores of up to TILE positions at once, 4 per invocation; then each
 //            invocation sums 4 channels over the positions of its slice.
 // Numerics:  exp of (score - max) only, with the maximum of all positions so far; sums in f32, in a fixed order.
-// Limits:    a length of block or more counts as block - 1; NH HS < 2^32; rounds of an invocation: block quads / (4 WG).
+// Limits:    a length of block or more counts as block - 1; NH HS < 2^32. An invocation of 8 loops 676 rounds
+//            for 1,024 positions of a head of 128 channels, so that a software device takes blocks up to 98,000.
 // Reference: src/reference/attention/decode.rs.
 //: import index lanes attention_cache
 //: variant cpu WG=8u LANES=8u SLICES=1u
@@ -65,10 +66,15 @@ fn main(
             // positions past the end repeat the last one
             let at = keys + quads * min(vec4<u32>(j, j + WG, j + 2u * WG, j + 3u * WG), vec4<u32>(n - 1u));
             var score = vec4<f32>(0.0);
-            for (var quad = 0u; quad < quads; quad++) {
-                let q = head_quad(q_start, quad);
-                score += vec4<f32>(dot(q, cache[at.x + quad]), dot(q, cache[at.y + quad]),
-                    dot(q, cache[at.z + quad]), dot(q, cache[at.w + quad]));
+            for (var first = 0u; first < quads; first += 4u) {
+                for (var i = 0u; i < 4u; i++) { //: unroll
+                    let quad = first + i;
+                    if quad < quads {
+                        let q = head_quad(q_start, quad);
+                        score += vec4<f32>(dot(q, cache[at.x + quad]), dot(q, cache[at.y + quad]),
+                            dot(q, cache[at.z + quad]), dot(q, cache[at.w + quad]));
+                    }
+                }
             }
             score *= params.scale;
             weights[j] = score.x;
@@ -94,10 +100,13 @@ fn main(
             let slice = local_id / COLS;
             var total = vec4<f32>(0.0);
             if quad < quads {
-                for (var j = 4u * slice; j < n; j += 4u * SLICES) {
-                    let at = values + quad + quads * min(vec4<u32>(j, j + 1u, j + 2u, j + 3u), vec4<u32>(n - 1u));
-                    total = total + weights[j] * cache[at.x] + weight(j + 1u, n) * cache[at.y]
-                        + weight(j + 2u, n) * cache[at.z] + weight(j + 3u, n) * cache[at.w];
+                for (var start = 4u * slice; start < n; start += 16u * SLICES) {
+                    for (var i = 0u; i < 4u; i++) { //: unroll
+                        let j = start + 4u * SLICES * i;
+                        let at = values + quad + quads * min(vec4<u32>(j, j + 1u, j + 2u, j + 3u), vec4<u32>(n - 1u));
+                        total = total + weight(j, n) * cache[at.x] + weight(j + 1u, n) * cache[at.y]
+                            + weight(j + 2u, n) * cache[at.z] + weight(j + 3u, n) * cache[at.w];
+                    }
                 }
             }
             if SLICES > 1u {

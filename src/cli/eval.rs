@@ -61,7 +61,7 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     let gpu = args.device.open()?;
     let model = LoadedModel::new(&gpu, &config.model, &weights)?;
     let (b, t) = (args.batch_size, config.model.block_size);
-    let mut evaluator = Evaluator::new(model.program(), &config.model, b.into(), t)?;
+    let mut evaluator = Evaluator::new(model.program(), &config.model, b.into(), t, config.session().memory)?;
     let (loss, n_target) = evaluator.loss(dataset.eval_batches(b as usize, limit))?;
     if !loss.is_finite() {
         return Err("the loss is not finite: the model's weights have diverged or are damaged; train another".into());

@@ -3,6 +3,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -59,7 +60,7 @@ pub(super) fn run(args: &TuneArgs) -> Outcome {
     let shapes = shapes_of(&gpu, &sessions)?;
     let which = if args.force { Which::All } else { Which::Missing };
     let show = |key: &str, entry: &Entry| outln!("{}", table(key, entry));
-    let tuned = tune(&shapes, which, &mut cache, &mut OnDevice::new(&gpu), show)?;
+    let tuned = tune(&shapes, which, Duration::MAX, &mut cache, &mut OnDevice::new(&gpu), show)?;
     warn(&mut cache);
     outln!("{}", summary(&tuned, &shapes));
     if tuned.n_measured < tuned.n_task {
@@ -105,6 +106,9 @@ fn shapes_of(gpu: &Gpu, sessions: &[SessionConfig]) -> Result<Shapes, SessionErr
     Ok(all)
 }
 
+/// What measuring at first use may take: a GPU does all shapes of a model within it, a slow driver's compiler may not.
+const FIRST_USE: Duration = Duration::from_secs(20);
+
 /// Has a device use what is known to be fastest for these models, and measures what isn't known. A line that says so;
 /// empty where there was nothing to choose.
 ///
@@ -120,17 +124,21 @@ pub(super) fn tune_first(
     let mut cache = Cache::open(&dir, gpu);
     warn(&mut cache);
     let which = if gpu.caps().is_cpu { Which::Cached } else { Which::Missing };
-    let tuned = tune(&shapes_of(gpu, sessions)?, which, &mut cache, &mut OnDevice::new(gpu), |_, _| {})?;
+    let tuned = tune(&shapes_of(gpu, sessions)?, which, FIRST_USE, &mut cache, &mut OnDevice::new(gpu), |_, _| {})?;
     warn(&mut cache);
     let (known, all) = (tuned.entries.len(), tuned.n_task);
     let line = match (tuned.n_measured, known) {
         _ if all == 0 => String::new(),
         (0, 0) => "chosen by the kind of device; `tril tune` measures which are the fastest".into(),
         (0, _) => format!("tuned before for {known} of {all} shapes; --no-tune does without"),
-        (n, _) => format!(
-            "tuned for {n} of {all} shapes in {:.1} s, for the next runs too; --no-tune skips this",
-            tuned.took.as_secs_f64()
-        ),
+        (n, _) => {
+            let rest =
+                if known < all { format!("; `tril tune` measures the other {}", all - known) } else { String::new() };
+            let seconds = tuned.took.as_secs_f64();
+            format!(
+                "tuned for {n} of {all} shapes in {seconds:.1} s, for the next runs too; --no-tune skips this{rest}"
+            )
+        }
     };
     gpu.choose(tuned.choice);
     Ok(line)

@@ -18,15 +18,16 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// An evaluator for batches of `b` rows of `t` tokens that shares the parameters of `source`.
+    /// An evaluator for batches of `b` rows of `t` tokens that shares the parameters of `source`; of `memory` it takes the
+    /// rows of logits held at a time.
     ///
     /// # Errors
     ///
     /// A plan that doesn't fit, or a failure of the device.
-    pub fn new(source: &Program, model: &ModelConfig, b: u64, t: u64) -> Result<Self, SessionError> {
+    pub fn new(source: &Program, model: &ModelConfig, b: u64, t: u64, memory: Memory) -> Result<Self, SessionError> {
         model.validate()?;
         check_batch(model, b, t)?;
-        let gpt = Gpt::build(model, Purpose::Loss, b, t, Keep::default(), Memory::default())?;
+        let gpt = Gpt::build(model, Purpose::Loss, b, t, Keep::default(), memory)?;
         let (inputs, loss) = (gpt.inputs, gpt.loss);
         let program = Program::sharing(source, Plan::new(gpt.graph, source.gpu().caps(), &source.gpu().choice())?)?;
         let ring = Readback::new(&program, &loss.into_iter().collect::<Vec<_>>(), 3)?;

@@ -44,7 +44,8 @@ impl Footprint {
         }
         let (mut evaluation, mut kernels) = (0, training.kernel_bytes());
         for (purpose, b) in purposes {
-            let gpt = Gpt::build(model, purpose, b, t, Keep::default(), Memory::default())?;
+            let memory = Memory { loss_chunk: config.train.loss_chunk, ..Memory::default() };
+            let gpt = Gpt::build(model, purpose, b, t, Keep::default(), memory)?;
             let plan = Plan::new(gpt.graph, caps, &choice)?;
             let shared = share(&plan.buffers, &training.buffers);
             let own = plan.buffers.iter().zip(shared).filter(|(_, shared)| shared.is_none());

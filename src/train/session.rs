@@ -430,7 +430,8 @@ impl Session {
     ///
     /// A plan that doesn't fit.
     pub fn evaluator(&self) -> Result<Evaluator, SessionError> {
-        Evaluator::new(&self.program, &self.config.model, self.config.batch_size, self.config.t)
+        let SessionConfig { model, batch_size, t, memory, .. } = &self.config;
+        Evaluator::new(&self.program, model, *batch_size, *t, *memory)
     }
 
     /// A generator of `n_row` rows; give it [`Session::program`] as its source.

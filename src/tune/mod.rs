@@ -9,6 +9,7 @@ pub use cache::{Cache, Entry, Lap, cache_dir};
 pub use device::OnDevice;
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -77,7 +78,8 @@ pub fn shapes(graph: &Graph, caps: &Caps) -> Shapes {
 }
 
 /// Measures what is to be measured, remembers it in the cache, and makes a choice of what the cache has then. `on` sees
-/// each task that was measured.
+/// each task that was measured. Those with the most work come first, and none is begun after `budget`: the rest goes by rule
+/// until it is measured another time.
 ///
 /// # Errors
 ///
@@ -85,13 +87,19 @@ pub fn shapes(graph: &Graph, caps: &Caps) -> Shapes {
 pub fn tune(
     shapes: &Shapes,
     which: Which,
+    budget: Duration,
     cache: &mut Cache,
     measure: &mut dyn Measure,
     mut on: impl FnMut(&str, &Entry),
 ) -> Result<Tuned, ExecError> {
     let started = Instant::now();
     let mut measured = BTreeMap::new();
-    for (key, (task, _)) in shapes {
+    let mut by_work: Vec<_> = shapes.iter().collect();
+    by_work.sort_by_key(|(_, (task, n))| Reverse(task.flops().saturating_mul(*n)));
+    for (key, (task, _)) in by_work {
+        if started.elapsed() >= budget {
+            break;
+        }
         let candidates = task.candidates(measure.caps());
         let checksum = checksum(&candidates);
         let is_wanted = match which {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use tril::bench::BenchPreset;
 use tril::doctor::check_model;
@@ -76,7 +77,22 @@ impl Measure for Fake {
 }
 
 fn tune_with(shapes: &Shapes, which: Which, cache: &mut Cache, measure: &mut dyn Measure) -> Tuned {
-    tune(shapes, which, cache, measure, |_, _| {}).unwrap()
+    tune(shapes, which, Duration::MAX, cache, measure, |_, _| {}).unwrap()
+}
+
+#[test]
+fn the_most_work_is_measured_first_and_nothing_beyond_the_budget() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cache = Cache::open(dir.path(), &gpu());
+    let shapes = shapes_of(&config(), &Caps::desktop());
+    let mut fake = Fake::new(Caps::desktop());
+    let mut order = vec![];
+    let none = tune(&shapes, Which::Missing, Duration::ZERO, &mut cache, &mut fake, |_, _| {}).unwrap();
+    assert_eq!((none.n_measured, none.entries.len(), fake.n_race), (0, 0, 0));
+    let all = tune(&shapes, Which::Missing, Duration::MAX, &mut cache, &mut fake, |key, _| order.push(key.to_string()));
+    assert_eq!(all.unwrap().n_measured, shapes.len());
+    let work: Vec<u64> = order.iter().map(|key| shapes[key].0.flops() * shapes[key].1).collect();
+    assert!(work.len() > 2 && work.is_sorted_by(|a, b| a >= b), "{work:?}");
 }
 
 #[test]
@@ -365,7 +381,7 @@ fn without_tuning_nothing_is_measured_and_nothing_written() {
     assert!(!at.join("cache").exists());
     let damaged = at.join("damaged");
     fs::create_dir(&damaged).unwrap();
-    let name = Cache::open(&damaged, &gpu()).path().file_name().unwrap().to_owned();
+    let name = Cache::of(&damaged, &gpu().name()).path().file_name().unwrap().to_owned();
     fs::write(damaged.join(name), "{").unwrap();
     let out = said(&tril(at, "damaged", &format!("train {FLAGS} --steps 1 --out other")));
     assert_eq!(out.matches("is ignored").count(), 1, "{out}");
