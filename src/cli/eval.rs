@@ -8,6 +8,7 @@ use super::Outcome;
 use super::settings::{DeviceArgs, text_of_run};
 use crate::data::{Dataset, Mode, Source};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig, free_run};
+use crate::model::Rows;
 use crate::train::{Evaluator, RunDir, checkpoint};
 
 /// Measure a trained model: teacher-forced loss, and how far it gets on its own predictions.
@@ -61,7 +62,9 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     let gpu = args.device.open()?;
     let model = LoadedModel::new(&gpu, &config.model, &weights)?;
     let (b, t) = (args.batch_size, config.model.block_size);
-    let mut evaluator = Evaluator::new(model.program(), &config.model, b.into(), t, config.session().memory)?;
+    let session = config.session();
+    let rows = Rows { b: b.into(), ..session.rows() };
+    let mut evaluator = Evaluator::new(model.program(), &config.model, rows, session.memory)?;
     let (loss, n_target) = evaluator.loss(dataset.eval_batches(b as usize, limit))?;
     if !loss.is_finite() {
         return Err("the loss is not finite: the model's weights have diverged or are damaged; train another".into());

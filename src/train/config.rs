@@ -232,6 +232,7 @@ impl RunConfig {
             seed: t.seed,
             keep: Keep::default(),
             memory: Memory { loss_chunk: t.loss_chunk, recompute: t.recompute },
+            document_mask: false,
         }
     }
 
