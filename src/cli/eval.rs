@@ -76,7 +76,8 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     let windows: Vec<Vec<u32>> = dataset
         .eval_batches(1, Some(args.free_windows).filter(|&n| n > 0))
         .take(if args.free_windows == 0 { 0 } else { usize::MAX })
-        .filter(|batch| batch.n_targets() == t)
+        // a window of several documents has no one text to go on with
+        .filter(|batch| batch.n_targets() == t && batch.firsts.iter().all(|&first| first == 0))
         .map(|batch| batch.tokens[..width].to_vec())
         .collect();
     let n_row = Decoder::rows_for(&config.model, gpu.caps(), windows.len().clamp(1, b as usize) as u64);

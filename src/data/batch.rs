@@ -31,10 +31,10 @@ impl Batch {
         self.targets.iter().map(|&id| u64::from(id != IGNORE)).sum()
     }
 
-    /// Puts the piece `ids` into a row: all but the last are inputs, all but the first are targets.
-    pub(crate) fn set_row(&mut self, row: usize, ids: &[u32]) {
+    /// Puts the piece `ids` into a row, from column `at` on: all but the last are inputs, all but the first are targets.
+    pub(crate) fn put(&mut self, row: usize, at: usize, ids: &[u32]) {
         let n = ids.len() - 1;
-        let start = row * self.t;
+        let start = row * self.t + at;
         self.tokens[start..start + n].copy_from_slice(&ids[..n]);
         self.targets[start..start + n].copy_from_slice(&ids[1..]);
     }
