@@ -26,7 +26,7 @@ fn bench(c: &mut Criterion, gpu: &std::sync::Arc<Gpu>, name: &str, model: ModelC
     let (t, vocab_size) = (model.block_size, model.vocab_size);
     let ids = |salt: u64| (0..b * t).map(move |i| u32::try_from((i * 31 + i / 7 + salt) % vocab_size).unwrap());
     let (rows, positions) = (usize::try_from(b).unwrap(), usize::try_from(t).unwrap());
-    let batch = Batch { tokens: ids(0).collect(), targets: ids(1).collect(), b: rows, t: positions };
+    let batch = Batch { tokens: ids(0).collect(), targets: ids(1).collect(), firsts: vec![], b: rows, t: positions };
     // a session compiles and allocates, so it is made only for a row that the filter lets through
     let mut session = None;
     let mut group = c.benchmark_group("step");
@@ -42,6 +42,7 @@ fn bench(c: &mut Criterion, gpu: &std::sync::Arc<Gpu>, name: &str, model: ModelC
                 seed: 1,
                 keep: Keep::default(),
                 memory: Memory::default(),
+                document_mask: false,
             };
             Session::new(gpu, config).unwrap()
         });

@@ -32,15 +32,29 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     let keep = Keep { logits: true, attention: true };
     let mut session = Session::new(
         &gpu,
-        SessionConfig { model, batch_size: 2, t: 8, optimizer, seed: 1, keep, memory: Memory::default() },
+        SessionConfig {
+            model,
+            batch_size: 2,
+            t: 8,
+            optimizer,
+            seed: 1,
+            keep,
+            memory: Memory::default(),
+            document_mask: false,
+        },
     )?;
     session.set_weight("ln_f.bias", &[0.0; 32])?;
 
     // counting up and counting down, modulo 10; the very first target is ignored, as padding would be
     let up: Vec<u32> = (0..9).collect();
     let down: Vec<u32> = (0..9).map(|i| 9 - i).collect();
-    let mut batch =
-        Batch { tokens: [&up[..8], &down[..8]].concat(), targets: [&up[1..], &down[1..]].concat(), b: 2, t: 8 };
+    let mut batch = Batch {
+        tokens: [&up[..8], &down[..8]].concat(),
+        targets: [&up[1..], &down[1..]].concat(),
+        firsts: vec![],
+        b: 2,
+        t: 8,
+    };
     batch.targets[0] = IGNORE;
 
     for _ in 0..60 {

@@ -1,7 +1,8 @@
 // attention_flash_direct_backward_key: the gradients of keys and values, for software devices.
 //
 // Shapes:    dqkv, qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; dout (B, T, C); lse, delta (B, NH,
-//            T), the latter row sums of dout * out; rng (4). Only the blocks of keys and values in dqkv are written.
+//            T), the latter row sums of dout * out; rng (4); spans (B, T, 2), read with
+//            DOCUMENTS only. Only the blocks of keys and values in dqkv are written.
 // Work:      one workgroup of 8 lanes per 8 OWN keys of a head; a lane owns OWN keys, and queries come in rounds.
 // Numerics:  probabilities are exp(score - lse), again; sums in f32 in the order of queries.
 // Limits:    as attention_flash_direct_forward.
@@ -13,7 +14,8 @@
 @group(0) @binding(3) var<storage, read> lse: array<f32>;
 @group(0) @binding(4) var<storage, read> delta: array<f32>;
 @group(0) @binding(5) var<storage, read> rng: array<u32>;
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(6) var<storage, read> spans: array<vec2<u32>>;
+@group(0) @binding(7) var<uniform> params: Params;
 
 fn dout_four(start: u32, row: u32, d: u32) -> vec4<f32> {
     let at = start + min(row, params.t - 1u) * params.c4 + min(d, params.hs4 - 1u);
@@ -36,14 +38,17 @@ fn main(
     var v: array<vec4<f32>, N_OWN>;
     var dk: array<vec4<f32>, N_OWN>;
     var dv: array<vec4<f32>, N_OWN>;
+    var until: array<u32, OWN>;
     for (var i = 0u; i < OWN; i++) { //: unroll
+        until[i] = span(tile, own_row(tile, lane, i)).y;
         for (var d = 0u; d < HS4; d++) { //: unroll
             k[i * HS4 + d] = four(keys, own_row(tile, lane, i), d) * params.scale;
             v[i * HS4 + d] = four(values, own_row(tile, lane, i), d);
         }
     }
+    let end = span(tile, tile.first + TILE - 1u).y;
     // a tile begins at a multiple of the rounds, so queries before it see none of its keys
-    for (var q0 = tile.first; q0 < params.t; q0 += ROUND) {
+    for (var q0 = tile.first; q0 < end; q0 += ROUND) {
         var q_rows: array<vec4<f32>, PART>;
         var dy_rows: array<vec4<f32>, PART>;
         var norms: f32;
@@ -91,7 +96,7 @@ fn main(
             }
             for (var i = 0u; i < OWN; i++) { //: unroll
                 let row = own_row(tile, lane, i);
-                let e = exp(select(MASKED, s[i] - norm, row <= q0 + j && q0 + j < params.t));
+                let e = exp(select(MASKED, s[i] - norm, row <= q0 + j && q0 + j < until[i]));
                 var d = dp[i];
                 p[i * ROUND + j] = e;
                 if DROPOUT {

@@ -1,7 +1,7 @@
 // attention_flash_direct_backward_query: the gradient of queries, and row sums of dout * out, for software devices.
 //
 // Shapes:    dqkv, qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; delta, lse (B, NH, T); dout, out
-//            (B, T, C); rng (4). Only the block of queries in dqkv is written.
+//            (B, T, C); rng (4); spans (B, T, 2), read with DOCUMENTS only. Only the block of queries in dqkv is written.
 // Work:      one workgroup of 8 lanes per 8 OWN queries of a head; a lane owns OWN queries, and keys come in rounds.
 // Numerics:  probabilities are exp(score - lse), again; sums in f32 in the order of keys.
 // Limits:    as attention_flash_direct_forward.
@@ -14,7 +14,8 @@
 @group(0) @binding(4) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> lse: array<f32>;
 @group(0) @binding(6) var<storage, read> rng: array<u32>;
-@group(0) @binding(7) var<uniform> params: Params;
+@group(0) @binding(7) var<storage, read> spans: array<vec2<u32>>;
+@group(0) @binding(8) var<uniform> params: Params;
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -33,6 +34,7 @@ fn main(
     var dq: array<vec4<f32>, N_OWN>;
     var norm: array<f32, OWN>;
     var mean: array<f32, OWN>;
+    var since: array<u32, OWN>;
     for (var i = 0u; i < OWN; i++) { //: unroll
         let row = min(own_row(tile, lane, i), params.t - 1u);
         for (var d = 0u; d < HS4; d++) { //: unroll
@@ -42,10 +44,11 @@ fn main(
             mean[i] += dot(dy[i * HS4 + d], out[at]);
         }
         norm[i] = lse[tile.flat + row];
+        since[i] = span(tile, row).x;
         if own_row(tile, lane, i) < params.t { delta[tile.flat + row] = mean[i]; }
     }
     let end = min(tile.first + TILE, params.t);
-    for (var k0 = 0u; k0 < end; k0 += ROUND) {
+    for (var k0 = span(tile, tile.first).x; k0 < end; k0 += ROUND) {
         var k_rows: array<vec4<f32>, PART>;
         var v_rows: array<vec4<f32>, PART>;
         for (var d = 0u; d < HS4; d++) { //: unroll
@@ -78,7 +81,7 @@ fn main(
             }
             for (var i = 0u; i < OWN; i++) { //: unroll
                 let row = own_row(tile, lane, i);
-                let p = exp(select(MASKED, s[i] - norm[i], k0 + j <= row));
+                let p = exp(select(MASKED, s[i] - norm[i], since[i] <= k0 + j && k0 + j <= row));
                 var d = dp[i];
                 if DROPOUT {
                     d = dropout(key, tile.elem + row * params.t + k0 + j, params.threshold, params.drop_scale, d);

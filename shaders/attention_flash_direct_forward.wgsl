@@ -1,7 +1,7 @@
 // attention_flash_direct_forward: causal attention without the matrix of probabilities, for software devices.
 //
-// Shapes:    out (B, T, C), lse (B, NH, T), qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; rng (4).
-//            lse is the logarithm of the sum of a row's exponentials.
+// Shapes:    out (B, T, C), lse (B, NH, T), qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; rng (4);
+//            spans (B, T, 2), read with DOCUMENTS only. lse is the logarithm of the sum of a row's exponentials.
 // Work:      one workgroup of 8 lanes per 8 OWN queries of a head; a lane owns OWN queries, and keys come in rounds.
 // Numerics:  a running maximum and sums in f32 in the order of keys; exp of score - max only; masks are finite.
 // Limits:    head sizes are multiples of 4 up to 4 HS4; T <= 65,535 ROUND; every index < 2^32, but for the number of a
@@ -12,7 +12,8 @@
 @group(0) @binding(1) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(2) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> rng: array<u32>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> spans: array<vec2<u32>>;
+@group(0) @binding(5) var<uniform> params: Params;
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -30,14 +31,16 @@ fn main(
     var o: array<vec4<f32>, N_OWN>;
     var top: array<f32, OWN>;
     var sum: array<f32, OWN>;
+    var since: array<u32, OWN>;
     for (var i = 0u; i < OWN; i++) { //: unroll
         for (var d = 0u; d < HS4; d++) { //: unroll
             q[i * HS4 + d] = four(tile.wide, own_row(tile, lane, i), d) * params.scale;
         }
         top[i] = MASKED;
+        since[i] = span(tile, own_row(tile, lane, i)).x;
     }
     let end = min(tile.first + TILE, params.t);
-    for (var k0 = 0u; k0 < end; k0 += ROUND) {
+    for (var k0 = span(tile, tile.first).x; k0 < end; k0 += ROUND) {
         var rows: array<vec4<f32>, PART>;
         for (var d = 0u; d < HS4; d++) { //: unroll
             for (var once = 0u; once < SHUFFLE; once++) { //: unroll
@@ -63,14 +66,16 @@ fn main(
             let row = own_row(tile, lane, i);
             var new_top = top[i];
             for (var j = 0u; j < ROUND; j++) { //: unroll
-                p[i * ROUND + j] = select(MASKED, p[i * ROUND + j], k0 + j <= row);
+                p[i * ROUND + j] = select(MASKED, p[i * ROUND + j], since[i] <= k0 + j && k0 + j <= row);
                 new_top = max(new_top, p[i * ROUND + j]);
             }
             let shrink = exp(top[i] - new_top);
             top[i] = new_top;
             var round_sum = 0.0;
             for (var j = 0u; j < ROUND; j++) { //: unroll
-                let e = exp(p[i * ROUND + j] - new_top);
+                var e = exp(p[i * ROUND + j] - new_top);
+                // before a row's document nothing but masked scores was met, and the largest is one of them
+                if DOCUMENTS { e = select(0.0, e, since[i] <= k0 + j); }
                 round_sum += e;
                 p[i * ROUND + j] = e;
                 if DROPOUT {

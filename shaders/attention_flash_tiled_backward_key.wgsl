@@ -13,7 +13,8 @@
 @group(0) @binding(3) var<storage, read> lse: array<f32>;
 @group(0) @binding(4) var<storage, read> delta: array<f32>;
 @group(0) @binding(5) var<storage, read> rng: array<u32>;
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(6) var<storage, read> spans: array<vec2<u32>>;
+@group(0) @binding(7) var<uniform> params: Params;
 
 // Four channels of a row of dout, or of the last row; 0 beyond the head.
 fn dout_four(start: u32, row: u32, d: u32) -> vec4<f32> {
@@ -37,7 +38,8 @@ fn main(
     let y = id / 16u;
     var dk: array<vec4<f32>, N_SUM>;
     var dv: array<vec4<f32>, N_SUM>;
-    for (var q0 = tile.first / OTHER * OTHER; q0 < params.t; q0 += OTHER) {
+    let end = span(tile, tile.first + TILE - 1u).y;
+    for (var q0 = tile.first / OTHER * OTHER; q0 < end; q0 += OTHER) {
         var p: array<vec4<f32>, 4>;
         var ds: array<vec4<f32>, 4>;
         for (var pass = 0u; pass < 2u; pass++) { //: unroll
@@ -67,7 +69,7 @@ fn main(
         let mean = vec4<f32>(delta[at.x], delta[at.y], delta[at.z], delta[at.w]);
         for (var i = 0u; i < 4u; i++) { //: unroll
             let own = tile.first + y + 8u * i;
-            let is_seen = (vec4<u32>(own) <= column) & (column < vec4<u32>(params.t));
+            let is_seen = (vec4<u32>(own) <= column) & (column < vec4<u32>(span(tile, own).y));
             let e = exp(select(vec4<f32>(MASKED), p[i] - norm, is_seen));
             p[i] = e;
             var d = ds[i];

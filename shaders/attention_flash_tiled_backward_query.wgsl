@@ -14,7 +14,8 @@
 @group(0) @binding(4) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> lse: array<f32>;
 @group(0) @binding(6) var<storage, read> rng: array<u32>;
-@group(0) @binding(7) var<uniform> params: Params;
+@group(0) @binding(7) var<storage, read> spans: array<vec2<u32>>;
+@group(0) @binding(8) var<uniform> params: Params;
 
 // Four channels of a row of dout, or of the last row; 0 beyond the head.
 fn dout_four(start: u32, row: u32, d: u32) -> vec4<f32> {
@@ -49,15 +50,17 @@ fn main(
     }
     var norm: vec4<f32>;
     var mean: vec4<f32>;
+    var since: vec4<u32>;
     for (var i = 0u; i < 4u; i++) { //: unroll
         let own = y + 8u * i;
         let first = 4u * own;
         mean[i] = (quarters[first] + quarters[first + 1u]) + (quarters[first + 2u] + quarters[first + 3u]);
         norm[i] = lse[tile.flat + min(tile.first + own, params.t - 1u)];
+        since[i] = span(tile, tile.first + own).x;
     }
     var dq: array<vec4<f32>, N_SUM>;
     let end = min(tile.first + TILE, params.t);
-    for (var k0 = 0u; k0 < end; k0 += OTHER) {
+    for (var k0 = span(tile, tile.first).x; k0 < end; k0 += OTHER) {
         var scores: array<vec4<f32>, 4>;
         var dp: array<vec4<f32>, 4>;
         for (var pass = 0u; pass < 2u; pass++) { //: unroll
@@ -83,11 +86,10 @@ fn main(
         for (var i = 0u; i < 4u; i++) { //: unroll
             let own = tile.first + y + 8u * i;
             var s = scores[i] - vec4<f32>(norm[i]);
-            // only the tile on the diagonal holds scores to mask
-            if k0 + OTHER > tile.first {
-                let column = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u);
-                s = select(vec4<f32>(MASKED), s, column <= vec4<u32>(own));
-            }
+            let column = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u);
+            // only the tile on the diagonal holds scores to mask, and those in which documents begin
+            if k0 + OTHER > tile.first { s = select(vec4<f32>(MASKED), s, column <= vec4<u32>(own)); }
+            if DOCUMENTS { s = select(vec4<f32>(MASKED), s, vec4<u32>(since[i]) <= column); }
             var d = dp[i];
             if DROPOUT { d = dropout_four(key, tile.elem + own * params.t + first, d); }
             shared_fours[(y + 8u * i) * SCORES_LD + id % 16u] = exp(s) * (d - vec4<f32>(mean[i]));

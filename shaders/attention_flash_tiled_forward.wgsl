@@ -12,7 +12,8 @@
 @group(0) @binding(1) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(2) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> rng: array<u32>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> spans: array<vec2<u32>>;
+@group(0) @binding(5) var<uniform> params: Params;
 
 // By how much each row's output shrinks.
 var<workgroup> factors: array<f32, TILE>;
@@ -31,11 +32,12 @@ fn main(
     if DROPOUT { key = dropout_key(params.site); }
     let quarter = id % 4u;
     let row = tile.first + id / 4u;
+    let since = span(tile, row).x;
     var top = MASKED;
     var sum = 0.0;
     var o: array<vec4<f32>, N_SUM>;
     let end = min(tile.first + TILE, params.t);
-    for (var k0 = 0u; k0 < end; k0 += OTHER) {
+    for (var k0 = span(tile, tile.first).x; k0 < end; k0 += OTHER) {
         var scores: array<vec4<f32>, 4>;
         for (var d0 = 0u; d0 < HS4; d0 += SLICE) {
             workgroupBarrier();
@@ -59,11 +61,10 @@ fn main(
         var peak = top;
         for (var c = 0u; c < 4u; c++) { //: unroll
             p[c] = shared_fours[start + 4u * c];
-            // only the tile on the diagonal holds scores to mask
-            if k0 + OTHER > tile.first {
-                let column = vec4<u32>(k0 + 16u * c + 4u * quarter) + vec4<u32>(0u, 1u, 2u, 3u);
-                p[c] = select(vec4<f32>(MASKED), p[c], column <= vec4<u32>(row));
-            }
+            let column = vec4<u32>(k0 + 16u * c + 4u * quarter) + vec4<u32>(0u, 1u, 2u, 3u);
+            // only the tile on the diagonal holds scores to mask, and those in which documents begin
+            if k0 + OTHER > tile.first { p[c] = select(vec4<f32>(MASKED), p[c], column <= vec4<u32>(row)); }
+            if DOCUMENTS { p[c] = select(vec4<f32>(MASKED), p[c], vec4<u32>(since) <= column); }
             peak = max(peak, max(max(p[c].x, p[c].y), max(p[c].z, p[c].w)));
         }
         quarters[id] = peak;
@@ -76,6 +77,11 @@ fn main(
         if quarter == 0u { factors[id / 4u] = shrink; }
         for (var c = 0u; c < 4u; c++) { //: unroll
             var e = exp(p[c] - vec4<f32>(peak));
+            if DOCUMENTS {
+                // before a row's document nothing but masked scores was met, and the largest is one of them
+                let column = vec4<u32>(k0 + 16u * c + 4u * quarter) + vec4<u32>(0u, 1u, 2u, 3u);
+                e = select(vec4<f32>(), e, vec4<u32>(since) <= column);
+            }
             sum += (e.x + e.y) + (e.z + e.w);
             if DROPOUT {
                 let elem = tile.elem + row * params.t + k0 + 16u * c + 4u * quarter;

@@ -2,21 +2,25 @@
 //
 // Shapes:    datt, dropped, att: n_row rows of T, from row first_row of (B, NH, T, T); rng (4). datt comes as the
 //            gradient of the dropped-out probabilities and leaves as that of the scores before the scale, 0 above the
-//            diagonal. With DROPOUT, dropped gets the dropped-out probabilities again; without, it is not touched.
+//            diagonal and, with DOCUMENTS, before the first of the row's document: spans (B, T, 2). With
+//            DROPOUT, dropped gets the dropped-out probabilities again; without, it is not touched.
 // Work:      LANES invocations per row.
 // Numerics:  the sum in f32, a lane's columns in order and then a tree over lanes.
 // Limits:    elements of the whole att < 2^32; more than 65,535 workgroups fold into y.
 // Reference: src/reference/attention.rs.
 //: import index attention_row rng
 const DROPOUT: bool = false;  //: mode false true
+// whether a row holds several documents, which don't see each other; without, spans is not read
+const DOCUMENTS: bool = false;  //: mode false true
 
-struct Params { n_row: u32, t: u32, first_row: u32, datt_start: u32, dropped_start: u32, att_start: u32, site: u32,
-    threshold: u32, drop_scale: f32, scale: f32 }
+struct Params { n_row: u32, t: u32, n_head: u32, first_row: u32, datt_start: u32, dropped_start: u32, att_start: u32,
+    site: u32, threshold: u32, drop_scale: f32, scale: f32 }
 @group(0) @binding(0) var<storage, read_write> datt: array<f32>;
 @group(0) @binding(1) var<storage, read_write> dropped: array<f32>;
 @group(0) @binding(2) var<storage, read> att: array<f32>;
 @group(0) @binding(3) var<storage, read> rng: array<u32>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> spans: array<vec2<u32>>;
+@group(0) @binding(5) var<uniform> params: Params;
 
 @compute @workgroup_size(WG)
 fn main(
@@ -29,6 +33,13 @@ fn main(
     if row >= params.n_row { return; }
     let lane = local_id % LANES;
     let i = (params.first_row + row) % params.t;
+    var since = 0u;
+    var begin = lane;
+    if DOCUMENTS {
+        since = spans[(params.first_row + row) / (params.t * params.n_head) * params.t + i].x;
+        // a lane keeps its columns, since it reads again what it wrote
+        begin = since + (lane + LANES - since % LANES) % LANES;
+    }
     let start = params.att_start + row * params.t;
     let dstart = params.datt_start + row * params.t;
     let drop_start = params.dropped_start + row * params.t;
@@ -36,7 +47,7 @@ fn main(
     var key = 0u;
     if DROPOUT { key = dropout_key(params.site); }
     var sum = 0.0;
-    for (var j = lane; j <= i; j += LANES) {
+    for (var j = begin; j <= i; j += LANES) {
         var d = datt[dstart + j];
         let p = att[start + j];
         if DROPOUT {
@@ -49,8 +60,8 @@ fn main(
     sum = row_sum(sum, lane);
     for (var j = lane; j < params.t; j += LANES) {
         var ds = 0.0;
-        if j <= i { ds = att[start + j] * (datt[dstart + j] - sum) * params.scale; }
+        if since <= j && j <= i { ds = att[start + j] * (datt[dstart + j] - sum) * params.scale; }
         datt[dstart + j] = ds;
-        if DROPOUT && j > i { dropped[drop_start + j] = 0.0; }
+        if DROPOUT && (j < since || j > i) { dropped[drop_start + j] = 0.0; }
     }
 }

@@ -1,7 +1,7 @@
 // embedding_forward: rows of a table by id, plus a row by position.
 //
 // Shapes:    out (n_row, n_col); ids (n_row); wte (n_id, n_col): rows first_id.. of a table of vocab_size rows; wpe
-//            (at least n_time, n_col).
+//            (at least n_time, n_col); spans (n_row, 2), read with DOCUMENTS only.
 // Work:      one invocation per 4 elements, 4 WG elements per workgroup.
 // Numerics:  a copy, or one f32 addition with POSITION.
 // Limits:    n_row * n_col < 2^32. Writes only rows whose id lies in this part of the table; an id outside of the whole
@@ -16,4 +16,5 @@ alias Value = f32;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
 @group(0) @binding(2) var<storage, read> wte: array<f32>;
 @group(0) @binding(3) var<storage, read> wpe: array<f32>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> spans: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;

@@ -15,4 +15,5 @@ alias Value = vec4<f32>;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
 @group(0) @binding(2) var<storage, read> wte: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> wpe: array<vec4<f32>>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> spans: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;

@@ -302,15 +302,28 @@ def layernorm():
     )
 
 
+def spans_of(documents):
+    """Of each position the first of its document and the one after its last, from the lengths in each row."""
+    rows = []
+    for lengths in documents:
+        ends = torch.tensor(lengths).cumsum(0)
+        rows.append(torch.stack([ends - torch.tensor(lengths), ends], 1).repeat_interleave(torch.tensor(lengths), 0))
+    return torch.stack(rows)
+
+
 def embedding():
-    def case(b, t, c, vocab, positions=True, ids=None):
+    def case(b, t, c, vocab, positions=True, ids=None, documents=None):
         ids = tokens(b, t, high=vocab) if ids is None else torch.tensor(ids)
         wte = leaf(normal(vocab, c))
         out = F.embedding(ids, wte)
         group = {"ids": ids, "wte": wte}
         if positions:
             group["wpe"] = leaf(normal(t, c))
-            out = out + group["wpe"]
+            if documents is None:
+                out = out + group["wpe"]
+            else:
+                group["spans"] = spans_of(documents)
+                out = out + F.embedding(torch.arange(t) - group["spans"][:, :, 0], group["wpe"])
         dout = normal(b, t, c)
         out.backward(dout)
         group |= {"out": out, "dout": dout, "dwte": wte.grad}
@@ -331,6 +344,7 @@ def embedding():
             "no_positions": case(3, 4, 6, 5, positions=False),
             "same_token": case(2, 3, 4, 5, ids=[[4, 4, 4], [4, 4, 4]]),
             "large_vocab": case(1, 4, 3, 67, ids=[[0, 66, 0, 65]]),
+            "documents": case(2, 5, 8, 7, documents=[[2, 3], [1, 1, 3]]),
             "sinusoidal": table(9, 8),
             "sinusoidal_odd": table(5, 7),
             "sinusoidal_one": table(1, 1),
@@ -342,20 +356,24 @@ def embedding():
 
 
 def attention():
-    def case(b, t, c, n_head, words=(0, 0, 0, 0), site=0, p=0.0, scale=1.0):
+    def case(b, t, c, n_head, words=(0, 0, 0, 0), site=0, p=0.0, scale=1.0, documents=None):
         words, head_size = list(words), c // n_head
         qkv, dout = leaf(normal(b, t, 3 * c, scale=scale)), normal(b, t, c)
         q, k, v = (part.view(b, t, n_head, head_size).transpose(1, 2) for part in qkv.split(c, dim=2))
         scores = q @ k.transpose(2, 3) / math.sqrt(head_size)
-        future = torch.ones(t, t, dtype=torch.bool).triu(1)
-        att = torch.softmax(scores.masked_fill(future, -math.inf), dim=3)
+        unseen = torch.ones(t, t, dtype=torch.bool).triu(1)
+        if documents is not None:
+            numbers = torch.stack([torch.arange(len(row)).repeat_interleave(torch.tensor(row)) for row in documents])
+            unseen = (unseen | (numbers[:, :, None] != numbers[:, None, :]))[:, None]
+        att = torch.softmax(scores.masked_fill(unseen, -math.inf), dim=3)
         out = (att * dropout_factors(words, site, p, att.shape)) @ v
         if p == 0.0:
-            fused = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            fused = F.scaled_dot_product_attention(q, k, v, attn_mask=~unseen)
             assert torch.allclose(out, fused, rtol=1e-12, atol=1e-12)
         out = out.transpose(1, 2).reshape(b, t, c)
         out.backward(dout)
-        return {
+        group = {} if documents is None else {"spans": spans_of(documents)}
+        return group | {
             "dims": torch.tensor([b, t, c, n_head]),
             "rng": torch.tensor(words),
             "site": torch.tensor(site),
@@ -363,7 +381,7 @@ def attention():
             "qkv": qkv,
             "out": out,
             "att": att,
-            "lse": torch.logsumexp(scores.masked_fill(future, -math.inf), dim=3),
+            "lse": torch.logsumexp(scores.masked_fill(unseen, -math.inf), dim=3),
             "dout": dout,
             "dqkv": qkv.grad,
         }
@@ -383,6 +401,8 @@ def attention():
             "tiny": case(1, 6, 4, 2, scale=1e-6),
             "heads_of_16": case(1, 21, 32, 2),
             "heads_of_12": case(2, 9, 24, 2, words=(3, 1, 4, 1), site=5, p=0.25),
+            "documents": case(2, 7, 8, 2, documents=[[1, 4, 2], [3, 3, 1]]),
+            "documents_dropout": case(1, 24, 16, 2, words=(2, 7, 1, 8), site=3, p=0.25, documents=[[9, 1, 14]]),
         },
     )
 

@@ -13,7 +13,7 @@ pub fn bench(c: &mut Criterion, gpu: &Arc<Gpu>) {
         let f32s = |dims: &[u64]| (Shape::new(dims), DType::F32);
         let name = |op: &str| format!("{op}/B{b}_T{t}_C{n_col}_V{v}");
         let inputs = [(Shape::new(&[b, t]), DType::U32), f32s(&[v, n_col]), f32s(&[t, n_col])];
-        super::bench(c, gpu, &name("embedding"), Embedding { sorted: None }, &inputs, Per::Bytes);
+        super::bench(c, gpu, &name("embedding"), Embedding::default(), &inputs, Per::Bytes);
         let dout = f32s(&[b, t, n_col]);
         let inputs = [dout, (Shape::new(&[3, b * t]), DType::U32)];
         super::bench(c, gpu, &name("embedding_backward"), EmbeddingBackward { vocab_size: v }, &inputs, Per::Bytes);

@@ -1,7 +1,9 @@
 // What the embedding_forward kernels do: rows of a table by id, of Values. The importing file says what a Value is, binds out,
-// ids, wte and wpe, and holds how many of them an invocation takes.
+// ids, wte, wpe and spans, and holds how many of them an invocation takes.
 const WG: u32 = 64u;           //: tune
 const POSITION: bool = false;  //: mode false true
+// whether positions count from the first of a row's document, spans (n_row, 2); without, spans is not read
+const DOCUMENTS: bool = false;  //: mode false true
 
 struct Params { n: u32, n_col: u32, n_time: u32, first_row: u32, first_id: u32, n_id: u32, vocab_size: u32 }
 
@@ -14,7 +16,9 @@ fn embed(i: u32) {
     if !here && !nowhere { return; }
     var value = Value(0.0);
     if here { value = wte[(id - params.first_id) * params.n_col + col]; }
-    if POSITION { value += wpe[(params.first_row + row) % params.n_time * params.n_col + col]; }
+    var position = (params.first_row + row) % params.n_time;
+    if DOCUMENTS { position -= spans[2u * row]; }
+    if POSITION { value += wpe[position * params.n_col + col]; }
     out[i] = value;
 }
 

@@ -1,7 +1,9 @@
 // What the flash attention kernels share: their parameters, and how work is cut. The importing file sets TILE, the rows that
-// a workgroup owns, and binds qkv.
+// a workgroup owns, and binds qkv and spans: of each position the first of its document and the one after its last, (B, T).
 //: import rng
 const DROPOUT: bool = false;  //: mode false true
+// whether a row holds several documents, which don't see each other; without, spans is not read
+const DOCUMENTS: bool = false;  //: mode false true
 // what a masked score is instead of minus infinity
 const MASKED: f32 = -3.4028235e38;
 
@@ -32,6 +34,12 @@ fn tile_of(group: u32, last_first: bool) -> Tile {
         params.out_start4 + seq * params.t * params.c4 + column,
         params.row_start + head * params.t,
         (params.first_head + head) * params.t * params.t);
+}
+
+// Of a position, or of the last one: the first of its document, and the one after its last.
+fn span(tile: Tile, row: u32) -> vec2<u32> {
+    if !DOCUMENTS { return vec2<u32>(0u, params.t); }
+    return spans[(params.first_head + tile.head) / params.n_head * params.t + min(row, params.t - 1u)];
 }
 
 // Four channels of a row of qkv, or of the last row; 0 beyond the head.

@@ -65,6 +65,7 @@ impl BenchPreset {
             seed: 1337,
             keep: Keep::default(),
             memory: Memory::default(),
+            document_mask: false,
         }
     }
 }
@@ -173,5 +174,11 @@ fn measure(
 fn batch(model: &ModelConfig, b: u64, t: u64) -> Batch {
     let id = |i: u64| u32::try_from((i * 31 + i / 7) % model.vocab_size).unwrap_or(0);
     let (rows, positions) = (usize::try_from(b).unwrap_or(0), usize::try_from(t).unwrap_or(0));
-    Batch { tokens: (0..b * t).map(id).collect(), targets: (1..=b * t).map(id).collect(), b: rows, t: positions }
+    Batch {
+        tokens: (0..b * t).map(id).collect(),
+        targets: (1..=b * t).map(id).collect(),
+        firsts: vec![],
+        b: rows,
+        t: positions,
+    }
 }

@@ -8,6 +8,7 @@ use super::Outcome;
 use super::settings::{DeviceArgs, text_of_run};
 use crate::data::{Dataset, Mode, Source};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig, free_run};
+use crate::model::Rows;
 use crate::train::{Evaluator, RunDir, checkpoint};
 
 /// Measure a trained model: teacher-forced loss, and how far it gets on its own predictions.
@@ -61,7 +62,9 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     let gpu = args.device.open()?;
     let model = LoadedModel::new(&gpu, &config.model, &weights)?;
     let (b, t) = (args.batch_size, config.model.block_size);
-    let mut evaluator = Evaluator::new(model.program(), &config.model, b.into(), t, config.session().memory)?;
+    let session = config.session();
+    let rows = Rows { b: b.into(), ..session.rows() };
+    let mut evaluator = Evaluator::new(model.program(), &config.model, rows, session.memory)?;
     let (loss, n_target) = evaluator.loss(dataset.eval_batches(b as usize, limit))?;
     if !loss.is_finite() {
         return Err("the loss is not finite: the model's weights have diverged or are damaged; train another".into());
@@ -73,7 +76,8 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     let windows: Vec<Vec<u32>> = dataset
         .eval_batches(1, Some(args.free_windows).filter(|&n| n > 0))
         .take(if args.free_windows == 0 { 0 } else { usize::MAX })
-        .filter(|batch| batch.n_targets() == t)
+        // a window of several documents has no one text to go on with
+        .filter(|batch| batch.n_targets() == t && batch.firsts.iter().all(|&first| first == 0))
         .map(|batch| batch.tokens[..width].to_vec())
         .collect();
     let n_row = Decoder::rows_for(&config.model, gpu.caps(), windows.len().clamp(1, b as usize) as u64);

@@ -171,12 +171,21 @@ struct TrainingArgs {
     /// Let the names of special tokens in the text, such as <|endoftext|>, become their ids; without, they are text.
     #[arg(long)]
     special_tokens: bool,
-    /// stream: random windows of one long text; documents: one document a row, with start and end tokens and padding.
+    /// stream: random windows of one long text; documents: rows of whole documents with start and end tokens, and padding.
     #[arg(long, value_enum)]
     mode: Option<ModeArg>,
     /// What separates documents (\n and \t are understood) [default: a line break; stories: a blank line].
     #[arg(long, value_name = "TEXT")]
     separator: Option<String>,
+    /// Put as many documents into a row as fit (best-fit), so that little of it is padding; without, a row holds one
+    /// [default: true with --mode documents].
+    #[arg(long, value_name = "BOOL")]
+    pack: Option<bool>,
+    /// Keep attention and positions within a document, so that it is learned as in a row of its own; without, a document
+    /// sees those before it in its row. In a stream it needs a tokenizer with an end-of-text token, and documents begin
+    /// there [default: true with --pack].
+    #[arg(long, value_name = "BOOL")]
+    document_mask: Option<bool>,
     /// The share of the text held out for validation.
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     val_fraction: Option<f64>,
@@ -207,7 +216,11 @@ impl SettingsArgs {
     /// Preset, then file, then flags. The text's source isn't among them.
     pub fn resolve(&self) -> Result<RunConfig, Box<dyn Error>> {
         let preset = self.preset.as_deref().unwrap_or("nano");
-        self.resolve_over(&RunConfig::preset(preset)?)
+        let mut config = self.resolve_over(&RunConfig::preset(preset)?)?;
+        let d = &mut config.data;
+        let pack = *d.pack.get_or_insert(d.mode != Mode::Stream);
+        d.document_mask.get_or_insert(pack);
+        Ok(config)
     }
 
     /// File, then flags, over given settings.
@@ -256,6 +269,8 @@ impl SettingsArgs {
         set(&mut d.tokenizer, flags.tokenizer.clone());
         d.special_tokens |= flags.special_tokens;
         set(&mut d.val_fraction, flags.val_fraction);
+        d.pack = flags.pack.or(d.pack);
+        d.document_mask = flags.document_mask.or(d.document_mask);
         set(
             &mut d.mode,
             flags.mode.map(|mode| match mode {

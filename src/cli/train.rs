@@ -12,7 +12,7 @@ use serde_json::json;
 use super::Outcome;
 use super::settings::{DeviceArgs, Fit, SettingsArgs, read_text, text_of_run};
 use super::tune::{TuningArgs, tune_first};
-use crate::data::{Mode, Source, Text, TokenizerSpec, embedded};
+use crate::data::{Mode, Packing, Source, Text, TokenizerSpec, embedded};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
 use crate::plan::human_bytes;
@@ -243,6 +243,8 @@ impl Printer {
                 "device": self.device, "run": root, "parameters": config.model.n_param(), "train_tokens": data.token_count(),
                 "val_tokens": data.val_token_count(), "memory_bytes": plan.total_bytes(), "process_bytes": fit.footprint.total(),
                 "batch_size": config.train.batch_size, "grad_accum": config.train.grad_accum, "step": run.step(), "floor": self.floor,
+                "documents": data.packing().map(|p| p.documents), "rows": data.packing().map(|p| p.rows),
+                "padding": data.packing().map(|p| p.padding),
             });
             outln!("{line}");
             return;
@@ -264,6 +266,11 @@ impl Printer {
             data.val_token_count(),
             config.tokens_per_step()
         ));
+        if let Some(Packing { documents, rows, padding }) = data.packing() {
+            let apart = if config.masks_documents() { ", none sees another" } else { "" };
+            let (t, share) = (m.block_size, padding * 100.0);
+            self.say(&format!("rows     {documents} documents in {rows} rows of {t}{apart}; {share:.1} % padding"));
+        }
         if let Some(batch) = &fit.batch {
             self.say(&format!("batch    {batch}"));
         }

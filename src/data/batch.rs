@@ -4,13 +4,16 @@ pub use crate::reference::IGNORE;
 
 /// Inputs and the tokens that should follow them.
 ///
-/// Shapes: `tokens` (B, T), `targets` (B, T), row by row.
+/// Shapes: `tokens`, `targets` and, where there are some, `firsts` (B, T), row by row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Input ids; padding is 0.
     pub tokens: Vec<u32>,
     /// For each input the id that follows it, or [`IGNORE`].
     pub targets: Vec<u32>,
+    /// Where a row holds several documents that must not see each other: for each position the first position of its
+    /// document (B, T). Empty where a row is one text.
+    pub firsts: Vec<u32>,
     /// B, rows.
     pub b: usize,
     /// T, positions in a row.
@@ -20,7 +23,7 @@ pub struct Batch {
 impl Batch {
     /// A batch of nothing but padding: token 0 everywhere, no target.
     pub fn padding(b: usize, t: usize) -> Batch {
-        Batch { tokens: vec![0; b * t], targets: vec![IGNORE; b * t], b, t }
+        Batch { tokens: vec![0; b * t], targets: vec![IGNORE; b * t], firsts: vec![], b, t }
     }
 
     /// How many targets count in the loss.
@@ -28,10 +31,10 @@ impl Batch {
         self.targets.iter().map(|&id| u64::from(id != IGNORE)).sum()
     }
 
-    /// Puts the piece `ids` into a row: all but the last are inputs, all but the first are targets.
-    pub(crate) fn set_row(&mut self, row: usize, ids: &[u32]) {
+    /// Puts the piece `ids` into a row, from column `at` on: all but the last are inputs, all but the first are targets.
+    pub(crate) fn put(&mut self, row: usize, at: usize, ids: &[u32]) {
         let n = ids.len() - 1;
-        let start = row * self.t;
+        let start = row * self.t + at;
         self.tokens[start..start + n].copy_from_slice(&ids[..n]);
         self.targets[start..start + n].copy_from_slice(&ids[1..]);
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::order::{Permutation, Purpose, below, narrow, rng, wide};
+use super::packing::{Packed, best_fit};
 use super::{Batch, DataError, Text, Tokenizer};
 
 /// The split of documents is the same for every training seed, so that runs can be compared.
@@ -14,7 +15,7 @@ const SPLIT_SEED: u64 = 0;
 pub enum Mode {
     /// A window of one long text.
     Stream,
-    /// A document, or one piece of a document longer than a block.
+    /// Documents, or pieces of one longer than a block: one, or several where they are packed.
     Documents {
         /// What stands between two documents: a line break, or any other text. Line breaks at either end of a
         /// document are dropped, and so are documents of nothing but white space.
@@ -39,12 +40,17 @@ pub struct Options {
     pub val_fraction: f64,
     /// T, the length of a row.
     pub block_size: usize,
+    /// Whether several documents share a row where they fit, so that little of it is padding; nothing to a stream.
+    pub pack: bool,
+    /// Whether batches say where documents begin, so that none sees another: [`Batch::firsts`]. In a stream, a document
+    /// begins with each start token, or with each end-of-text token where there is no other.
+    pub document_mask: bool,
 }
 
 impl Options {
-    /// Stream mode with a tenth held out.
+    /// Stream mode with a tenth held out, and without a mask.
     pub fn stream(block_size: usize) -> Options {
-        Options { mode: Mode::Stream, val_fraction: 0.1, block_size }
+        Options { mode: Mode::Stream, val_fraction: 0.1, block_size, pack: false, document_mask: false }
     }
 }
 
@@ -54,30 +60,57 @@ impl Options {
 ///
 /// *Documents*: a document of n tokens is `<start> d1 .. dn <end>`. Its inputs are all but the last, its targets
 /// all but the first, and 0 and [`IGNORE`](super::IGNORE) fill the row to T. A document with more than T targets
-/// is cut into consecutive pieces, a row each, so that each of its tokens is a target exactly once an epoch; a later
-/// piece sees nothing of the pieces before it. An epoch takes each row once, in an order of its own.
+/// is cut into consecutive pieces, so that each of its tokens is a target exactly once an epoch; a later piece sees
+/// nothing of the pieces before it. A row takes a piece, or with packing as many as best-fit puts there, the same ones in
+/// each epoch. An epoch takes each row once, in an order of its own.
 #[derive(Debug)]
 pub struct Dataset {
     block_size: usize,
     stream: bool,
+    mask: Mask,
     train: Split,
     val: Split,
+}
+
+/// How batches say which positions make a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mask {
+    /// They don't.
+    None,
+    /// Each piece in a row is one.
+    Pieces,
+    /// One begins with each of these tokens.
+    Token(u32),
 }
 
 /// Tokens, and the rows cut from them. A stream needs no rows for training: they start anywhere.
 #[derive(Debug, Default)]
 struct Split {
     tokens: Vec<u32>,
-    rows: Vec<Row>,
+    documents: usize,
+    pieces: Vec<Piece>,
+    /// With packing, how many pieces each row and those before it take; else a row is a piece.
+    ends: Option<Vec<usize>>,
 }
 
-/// A row takes `tokens[start..=start + len]`: `len` inputs and as many targets.
+/// A piece takes `tokens[start..=start + len]`: `len` inputs and as many targets.
 #[derive(Clone, Copy, Debug)]
-struct Row {
+struct Piece {
     start: usize,
     len: usize,
     /// UTF-8 bytes that the targets stand for.
     bytes: usize,
+}
+
+/// How documents lie in the rows of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Packing {
+    /// Documents to train on.
+    pub documents: u64,
+    /// Rows of an epoch.
+    pub rows: u64,
+    /// The share of all positions that hold no token, 0 <= f < 1.
+    pub padding: f64,
 }
 
 /// How much an evaluation looks at.
@@ -128,11 +161,23 @@ impl Dataset {
         if options.block_size == 0 {
             return Err(DataError::ZeroBlock);
         }
-        let (train, val) = match &options.mode {
+        let mask = match (options.document_mask, &options.mode) {
+            (false, _) => Mask::None,
+            (true, Mode::Documents { .. }) => Mask::Pieces,
+            (true, Mode::Stream) => {
+                Mask::Token(tokenizer.start_id().or(tokenizer.end_id()).ok_or(DataError::NoDocuments)?)
+            }
+        };
+        let (mut train, mut val) = match &options.mode {
             Mode::Stream => split_stream(text, tokenizer, options, purpose)?,
             Mode::Documents { separator } => split_documents(text, tokenizer, options, separator, purpose)?,
         };
-        Ok(Dataset { block_size: options.block_size, stream: options.mode == Mode::Stream, train, val })
+        let stream = options.mode == Mode::Stream;
+        if options.pack && !stream {
+            train.pack(options.block_size);
+            val.pack(options.block_size);
+        }
+        Ok(Dataset { block_size: options.block_size, stream, mask, train, val })
     }
 
     /// T, the length of every row.
@@ -157,14 +202,24 @@ impl Dataset {
 
     /// Rows in an epoch of documents; `None` for a stream, whose windows are drawn with replacement.
     pub fn rows_per_epoch(&self) -> Option<u64> {
-        (!self.stream).then(|| wide(self.train.rows.len()))
+        (!self.stream).then(|| wide(self.train.n_row()))
+    }
+
+    /// How the documents to train on lie in rows; `None` for a stream.
+    pub fn packing(&self) -> Option<Packing> {
+        let rows = self.rows_per_epoch()?;
+        let tokens: usize = self.train.pieces.iter().map(|piece| piece.len).sum();
+        let places = rows * wide(self.block_size);
+        // Counts of tokens are far below 2^53.
+        let padding = if places == 0 { 0.0 } else { 1.0 - tokens as f64 / places as f64 };
+        Some(Packing { documents: wide(self.train.documents), rows, padding })
     }
 
     /// Micro-batch number `index` of a training with this seed: a pure function, so that a resume needs no history.
     ///
     /// Shapes: (b, T). A dataset made for evaluation has nothing to train on and gives padding.
     pub fn train_batch(&self, seed: u64, index: u64, b: usize) -> Batch {
-        let mut batch = Batch::padding(b, self.block_size);
+        let mut batch = self.padding(b);
         if self.train.tokens.is_empty() {
             return batch;
         }
@@ -173,11 +228,12 @@ impl Dataset {
             let places = wide(self.train.tokens.len() - self.block_size);
             for i in 0..b {
                 let start = narrow(below(&mut rng, places));
-                batch.set_row(i, &self.train.tokens[start..=start + self.block_size]);
+                let piece = Piece { start, len: self.block_size, bytes: 0 };
+                self.fill(&mut batch, i, &self.train.tokens, &[piece]);
             }
             return batch;
         }
-        let n_rows = wide(self.train.rows.len());
+        let n_rows = wide(self.train.n_row());
         let mut order: Option<(u64, Permutation)> = None;
         for i in 0..b {
             let position = index.wrapping_mul(wide(b)).wrapping_add(wide(i));
@@ -186,8 +242,8 @@ impl Dataset {
                 order = Some((epoch, Permutation::new(Purpose::Epoch, seed, epoch, n_rows)));
             }
             if let Some((_, permutation)) = &order {
-                let row = self.train.rows[narrow(permutation.at(position % n_rows))];
-                batch.set_row(i, &self.train.tokens[row.start..=row.start + row.len]);
+                let row = self.train.row(narrow(permutation.at(position % n_rows)));
+                self.fill(&mut batch, i, &self.train.tokens, row);
             }
         }
         batch
@@ -200,12 +256,12 @@ impl Dataset {
     ///
     /// Shapes: (b, T); `b` is at least 1.
     pub fn eval_batches(&self, b: usize, limit: Option<usize>) -> impl Iterator<Item = Batch> {
-        let rows: Vec<Row> = self.eval_rows(limit).collect();
+        let rows: Vec<&[Piece]> = self.eval_rows(limit).collect();
         let n_batches = rows.len().div_ceil(b);
         (0..n_batches).map(move |i| {
-            let mut batch = Batch::padding(b, self.block_size);
+            let mut batch = self.padding(b);
             for (at, row) in rows[i * b..].iter().take(b).enumerate() {
-                batch.set_row(at, &self.val.tokens[row.start..=row.start + row.len]);
+                self.fill(&mut batch, at, &self.val.tokens, row);
             }
             batch
         })
@@ -216,20 +272,53 @@ impl Dataset {
         let mut extent = Extent { windows: 0, targets: 0, bytes: 0 };
         for row in self.eval_rows(limit) {
             extent.windows += 1;
-            extent.targets += wide(row.len);
-            extent.bytes += wide(row.bytes);
+            extent.targets += row.iter().map(|piece| wide(piece.len)).sum::<u64>();
+            extent.bytes += row.iter().map(|piece| wide(piece.bytes)).sum::<u64>();
         }
         extent
     }
 
-    fn eval_rows(&self, limit: Option<usize>) -> impl Iterator<Item = Row> {
-        let n = self.val.rows.len();
+    fn eval_rows(&self, limit: Option<usize>) -> impl Iterator<Item = &[Piece]> {
+        let n = self.val.n_row();
         let wanted = limit.map_or(n, |limit| limit.min(n));
         (0..wanted).map(move |i| {
             // In u128, because a product of two counts may not fit into 64 bits.
             let at = i as u128 * n as u128 / wanted as u128;
-            self.val.rows[usize::try_from(at).expect("an index below n")]
+            self.val.row(usize::try_from(at).expect("an index below n"))
         })
+    }
+
+    /// A batch of nothing but padding; with a mask each row of it is one document.
+    fn padding(&self, b: usize) -> Batch {
+        let firsts = if self.mask == Mask::None { vec![] } else { vec![0; b * self.block_size] };
+        Batch { firsts, ..Batch::padding(b, self.block_size) }
+    }
+
+    /// Puts pieces into a row of padding, one behind the other.
+    fn fill(&self, batch: &mut Batch, row: usize, tokens: &[u32], pieces: &[Piece]) {
+        let mut at = 0;
+        for piece in pieces {
+            batch.put(row, at, &tokens[piece.start..=piece.start + piece.len]);
+            self.begin(batch, row, at);
+            at += piece.len;
+        }
+        match self.mask {
+            Mask::None => {}
+            Mask::Pieces => self.begin(batch, row, at),
+            Mask::Token(token) => {
+                let begins = |&column: &usize| batch.tokens[row * self.block_size + column] == token;
+                let places: Vec<usize> = (1..at).filter(begins).collect();
+                places.into_iter().for_each(|column| self.begin(batch, row, column));
+            }
+        }
+    }
+
+    /// Makes the row from column `at` on another document.
+    fn begin(&self, batch: &mut Batch, row: usize, at: usize) {
+        if self.mask != Mask::None {
+            let first = u32::try_from(at).expect("a block is indexed with 32 bits");
+            batch.firsts[row * self.block_size + at..(row + 1) * self.block_size].fill(first);
+        }
     }
 }
 
@@ -269,9 +358,9 @@ fn split_stream(
     if purpose == Use::Training && options.val_fraction > 0.0 && val.len() <= block_size {
         return Err(DataError::ShortValidation { tokens: val.len(), block_size });
     }
-    let mut val = Split { tokens: val, rows: Vec::new() };
+    let mut val = Split { tokens: val, ..Split::default() };
     val.cut(0, tokenizer, block_size);
-    let train = Split { tokens: train, rows: Vec::new() };
+    let train = Split { tokens: train, ..Split::default() };
     Ok((train, val))
 }
 
@@ -310,6 +399,7 @@ fn split_documents(
         let ids = tokenizer.encode(document).map_err(|error| place_in(text, error))?;
         split.tokens.extend(ids);
         split.tokens.push(end);
+        split.documents += 1;
         split.cut(first, tokenizer, options.block_size);
     }
     Ok((train, val))
@@ -328,14 +418,35 @@ fn place_in(text: &Text, error: DataError) -> DataError {
 }
 
 impl Split {
-    /// Cuts the tokens from `first` to the end into consecutive rows of at most `block_size` targets.
+    /// How many rows there are.
+    fn n_row(&self) -> usize {
+        self.ends.as_ref().map_or(self.pieces.len(), Vec::len)
+    }
+
+    /// The pieces of a row.
+    fn row(&self, row: usize) -> &[Piece] {
+        match &self.ends {
+            None => &self.pieces[row..=row],
+            Some(ends) => &self.pieces[if row == 0 { 0 } else { ends[row - 1] }..ends[row]],
+        }
+    }
+
+    /// Puts pieces together into rows.
+    fn pack(&mut self, block_size: usize) {
+        let lengths: Vec<usize> = self.pieces.iter().map(|piece| piece.len).collect();
+        let Packed { order, ends } = best_fit(&lengths, block_size);
+        self.pieces = order.into_iter().map(|i| self.pieces[i]).collect();
+        self.ends = Some(ends);
+    }
+
+    /// Cuts the tokens from `first` to the end into consecutive pieces of at most `block_size` targets.
     fn cut(&mut self, first: usize, tokenizer: &Tokenizer, block_size: usize) {
         let mut start = first;
         while start + 1 < self.tokens.len() {
             let len = block_size.min(self.tokens.len() - 1 - start);
             let targets = &self.tokens[start + 1..=start + len];
             let bytes = targets.iter().map(|&id| tokenizer.byte_len(id)).sum();
-            self.rows.push(Row { start, len, bytes });
+            self.pieces.push(Piece { start, len, bytes });
             start += len;
         }
     }
@@ -345,4 +456,23 @@ impl Split {
 fn train_share(n: usize, val_fraction: f64) -> usize {
     // The cast can't truncate: the product lies in 0..=n, and counts of characters are far below 2^53.
     ((n as f64 * (1.0 - val_fraction)) as usize).min(n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_parted_at_its_end_of_text_tokens() {
+        const END: u32 = 9;
+        let tokens = vec![1, 2, END, 3, 4, 5, END, END, 6, 7, 8];
+        let train = Split { tokens, ..Split::default() };
+        let data = Dataset { block_size: 10, stream: true, mask: Mask::Token(END), train, val: Split::default() };
+        let batch = data.train_batch(1, 0, 2);
+        // The one window there is. The token that ends a document is a target in it, and the first input of the next.
+        let firsts = [0, 0, 2, 2, 2, 2, 6, 7, 7, 7];
+        assert_eq!(batch.firsts, firsts.repeat(2));
+        assert_eq!(batch.tokens[..10], [1, 2, END, 3, 4, 5, END, END, 6, 7]);
+        assert_eq!(batch.targets[..10], [2, END, 3, 4, 5, END, END, 6, 7, 8]);
+    }
 }

@@ -83,6 +83,11 @@ pub enum DataError {
         "documents need a tokenizer with start and end tokens, and this one has none: use --mode stream, or train with --mode documents"
     )]
     NoSpecials,
+    /// A mask between the documents of a stream without a token that parts them.
+    #[error(
+        "--document-mask needs to know where the documents of a stream begin, and this tokenizer has no end-of-text token: leave it out, use --mode documents, or a tokenizer that has one"
+    )]
+    NoDocuments,
     /// A separator that would split between any two characters.
     #[error("the document separator is empty: give --separator some text")]
     EmptySeparator,

@@ -10,10 +10,11 @@ pub mod embedded;
 pub mod error;
 pub mod grammar;
 mod order;
+mod packing;
 pub mod tokenizer;
 
 pub use batch::{Batch, IGNORE};
 pub use corpus::{Source, Text, read};
-pub use dataset::{Dataset, Extent, Mode, Options};
+pub use dataset::{Dataset, Extent, Mode, Options, Packing};
 pub use error::DataError;
 pub use tokenizer::{Decoder, Tokenizer, TokenizerSpec};

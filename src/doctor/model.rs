@@ -52,6 +52,7 @@ pub fn check_model(gpu: &Arc<Gpu>) -> Result<Report, ModelFailure> {
         seed: 5,
         keep: Keep { logits: true, attention: false },
         memory: Memory::default(),
+        document_mask: false,
     };
     let mut session = Session::new(gpu, config)?;
     let mut params = BTreeMap::new();
@@ -63,7 +64,7 @@ pub fn check_model(gpu: &Arc<Gpu>) -> Result<Report, ModelFailure> {
     let n = (b * t) as usize;
     let ids = |salt: usize| (0..n).map(move |i| ((i * 7 + i / 5 + salt) % 29) as u32);
     let targets = ids(3).enumerate().map(|(i, id)| if i % 6 == 5 { IGNORE } else { id }).collect();
-    let batch = Batch { tokens: ids(0).collect(), targets, b: b as usize, t: t as usize };
+    let batch = Batch { tokens: ids(0).collect(), targets, firsts: vec![], b: b as usize, t: t as usize };
     let loss = session.forward_backward(&batch)?;
 
     let shape = reference::model::Config {
@@ -80,10 +81,13 @@ pub fn check_model(gpu: &Arc<Gpu>) -> Result<Report, ModelFailure> {
     let (want_loss, want_logits, want_grads) = reference::model::forward_backward(
         shape,
         &params,
-        &exact(&batch.tokens),
-        &exact(&batch.targets),
-        b as usize,
-        t as usize,
+        reference::model::Batch {
+            tokens: &exact(&batch.tokens),
+            targets: &exact(&batch.targets),
+            spans: None,
+            b: b as usize,
+            t: t as usize,
+        },
     );
     let mut report = Report { max_error: 0.0, worst: 0.0, n_dispatch: session.program().plan().steps.len() };
     // some 40 roundings of values of order 1 lie between the weights and a logit or a gradient, each within 6e-8 of its

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use crate::exec::{ExecError, Program};
 use crate::graph::Phase;
-use crate::model::{Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose};
+use crate::model::{Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose, Rows};
 use crate::plan::Plan;
 use crate::tensor::TensorId;
 
@@ -71,7 +71,13 @@ impl Generator {
             return Err(ExecError::Token { id, vocab_size });
         }
         if !self.programs.get(&t).is_some_and(|(program, _, _)| program.shares_params(source)) {
-            let gpt = Gpt::build(&self.config, Purpose::Next, n_row as u64, t, Keep::default(), Memory::default())?;
+            let gpt = Gpt::build(
+                &self.config,
+                Purpose::Next,
+                Rows::new(n_row as u64, t),
+                Keep::default(),
+                Memory::default(),
+            )?;
             let logits = gpt.logits.ok_or_else(|| ExecError::NotKept("logits".into()))?;
             let inputs = gpt.inputs;
             let plan = Plan::new(gpt.graph, source.gpu().caps(), &source.gpu().choice())?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Gpt, Keep, Memory, ModelConfig, Positions, Purpose};
+use super::{Gpt, Keep, Memory, ModelConfig, Positions, Purpose, Rows};
 use crate::graph::{Graph, GraphBuilder, GraphError, Phase};
 use crate::ops::{
     AttentionDecode, AttentionPrefill, EmbeddingDecode, Gelu, Layernorm, Matmul, Matvec, Op, Sample, cache_shape,
@@ -54,7 +54,7 @@ impl CachedGpt {
     ///
     /// As [`Gpt::build`].
     pub fn prefill(config: &ModelConfig, b: u64, t: u64) -> Result<Self, GraphError> {
-        let gpt = Gpt::build(config, Purpose::Next, b, t, Keep::default(), Memory::default())?;
+        let gpt = Gpt::build(config, Purpose::Next, Rows::new(b, t), Keep::default(), Memory::default())?;
         let (tokens, rows, logits) = (gpt.inputs.tokens, gpt.inputs.rows, gpt.logits);
         let Some(logits) = logits else { unreachable!("a graph for the next token has its logits") };
         let mut builder = GraphBuilder::resume(gpt.graph);

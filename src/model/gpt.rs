@@ -17,6 +17,24 @@ pub enum Purpose {
     Next,
 }
 
+/// The batches that a graph takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    /// Rows of a batch (B).
+    pub b: u64,
+    /// Positions of a row (T).
+    pub t: u64,
+    /// Whether a row may hold several documents: then attention stays in a position's document, where positions begin at 0.
+    pub document_mask: bool,
+}
+
+impl Rows {
+    /// Rows of one text each.
+    pub fn new(b: u64, t: u64) -> Self {
+        Self { b, t, document_mask: false }
+    }
+}
+
 /// The tensors that the host writes, where a graph has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GptInputs {
@@ -28,6 +46,11 @@ pub struct GptInputs {
     pub loss_scale: Option<TensorId>,
     /// Positions sorted by token (3, B T): `ops::sorted_positions`.
     pub sorted: Option<TensorId>,
+    /// With a mask, of each position the first of its document and the one after its last (B, T, 2):
+    /// `ops::document_spans`.
+    pub spans: Option<TensorId>,
+    /// With a mask and positions that are learned, each token's position in its document, sorted like the tokens (3, B T).
+    pub sorted_places: Option<TensorId>,
     /// Random key of the micro-batch (4): seed low, seed high, step, micro-batch.
     pub rng: TensorId,
     /// For [`Purpose::Next`]: the rows of (B T) whose logits are wanted (B).
@@ -68,7 +91,7 @@ pub struct Memory {
 }
 
 impl Gpt {
-    /// Builds the graph of a model for batches of `b` rows of `t` tokens.
+    /// Builds the graph of a model for batches of these rows.
     ///
     /// # Errors
     ///
@@ -76,15 +99,15 @@ impl Gpt {
     ///
     /// # Panics
     ///
-    /// On a config that [`ModelConfig::validate`] rejects, or on `t` beyond the block size.
+    /// On a config that [`ModelConfig::validate`] rejects, or on rows beyond the block size.
     pub fn build(
         config: &ModelConfig,
         purpose: Purpose,
-        b: u64,
-        t: u64,
+        rows: Rows,
         keep: Keep,
         memory: Memory,
     ) -> Result<Self, GraphError> {
+        let Rows { b, t, document_mask } = rows;
         assert!(t <= config.block_size, "a batch is no longer than the block size");
         let mut builder = GraphBuilder::new();
         let mut params = HashMap::new();
@@ -100,9 +123,25 @@ impl Gpt {
         let has_loss = purpose != Purpose::Next;
         let tokens = builder.input("tokens", &[b, t], DType::U32)?;
         let rng = builder.input("rng", &[4], DType::U32)?;
-        let mut inputs = GptInputs { tokens, rng, targets: None, loss_scale: None, sorted: None, rows: None };
+        let none = None;
+        let mut inputs = GptInputs {
+            tokens,
+            rng,
+            targets: none,
+            loss_scale: none,
+            sorted: none,
+            spans: none,
+            sorted_places: none,
+            rows: none,
+        };
+        if document_mask {
+            inputs.spans = Some(builder.input("spans", &[b, t, 2], DType::U32)?);
+        }
         if training {
             inputs.sorted = Some(builder.input("sorted", &[3, b * t], DType::U32)?);
+            if document_mask && config.positions == Positions::Learned {
+                inputs.sorted_places = Some(builder.input("sorted places", &[3, b * t], DType::U32)?);
+            }
         }
 
         let dropout = if training { config.dropout } else { 0.0 };
@@ -111,14 +150,16 @@ impl Gpt {
             builder: &mut builder,
             params: &params,
             rng,
+            spans: inputs.spans,
             dropout,
             site: 0,
             keeps_maps: keep.attention,
             attention_maps: vec![],
         };
-        let embedding = Embedding { sorted: inputs.sorted };
-        let mut x =
-            layers.builder.apply1("embedding", embedding, &[tokens, params["wte.weight"], params["wpe.weight"]])?;
+        let embedding = Embedding { sorted: inputs.sorted, sorted_places: inputs.sorted_places };
+        let mut tables = vec![tokens, params["wte.weight"], params["wpe.weight"]];
+        tables.extend(inputs.spans);
+        let mut x = layers.builder.apply1("embedding", embedding, &tables)?;
         x = layers.dropout("embedding", x)?;
         let mut stream = Stream { x, added: None };
         for i in 0..config.n_layer {
@@ -128,7 +169,7 @@ impl Gpt {
             let rows = layers.builder.input("rows", &[b], DType::U32)?;
             inputs.rows = Some(rows);
             let sum = layers.sum("residual", stream)?;
-            let x = layers.builder.apply1("last", Embedding { sorted: None }, &[rows, sum])?;
+            let x = layers.builder.apply1("last", Embedding::default(), &[rows, sum])?;
             stream = Stream { x, added: None };
         }
         let (sum, x) = layers.norm("ln_f", stream)?;

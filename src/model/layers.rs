@@ -13,6 +13,8 @@ pub(super) struct Layers<'a> {
     pub params: &'a std::collections::HashMap<String, TensorId>,
     /// Random key of this micro-batch (4 words).
     pub rng: TensorId,
+    /// Which positions make a document, where rows hold several.
+    pub spans: Option<TensorId>,
     /// Dropout probability: 0 outside training.
     pub dropout: f32,
     /// The next dropout site's number.
@@ -81,7 +83,7 @@ impl Layers<'_> {
     fn attention(&mut self, label: &str, x: TensorId) -> Built {
         let qkv = self.linear(&format!("{label}.c_attn"), x)?;
         let (n_head, p, site) = (self.config.n_head, self.dropout, self.next_site());
-        let inputs = [qkv, self.rng];
+        let inputs: Vec<TensorId> = [qkv, self.rng].into_iter().chain(self.spans).collect();
         let attended = if self.keeps_maps || !FlashAttention::takes(self.config.n_embd, n_head) {
             let outputs = self.builder.apply(label, Attention { n_head, p, site }, &inputs)?;
             if self.keeps_maps {

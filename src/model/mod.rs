@@ -8,5 +8,5 @@ mod layers;
 
 pub use cached::{CachedGpt, CachedIo};
 pub use config::{ConfigError, ModelConfig, Positions};
-pub use gpt::{Gpt, GptInputs, Keep, Memory, Purpose};
+pub use gpt::{Gpt, GptInputs, Keep, Memory, Purpose, Rows};
 pub use init::{init_values, sinusoidal_positions};

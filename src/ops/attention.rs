@@ -11,7 +11,7 @@ use crate::kernel::{
     Dispatch, Range, Ro, Rw, attention_softmax_backward as backward, attention_softmax_forward as forward, groups_rows,
 };
 use crate::reference::attention as reference;
-use crate::tensor::{Shape, TensorSpec};
+use crate::tensor::{DType, Shape, TensorSpec};
 
 /// Most heads of all sequences together: they are the z axis of a dispatch.
 const MAX_HEADS: u64 = 65_535;
@@ -21,7 +21,8 @@ const ALIGN: u64 = 64;
 /// Causal multi-head self-attention with dropout on the probabilities.
 ///
 /// Shapes: qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; rng (4) in u32; out (B, T, C); att
-/// (B, NH, T, T), the probabilities before dropout, exactly 0 above the diagonal.
+/// (B, NH, T, T), the probabilities before dropout, exactly 0 above the diagonal. A third input, spans (B, T, 2) in u32,
+/// says where rows hold several documents, which don't see each other: [`document_spans`].
 /// Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
@@ -35,7 +36,7 @@ pub struct Attention {
 
 /// The gradient of [`Attention`]; the dropout mask is made again.
 ///
-/// Shapes: dout (B, T, C), qkv and dqkv (B, T, 3C), att (B, NH, T, T), rng (4) in u32.
+/// Shapes: dout (B, T, C), qkv and dqkv (B, T, 3C), att (B, NH, T, T), rng (4) in u32; spans as there.
 /// Source: the chain rule on [`Attention`].
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionBackward {
@@ -55,6 +56,7 @@ impl Op for Attention {
     fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
         let sizes = Sizes::of("attention", inputs[0].shape, self.n_head)?;
         Dropout::check("attention", self.p, inputs[1])?;
+        sizes.check_spans("attention", inputs.get(2))?;
         Ok(vec![
             OutSpec::f32("out", Shape::new(&[sizes.b, sizes.t, sizes.c])),
             OutSpec::f32("att", sizes.att("attention")?),
@@ -84,6 +86,7 @@ impl Op for Attention {
             let params = forward::Params {
                 n_row: to_u32(n_row),
                 t: to_u32(t),
+                n_head: to_u32(self.n_head),
                 first_row: to_u32(part.first_head(&sizes) * t),
                 att_start: to_u32(scores.start),
                 dropped_start: to_u32(weights.start),
@@ -92,9 +95,11 @@ impl Op for Attention {
                 drop_scale,
                 scale: sizes.scale(),
             };
-            let bind = forward::Bind { att: Rw(att), dropped: Rw(dropped), rng: io.input(1) };
+            let (documents, spans) = spans(io, 2, 1);
+            let bind = forward::Bind { att: Rw(att), dropped: Rw(dropped), rng: io.input(1), spans };
             let groups = groups_rows(n_row, tune.wg / tune.lanes);
-            dispatches.push(forward::dispatch(variant, bind, forward::Mode { dropout: has_dropout }, params, groups));
+            let mode = forward::Mode { dropout: has_dropout, documents };
+            dispatches.push(forward::dispatch(variant, bind, mode, params, groups));
             let (a, a_at) = if has_dropout { (dropped, weights) } else { (att, scores) };
             dispatches.push(product(t, hs, t, false, a_at, v, o).dispatch(ctx, Rw(out), Ro(a), Ro(qkv), None));
         }
@@ -103,7 +108,7 @@ impl Op for Attention {
 
     fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
         let dims = Sizes::from(shapes[0], self.n_head).dims();
-        let (out, att) = reference::forward(inputs[0], inputs[1], self.site, self.p.into(), dims);
+        let (out, att) = reference::forward(inputs[0], &with(inputs, 1, 2, self.site, self.p), dims);
         vec![out, att]
     }
 
@@ -116,9 +121,44 @@ impl Op for Attention {
     fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {
         let dout = tape.dout(0)?;
         let Self { n_head, p, site } = *self;
-        let inputs = [dout, tape.input(0), tape.output(1), tape.input(1)];
+        let mut inputs = vec![dout, tape.input(0), tape.output(1), tape.input(1)];
+        inputs.extend((2..tape.n_input()).map(|i| tape.input(i)));
         Some(tape.apply(Box::new(AttentionBackward { n_head, p, site }), &inputs, &[Dest::Grad(0)]).map(|_| ()))
     }
+}
+
+/// What the host sends along so that documents in one row don't see each other: of each position the first of its document
+/// and the one after its last, (B, T, 2). `firsts` has the former alone, (B, T).
+pub fn document_spans(firsts: &[u32], t: usize) -> Vec<u32> {
+    let mut spans = vec![0; firsts.len() * 2];
+    for (row, spans) in firsts.chunks(t).zip(spans.chunks_mut(2 * t)) {
+        let mut end = super::to_u32(row.len() as u64);
+        for (i, &first) in row.iter().enumerate().rev() {
+            spans[2 * i] = first;
+            spans[2 * i + 1] = end;
+            if first as usize == i {
+                end = first;
+            }
+        }
+    }
+    spans
+}
+
+/// The position of each token in its document: what the position embedding looks up.
+pub fn document_places(firsts: &[u32], t: usize) -> Vec<u32> {
+    let columns = (0..super::to_u32(t as u64)).cycle();
+    columns.zip(firsts).map(|(column, first)| column - first).collect()
+}
+
+/// The spans where there are some, and what stands in for them: the random key, which isn't read as spans.
+fn spans(io: &Io<'_>, index: usize, rng: usize) -> (bool, Ro) {
+    let documents = io.inputs.len() > index;
+    (documents, io.input(if documents { index } else { rng }))
+}
+
+/// What the reference needs besides sizes and values; `rng` and `spans` are indices of inputs.
+fn with<'a>(inputs: &[&'a [f64]], rng: usize, spans: usize, site: u32, p: f32) -> reference::Setting<'a> {
+    reference::Setting { rng: inputs[rng], site, p: p.into(), spans: inputs.get(spans).copied() }
 }
 
 impl AttentionBackward {
@@ -140,6 +180,7 @@ impl Op for AttentionBackward {
         ShapeError::check(OP, "shape of dout", Shape::new(&[sizes.b, sizes.t, sizes.c]), inputs[0].shape)?;
         ShapeError::check(OP, "shape of att", att, inputs[2].shape)?;
         Dropout::check(OP, self.p, inputs[3])?;
+        sizes.check_spans(OP, inputs.get(4))?;
         Ok(vec![
             OutSpec::f32("dqkv", inputs[1].shape),
             OutSpec::scratch("datt", att),
@@ -177,6 +218,7 @@ impl Op for AttentionBackward {
             let params = backward::Params {
                 n_row: to_u32(n_row),
                 t: to_u32(t),
+                n_head: to_u32(self.n_head),
                 first_row: to_u32(part.first_head(&sizes) * t),
                 datt_start: to_u32(ds.start),
                 dropped_start: to_u32(dropped_at.start),
@@ -186,9 +228,11 @@ impl Op for AttentionBackward {
                 drop_scale,
                 scale: sizes.scale(),
             };
-            let bind = backward::Bind { datt: Rw(datt), dropped: Rw(dropped), att: Ro(att), rng: io.input(3) };
+            let (documents, spans) = spans(io, 4, 3);
+            let bind = backward::Bind { datt: Rw(datt), dropped: Rw(dropped), att: Ro(att), rng: io.input(3), spans };
             let groups = groups_rows(n_row, tune.wg / tune.lanes);
-            dispatches.push(backward::dispatch(variant, bind, backward::Mode { dropout: has_dropout }, params, groups));
+            let mode = backward::Mode { dropout: has_dropout, documents };
+            dispatches.push(backward::dispatch(variant, bind, mode, params, groups));
             // dq = ds k, dk = ds^T q, dv = weights^T dout
             let (a, a_at) = if has_dropout { (dropped, dropped_at) } else { (att, weights) };
             let into_dqkv = |trans_a: bool, (a, a_at): (Range, Layout), (b, b_at): (Range, Layout), i: u64| {
@@ -209,7 +253,7 @@ impl Op for AttentionBackward {
 
     fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
         let dims = Sizes::from(shapes[1], self.n_head).dims();
-        vec![reference::backward(inputs[0], inputs[1], inputs[3], self.site, self.p.into(), dims)]
+        vec![reference::backward(inputs[0], inputs[1], &with(inputs, 3, 4, self.site, self.p), dims)]
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {
@@ -251,6 +295,12 @@ impl Sizes {
 
     fn from(qkv: Shape, n_head: u64) -> Self {
         Self { b: qkv.dims()[0], t: qkv.dims()[1], c: qkv.n_col() / 3, n_head }
+    }
+
+    fn check_spans(&self, op: &'static str, spans: Option<&&TensorSpec>) -> Result<(), ShapeError> {
+        let Some(spans) = spans else { return Ok(()) };
+        ShapeError::check(op, "type of spans", DType::U32, spans.dtype)?;
+        ShapeError::check(op, "shape of spans", Shape::new(&[self.b, self.t, 2]), spans.shape)
     }
 
     fn hs(&self) -> u64 {

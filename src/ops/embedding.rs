@@ -9,14 +9,17 @@ use crate::kernel::{
 use crate::reference;
 use crate::tensor::{DType, Shape, TensorId, TensorSpec};
 
-/// Rows of a table by id, plus a row by position where a third input is given.
+/// Rows of a table by id, plus a row by position where a third input is given. With a fourth, positions count from the
+/// first of a row's document: [`super::document_spans`].
 ///
-/// Shapes: ids (.., T) u32, wte (V, C), wpe (at least T, C), out (.., T, C).
+/// Shapes: ids (.., T) u32, wte (V, C), wpe (at least T, C), spans (.., T, 2) u32, out (.., T, C).
 /// Source: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", section 3.1.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Embedding {
     /// The ids sorted, as [`sorted_positions`] makes it, a u32 tensor (3, N); only the gradient of wte needs it.
     pub sorted: Option<TensorId>,
+    /// The same of the positions, (3, N), where there are spans; only the gradient of wpe needs it.
+    pub sorted_places: Option<TensorId>,
 }
 
 /// The gradient of [`Embedding`] with respect to its table. Without float atomics: each token's positions are added up
@@ -29,7 +32,8 @@ pub struct EmbeddingBackward {
     pub vocab_size: u64,
 }
 
-/// The gradient of [`Embedding`] with respect to its position table.
+/// The gradient of [`Embedding`] with respect to its position table where positions count from a row's start. Where they
+/// count from a document's, [`EmbeddingBackward`] makes it from the sorted positions.
 ///
 /// Shapes: dout (.., T, C), dwpe (n_position, C).
 #[derive(Debug, Clone, Copy)]
@@ -65,17 +69,19 @@ macro_rules! lower_forward {
         let variant = ctx.variant(&$k::DEF);
         let per_group = $k::tune(variant).wg * $k::tune(variant).each;
         let (ids, wte) = (io.shape_in(0), io.shape_in(1));
-        let (n_col, position) = (wte.n_col(), io.inputs.len() > 2);
+        let (n_col, position, documents) = (wte.n_col(), io.inputs.len() > 2, io.inputs.len() > 3);
         let mut dispatches = vec![];
         for (first_row, n_row) in ctx.row_ranges(ids.numel(), n_col) {
             for (first_id, n_id) in ctx.row_ranges(wte.n_row(), n_col) {
                 let table = io.input(1).slice(first_id * n_col, n_id * n_col);
+                let ids_here = io.input(0).slice(first_row, n_row);
                 let bind = $k::Bind {
                     out: io.output(0).slice(first_row * n_col, n_row * n_col),
-                    ids: io.input(0).slice(first_row, n_row),
+                    ids: ids_here,
                     wte: table,
                     // without positions the table stands in and isn't read as one
                     wpe: if position { io.input(2) } else { table },
+                    spans: if documents { io.input(3).slice(2 * first_row, 2 * n_row) } else { ids_here },
                 };
                 let n = n_row * n_col / $width;
                 let params = $k::Params {
@@ -87,7 +93,8 @@ macro_rules! lower_forward {
                     n_id: super::to_u32(n_id),
                     vocab_size: super::to_u32(wte.n_row()),
                 };
-                dispatches.push($k::dispatch(variant, bind, $k::Mode { position }, params, groups_1d(n, per_group)));
+                let mode = $k::Mode { position, documents };
+                dispatches.push($k::dispatch(variant, bind, mode, params, groups_1d(n, per_group)));
             }
         }
         dispatches
@@ -142,6 +149,11 @@ impl Op for Embedding {
                 return Err(ShapeError::new("embedding", "rows of wpe", expected, wpe.n_row()));
             }
         }
+        if let Some(spans) = inputs.get(3) {
+            let expected = Shape::new(&[ids.shape.dims(), &[2]].concat());
+            ShapeError::check("embedding", "type of spans", DType::U32, spans.dtype)?;
+            ShapeError::check("embedding", "shape of spans", expected, spans.shape)?;
+        }
         let dims = [ids.shape.dims(), &[wte.n_col()]].concat();
         Ok(vec![OutSpec::f32("out", Shape::new(&dims))])
     }
@@ -155,13 +167,15 @@ impl Op for Embedding {
 
     fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
         let (t, c) = (super::to_usize(shapes[0].n_col()), super::to_usize(shapes[1].n_col()));
-        vec![reference::embedding::forward(inputs[0], inputs[1], inputs.get(2).copied(), t, c)]
+        let positions = reference::embedding::positions(inputs[0].len(), t, inputs.get(3).copied());
+        let position = inputs.get(2).map(|&wpe| (wpe, &positions[..]));
+        vec![reference::embedding::forward(inputs[0], inputs[1], position, c)]
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {
         let n = io.shape_out(0).numel();
         // a row of the table is read for each position, not the whole table
-        Cost { flops: n * (io.inputs.len() as u64 - 2), bytes: (io.shape_in(0).numel() + 2 * n) * DType::BYTES }
+        Cost { flops: n * u64::from(io.inputs.len() > 2), bytes: (io.shape_in(0).numel() + 2 * n) * DType::BYTES }
     }
 
     fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {
@@ -178,7 +192,12 @@ impl Embedding {
             let op = EmbeddingBackward { vocab_size: tape.spec(tape.input(1)).shape.n_row() };
             tape.apply(Box::new(op), &[dout, sorted], &[Dest::Grad(1)])?;
         }
-        if tape.wants(2) {
+        if tape.wants(2) && tape.n_input() > 3 {
+            let expected = "the sorted positions, for the gradient of wpe";
+            let missing = || ShapeError::new("embedding", "sorted_places", expected, "nothing");
+            let op = EmbeddingBackward { vocab_size: tape.spec(tape.input(2)).shape.n_row() };
+            tape.apply(Box::new(op), &[dout, self.sorted_places.ok_or_else(missing)?], &[Dest::Grad(2)])?;
+        } else if tape.wants(2) {
             let op = EmbeddingBackwardPosition { n_position: tape.spec(tape.input(2)).shape.n_row() };
             tape.apply(Box::new(op), &[dout], &[Dest::Grad(2)])?;
         }
@@ -230,7 +249,8 @@ impl Op for EmbeddingBackward {
             ids[*position as usize] = *token;
         }
         let vocab_size = super::to_usize(self.vocab_size);
-        let (dwte, _) = reference::embedding::backward(inputs[0], &ids, vocab_size, n_row, n_col);
+        let tables = reference::embedding::Tables { vocab_size, n_position: 1, c: n_col };
+        let (dwte, _) = reference::embedding::backward(inputs[0], &ids, &vec![0; n_row], tables);
         vec![dwte]
     }
 
@@ -277,9 +297,10 @@ impl Op for EmbeddingBackwardPosition {
         let (n_row, n_col) = (super::to_usize(shapes[0].n_row()), super::to_usize(shapes[0].n_col()));
         let n_time = super::to_usize(batch_time(shapes[0]).1);
         // the position table's gradient doesn't depend on the tokens
-        let (_, mut dwpe) = reference::embedding::backward(inputs[0], &vec![0.0; n_row], 1, n_time, n_col);
-        dwpe.resize(super::to_usize(self.n_position) * n_col, 0.0);
-        vec![dwpe]
+        let positions = reference::embedding::positions(n_row, n_time, None);
+        let n_position = super::to_usize(self.n_position);
+        let tables = reference::embedding::Tables { vocab_size: 1, n_position, c: n_col };
+        vec![reference::embedding::backward(inputs[0], &vec![0.0; n_row], &positions, tables).1]
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {

@@ -18,7 +18,9 @@ mod task;
 
 pub use adamw::{Adamw, AdamwCorrections};
 pub use attention::decode::{AttentionDecode, AttentionPrefill, cache_shape};
-pub use attention::{Attention, AttentionBackward, FlashAttention, FlashAttentionBackward, FlashProbe};
+pub use attention::{
+    Attention, AttentionBackward, FlashAttention, FlashAttentionBackward, FlashProbe, document_places, document_spans,
+};
 pub use column_sum::ColumnSum;
 pub use cross_entropy::{CrossEntropy, CrossEntropyBackward, ProjectionCrossEntropy};
 pub use dropout::Dropout;

@@ -17,28 +17,41 @@ pub struct Dims {
     pub n_head: usize,
 }
 
+/// What attention depends on besides its input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Setting<'a> {
+    /// Words that key dropout (4).
+    pub rng: &'a [f64],
+    /// Which dropout of the model this is.
+    pub site: u32,
+    /// Probability that a weight is dropped.
+    pub p: f64,
+    /// Of each position the first of its document and the one after its last (B, T, 2), where a row holds several.
+    pub spans: Option<&'a [f64]>,
+}
+
 /// `out = dropout(softmax(q k^T / sqrt(HS) + causal mask)) v` in each head; returns (out, att).
 ///
-/// `att` are the probabilities before dropout, exactly 0 above the diagonal. Dropout numbers its elements by the flat
+/// `att` are the probabilities before dropout, exactly 0 above the diagonal and between documents. Dropout numbers its elements by the flat
 /// index into att.
 ///
 /// Shapes: qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; out (B, T, C); att (B, NH, T, T).
 /// Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.
-pub fn forward(qkv: &[f64], rng: &[f64], site: u32, p: f64, dims: Dims) -> (Vec<f64>, Vec<f64>) {
-    let at = Layout::new(qkv, dims);
-    let drop = Factors::new(rng, site, p);
+pub fn forward(qkv: &[f64], setting: &Setting<'_>, dims: Dims) -> (Vec<f64>, Vec<f64>) {
+    let at = Layout::new(qkv, setting.spans, dims);
+    let drop = Factors::new(setting.rng, setting.site, setting.p);
     let Dims { b, t, c, n_head } = dims;
     let mut out = vec![0.0; b * t * c];
     let mut att = vec![0.0; b * n_head * t * t];
     for batch in 0..b {
         for head in 0..n_head {
             for i in 0..t {
-                // Only positions up to i take part, so what lies above the diagonal stays an exact 0.
+                // Only positions of i's document up to i take part: the others stay an exact 0.
                 let scores = at.scores(qkv, batch, i, head);
                 // Softmax is unchanged by a shift; without this one exp overflows at scores of a few hundred.
                 let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let sum: f64 = scores.iter().map(|score| (score - max).exp()).sum();
-                for (j, score) in scores.iter().enumerate() {
+                for (j, score) in (at.first(batch, i)..).zip(&scores) {
                     let elem = at.att(batch, head, i, j);
                     att[elem] = (score - max).exp() / sum;
                     let weight = drop.apply(elem as u32, att[elem]);
@@ -54,9 +67,9 @@ pub fn forward(qkv: &[f64], rng: &[f64], site: u32, p: f64, dims: Dims) -> (Vec<
 
 /// The logarithm of the sum of the exponentials of each row's scores.
 ///
-/// Shapes: qkv (B, T, 3C); the result (B, NH, T).
-pub fn log_sums(qkv: &[f64], dims: Dims) -> Vec<f64> {
-    let at = Layout::new(qkv, dims);
+/// Shapes: qkv (B, T, 3C), spans as in [`Setting`]; the result (B, NH, T).
+pub fn log_sums(qkv: &[f64], spans: Option<&[f64]>, dims: Dims) -> Vec<f64> {
+    let at = Layout::new(qkv, spans, dims);
     let mut sums = vec![];
     for batch in 0..dims.b {
         for head in 0..dims.n_head {
@@ -76,19 +89,19 @@ pub fn log_sums(qkv: &[f64], dims: Dims) -> Vec<f64> {
 ///
 /// Shapes: dout (B, T, C), qkv and the result (B, T, 3C).
 /// Source: the chain rule on [`forward`].
-pub fn backward(dout: &[f64], qkv: &[f64], rng: &[f64], site: u32, p: f64, dims: Dims) -> Vec<f64> {
-    let at = Layout::new(qkv, dims);
-    let drop = Factors::new(rng, site, p);
+pub fn backward(dout: &[f64], qkv: &[f64], setting: &Setting<'_>, dims: Dims) -> Vec<f64> {
+    let at = Layout::new(qkv, setting.spans, dims);
+    let drop = Factors::new(setting.rng, setting.site, setting.p);
     let Dims { b, t, c, n_head } = dims;
     assert_eq!(dout.len(), b * t * c, "attention: dout is (B, T, C)");
-    let (_, att) = forward(qkv, rng, site, p, dims);
+    let (_, att) = forward(qkv, setting, dims);
     let mut dqkv = vec![0.0; qkv.len()];
     for batch in 0..b {
         for head in 0..n_head {
             for i in 0..t {
                 let mut datt = vec![0.0; i + 1];
                 let mut mean = 0.0;
-                for j in 0..=i {
+                for j in at.first(batch, i)..=i {
                     let elem = at.att(batch, head, i, j);
                     let weight = drop.apply(elem as u32, att[elem]);
                     let mut dweight = 0.0;
@@ -100,7 +113,7 @@ pub fn backward(dout: &[f64], qkv: &[f64], rng: &[f64], site: u32, p: f64, dims:
                     datt[j] = drop.apply(elem as u32, dweight);
                     mean += att[elem] * datt[j];
                 }
-                for j in 0..=i {
+                for j in at.first(batch, i)..=i {
                     let dscore = att[at.att(batch, head, i, j)] * (datt[j] - mean) * at.scale;
                     for x in 0..at.head_size {
                         dqkv[at.q(batch, i, head, x)] += dscore * qkv[at.k(batch, j, head, x)];
@@ -114,27 +127,34 @@ pub fn backward(dout: &[f64], qkv: &[f64], rng: &[f64], site: u32, p: f64, dims:
 }
 
 /// Where each element lies, so that the loops above read like the formula.
-struct Layout {
+struct Layout<'a> {
+    spans: Option<&'a [f64]>,
     dims: Dims,
     head_size: usize,
     scale: f64,
 }
 
-impl Layout {
-    fn new(qkv: &[f64], dims: Dims) -> Self {
+impl<'a> Layout<'a> {
+    fn new(qkv: &[f64], spans: Option<&'a [f64]>, dims: Dims) -> Self {
         let Dims { b, t, c, n_head } = dims;
         assert_eq!(c % n_head, 0, "attention: the heads divide the channels");
         assert_eq!(qkv.len(), b * t * 3 * c, "attention: qkv is (B, T, 3C)");
         let head_size = c / n_head;
-        Layout { dims, head_size, scale: 1.0 / (head_size as f64).sqrt() }
+        assert!(spans.is_none_or(|spans| spans.len() == b * t * 2), "attention: spans is (B, T, 2)");
+        Layout { spans, dims, head_size, scale: 1.0 / (head_size as f64).sqrt() }
     }
 
-    /// The scaled scores of position i with positions up to i.
+    /// The first position of the document of position i.
+    fn first(&self, batch: usize, i: usize) -> usize {
+        self.spans.map_or(0, |spans| super::index(spans[(batch * self.dims.t + i) * 2]))
+    }
+
+    /// The scaled scores of position i with those of its document up to i.
     fn scores(&self, qkv: &[f64], batch: usize, i: usize, head: usize) -> Vec<f64> {
         let score = |j| -> f64 {
             (0..self.head_size).map(|x| qkv[self.q(batch, i, head, x)] * qkv[self.k(batch, j, head, x)]).sum()
         };
-        (0..=i).map(|j| score(j) * self.scale).collect()
+        (self.first(batch, i)..=i).map(|j| score(j) * self.scale).collect()
     }
 
     fn q(&self, batch: usize, i: usize, head: usize, x: usize) -> usize {

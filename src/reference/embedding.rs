@@ -4,33 +4,53 @@ pub mod decode;
 
 use super::index;
 
-/// `out[row] = wte[ids[row]] + wpe[row % t]`.
+/// The position of each of `n_row` rows: its place among `t`, or after the first of its document, where `spans` says
+/// which positions of a row make a document.
 ///
-/// Shapes: ids (B, T), wte (V, C), wpe (at least T, C), out (B, T, C).
+/// Shapes: spans (B, T, 2): the first position of a position's document, and the one after its last.
+pub fn positions(n_row: usize, t: usize, spans: Option<&[f64]>) -> Vec<usize> {
+    (0..n_row).map(|row| row % t - spans.map_or(0, |spans| index(spans[2 * row]))).collect()
+}
+
+/// `out[row] = wte[ids[row]] + wpe[positions[row]]`, the latter where the model has it.
+///
+/// Shapes: ids and positions (B, T), wte (V, C), wpe (at least T, C), out (B, T, C).
 /// Source: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", section 3.1.
-pub fn forward(ids: &[f64], wte: &[f64], wpe: Option<&[f64]>, t: usize, c: usize) -> Vec<f64> {
+pub fn forward(ids: &[f64], wte: &[f64], position: Option<(&[f64], &[usize])>, c: usize) -> Vec<f64> {
     let mut out = vec![0.0; ids.len() * c];
     for (row, &id) in ids.iter().enumerate() {
         for col in 0..c {
-            let position = wpe.map_or(0.0, |wpe| wpe[row % t * c + col]);
-            out[row * c + col] = wte[index(id) * c + col] + position;
+            let place = position.map_or(0.0, |(wpe, positions)| wpe[positions[row] * c + col]);
+            out[row * c + col] = wte[index(id) * c + col] + place;
         }
     }
     out
 }
 
+/// Rows of the tables, and their columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// Rows of wte (V).
+    pub vocab_size: usize,
+    /// Rows of wpe.
+    pub n_position: usize,
+    /// Channels (C).
+    pub c: usize,
+}
+
 /// The gradients (dwte, dwpe): every row of `dout` goes to its token and to its position.
 ///
-/// Shapes: dout (B, T, C), ids (B, T), dwte (V, C), dwpe (T, C), which is summed over the batch.
+/// Shapes: dout (B, T, C), ids and positions (B, T), dwte (V, C), dwpe (n_position, C).
 /// Source: the chain rule on [`forward`].
-pub fn backward(dout: &[f64], ids: &[f64], vocab_size: usize, t: usize, c: usize) -> (Vec<f64>, Vec<f64>) {
+pub fn backward(dout: &[f64], ids: &[f64], positions: &[usize], tables: Tables) -> (Vec<f64>, Vec<f64>) {
+    let Tables { vocab_size, n_position, c } = tables;
     assert_eq!(dout.len(), ids.len() * c, "embedding: dout is (B, T, C)");
     let mut dwte = vec![0.0; vocab_size * c];
-    let mut dwpe = vec![0.0; t * c];
+    let mut dwpe = vec![0.0; n_position * c];
     for (row, &id) in ids.iter().enumerate() {
         for col in 0..c {
             dwte[index(id) * c + col] += dout[row * c + col];
-            dwpe[row % t * c + col] += dout[row * c + col];
+            dwpe[positions[row] * c + col] += dout[row * c + col];
         }
     }
     (dwte, dwpe)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::embedding::Tables;
 use super::{IGNORE, attention, column_sum, cross_entropy, embedding, gelu, layernorm, matmul, residual};
 
 /// Added to the variance in every layer norm; GPT-2's number.
@@ -31,12 +32,28 @@ pub struct Config {
     pub learned_positions: bool,
 }
 
+/// One batch.
+///
+/// Shapes: tokens and targets (B, T); spans (B, T, 2) as in [`attention::Setting`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Batch<'a> {
+    /// Input ids.
+    pub tokens: &'a [f64],
+    /// The ids that should follow, or [`IGNORE`].
+    pub targets: &'a [f64],
+    /// Which positions make a document, where rows hold several that don't see each other.
+    pub spans: Option<&'a [f64]>,
+    /// Rows (B).
+    pub b: usize,
+    /// Positions of a row (T).
+    pub t: usize,
+}
+
 /// Loss, logits and the gradient of every parameter for one batch, without dropout.
 ///
 /// The loss is the mean over targets that are not [`IGNORE`]; a batch without any has loss 0 and zero gradients.
 ///
-/// Shapes: params by GPT-2 name, matrices in x out, `lm_head.weight` (V, C); tokens and targets (B, T); logits
-/// (B, T, V); gradients as the parameters.
+/// Shapes: params by GPT-2 name, matrices in x out, `lm_head.weight` (V, C); logits (B, T, V); gradients as the parameters.
 /// Units: nats.
 /// Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.3.
 ///
@@ -46,14 +63,12 @@ pub struct Config {
 pub fn forward_backward(
     config: Config,
     params: &BTreeMap<String, Vec<f64>>,
-    tokens: &[f64],
-    targets: &[f64],
-    b: usize,
-    t: usize,
+    batch: Batch<'_>,
 ) -> (f64, Vec<f64>, BTreeMap<String, Vec<f64>>) {
+    let Batch { tokens, targets, spans, b, t } = batch;
     assert_eq!(tokens.len(), b * t, "tokens are (B, T)");
     assert!(t <= config.block_size, "T is at most block_size");
-    let model = Model { config, params, b, t };
+    let model = Model { config, params, spans, b, t };
     let n_target = targets.iter().filter(|&&target| target != f64::from(IGNORE)).count();
     let scale = if n_target == 0 { 0.0 } else { 1.0 / n_target as f64 };
     let (n_row, c, vocab) = (b * t, config.n_embd, config.vocab_size);
@@ -68,7 +83,8 @@ pub fn forward_backward(
     let head_name = if config.tied { "wte.weight" } else { "lm_head.weight" };
     let head = model.param(head_name);
 
-    let mut stream = embedding::forward(tokens, model.param("wte.weight"), Some(positions), t, c);
+    let places = embedding::positions(n_row, t, spans);
+    let mut stream = embedding::forward(tokens, model.param("wte.weight"), Some((positions, &places)), c);
     let mut saved = Vec::new();
     for layer in 0..config.n_layer {
         let activations = model.block(layer, stream);
@@ -90,11 +106,11 @@ pub fn forward_backward(
     for (layer, activations) in saved.iter().enumerate().rev() {
         dstream = model.block_backward(layer, &dstream, activations, &mut grads);
     }
-    let (dwte, mut dwpe) = embedding::backward(&dstream, tokens, vocab, t, c);
+    // Positions that this batch doesn't reach have a gradient of 0.
+    let tables = Tables { vocab_size: vocab, n_position: config.block_size, c };
+    let (dwte, dwpe) = embedding::backward(&dstream, tokens, &places, tables);
     grads.add("wte.weight", dwte);
     if config.learned_positions {
-        // Positions that this batch doesn't reach have a gradient of 0.
-        dwpe.resize(config.block_size * c, 0.0);
         grads.add("wpe.weight", dwpe);
     }
     (loss, logits, grads.0)
@@ -104,6 +120,7 @@ pub fn forward_backward(
 struct Model<'a> {
     config: Config,
     params: &'a BTreeMap<String, Vec<f64>>,
+    spans: Option<&'a [f64]>,
     b: usize,
     t: usize,
 }
@@ -128,7 +145,7 @@ impl Model<'_> {
 
         let ln_1 = self.norm(&h("ln_1"), &inp);
         let qkv = self.linear(&h("attn.c_attn"), &ln_1, c, 3 * c);
-        let (heads, _) = attention::forward(&qkv, &NO_RNG, 0, 0.0, self.attention_dims());
+        let (heads, _) = attention::forward(&qkv, &self.setting(), self.attention_dims());
         let attended = self.linear(&h("attn.c_proj"), &heads, c, c);
         let middle = residual::forward(&inp, &attended);
 
@@ -152,7 +169,7 @@ impl Model<'_> {
 
         let dheads = self.linear_backward(&h("attn.c_proj"), &dmiddle, &saved.heads, c, grads);
         let dims = self.attention_dims();
-        let dqkv = attention::backward(&dheads, &saved.qkv, &NO_RNG, 0, 0.0, dims);
+        let dqkv = attention::backward(&dheads, &saved.qkv, &self.setting(), dims);
         let dln_1 = self.linear_backward(&h("attn.c_attn"), &dqkv, &saved.ln_1, 3 * c, grads);
         let dbranch = self.norm_backward(&h("ln_1"), &dln_1, &saved.inp, grads);
         residual::forward(&dmiddle, &dbranch)
@@ -196,6 +213,10 @@ impl Model<'_> {
         }
         let inp_dims = matmul::Dims { m: n_row, n: n_in, k: n_out, trans_a: false, trans_b: true };
         matmul::forward(dout, weight, None, inp_dims)
+    }
+
+    fn setting(&self) -> attention::Setting<'_> {
+        attention::Setting { rng: &NO_RNG, site: 0, p: 0.0, spans: self.spans }
     }
 
     fn attention_dims(&self) -> attention::Dims {

@@ -57,6 +57,12 @@ pub struct DataConfig {
     /// CRC-32 of the text, so that a resumed run notices a change; 0 before it was read.
     #[serde(default)]
     pub crc32: u32,
+    /// Whether several documents share a row; runs of before there was a choice have one each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<bool>,
+    /// Whether no document sees another one of its row; runs of before there was a choice have no mask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_mask: Option<bool>,
     /// Stream or documents.
     pub mode: Mode,
     /// Where the text comes from.
@@ -123,6 +129,8 @@ impl RunConfig {
                 val_fraction: 0.1,
                 crc32: 0,
                 mode: Mode::Stream,
+                pack: None,
+                document_mask: None,
                 source: Source::from_paths(&[]),
             },
         })
@@ -195,6 +203,13 @@ impl RunConfig {
         if t.min_lr > t.lr {
             return range("--min-lr", t.min_lr.to_string(), &format!("it must be at most --lr {}", t.lr));
         }
+        if self.data.pack == Some(true) && self.data.mode == Mode::Stream {
+            return range(
+                "--pack",
+                "true".into(),
+                "and a stream has no rows to fill; add --mode documents, or leave it out",
+            );
+        }
         t.optimizer.validate()
     }
 
@@ -207,7 +222,14 @@ impl RunConfig {
     /// How the text becomes a dataset.
     pub fn data_options(&self) -> Options {
         let block_size = usize::try_from(self.model.block_size).unwrap_or(usize::MAX);
-        Options { mode: self.data.mode.clone(), val_fraction: self.data.val_fraction, block_size }
+        let DataConfig { mode, val_fraction, pack, .. } = &self.data;
+        let (pack, document_mask) = (*pack == Some(true), self.masks_documents());
+        Options { mode: mode.clone(), val_fraction: *val_fraction, block_size, pack, document_mask }
+    }
+
+    /// Whether no document sees another one of its row.
+    pub fn masks_documents(&self) -> bool {
+        self.data.document_mask == Some(true)
     }
 
     /// Number of validation windows to look at; `None` means all.
@@ -226,6 +248,7 @@ impl RunConfig {
             seed: t.seed,
             keep: Keep::default(),
             memory: Memory { loss_chunk: t.loss_chunk, recompute: t.recompute },
+            document_mask: self.masks_documents(),
         }
     }
 

@@ -1,10 +1,10 @@
 use super::SessionError;
-use super::session::{check_ids, write_batch};
+use super::inputs::{check_documents, check_ids, write_batch};
 use super::session_config::check_batch;
 use crate::data::Batch;
 use crate::exec::{Program, Readback};
 use crate::graph::Phase;
-use crate::model::{Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose};
+use crate::model::{Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose, Rows};
 use crate::plan::Plan;
 
 /// Teacher-forced loss over many batches, without dropout, with the parameters of a session.
@@ -18,20 +18,20 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// An evaluator for batches of `b` rows of `t` tokens that shares the parameters of `source`; of `memory` it takes the
+    /// An evaluator for batches of these rows that shares the parameters of `source`; of `memory` it takes the
     /// rows of logits held at a time.
     ///
     /// # Errors
     ///
     /// A plan that doesn't fit, or a failure of the device.
-    pub fn new(source: &Program, model: &ModelConfig, b: u64, t: u64, memory: Memory) -> Result<Self, SessionError> {
+    pub fn new(source: &Program, model: &ModelConfig, rows: Rows, memory: Memory) -> Result<Self, SessionError> {
         model.validate()?;
-        check_batch(model, b, t)?;
-        let gpt = Gpt::build(model, Purpose::Loss, b, t, Keep::default(), memory)?;
+        check_batch(model, rows.b, rows.t)?;
+        let gpt = Gpt::build(model, Purpose::Loss, rows, Keep::default(), memory)?;
         let (inputs, loss) = (gpt.inputs, gpt.loss);
         let program = Program::sharing(source, Plan::new(gpt.graph, source.gpu().caps(), &source.gpu().choice())?)?;
         let ring = Readback::new(&program, &loss.into_iter().collect::<Vec<_>>(), 3)?;
-        Ok(Self { program, inputs, ring, shape: (b, t), vocab_size: model.vocab_size })
+        Ok(Self { program, inputs, ring, shape: (rows.b, rows.t), vocab_size: model.vocab_size })
     }
 
     /// Mean loss in nats over all real targets, and how many there were; the loss is 0 when there are none.
@@ -48,6 +48,7 @@ impl Evaluator {
                 return Err(SessionError::BatchShape { expected: self.shape, got: (batch.b, batch.t) });
             }
             check_ids(&batch, self.vocab_size)?;
+            check_documents(&batch, &self.inputs)?;
             let n = batch.n_targets();
             n_target += n;
             self.program.begin_step();

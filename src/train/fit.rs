@@ -5,7 +5,7 @@ use std::fmt;
 use super::{RunConfig, Session, SessionError};
 use crate::graph::Recompute;
 use crate::kernel::{Caps, Choice};
-use crate::model::{Gpt, Keep, Memory, Purpose};
+use crate::model::{Gpt, Keep, Memory, Purpose, Rows};
 use crate::plan::{Plan, human_bytes, share};
 
 /// What a run takes, bytes.
@@ -37,15 +37,15 @@ impl Footprint {
         let (model, t) = (&config.model, config.model.block_size);
         let mut purposes = vec![];
         if config.data.val_fraction > 0.0 {
-            purposes.push((Purpose::Loss, config.train.batch_size));
+            purposes.push((Purpose::Loss, config.session().rows()));
         }
         if config.train.sample_every > 0 {
-            purposes.push((Purpose::Next, 1));
+            purposes.push((Purpose::Next, Rows::new(1, t)));
         }
         let (mut evaluation, mut kernels) = (0, training.kernel_bytes());
-        for (purpose, b) in purposes {
+        for (purpose, rows) in purposes {
             let memory = Memory { loss_chunk: config.train.loss_chunk, ..Memory::default() };
-            let gpt = Gpt::build(model, purpose, b, t, Keep::default(), memory)?;
+            let gpt = Gpt::build(model, purpose, rows, Keep::default(), memory)?;
             let plan = Plan::new(gpt.graph, caps, &choice)?;
             let shared = share(&plan.buffers, &training.buffers);
             let own = plan.buffers.iter().zip(shared).filter(|(_, shared)| shared.is_none());

@@ -4,6 +4,7 @@ pub mod checkpoint;
 mod config;
 mod evaluator;
 pub mod fit;
+mod inputs;
 mod profiling;
 mod run;
 mod run_dir;

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Evaluator;
+use super::inputs::{check_documents, check_ids, write_batch};
 use super::session_config::SessionConfig;
 use crate::data::Batch;
 use crate::exec::{ExecError, Program, Readback};
@@ -10,9 +11,7 @@ use crate::gpu::Gpu;
 use crate::graph::{OptimizerConfig, Phase};
 use crate::kernel::Choice;
 use crate::model::{ConfigError, Gpt, GptInputs, Positions, Purpose, init_values, sinusoidal_positions};
-use crate::ops::sorted_positions;
 use crate::plan::Plan;
-use crate::reference::IGNORE;
 use crate::tensor::TensorId;
 
 /// What went wrong in a session.
@@ -46,6 +45,17 @@ pub enum SessionError {
         index: usize,
         /// Size of the vocabulary.
         vocab_size: u64,
+    },
+    /// Documents for a model whose attention doesn't know of them.
+    #[error("the batch has documents, and the session was made without document_mask; set it, or leave firsts empty")]
+    NoMask,
+    /// Documents that don't lie one behind the other.
+    #[error("first {first} at index {index} is neither that position itself nor what the position before it has")]
+    First {
+        /// The first position of the document, as it was given.
+        first: u32,
+        /// Where.
+        index: usize,
     },
     /// No such parameter.
     #[error("there is no parameter called {0}; `Session::param_names` lists them")]
@@ -134,7 +144,7 @@ impl Session {
         config.validate()?;
         let max_norm = config.optimizer.max_norm as f32;
         let purpose = Purpose::Train(OptimizerConfig { max_norm });
-        Ok(Gpt::build(&config.model, purpose, config.batch_size, config.t, config.keep, config.memory)?)
+        Ok(Gpt::build(&config.model, purpose, config.rows(), config.keep, config.memory)?)
     }
 
     /// A model with initial weights from the config's seed.
@@ -244,14 +254,12 @@ impl Session {
         if (batch.b as u64, batch.t as u64) != expected {
             return Err(SessionError::BatchShape { expected, got: (batch.b, batch.t) });
         }
+        check_documents(batch, &self.inputs)?;
         check_ids(batch, self.config.model.vocab_size)
     }
 
     fn write_batch(&self, batch: &Batch, n_target: u64, micro: u64) -> Result<(), SessionError> {
         write_batch(&self.program, &self.inputs, batch, n_target)?;
-        if let Some(sorted) = self.inputs.sorted {
-            self.program.write_u32(sorted, &sorted_positions(&batch.tokens))?;
-        }
         let (seed, step) = (self.config.seed, self.step);
         // the key takes the low 32 bits of step and micro-batch; the seed is there in full
         let word = |x: u64| (x & 0xffff_ffff) as u32;
@@ -430,38 +438,11 @@ impl Session {
     ///
     /// A plan that doesn't fit.
     pub fn evaluator(&self) -> Result<Evaluator, SessionError> {
-        let SessionConfig { model, batch_size, t, memory, .. } = &self.config;
-        Evaluator::new(&self.program, model, *batch_size, *t, *memory)
+        Evaluator::new(&self.program, &self.config.model, self.config.rows(), self.config.memory)
     }
 
     /// A generator of `n_row` rows; give it [`Session::program`] as its source.
     pub fn generator(&self, n_row: usize) -> Generator {
         Generator::new(&self.config.model, n_row)
     }
-}
-
-/// Fails on an id outside the vocabulary.
-pub(super) fn check_ids(batch: &Batch, vocab_size: u64) -> Result<(), SessionError> {
-    let bad = |what, ids: &[u32], ignore| {
-        let found = ids.iter().position(|&id| u64::from(id) >= vocab_size && !(ignore && id == IGNORE));
-        found.map(|index| SessionError::Token { what, id: ids[index], index, vocab_size })
-    };
-    bad("token", &batch.tokens, false).or_else(|| bad("target", &batch.targets, true)).map_or(Ok(()), Err)
-}
-
-/// Writes tokens, targets and the loss scale.
-pub(super) fn write_batch(
-    program: &Program,
-    inputs: &GptInputs,
-    batch: &Batch,
-    n_target: u64,
-) -> Result<(), ExecError> {
-    program.write_u32(inputs.tokens, &batch.tokens)?;
-    if let Some(targets) = inputs.targets {
-        program.write_u32(targets, &batch.targets)?;
-    }
-    if let Some(scale) = inputs.loss_scale {
-        program.write(scale, &[if n_target == 0 { 0.0 } else { (1.0 / n_target as f64) as f32 }])?;
-    }
-    Ok(())
 }

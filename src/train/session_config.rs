@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ConfigError, Keep, Memory, ModelConfig};
+use crate::model::{ConfigError, Keep, Memory, ModelConfig, Rows};
 
 /// AdamW's settings and gradient clipping.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -41,12 +41,19 @@ pub struct SessionConfig {
     pub keep: Keep,
     /// Where to take less memory.
     pub memory: Memory,
+    /// Whether rows may hold several documents that don't see each other: those of a batch are in [`crate::data::Batch::firsts`].
+    pub document_mask: bool,
 }
 
 /// Most positions of a micro-batch: a weight's gradient is a sum over all of them, and llvmpipe ends a longer loop early.
 const MOST_POSITIONS: u64 = 262_000;
 
 impl SessionConfig {
+    /// The rows of a batch.
+    pub fn rows(&self) -> Rows {
+        Rows { b: self.batch_size, t: self.t, document_mask: self.document_mask }
+    }
+
     /// Checks the model, the batch's shape and the optimizer.
     ///
     /// # Errors

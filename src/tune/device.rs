@@ -12,7 +12,7 @@ use crate::exec::{ExecError, Program};
 use crate::gpu::Gpu;
 use crate::graph::{Graph, GraphBuilder, GraphError, Phase};
 use crate::kernel::{Caps, Choice};
-use crate::ops::{FlashProbe, Op, Probe, Task};
+use crate::ops::{FlashProbe, Op, Probe, Task, document_spans};
 use crate::plan::Plan;
 use crate::tensor::{DType, Role, Shape, TensorId};
 
@@ -141,6 +141,7 @@ impl OnDevice {
         self.race_with(task, candidates, |program, tensors, candidate| {
             for ((name, shape, dtype), &tensor) in flash.inputs().iter().zip(tensors) {
                 match (dtype, *name) {
+                    (_, "spans") => program.write_u32(tensor, &spans(shape.dims()[0], shape.dims()[1]))?,
                     (DType::U32, _) => program.write_u32(tensor, &[1, 2, 3, 4])?,
                     // about what it is for scores near 0, so that probabilities are some
                     (_, "lse") => program.write(tensor, &vec![5.0; uniform(0, shape.numel()).len()])?,
@@ -153,7 +154,7 @@ impl OnDevice {
                 if flash.is_backward() { cases::attention::flash_backward } else { cases::attention::flash_forward };
             let tuned = Choice::of_tuned([(key.clone(), candidate.to_string())].into());
             let choice = tuned.for_task(task.family(), &key).unwrap_or_default();
-            let case: Case = make(head_size, flash.p()).choice(choice);
+            let case: Case = make(head_size, flash.p(), flash.documents()).choice(choice);
             Ok((first_s, verify(&self.gpu, &case).err().map(|failure| failure.to_string())))
         })
     }
@@ -224,6 +225,13 @@ impl Measure for OnDevice {
             Task::Flash(flash) => self.race_flash(task, flash, candidates),
         }
     }
+}
+
+/// Rows of four documents each.
+fn spans(b: u64, t: u64) -> Vec<u32> {
+    let length = t.div_ceil(4);
+    let firsts: Vec<u32> = (0..b * t).map(|i| (i % t / length * length) as u32).collect();
+    document_spans(&firsts, t as usize)
 }
 
 /// Uniform in [-1, 1), the same for the same seed everywhere.

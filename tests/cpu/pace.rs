@@ -10,8 +10,16 @@ use tril::train::{AdamwConfig, Session, SessionConfig};
 fn plan(preset: &str, batch_size: u64, t: u64, caps: &Caps) -> Plan {
     let model = ModelConfig { block_size: t, ..ModelConfig::preset(preset).unwrap() };
     let optimizer = AdamwConfig::default();
-    let config =
-        SessionConfig { model, batch_size, t, optimizer, seed: 1, keep: Keep::default(), memory: Memory::default() };
+    let config = SessionConfig {
+        model,
+        batch_size,
+        t,
+        optimizer,
+        seed: 1,
+        keep: Keep::default(),
+        memory: Memory::default(),
+        document_mask: false,
+    };
     Session::plan(&config, caps, &Choice::default()).unwrap()
 }
 

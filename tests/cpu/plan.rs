@@ -11,8 +11,16 @@ use tril::train::{AdamwConfig, RunConfig, Schedule, ScheduleKind, Session, Sessi
 fn plan(preset: &str, batch_size: u64, t: u64, caps: &Caps) -> Result<Plan, SessionError> {
     let model = ModelConfig::preset(preset).unwrap();
     let optimizer = AdamwConfig::default();
-    let config =
-        SessionConfig { model, batch_size, t, optimizer, seed: 1, keep: Keep::default(), memory: Memory::default() };
+    let config = SessionConfig {
+        model,
+        batch_size,
+        t,
+        optimizer,
+        seed: 1,
+        keep: Keep::default(),
+        memory: Memory::default(),
+        document_mask: false,
+    };
     Session::plan(&config, caps, &Choice::default())
 }
 
@@ -191,6 +199,7 @@ fn schedules_equal_their_snapshots() {
             seed: 1,
             keep: Keep::default(),
             memory: Memory::default(),
+            document_mask: false,
         };
         let plan = Session::plan(&config, &caps, &Choice::default()).unwrap();
         let mut text = format!("{plan}\n\n");
@@ -228,7 +237,16 @@ fn activations_take_little_more_than_what_is_alive_at_once() {
         for recompute in Recompute::ALL {
             let (t, optimizer, keep) = (model.block_size, AdamwConfig::default(), Keep::default());
             let memory = Memory { recompute, ..Memory::default() };
-            let config = SessionConfig { model: model.clone(), batch_size, t, optimizer, seed: 1, keep, memory };
+            let config = SessionConfig {
+                model: model.clone(),
+                batch_size,
+                t,
+                optimizer,
+                seed: 1,
+                keep,
+                memory,
+                document_mask: false,
+            };
             let plan = Session::plan(&config, &Caps::lavapipe(), &Choice::default()).unwrap();
             let (taken, least) = (plan.bytes_by_role()[&Role::Activation], plan.least_activation_bytes());
             assert!(taken as f64 <= 1.04 * least as f64, "--recompute {recompute}: {taken} for {least}, {model:?}");

@@ -22,6 +22,7 @@ fn plan(model: &ModelConfig, batch_size: u64) -> Plan {
         seed: 1,
         keep: Keep::default(),
         memory: Memory::default(),
+        document_mask: false,
     };
     Session::plan(&config, &Caps::lavapipe(), &Choice::default()).unwrap()
 }

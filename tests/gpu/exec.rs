@@ -13,11 +13,20 @@ fn nano() -> (Session, Batch) {
     let (optimizer, keep) = (AdamwConfig::default(), Keep::default());
     let session = Session::new(
         &gpu(),
-        SessionConfig { model, batch_size: 2, t: 64, optimizer, seed: 1, keep, memory: tril::model::Memory::default() },
+        SessionConfig {
+            model,
+            batch_size: 2,
+            t: 64,
+            optimizer,
+            seed: 1,
+            keep,
+            memory: tril::model::Memory::default(),
+            document_mask: false,
+        },
     )
     .unwrap();
     let ids = |salt: u32| (0..2 * 64u32).map(|i| (i * 31 + i / 7 + salt) % 65).collect();
-    (session, Batch { tokens: ids(0), targets: ids(1), b: 2, t: 64 })
+    (session, Batch { tokens: ids(0), targets: ids(1), firsts: vec![], b: 2, t: 64 })
 }
 
 fn losses(session: &mut Session, batch: &Batch, n: usize) -> Vec<u32> {

@@ -5,6 +5,7 @@
 mod common;
 
 mod cli;
+mod documents;
 mod exec;
 mod generate;
 mod memory;

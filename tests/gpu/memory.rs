@@ -25,13 +25,17 @@ fn session(n_embd: u64, dropout: f32, keep: Keep, recompute: Recompute) -> Sessi
         dropout,
     };
     let (optimizer, memory) = (AdamwConfig::default(), Memory { recompute, ..Memory::default() });
-    Session::new(&gpu(), SessionConfig { model, batch_size: 2, t: 24, optimizer, seed: 5, keep, memory }).unwrap()
+    Session::new(
+        &gpu(),
+        SessionConfig { model, batch_size: 2, t: 24, optimizer, seed: 5, keep, memory, document_mask: false },
+    )
+    .unwrap()
 }
 
 #[test]
 fn recomputing_changes_no_bit() {
     let ids = |salt: usize| (0..48).map(|i| ((i * 5 + i / 7 + salt) % 13) as u32).collect();
-    let batch = |salt: usize| Batch { tokens: ids(salt), targets: ids(salt + 1), b: 2, t: 24 };
+    let batch = |salt: usize| Batch { tokens: ids(salt), targets: ids(salt + 1), firsts: vec![], b: 2, t: 24 };
     // widths with kernels of four elements at a time and without; with and without dropout; the last thing that the
     // forward pass does is another where logits are kept
     let kept = Keep { logits: true, attention: true };

@@ -33,12 +33,27 @@ fn golden_session(golden: &Golden, keep: Keep) -> (Session, Batch) {
         weight_decay: golden.parsed("weight_decay"),
         max_norm: golden.parsed("max_norm"),
     };
-    let config = SessionConfig { model, batch_size: b, t, optimizer, seed: 1, keep, memory: Memory::default() };
+    let config = SessionConfig {
+        model,
+        batch_size: b,
+        t,
+        optimizer,
+        seed: 1,
+        keep,
+        memory: Memory::default(),
+        document_mask: false,
+    };
     let session = Session::new(&gpu(), config).unwrap();
     for name in session.param_names() {
         session.set_weight(&name, &golden.f32(&format!("init.{name}"))).unwrap();
     }
-    let batch = Batch { tokens: golden.u32("tokens"), targets: golden.u32("targets"), b: b as usize, t: t as usize };
+    let batch = Batch {
+        tokens: golden.u32("tokens"),
+        targets: golden.u32("targets"),
+        firsts: vec![],
+        b: b as usize,
+        t: t as usize,
+    };
     (session, batch)
 }
 
@@ -141,12 +156,13 @@ fn small(dropout: f32, seed: u64) -> SessionConfig {
         seed,
         keep,
         memory: Memory::default(),
+        document_mask: false,
     }
 }
 
 fn batch(salt: usize) -> Batch {
     let ids = |salt: usize| (0..48).map(|i| ((i * 5 + i / 7 + salt) % 13) as u32).collect();
-    Batch { tokens: ids(salt), targets: ids(salt + 1), b: 2, t: 24 }
+    Batch { tokens: ids(salt), targets: ids(salt + 1), firsts: vec![], b: 2, t: 24 }
 }
 
 /// The same without attention maps, which takes other kernels.
@@ -234,6 +250,7 @@ fn micro_batches_add_up_to_one_large_batch() {
     let large = Batch {
         tokens: [first.tokens.clone(), second.tokens.clone()].concat(),
         targets: [first.targets.clone(), second.targets.clone()].concat(),
+        firsts: vec![],
         b: 4,
         t: 24,
     };
@@ -390,6 +407,7 @@ fn fused_products_train_like_separate_ones() {
     let batch = Batch {
         tokens: (0..512).map(|i| (i * 7 + i / 9) % 29).collect(),
         targets: (0..512).map(|i| (i * 7 + i / 9 + 1) % 29).collect(),
+        firsts: vec![],
         b,
         t,
     };
@@ -409,7 +427,16 @@ fn fused_products_train_like_separate_ones() {
         };
         let memory = Memory { recompute, ..Memory::default() };
         let (optimizer, keep) = (AdamwConfig::default(), Keep::default());
-        let config = SessionConfig { model, batch_size: b as u64, t: t as u64, optimizer, seed: 3, keep, memory };
+        let config = SessionConfig {
+            model,
+            batch_size: b as u64,
+            t: t as u64,
+            optimizer,
+            seed: 3,
+            keep,
+            memory,
+            document_mask: false,
+        };
         let mut runs = vec![];
         // rows of any length have no kernel that does more, so that `tiled_any` is a GPU without fusing
         for choice in [Choice::gpu_family().pin("matmul", "tiled_any"), Choice::gpu_family()] {

@@ -33,7 +33,16 @@ fn config() -> SessionConfig {
         dropout: 0.0,
     };
     let optimizer = AdamwConfig::default();
-    SessionConfig { model, batch_size: 4, t: 128, optimizer, seed: 7, keep: Keep::default(), memory: Memory::default() }
+    SessionConfig {
+        model,
+        batch_size: 4,
+        t: 128,
+        optimizer,
+        seed: 7,
+        keep: Keep::default(),
+        memory: Memory::default(),
+        document_mask: false,
+    }
 }
 
 fn shapes_of(config: &SessionConfig, caps: &Caps) -> Shapes {
@@ -266,6 +275,7 @@ fn a_tuned_model_trains_like_an_untuned_one() {
     let batch = tril::data::Batch {
         tokens: (0..512).map(|i| (i * 7 + i / 9) % 61).collect(),
         targets: (0..512).map(|i| (i * 7 + i / 9 + 1) % 61).collect(),
+        firsts: vec![],
         b: 4,
         t: 128,
     };

@@ -1,7 +1,7 @@
 mod decode;
 
 use crate::doctor::{Case, Data};
-use crate::ops::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sorted_positions};
+use crate::ops::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, document_spans, sorted_positions};
 use crate::reference::compare::Tolerance;
 use crate::tensor::Shape;
 
@@ -26,7 +26,13 @@ pub(super) fn cases() -> Vec<Case> {
             inputs.push((Shape::new(&[n_position, d.c]), Data::uniform(3, n_position * d.c, scale)));
         }
         let tolerance = if n_position > 0 { Tolerance::ulps(1.0) } else { Tolerance::exact() };
-        Case::new(name, Embedding { sorted: None }, inputs, tolerance)
+        Case::new(name, Embedding::default(), inputs, tolerance)
+    };
+    let documents = |name: &str, d: Dims, firsts: &[u32]| {
+        let spans = (Shape::new(&[d.b, d.t, 2]), Data::U32(document_spans(firsts, d.t as usize)));
+        let mut case = forward(name, d, d.t, 1.0);
+        case.inputs.push(spans);
+        case
     };
     let backward = |name: &str, d: Dims, n_id: u32, scale: f32| {
         let n = d.b * d.t;
@@ -55,6 +61,9 @@ pub(super) fn cases() -> Vec<Case> {
         forward("huge values", dims(2, 3, 4, 5), 3, 1e37),
         forward("tiny values", dims(2, 3, 4, 5), 3, 1e-30),
         forward("more than 65,535 rows", dims(1, 65_537, 3, 7), 0, 1.0),
+        documents("documents", dims(2, 5, 7, 11), &[0, 0, 0, 3, 4, 0, 1, 1, 1, 1]),
+        documents("documents", dims(1, 6, 12, 11), &[0, 1, 1, 3, 3, 3]),
+        documents("documents, split over bindings", dims(3, 100, 12, 500), &[0; 300]).max_binding(5120),
         forward("split over bindings", dims(3, 100, 12, 500), 100, 1.0).max_binding(5120),
         backward("one element", dims(1, 1, 1, 1), 1, 1.0),
         backward("not a multiple of 4", dims(2, 5, 7, 11), 11, 1.0),

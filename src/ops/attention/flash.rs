@@ -1,6 +1,6 @@
 //! Attention without the matrix of probabilities: memory grows with T, not with its square.
 
-use super::{ALIGN, FlashProbe, Sizes, aligned};
+use super::{ALIGN, FlashProbe, Sizes, aligned, spans, with};
 use crate::kernel::{
     Dispatch, KernelDef, Range, Ro, Rw, Variant, attention_flash_direct_backward_key as direct_key,
     attention_flash_direct_backward_query as direct_query, attention_flash_direct_forward as direct,
@@ -32,6 +32,7 @@ struct Job<'a> {
     row_start: u64,
     p: f32,
     site: u32,
+    documents: bool,
 }
 
 /// A call of one of the kernels, whose parameters are the same: `$tile` rows to a workgroup, for heads of `$hs4` fours.
@@ -54,7 +55,7 @@ macro_rules! call {
             drop_scale,
             scale: sizes.scale(),
         };
-        let mode = $kernel::Mode { dropout: $job.p > 0.0, hs4: $hs4 };
+        let mode = $kernel::Mode { dropout: $job.p > 0.0, documents: $job.documents, hs4: $hs4 };
         let groups = groups_1d(sizes.t.div_ceil($tile) * part.n_seq * sizes.n_head, 1);
         $kernel::dispatch($variant, $kernel::Bind $bind, mode, params, groups)
     }};
@@ -64,7 +65,7 @@ macro_rules! call {
 macro_rules! call_either {
     ($direct:ident, $own:expr, $tiled:ident, $job:ident, $bind:tt) => {{
         let (part, caps) = (&$job.part, $job.ctx.caps);
-        let probe = FlashProbe::of(&$direct::DEF, &$job.sizes, part.n_seq, $job.p, caps);
+        let probe = FlashProbe::of(&$direct::DEF, &$job.sizes, part.n_seq, ($job.p, $job.documents), caps);
         let tuned = probe.and_then(|probe| $job.ctx.tuned(&probe.into()));
         let ctx = &tuned.as_ref().map_or(*$job.ctx, |choice| LowerCtx { choice, ..*$job.ctx });
         if is_direct(ctx) {
@@ -83,7 +84,7 @@ macro_rules! call_either {
 /// same ones.
 ///
 /// Shapes: qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; rng (4) in u32; out (B, T, C); lse
-/// (B, NH, T), the logarithm of the sum of the exponentials of a row's scores. A head size is a multiple of 4 up to 128.
+/// (B, NH, T), the logarithm of the sum of the exponentials of a row's scores; spans as there. A head size is a multiple of 4 up to 128.
 /// Source: Dao et al. 2022, "FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness".
 #[derive(Debug, Clone, Copy)]
 pub struct FlashAttention {
@@ -97,7 +98,7 @@ pub struct FlashAttention {
 
 /// The gradient of [`FlashAttention`]; probabilities and the dropout mask are made again.
 ///
-/// Shapes: dout and out (B, T, C), qkv and dqkv (B, T, 3C), lse (B, NH, T), rng (4) in u32.
+/// Shapes: dout and out (B, T, C), qkv and dqkv (B, T, 3C), lse (B, NH, T), rng (4) in u32; spans as in [`super::Attention`].
 /// Source: Dao et al. 2022, "FlashAttention", algorithm 4.
 #[derive(Debug, Clone, Copy)]
 pub struct FlashAttentionBackward {
@@ -124,27 +125,29 @@ impl Op for FlashAttention {
     fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
         let sizes = sizes(self.name(), inputs[0].shape, self.n_head)?;
         Dropout::check(self.name(), self.p, inputs[1])?;
+        sizes.check_spans(self.name(), inputs.get(2))?;
         Ok(vec![OutSpec::f32("out", Shape::new(&[sizes.b, sizes.t, sizes.c])), OutSpec::f32("lse", rows(&sizes))])
     }
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
-        let sizes = Sizes::from(io.shape_in(0), self.n_head);
+        let (sizes, site) = (Sizes::from(io.shape_in(0), self.n_head), self.site);
+        let (documents, spans) = spans(io, 2, 1);
         let mut dispatches = vec![];
         for part in parts(&sizes, ctx) {
             let (out, out_start) = part.of(io.output(0).0, sizes.t * sizes.c);
             let (lse, row_start) = part.of(io.output(1).0, sizes.t * sizes.n_head);
             let (qkv, qkv_start) = part.of(io.input(0).0, sizes.t * sizes.c * 3);
-            let job = Job { ctx, sizes, part, qkv_start, out_start, row_start, p: self.p, site: self.site };
+            let job = Job { ctx, sizes, part, qkv_start, out_start, row_start, p: self.p, site, documents };
             let (out, lse, qkv, rng) = (Rw(out), Rw(lse), Ro(qkv), io.input(1));
-            dispatches.push(call_either!(direct, [4, 4, 2], tiled, job, { out, lse, qkv, rng }));
+            dispatches.push(call_either!(direct, [4, 4, 2], tiled, job, { out, lse, qkv, rng, spans }));
         }
         dispatches
     }
 
     fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
         let dims = Sizes::from(shapes[0], self.n_head).dims();
-        let (out, _) = reference::forward(inputs[0], inputs[1], self.site, self.p.into(), dims);
-        vec![out, reference::log_sums(inputs[0], dims)]
+        let (out, _) = reference::forward(inputs[0], &with(inputs, 1, 2, self.site, self.p), dims);
+        vec![out, reference::log_sums(inputs[0], inputs.get(2).copied(), dims)]
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {
@@ -156,7 +159,8 @@ impl Op for FlashAttention {
     fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {
         let dout = tape.dout(0)?;
         let Self { n_head, p, site } = *self;
-        let inputs = [dout, tape.output(0), tape.input(0), tape.output(1), tape.input(1)];
+        let mut inputs = vec![dout, tape.output(0), tape.input(0), tape.output(1), tape.input(1)];
+        inputs.extend((2..tape.n_input()).map(|i| tape.input(i)));
         Some(tape.apply(Box::new(FlashAttentionBackward { n_head, p, site }), &inputs, &[Dest::Grad(0)]).map(|_| ()))
     }
 }
@@ -174,27 +178,29 @@ impl Op for FlashAttentionBackward {
         ShapeError::check(op, "shape of out", narrow, inputs[1].shape)?;
         ShapeError::check(op, "shape of lse", rows(&sizes), inputs[3].shape)?;
         Dropout::check(op, self.p, inputs[4])?;
+        sizes.check_spans(op, inputs.get(5))?;
         Ok(vec![OutSpec::f32("dqkv", inputs[2].shape), OutSpec::scratch("delta", rows(&sizes))])
     }
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
-        let sizes = Sizes::from(io.shape_in(2), self.n_head);
+        let (sizes, site) = (Sizes::from(io.shape_in(2), self.n_head), self.site);
+        let (documents, spans) = spans(io, 5, 4);
         let mut dispatches = vec![];
         for part in parts(&sizes, ctx) {
             let (qkv, qkv_start) = part.of(io.input(2).0, sizes.t * sizes.c * 3);
             let (out, out_start) = part.of(io.input(1).0, sizes.t * sizes.c);
             let (lse, row_start) = part.of(io.input(3).0, sizes.t * sizes.n_head);
-            let job = Job { ctx, sizes, part, qkv_start, out_start, row_start, p: self.p, site: self.site };
+            let job = Job { ctx, sizes, part, qkv_start, out_start, row_start, p: self.p, site, documents };
             let dqkv = Rw(part.of(io.output(0).0, sizes.t * sizes.c * 3).0);
             let delta = Rw(part.of(io.output(1).0, sizes.t * sizes.n_head).0);
             let dout = Ro(part.of(io.input(0).0, sizes.t * sizes.c).0);
             let (out, qkv, lse, rng) = (Ro(out), Ro(qkv), Ro(lse), io.input(4));
             dispatches.push(call_either!(direct_query, [2, 2, 1], tiled_query, job, {
-                dqkv, delta, dout, out, qkv, lse, rng
+                dqkv, delta, dout, out, qkv, lse, rng, spans
             }));
             let delta = delta.read();
             dispatches.push(call_either!(direct_key, [2, 2, 1], tiled_key, job, {
-                dqkv, dout, qkv, lse, delta, rng
+                dqkv, dout, qkv, lse, delta, rng, spans
             }));
         }
         dispatches
@@ -202,7 +208,7 @@ impl Op for FlashAttentionBackward {
 
     fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
         let dims = Sizes::from(shapes[2], self.n_head).dims();
-        vec![reference::backward(inputs[0], inputs[2], inputs[4], self.site, self.p.into(), dims)]
+        vec![reference::backward(inputs[0], inputs[2], &with(inputs, 4, 5, self.site, self.p), dims)]
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {

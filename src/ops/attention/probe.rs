@@ -28,16 +28,19 @@ pub struct FlashProbe {
     c: u64,
     n_head: u64,
     has_dropout: bool,
+    documents: bool,
 }
 
 impl FlashProbe {
-    /// What a call of a kernel on `n_seq` sequences is measured by; `None` where any kernel is done at once.
-    pub(super) fn of(kernel: &KernelDef, sizes: &Sizes, n_seq: u64, p: f32, caps: &Caps) -> Option<Self> {
+    /// What a call of a kernel on `n_seq` sequences is measured by, `with` dropout of that probability and with documents
+    /// or without; `None` where any kernel is done at once.
+    pub(super) fn of(kernel: &KernelDef, sizes: &Sizes, n_seq: u64, with: (f32, bool), caps: &Caps) -> Option<Self> {
+        let (p, documents) = with;
         const SMALL: u64 = 1 << 23;
         const ELEMS: u64 = 8 << 20;
         let kernel = KERNELS.iter().position(|kernels| kernels.iter().any(|k| k.name == kernel.name))?;
         let &Sizes { t, c, n_head, .. } = sizes;
-        let probe = |b| Self { kernel, b, t, c, n_head, has_dropout: p > 0.0 };
+        let probe = |b| Self { kernel, b, t, c, n_head, has_dropout: p > 0.0, documents };
         let (one, all) = (probe(1).flops().max(1), probe(n_seq).flops());
         let most = (caps.max_dispatch_work / 4 / one).min(ELEMS / (3 * t * c).max(1)).min(n_seq);
         (all >= SMALL).then(|| probe(most.max(1)))
@@ -62,6 +65,11 @@ impl FlashProbe {
         (self.n_head, self.c / self.n_head)
     }
 
+    /// Whether rows hold several documents.
+    pub fn documents(&self) -> bool {
+        self.documents
+    }
+
     /// Probability that a weight is dropped: some, or 0.
     pub fn p(&self) -> f32 {
         if self.has_dropout { 0.2 } else { 0.0 }
@@ -80,12 +88,14 @@ impl FlashProbe {
     pub fn inputs(&self) -> Vec<(&'static str, Shape, DType)> {
         let &Self { b, t, c, n_head, .. } = self;
         let qkv = ("qkv", Shape::new(&[b, t, 3 * c]), DType::F32);
-        let rng = ("rng", Shape::new(&[4]), DType::U32);
+        let last = [("rng", Shape::new(&[4]), DType::U32), ("spans", Shape::new(&[b, t, 2]), DType::U32)];
+        let last = last.into_iter().take(1 + usize::from(self.documents));
         if !self.is_backward() {
-            return vec![qkv, rng];
+            return [qkv].into_iter().chain(last).collect();
         }
         let narrow = |name| (name, Shape::new(&[b, t, c]), DType::F32);
-        vec![narrow("dout"), narrow("out"), qkv, ("lse", Shape::new(&[b, n_head, t]), DType::F32), rng]
+        let lse = ("lse", Shape::new(&[b, n_head, t]), DType::F32);
+        [narrow("dout"), narrow("out"), qkv, lse].into_iter().chain(last).collect()
     }
 }
 
@@ -95,6 +105,9 @@ impl fmt::Display for FlashProbe {
         let (n_head, hs) = self.heads();
         let kernel = ["forward", "backward query", "backward key"][self.kernel];
         write!(f, "attention {kernel} {}x{n_head}x{}x{hs}", self.b, self.t)?;
-        if self.has_dropout { f.write_str(" dropout") } else { Ok(()) }
+        if self.has_dropout {
+            f.write_str(" dropout")?;
+        }
+        if self.documents { f.write_str(" documents") } else { Ok(()) }
     }
 }

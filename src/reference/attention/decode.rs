@@ -1,6 +1,6 @@
 //! One position at a time against cached keys and values.
 
-use super::{Dims, forward};
+use super::{Dims, Setting, forward};
 use crate::reference::index;
 
 /// Sizes of a cache (B, NH, 2, block, 4 ceil(HS / 4)): each head's keys, then its values, padded with zeros.
@@ -74,7 +74,8 @@ pub fn decode(qkv: &[f64], cursor: &[f64], cache: &[f64], sizes: Cache) -> (Vec<
                 }
             }
         }
-        let (all, _) = forward(&whole, &[0.0; 4], 0, 0.0, Dims { b: 1, t, c, n_head });
+        let (all, _) =
+            forward(&whole, &Setting { rng: &[0.0; 4], site: 0, p: 0.0, spans: None }, Dims { b: 1, t, c, n_head });
         out.extend_from_slice(&all[last * c..]);
     }
     (out, cache)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tril::data::{Batch, DataError, Dataset, Extent, IGNORE, Mode, Options, Text, Tokenizer};
 
 fn options(mode: Mode, val_fraction: f64, block_size: usize) -> Options {
-    Options { mode, val_fraction, block_size }
+    Options { mode, val_fraction, block_size, pack: false, document_mask: false }
 }
 
 /// Letters of 100 different kinds, so that an id tells its place.
@@ -330,4 +330,123 @@ fn other_refusals() {
             "character '!' (U+0021) at position 5 is not among the 3 characters of the tokenizer: remove it, or train with --tokenizer byte",
         );
     }
+}
+
+/// Documents of these many targets each (its tokens and the end), of letters of their own where there are some.
+fn text_of(lengths: &[u32]) -> String {
+    let mut next = 0x4e00;
+    let mut letters = |n: u32| {
+        next += n;
+        (next - n..next).filter_map(char::from_u32).collect::<String>()
+    };
+    lengths.iter().map(|&n| format!("{}\n", letters(n - 1))).collect()
+}
+
+fn packed(text: &str, val_fraction: f64, block_size: usize) -> Dataset {
+    let tokenizer = Tokenizer::chars(text).for_documents();
+    let options = Options { pack: true, document_mask: true, ..options(Mode::lines(), val_fraction, block_size) };
+    Dataset::new(&Text::new(text), &tokenizer, &options).unwrap()
+}
+
+#[test]
+fn documents_are_packed_with_little_padding() {
+    // 4 + 6, 7 + 3, 8 + 2, 5 + 5: forty targets fill four rows of ten, where one a row leaves more than half empty.
+    let text = text_of(&[4, 7, 8, 5, 2, 6, 3, 5]);
+    let (alone, together) = (documents(&text, 0.0, 10), packed(&text, 0.0, 10));
+    let packing = together.packing().unwrap();
+    assert_eq!((packing.documents, packing.rows, packing.padding), (8, 4, 0.0));
+    let packing = alone.packing().unwrap();
+    assert_eq!((packing.documents, packing.rows, packing.padding), (8, 8, 0.5));
+    assert_eq!(together.rows_per_epoch(), Some(4));
+    assert_eq!(stream(100, 0.1, 7).packing(), None);
+    // Two thousand names of 4 targets or more: few rows of 64 lack more than 3, where no name fits any more.
+    let lengths: Vec<u32> = (0..2000u32).map(|i| 3 + (i * 7919 % 5 + i * 104_729 % 6 + i * 31 % 4)).collect();
+    let text: String = lengths.iter().map(|&n| "a".repeat(n as usize) + "\n").collect();
+    let share = packed(&text, 0.1, 64).packing().unwrap().padding;
+    assert!((0.0..3.0 / 64.0).contains(&share), "{share}");
+    assert!(documents(&text, 0.1, 64).packing().unwrap().padding > 0.8);
+}
+
+#[test]
+fn packed_documents_are_whole_apart_and_each_a_target_once() {
+    // Some longer than a row: cut into pieces, as without packing.
+    let lengths: Vec<u32> = (0..60).map(|i| 1 + i * 13 % 23).collect();
+    let text = text_of(&lengths);
+    let (alone, together) = (documents(&text, 0.2, 12), packed(&text, 0.2, 12));
+    let rows = |data: &Dataset| data.rows_per_epoch().unwrap();
+    assert!(rows(&together) < rows(&alone));
+    let epoch = |data: &Dataset, e: u64| data.train_batch(7, e, usize::try_from(rows(data)).unwrap());
+    for e in 0..3 {
+        assert_eq!(target_counts([epoch(&together, e)]), target_counts([epoch(&alone, e)]), "epoch {e}");
+    }
+    assert_ne!(epoch(&together, 0), epoch(&together, 1));
+    assert_eq!(together.eval_extent(None).targets, alone.eval_extent(None).targets);
+    assert_eq!(together.eval_extent(None).bytes, alone.eval_extent(None).bytes);
+    let eval = |data: &Dataset| data.eval_batches(3, None).collect::<Vec<_>>();
+    assert_eq!(target_counts(eval(&together)), target_counts(eval(&alone)));
+    assert_eq!(eval(&together).iter().map(Batch::n_targets).sum::<u64>(), together.eval_extent(None).targets);
+
+    // What lies between two borders is a row of the dataset without packing, whole; padding follows in the end.
+    let pieces = |batches: &[Batch]| {
+        let mut pieces: Vec<(Vec<u32>, Vec<u32>)> = vec![];
+        for batch in batches {
+            for i in 0..batch.tokens.len() {
+                if batch.targets[i] == IGNORE {
+                    continue;
+                }
+                let begins = if batch.firsts.is_empty() { i % 12 == 0 } else { batch.firsts[i] as usize == i % 12 };
+                if begins {
+                    pieces.push((vec![], vec![]));
+                }
+                let (tokens, targets) = pieces.last_mut().unwrap();
+                tokens.push(batch.tokens[i]);
+                targets.push(batch.targets[i]);
+            }
+        }
+        pieces.sort_unstable();
+        pieces
+    };
+    assert_eq!(pieces(&[epoch(&together, 0)]), pieces(&[epoch(&alone, 0)]));
+    assert_eq!(pieces(&eval(&together)), pieces(&eval(&alone)));
+    for batch in eval(&together) {
+        assert_eq!(batch.firsts.len(), batch.tokens.len());
+        for (firsts, targets) in batch.firsts.chunks(12).zip(batch.targets.chunks(12)) {
+            let n = targets.iter().filter(|&&target| target != IGNORE).count();
+            assert!(targets[n..].iter().all(|&target| target == IGNORE));
+            assert!(firsts[n..].iter().all(|&first| first as usize == n), "padding is a document of its own");
+        }
+    }
+}
+
+#[test]
+fn packing_without_a_mask_says_nothing_of_documents() {
+    let text = text_of(&[2, 3, 5]);
+    let tokenizer = Tokenizer::chars(&text).for_documents();
+    let with = |pack, document_mask| {
+        let options = Options { pack, document_mask, ..options(Mode::lines(), 0.0, 6) };
+        Dataset::new(&Text::new(&text), &tokenizer, &options).unwrap().train_batch(1, 0, 3)
+    };
+    assert!(with(true, false).firsts.is_empty());
+    assert_eq!(with(true, false).tokens, with(true, true).tokens);
+    // One a row: the document, then its padding.
+    let mut firsts: Vec<Vec<u32>> = with(false, true).firsts.chunks(6).map(<[u32]>::to_vec).collect();
+    firsts.sort_unstable();
+    assert_eq!(firsts, [[0, 0, 0, 0, 0, 5], [0, 0, 0, 3, 3, 3], [0, 0, 2, 2, 2, 2]]);
+}
+
+#[test]
+fn a_mask_in_a_stream_needs_a_token_that_parts_documents() {
+    let text = Text::new("ab\nb\nabab\n".repeat(5));
+    let tokenizer = Tokenizer::chars("\nab").for_documents();
+    let masked = Options { document_mask: true, ..options(Mode::Stream, 0.0, 7) };
+    let data = Dataset::new(&text, &tokenizer, &masked).unwrap();
+    // Text never holds the start token, so a window is one document.
+    let batch = data.train_batch(3, 1, 2);
+    assert_eq!(batch.firsts, [0; 14]);
+    assert_eq!(
+        batch.tokens,
+        Dataset::new(&text, &tokenizer, &options(Mode::Stream, 0.0, 7)).unwrap().train_batch(3, 1, 2).tokens
+    );
+    let error = Dataset::new(&text, &Tokenizer::bytes(), &masked).unwrap_err().to_string();
+    assert!(error.starts_with("--document-mask") && error.contains("end-of-text"), "{error}");
 }

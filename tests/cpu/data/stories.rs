@@ -73,7 +73,7 @@ fn the_separator_cuts_stories_from_each_other_and_from_nothing_else() {
     let stories = (0..n).map(|index| embedded::grammar().sample(2, index).text);
     let text: String = stories.collect();
     let mode = Mode::Documents { separator: embedded::SEPARATOR.into() };
-    let options = Options { mode, val_fraction: 0.1, block_size: 4096 };
+    let options = Options { mode, ..Options::stream(4096) };
     let tokenizer = Tokenizer::chars(&text).for_documents();
     let data = Dataset::new(&Text::new(text), &tokenizer, &options).unwrap();
     assert_eq!(data.rows_per_epoch(), Some(180));

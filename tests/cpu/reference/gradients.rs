@@ -80,10 +80,15 @@ fn embedding_differences() {
     let ids = [4.0, 0.0, 4.0, 1.0, 1.0, 1.0];
     let (wte, wpe) = (normal(&mut rng, vocab_size * c), normal(&mut rng, t * c));
     let dout = normal(&mut rng, ids.len() * c);
-    let (dwte, dwpe) = embedding::backward(&dout, &ids, vocab_size, t, c);
-    let loss = |wte: &[f64], wpe: &[f64]| dot(&dout, &embedding::forward(&ids, wte, Some(wpe), t, c));
-    check("dwte", &wte, &dwte, |wte| loss(wte, &wpe));
-    check("dwpe", &wpe, &dwpe, |wpe| loss(&wte, wpe));
+    let spans = [0.0, 2.0, 0.0, 2.0, 2.0, 3.0, 0.0, 3.0, 0.0, 3.0, 0.0, 3.0];
+    for spans in [None, Some(&spans[..])] {
+        let positions = embedding::positions(ids.len(), t, spans);
+        let tables = embedding::Tables { vocab_size, n_position: t, c };
+        let (dwte, dwpe) = embedding::backward(&dout, &ids, &positions, tables);
+        let loss = |wte: &[f64], wpe: &[f64]| dot(&dout, &embedding::forward(&ids, wte, Some((wpe, &positions)), c));
+        check("dwte", &wte, &dwte, |wte| loss(wte, &wpe));
+        check("dwpe", &wpe, &dwpe, |wpe| loss(&wte, wpe));
+    }
 }
 
 #[test]
@@ -102,8 +107,13 @@ fn attention_differences() {
         let dims = attention::Dims { b, t, c, n_head };
         let (qkv, dout) = (normal(&mut rng, b * t * 3 * c), normal(&mut rng, b * t * c));
         let words = [9.0, 8.0, 7.0, 6.0];
-        let dqkv = attention::backward(&dout, &qkv, &words, 5, p, dims);
-        check("dqkv", &qkv, &dqkv, |qkv| dot(&dout, &attention::forward(qkv, &words, 5, p, dims).0));
+        // a document of one position, then one of what is left
+        let spans: Vec<f64> = (0..b * t).flat_map(|i| if i % t == 0 { [0.0, 1.0] } else { [1.0, t as f64] }).collect();
+        for spans in [None, Some(&spans[..])] {
+            let setting = attention::Setting { rng: &words, site: 5, p, spans };
+            let dqkv = attention::backward(&dout, &qkv, &setting, dims);
+            check("dqkv", &qkv, &dqkv, |qkv| dot(&dout, &attention::forward(qkv, &setting, dims).0));
+        }
     }
 }
 

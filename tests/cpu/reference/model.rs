@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tril::reference::model::{Config, forward_backward};
+use tril::reference::model::{self as reference, Config, forward_backward};
 use tril::reference::{IGNORE, adamw, global_norm};
 
 use super::check;
@@ -41,7 +41,8 @@ impl Batch {
     }
 
     fn run(&self, params: &Tensors) -> (f64, Vec<f64>, Tensors) {
-        forward_backward(self.config, params, &self.tokens, &self.targets, self.b, self.t)
+        let (tokens, targets) = (&self.tokens[..], &self.targets[..]);
+        forward_backward(self.config, params, reference::Batch { tokens, targets, spans: None, b: self.b, t: self.t })
     }
 }
 

@@ -205,9 +205,12 @@ fn embedding_agrees() {
             let shape = case.shape("out");
             let (t, c, vocab_size) = (shape[1], shape[2], case.shape("wte")[0]);
             let (ids, wte, wpe) = (case.f64("ids"), case.f64("wte"), case.optional("wpe"));
-            case.check("out", &embedding::forward(&ids, &wte, wpe.as_deref(), t, c));
+            let positions = embedding::positions(ids.len(), t, case.optional("spans").as_deref());
+            let position = wpe.as_deref().map(|wpe| (wpe, &positions[..]));
+            case.check("out", &embedding::forward(&ids, &wte, position, c));
 
-            let (dwte, dwpe) = embedding::backward(&case.f64("dout"), &ids, vocab_size, t, c);
+            let tables = embedding::Tables { vocab_size, n_position: t, c };
+            let (dwte, dwpe) = embedding::backward(&case.f64("dout"), &ids, &positions, tables);
             case.check("dwte", &dwte);
             if wpe.is_some() {
                 case.check("dwpe", &dwpe);
@@ -240,15 +243,18 @@ fn attention_agrees() {
         };
         let (qkv, rng) = (case.f64("qkv"), case.f64("rng"));
         let (site, p) = (case.u32("site")[0], case.scalar("p"));
-        let (out, att) = attention::forward(&qkv, &rng, site, p, dims);
+        let spans = case.optional("spans");
+        let setting = attention::Setting { rng: &rng, site, p, spans: spans.as_deref() };
+        let (out, att) = attention::forward(&qkv, &setting, dims);
         case.check("out", &out);
         case.check("att", &att);
-        case.check("lse", &attention::log_sums(&qkv, dims));
+        case.check("lse", &attention::log_sums(&qkv, setting.spans, dims));
         for (elem, probability) in att.iter().enumerate() {
-            let (i, j) = (elem / dims.t % dims.t, elem % dims.t);
-            assert!(j <= i || *probability == 0.0, "{}: position {i} sees {j}", case.name);
+            let (batch, i, j) = (elem / (dims.n_head * dims.t * dims.t), elem / dims.t % dims.t, elem % dims.t);
+            let first = spans.as_ref().map_or(0, |spans| spans[2 * (batch * dims.t + i)] as usize);
+            assert!((first..=i).contains(&j) || *probability == 0.0, "{}: position {i} sees {j}", case.name);
         }
-        case.check("dqkv", &attention::backward(&case.f64("dout"), &qkv, &rng, site, p, dims));
+        case.check("dqkv", &attention::backward(&case.f64("dout"), &qkv, &setting, dims));
     });
 }
 

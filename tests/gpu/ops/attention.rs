@@ -1,10 +1,11 @@
 use tril::doctor::Data;
-use tril::ops::{Attention, AttentionBackward, FlashAttention, FlashAttentionBackward, Op};
+use tril::kernel::Choice;
+use tril::ops::{Attention, AttentionBackward, FlashAttention, FlashAttentionBackward, Op, document_spans};
 use tril::reference::compare::Tolerance;
 use tril::tensor::{DType, Role, Shape, TensorSpec};
 
 use super::Golden;
-use super::golden::run;
+use super::golden::{run, run_with};
 
 #[test]
 fn attention() {
@@ -22,7 +23,9 @@ fn attention_golden() {
         let score = Tolerance::sum(hs, case.mean_square("qkv")).abs / (hs as f64).sqrt();
         let att = 2.0 * (score + 2e-6) + 2.0 * Tolerance::sum(t, 1.0).rel;
         let tiny = 2.0 * f64::from(f32::MIN_POSITIVE);
-        let (inputs, scale) = ([case.f32("qkv"), case.words("rng")], 1.0 / (1.0 - case.scalar("p")));
+        let spans: Vec<_> = case.has("spans").then(|| case.words("spans")).into_iter().collect();
+        let with_spans = |inputs: Vec<(Shape, Data)>| [inputs, spans.clone()].concat();
+        let (inputs, scale) = (with_spans(vec![case.f32("qkv"), case.words("rng")]), 1.0 / (1.0 - case.scalar("p")));
         let op = Attention { n_head, p, site };
         let out = Tolerance { abs: (att + 1e-6) * qkv * scale + tiny, rel: 0.0 };
         case.check(op, &inputs, &[("out", out), ("att", Tolerance { abs: tiny, rel: att })]);
@@ -33,7 +36,7 @@ fn attention_golden() {
         let datt = 2.0 * (Tolerance::sum(hs, largest).abs / (hs as f64).sqrt() + 3e-7 * largest);
         let dv = Tolerance::sum(t, case.largest("dout") * scale).abs / (t as f64).sqrt();
         let abs = datt * qkv / (hs as f64).sqrt() + dv + tiny;
-        let inputs = [case.f32("dout"), case.f32("qkv"), case.rounded("att"), case.words("rng")];
+        let inputs = with_spans(vec![case.f32("dout"), case.f32("qkv"), case.rounded("att"), case.words("rng")]);
         let dqkv = Tolerance { abs, rel: 2e-6 };
         case.check(op, &inputs, &[("dqkv", dqkv)]);
         if !FlashAttention::takes(u64::from(dims[2]), n_head) {
@@ -41,9 +44,11 @@ fn attention_golden() {
         }
         // the probabilities are made again, with the error of the forward op's
         let op = FlashAttention { n_head, p, site };
-        let inputs = [case.f32("qkv"), case.words("rng")];
+        let inputs = with_spans(vec![case.f32("qkv"), case.words("rng")]);
         case.check(op, &inputs, &[("out", out), ("lse", Tolerance { abs: att + 2e-7, rel: 3e-7 })]);
-        let inputs = [case.f32("dout"), case.rounded("out"), case.f32("qkv"), case.rounded("lse"), case.words("rng")];
+        let inputs =
+            vec![case.f32("dout"), case.rounded("out"), case.f32("qkv"), case.rounded("lse"), case.words("rng")];
+        let inputs = with_spans(inputs);
         let again = Tolerance { abs: att * largest * (hs as f64).sqrt().max(1.0), rel: 0.0 };
         case.check(FlashAttentionBackward { n_head, p, site }, &inputs, &[("dqkv", dqkv.plus(again))]);
     });
@@ -90,6 +95,54 @@ fn check_causality(op: impl Op + Copy + 'static, t: u64, c: u64, check: impl Fn(
     assert_eq!(bits(&before[0], true), bits(&after[0], true), "{op:?}, T {t}");
     assert_ne!(bits(&before[0], false), bits(&after[0], false), "{op:?}, T {t}: nothing changed at all");
     check(&after);
+}
+
+/// Whatever a document holds must not reach any bit of another one's outputs or gradients, before or behind it.
+#[test]
+fn attention_stays_in_its_document() {
+    let (n_head, site, b, t, c) = (2, 1, 2, 150, 64);
+    let firsts: Vec<u32> = (0..300).map(|i| [0, 40, 77, 79][document(i % 150)]).collect();
+    let spans = (Shape::new(&[b, t, 2]), Data::U32(document_spans(&firsts, t as usize)));
+    for (p, family) in [(0.0, "direct"), (0.2, "direct"), (0.0, "tiled"), (0.2, "tiled")] {
+        let choice = Choice::default().pin("attention_flash", family);
+        // of both ops, one after the other: outputs, then the gradient
+        let all = |poison: bool| -> Vec<Vec<f32>> {
+            let values = |seed, width: u64| {
+                let Data::F32(mut values) = Data::uniform(seed, b * t * width, 1.0) else { unreachable!() };
+                for (row, values) in values.chunks_mut(width as usize).enumerate() {
+                    if poison && document(row as u32 % 150) == 1 {
+                        values.iter_mut().for_each(|x| *x = *x * -1e4 + 3.0);
+                    }
+                }
+                (Shape::new(&[b, t, width]), Data::F32(values))
+            };
+            let (qkv, dout, words) = (values(1, 3 * c), values(2, c), (Shape::new(&[4]), Data::U32(vec![1, 2, 3, 4])));
+            let inputs = [qkv.clone(), words.clone(), spans.clone()];
+            let softmax = run(Attention { n_head, p, site }, &inputs);
+            let flash = run_with(FlashAttention { n_head, p, site }, &inputs, &choice);
+            let att = (Shape::new(&[b, n_head, t, t]), Data::F32(softmax[1].clone()));
+            let inputs = [dout.clone(), qkv.clone(), att, words.clone(), spans.clone()];
+            let softmax_gradient = run(AttentionBackward { n_head, p, site }, &inputs);
+            let out = (Shape::new(&[b, t, c]), Data::F32(flash[0].clone()));
+            let lse = (Shape::new(&[b, n_head, t]), Data::F32(flash[1].clone()));
+            let op = FlashAttentionBackward { n_head, p, site };
+            let flash_gradient = run_with(op, &[dout, out, qkv, lse, words, spans.clone()], &choice);
+            vec![softmax[0].clone(), flash[0].clone(), softmax_gradient[0].clone(), flash_gradient[0].clone()]
+        };
+        for (before, after) in all(false).iter().zip(&all(true)) {
+            let width = before.len() / (b * t) as usize;
+            for (row, (before, after)) in before.chunks(width).zip(after.chunks(width)).enumerate() {
+                let bits = |row: &[f32]| row.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                let is_poisoned = document(row as u32 % 150) == 1;
+                assert_eq!(bits(before) != bits(after), is_poisoned, "p {p}, {family}, width {width}, row {row}");
+            }
+        }
+    }
+}
+
+/// Which of the documents from 0, 40, 77 and 79 on a position lies in.
+fn document(position: u32) -> usize {
+    [40, 77, 79].iter().filter(|&&first| position >= first).count()
 }
 
 /// The two ways to the same result, at a size where both have several tiles.

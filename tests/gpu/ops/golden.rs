@@ -93,6 +93,11 @@ impl Golden<'_> {
 
 /// The real outputs of an op on the device.
 pub fn run(op: impl Op + 'static, inputs: &[(Shape, Data)]) -> Vec<Vec<f32>> {
+    run_with(op, inputs, &Choice::default())
+}
+
+/// The same with chosen kernels.
+pub fn run_with(op: impl Op + 'static, inputs: &[(Shape, Data)], choice: &Choice) -> Vec<Vec<f32>> {
     let gpu = crate::gpu();
     let mut builder = GraphBuilder::new();
     let mut ids = vec![];
@@ -102,7 +107,7 @@ pub fn run(op: impl Op + 'static, inputs: &[(Shape, Data)]) -> Vec<Vec<f32>> {
     }
     let outputs = builder.apply("op", op, &ids).unwrap();
     outputs.iter().for_each(|&t| builder.set_role(t, Role::Output));
-    let program = Program::new(&gpu, Plan::new(builder.finish(), gpu.caps(), &Choice::default()).unwrap()).unwrap();
+    let program = Program::new(&gpu, Plan::new(builder.finish(), gpu.caps(), choice).unwrap()).unwrap();
     for (&id, (_, data)) in ids.iter().zip(inputs) {
         match data {
             Data::F32(v) => program.write(id, v).unwrap(),

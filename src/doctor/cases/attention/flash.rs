@@ -1,4 +1,4 @@
-use super::{EXP, Sizes, inputs};
+use super::{EXP, Line, Sizes};
 use crate::doctor::{Case, Data};
 use crate::kernel::Choice;
 use crate::ops::{AttentionBackward, FlashAttention, FlashAttentionBackward};
@@ -8,9 +8,8 @@ use crate::tensor::Shape;
 
 /// The forward and the backward case of each line.
 pub(super) fn cases() -> Vec<Case> {
-    let line = |name: &str, sizes: Sizes, p: f32, scale: f32| {
-        [forward(name, sizes, p, scale), backward(name, sizes, p, scale)]
-    };
+    let line = |name: &str, sizes: Sizes, p: f32, scale: f32| both(Line::new(name, sizes, p, scale));
+    let documents = |name: &str, sizes: Sizes, p: f32| both(Line::documents(name, sizes, p));
     let mut cases: Vec<Case> = [
         line("one token", [2, 1, 48, 3], 0.0, 1.0),
         line("heads of 4", [2, 7, 8, 2], 0.2, 1.0),
@@ -24,6 +23,9 @@ pub(super) fn cases() -> Vec<Case> {
         line("heads of 128", [1, 33, 256, 2], 0.0, 1.0),
         line("sharp", [1, 65, 64, 2], 0.0, 4.0),
         line("tiny values", [1, 9, 32, 2], 0.0, 1e-15),
+        documents("documents, heads of 4", [2, 7, 8, 2], 0.2),
+        documents("documents, heads of 32", [3, 150, 96, 3], 0.0),
+        documents("documents, heads of 64", [2, 257, 64, 1], 0.2),
         line("more than 65,535 workgroups", [6_553, 9, 40, 10], 0.0, 1.0),
     ]
     .into_iter()
@@ -31,6 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
     .collect();
     // three sequences to a binding, which begin at any multiple of 4
     cases.extend(line("split between sequences", [5, 9, 24, 2], 0.2, 1.0).map(|c| c.max_binding(9 * 72 * 4 * 3 + 256)));
+    cases.extend(documents("documents, split", [5, 9, 24, 2], 0.2).map(|c| c.max_binding(9 * 72 * 4 * 3 + 256)));
     let plain = |c: Case| {
         let kernels = ["forward", "backward_query", "backward_key"];
         c.choice(kernels.iter().fold(Choice::default().pin("attention_flash", "direct"), |choice, kernel| {
@@ -38,22 +41,29 @@ pub(super) fn cases() -> Vec<Case> {
         }))
     };
     cases.extend(line("without subgroups", [2, 21, 80, 2], 0.2, 1.0).map(plain));
+    cases.extend(documents("documents, without subgroups", [2, 41, 80, 2], 0.2).map(plain));
     cases
+}
+
+fn both(line: Line<'_>) -> [Case; 2] {
+    [forward(line), backward(line)]
 }
 
 /// Two heads that need several tiles of any kernel.
 const TWO_HEADS: (u64, u64) = (67, 2);
 
-/// A forward case of heads of this size, for one variant of a kernel.
-pub fn flash_forward(head_size: u64, p: f32) -> Case {
+/// A forward case of heads of this size, for one variant of a kernel; with documents or without.
+pub fn flash_forward(head_size: u64, p: f32, documents: bool) -> Case {
     let (t, n_head) = TWO_HEADS;
-    forward("several tiles", [1, t, n_head * head_size, n_head], p, 1.0)
+    let line = Line::new("several tiles", [1, t, n_head * head_size, n_head], p, 1.0);
+    forward(Line { documents, ..line })
 }
 
 /// The same of the backward pass.
-pub fn flash_backward(head_size: u64, p: f32) -> Case {
+pub fn flash_backward(head_size: u64, p: f32, documents: bool) -> Case {
     let (t, n_head) = TWO_HEADS;
-    backward("several tiles", [1, t, n_head * head_size, n_head], p, 1.0)
+    let line = Line::new("several tiles", [1, t, n_head * head_size, n_head], p, 1.0);
+    backward(Line { documents, ..line })
 }
 
 /// What the error model needs to know of a case.
@@ -83,7 +93,8 @@ fn errors([_, t, c, n_head]: Sizes, p: f32, scale: f32, heaviest: f64) -> Errors
     Errors { score, sum, dp: (dp, dp_error), heaviest, side: scale / root }
 }
 
-fn forward(name: &str, sizes: Sizes, p: f32, scale: f32) -> Case {
+fn forward(line: Line<'_>) -> Case {
+    let Line { name, sizes, p, scale, .. } = line;
     let e = errors(sizes, p, scale, 1.0);
     let op = FlashAttention { n_head: sizes[3], p, site: 2 };
     // weights sum to 1 / (1 - p), so the error of a mean is that of its weights and of its sum
@@ -92,21 +103,24 @@ fn forward(name: &str, sizes: Sizes, p: f32, scale: f32) -> Case {
     let out = Tolerance { abs: weight * largest + f64::from(f32::MIN_POSITIVE), rel: 0.0 };
     // a logarithm turns a relative error into an absolute one, and errs by some 1e-7 near 1
     let lse = Tolerance { abs: e.score + e.sum + 2e-7, rel: 3e-7 };
-    Case::new(format!("flash forward, p {p}: {name}"), op, inputs(sizes, scale).to_vec(), out).tolerances(&[out, lse])
+    Case::new(format!("flash forward, p {p}: {name}"), op, line.inputs(), out).tolerances(&[out, lse])
 }
 
-fn backward(name: &str, sizes: Sizes, p: f32, scale: f32) -> Case {
+fn backward(line: Line<'_>) -> Case {
+    let Line { name, sizes, p, scale, .. } = line;
     let [b, t, c, n_head] = sizes;
-    let [qkv, rng] = inputs(sizes, scale);
-    let dims = AttentionBackward::dims(qkv.0, n_head);
-    let words = qkv.1.to_f64();
-    let (out, att) = attention::forward(&words, &rng.1.to_f64(), 2, p.into(), dims);
-    let lse = attention::log_sums(&words, dims);
+    let mut inputs = line.inputs();
+    let dims = AttentionBackward::dims(inputs[0].0, n_head);
+    let words: Vec<Vec<f64>> = inputs.iter().map(|(_, data)| data.to_f64()).collect();
+    let setting = attention::Setting { rng: &words[1], site: 2, p: p.into(), spans: words.get(2).map(|s| &s[..]) };
+    let (out, att) = attention::forward(&words[0], &setting, dims);
+    let lse = attention::log_sums(&words[0], setting.spans, dims);
     #[allow(clippy::cast_possible_truncation, reason = "as the forward op would store them")]
     let stored = |values: &[f64]| Data::F32(values.iter().map(|&x| x as f32).collect());
     let dout = (Shape::new(&[b, t, c]), Data::uniform(4, b * t * c, 1.0));
-    let inputs =
-        vec![dout, (Shape::new(&[b, t, c]), stored(&out)), qkv, (Shape::new(&[b, n_head, t]), stored(&lse)), rng];
+    inputs.insert(0, dout);
+    inputs.insert(1, (Shape::new(&[b, t, c]), stored(&out)));
+    inputs.insert(3, (Shape::new(&[b, n_head, t]), stored(&lse)));
     let mass = |head: &[f64], j: usize| head.iter().skip(j).step_by(dims.t).sum::<f64>();
     let masses = att.chunks(dims.t * dims.t).flat_map(|head| (0..dims.t).map(move |j| mass(head, j)));
     let e = errors(sizes, p, scale, masses.fold(1.0, f64::max));

@@ -1,0 +1,71 @@
+//! What the host sends with each micro-batch: checked, and written.
+
+use std::borrow::Cow;
+
+use super::SessionError;
+use crate::data::Batch;
+use crate::exec::{ExecError, Program};
+use crate::model::GptInputs;
+use crate::ops::{document_places, document_spans, sorted_positions};
+use crate::reference::IGNORE;
+
+/// Fails on an id outside the vocabulary.
+pub(super) fn check_ids(batch: &Batch, vocab_size: u64) -> Result<(), SessionError> {
+    let bad = |what, ids: &[u32], ignore| {
+        let found = ids.iter().position(|&id| u64::from(id) >= vocab_size && !(ignore && id == IGNORE));
+        found.map(|index| SessionError::Token { what, id: ids[index], index, vocab_size })
+    };
+    bad("token", &batch.tokens, false).or_else(|| bad("target", &batch.targets, true)).map_or(Ok(()), Err)
+}
+
+/// Fails on documents that a graph doesn't take, or that don't lie one behind the other.
+pub(super) fn check_documents(batch: &Batch, inputs: &GptInputs) -> Result<(), SessionError> {
+    if batch.firsts.is_empty() {
+        return Ok(());
+    }
+    if inputs.spans.is_none() {
+        return Err(SessionError::NoMask);
+    }
+    let expected = (batch.b as u64, batch.t as u64);
+    if batch.firsts.len() != batch.b * batch.t {
+        return Err(SessionError::BatchShape { expected, got: (1, batch.firsts.len()) });
+    }
+    let begins_or_goes_on = |index: usize, first: u32| {
+        let column = index % batch.t;
+        first as usize == column || column > 0 && first == batch.firsts[index - 1]
+    };
+    let wrong = batch.firsts.iter().enumerate().find(|&(index, &first)| !begins_or_goes_on(index, first));
+    wrong.map_or(Ok(()), |(index, &first)| Err(SessionError::First { first, index }))
+}
+
+/// The first position of each position's document: of its row, where the batch doesn't say.
+fn firsts(batch: &Batch) -> Cow<'_, [u32]> {
+    if batch.firsts.is_empty() { Cow::Owned(vec![0; batch.tokens.len()]) } else { Cow::Borrowed(&batch.firsts) }
+}
+
+/// Writes tokens, documents, what is sorted of both, targets and the loss scale.
+pub(super) fn write_batch(
+    program: &Program,
+    inputs: &GptInputs,
+    batch: &Batch,
+    n_target: u64,
+) -> Result<(), ExecError> {
+    program.write_u32(inputs.tokens, &batch.tokens)?;
+    if let Some(spans) = inputs.spans {
+        program.write_u32(spans, &document_spans(&firsts(batch), batch.t))?;
+    }
+    if let Some(sorted) = inputs.sorted {
+        program.write_u32(sorted, &sorted_positions(&batch.tokens))?;
+    }
+    if let Some(sorted) = inputs.sorted_places {
+        let places = document_places(&firsts(batch), batch.t);
+        program.write_u32(sorted, &sorted_positions(&places))?;
+    }
+    if let Some(targets) = inputs.targets {
+        program.write_u32(targets, &batch.targets)?;
+    }
+    if let Some(scale) = inputs.loss_scale {
+        program.write(scale, &[if n_target == 0 { 0.0 } else { (1.0 / n_target as f64) as f32 }])?;
+    }
+    Ok(())
+}
