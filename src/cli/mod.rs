@@ -24,6 +24,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::exec::ExecError;
+use crate::gpu::GpuError;
+use crate::train::{RunError, SessionError};
+
 /// Train GPTs on the GPU that is there: hand-written WGSL on Vulkan, Metal or DX12.
 #[derive(Debug, Parser)]
 #[command(name = "tril", version, arg_required_else_help = true, max_term_width = 110)]
@@ -48,7 +52,29 @@ enum Command {
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
-/// Runs the command line and returns its exit code: 0 on success, 1 on failure, 2 on wrong usage.
+/// Exit codes for what a script may want to react to.
+const DIVERGED: u8 = 3;
+const DEVICE_LOST: u8 = 4;
+const OUT_OF_MEMORY: u8 = 5;
+
+/// The exit code of an error.
+fn code_of(error: &(dyn Error + 'static)) -> u8 {
+    let gpu = |error: &GpuError| match error {
+        GpuError::Lost { .. } => DEVICE_LOST,
+        GpuError::OutOfMemory { .. } => OUT_OF_MEMORY,
+        _ => 1,
+    };
+    let exec = |error: &ExecError| if let ExecError::Gpu(error) = error { gpu(error) } else { 1 };
+    match error.downcast_ref::<RunError>() {
+        Some(RunError::Diverged { .. }) => DIVERGED,
+        Some(RunError::Session(SessionError::Exec(error))) => exec(error),
+        _ if error.is::<train::OutOfMemory>() => OUT_OF_MEMORY,
+        _ => error.downcast_ref::<ExecError>().map_or(1, exec),
+    }
+}
+
+/// Runs the command line and returns its exit code: 0 on success, 1 on failure, 2 on wrong usage; 3 where training has
+/// diverged, 4 where the device was lost, 5 where it is out of memory.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Train(args) => train::run(&args),
@@ -63,6 +89,6 @@ pub fn main() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error}");
-        ExitCode::FAILURE
+        ExitCode::from(code_of(error.as_ref()))
     })
 }

@@ -14,7 +14,7 @@ use crate::kernel::Caps;
 use crate::model::Positions;
 use crate::train::fit::{self, FitError, Footprint, Room};
 pub(super) use crate::train::fit::{SharesMemory, resident_bytes};
-use crate::train::{RunConfig, ScheduleKind};
+use crate::train::{OnNonfinite, RunConfig, ScheduleKind};
 
 /// Which device, and how its shaders are compiled.
 #[derive(Debug, Args)]
@@ -157,6 +157,12 @@ struct TrainingArgs {
     /// Steps between checkpoints; 0 for one at the end only.
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<u64>,
+    /// Checkpoints to keep: the last ones.
+    #[arg(long, value_name = "N")]
+    keep: Option<u64>,
+    /// What to do about a step whose loss or gradients aren't finite; the step itself changes nothing in any case.
+    #[arg(long, value_enum)]
+    on_nonfinite: Option<OnNonfinite>,
     /// Compute the logits of this many positions at a time: fewer take less memory. Rounded up to a multiple of 64; 0 for
     /// about 32 MiB of logits.
     #[arg(long, value_name = "ROWS")]
@@ -263,6 +269,8 @@ impl SettingsArgs {
         set(&mut t.eval_windows, flags.eval_windows);
         set(&mut t.sample_every, flags.sample_every);
         set(&mut t.checkpoint_every, flags.checkpoint_every);
+        set(&mut t.keep, flags.keep);
+        set(&mut t.on_nonfinite, flags.on_nonfinite);
         set(&mut t.loss_chunk, flags.loss_chunk);
         set(&mut t.recompute, flags.recompute);
         let d = &mut config.data;

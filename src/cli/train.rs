@@ -9,9 +9,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::Outcome;
 use super::settings::{DeviceArgs, Fit, SettingsArgs, read_text, text_of_run};
 use super::tune::{TuningArgs, tune_first};
+use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of};
 use crate::data::{Mode, Packing, Source, Text, TokenizerSpec, embedded};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
@@ -50,6 +50,9 @@ pub(super) struct TrainArgs {
     /// One JSON object a line on standard output, instead of a progress bar.
     #[arg(long)]
     json: bool,
+    /// Where the device is lost or out of memory on the way, begin again from the last checkpoint.
+    #[arg(long)]
+    auto_resume: bool,
     #[command(flatten)]
     tuning: TuningArgs,
     #[command(flatten)]
@@ -79,6 +82,9 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     if !args.json && !kernels.is_empty() {
         printer.say(&format!("kernels  {kernels}"));
     }
+    for line in run.passed_over() {
+        eprintln!("warning: {line}");
+    }
     if let Some(device) = run.moved_from() {
         eprintln!(
             "warning: the checkpoint is from {device} with other kernels; from here on, results differ in rounding"
@@ -87,9 +93,59 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     if let Some(n_step) = args.profile {
         run.profile(n_step, args.trace.clone())?;
     }
-    let summary = run.train(&stop, |event| printer.event(event))?;
+    let mut fault = Fault::from_env()?;
+    let mut tries = 0;
+    let summary = loop {
+        let (gpu, began) = (run.session().program().gpu().clone(), run.step());
+        let trained = run.train(&stop, |event| {
+            printer.event(event);
+            fault.meet(event, &gpu);
+        });
+        let error = match trained {
+            Ok(summary) => break summary,
+            Err(error) => error,
+        };
+        // one that never gets further than before would go on for ever
+        tries = if run.step() > began { 1 } else { tries + 1 };
+        let is_device = matches!(code_of(&error), DEVICE_LOST | OUT_OF_MEMORY);
+        if !(is_device && args.auto_resume && tries <= MOST_TRIES) {
+            return Err(error.into());
+        }
+        eprintln!("warning: {error}");
+        drop((run, gpu));
+        std::thread::sleep(REST);
+        let gpu = open(args)?;
+        let config = RunDir::open(&root)?.1;
+        run = Run::resume(&gpu, &root, &text_of_run(&config.data.source)?, None)?;
+        printer.say(&format!("resumed at step {}", run.step()));
+    };
     printer.finish(&summary, &root);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Attempts of `--auto-resume` without a step in between.
+const MOST_TRIES: u32 = 3;
+/// What a driver gets to come back.
+const REST: Duration = Duration::from_secs(1);
+
+/// Loses the device after a step, once: for tests, by `TRIL_FAULT=lost@STEP`.
+struct Fault(Option<u64>);
+
+impl Fault {
+    fn from_env() -> Result<Self, String> {
+        let Some(fault) = std::env::var_os("TRIL_FAULT") else { return Ok(Self(None)) };
+        let step = fault.to_str().and_then(|f| f.strip_prefix("lost@")?.parse().ok());
+        Ok(Self(Some(step.ok_or("TRIL_FAULT is for tests and takes lost@STEP; unset it")?)))
+    }
+
+    fn meet(&mut self, event: &Event, gpu: &Gpu) {
+        if let (Event::Step { result, .. }, Some(step)) = (event, self.0)
+            && result.step >= step
+        {
+            self.0 = None;
+            gpu.lose();
+        }
+    }
 }
 
 struct Started {
@@ -109,7 +165,7 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     let is_chosen = config.data.tokenizer == TokenizerSpec::Auto;
     let (text, tokenizer) = read_text(&mut config, &args.paths, &args.settings)?;
     let root = args.out.clone().unwrap_or_else(|| free_run(&config));
-    if root.join("config.toml").exists() {
+    if root.join("config.toml").exists() && !RunDir::is_unborn(&root) {
         return Err(format!(
             "{0} holds a run already; go on with --resume {0}, or choose another --out",
             root.display()
@@ -138,9 +194,19 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
         }
         let room = Room::Device(fit.footprint.device().saturating_sub(1));
         let remedies = fit::remedies(&config, gpu.caps(), room, fit.footprint.process);
-        return Err(format!("{} is out of memory; {}", gpu.name(), remedies.replace("fits", "takes less")).into());
+        return Err(OutOfMemory(format!(
+            "{} is out of memory; {}",
+            gpu.name(),
+            remedies.replace("fits", "takes less")
+        ))
+        .into());
     }
 }
+
+/// A device that turned out to be full, and what takes less.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct OutOfMemory(String);
 
 fn is_out_of_memory(error: &RunError) -> bool {
     let RunError::Session(SessionError::Exec(ExecError::Gpu(error))) = error else { return false };
@@ -333,6 +399,14 @@ impl Printer {
                 self.say(&format!("{profile}\ntrace            {} (open it at ui.perfetto.dev)", trace.display()));
             }
             Event::Saved { .. } => {}
+            Event::NotSaved { step, reason } => {
+                self.say(&format!("step {step}: not saved, training goes on and the next save tries again: {reason}"));
+            }
+            Event::RolledBack { to, from } => {
+                self.say(&format!(
+                    "gone back from step {from} to the checkpoint of step {to}, and on with other batches"
+                ));
+            }
         }
     }
 
@@ -375,5 +449,7 @@ fn json_line(event: &Event) -> serde_json::Value {
         Event::Sample { step, text } => json!({ "step": step, "sample": text }),
         Event::Profile { profile, trace } => json!({ "profile": profile.to_json(), "trace": trace }),
         Event::Saved { step } => json!({ "step": step, "saved": true }),
+        Event::NotSaved { step, reason } => json!({ "step": step, "saved": false, "reason": reason }),
+        Event::RolledBack { to, from } => json!({ "step": to, "rolled_back_from": from }),
     }
 }

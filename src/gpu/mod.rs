@@ -200,6 +200,13 @@ impl Gpu {
         self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
+    /// Loses the device, as a driver does that resets it: for tests of what comes after.
+    pub fn lose(&self) {
+        let lost = GpuError::Lost { device: self.name(), reason: "it was destroyed".into() };
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(lost);
+        self.device.destroy();
+    }
+
     pub(crate) fn poll(&self, how: wgpu::PollType) -> Result<(), GpuError> {
         let polled = self.device.poll(how);
         self.check()?;

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::run_dir::io_error;
+use super::run_dir::{io_error, sync_dir};
 use super::session::Part;
-use super::tensor_file::{Checked, Entries, Reader, Writer};
+use super::tensor_file::{Entries, Reader, Writer};
 use super::{RunDir, RunDirError, Session, SessionError};
 use crate::exec::ExecError;
 use crate::model::ModelConfig;
@@ -24,6 +24,12 @@ pub struct Progress {
     pub elapsed_s: f64,
     /// Real tokens trained on so far.
     pub tokens: u64,
+    /// Batches passed over by rolling back, in steps.
+    #[serde(default)]
+    pub shift: u64,
+    /// The checkpoint that was last gone back to, and how often.
+    #[serde(default)]
+    pub rolled_back: Option<(u64, u64)>,
     /// What was tuned for the run: `kernel/variant` by the key of a task.
     #[serde(default)]
     pub tuned: BTreeMap<String, String>,
@@ -52,6 +58,14 @@ pub enum CheckpointError {
     /// The device.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// Weights or moments that aren't finite.
+    #[error(
+        "{tensor} is not finite, so it is not saved: training has diverged; go on from the last checkpoint with a lower --lr in a new run"
+    )]
+    NotFinite {
+        /// The parameter.
+        tensor: String,
+    },
 }
 
 impl From<ExecError> for CheckpointError {
@@ -67,23 +81,23 @@ const STATE: &str = "state.safetensors";
 ///
 /// # Errors
 ///
-/// A failure of the device or the disk; the old file is untouched then.
+/// A failure of the device or the disk, or weights that aren't finite; the old file is untouched then.
 pub fn save_model(dir: &RunDir, session: &Session) -> Result<(), CheckpointError> {
     let part = dir.path("model.safetensors.part");
-    let entries = weights(session);
+    let entries = session.config().model.params();
     let meta = HashMap::from([("format".into(), "pt".into())]);
-    let mut file = Writer::create(&part, &entries, meta, Checked::No)?;
-    for (name, _) in &entries {
-        write(&mut file, session, Part::Weight, name)?;
-    }
-    file.finish()?;
-    let path = dir.path(MODEL);
-    fs::rename(&part, &path).map_err(io_error(&path))?;
-    Ok(())
-}
-
-fn weights(session: &Session) -> Entries {
-    session.config().model.params()
+    let save = || {
+        let mut file = Writer::create(&part, &entries, meta)?;
+        for (name, _) in &entries {
+            write(&mut file, session, Part::Weight, name)?;
+        }
+        file.finish()?;
+        let path = dir.path(MODEL);
+        fs::rename(&part, &path).map_err(io_error(&path))?;
+        Ok(sync_dir(dir.root())?)
+    };
+    // best effort: a half-written file is of no use, and the disk may be full
+    save().inspect_err(|_| drop(fs::remove_file(&part)))
 }
 
 /// AdamW's moments, and the prefix of their names.
@@ -91,8 +105,8 @@ const MOMENTS: [(&str, Part); 2] = [("moment1.", Part::FirstMoment), ("moment2."
 const CORRECTIONS: &str = "corrections";
 
 /// Every tensor of a checkpoint, in the order of the data.
-fn state(session: &Session) -> Entries {
-    let weights = weights(session);
+fn state(model: &ModelConfig) -> Entries {
+    let weights = model.params();
     let moments = weights.iter().flat_map(|(name, dims)| {
         MOMENTS.iter().map(move |(prefix, _)| (format!("{prefix}{name}"), dims.clone())).collect::<Vec<_>>()
     });
@@ -101,93 +115,157 @@ fn state(session: &Session) -> Entries {
 
 fn write(file: &mut Writer, session: &Session, part: Part, name: &str) -> Result<(), CheckpointError> {
     let (tensor, start, len) = session.place(part, name)?;
-    session.program().read_pieces(tensor, start, len, |piece| Ok(file.write(piece)?))
+    session.program().read_pieces(tensor, start, len, |piece| {
+        if piece.iter().all(|x| x.is_finite()) {
+            Ok(file.write(piece)?)
+        } else {
+            Err(CheckpointError::NotFinite { tensor: name.into() })
+        }
+    })
 }
 
-/// Saves everything that a bit-exact resume needs, beside the old checkpoint, and puts it in its place.
+/// Where the checkpoints are, a folder for each, named by its step.
+pub(super) const CHECKPOINTS: &str = "checkpoints";
+
+/// The folder of a step's checkpoint.
+pub fn folder(dir: &RunDir, step: u64) -> PathBuf {
+    dir.path(CHECKPOINTS).join(format!("{step:08}"))
+}
+
+/// Saves everything that a bit-exact resume needs, beside the checkpoints before it, of which the last `keep - 1` stay.
 ///
 /// # Errors
 ///
-/// As [`save_model`].
-pub fn save(dir: &RunDir, session: &Session, progress: &Progress) -> Result<(), CheckpointError> {
+/// As [`save_model`]; the older checkpoints are untouched then.
+pub fn save(dir: &RunDir, session: &Session, progress: &Progress, keep: u64) -> Result<(), CheckpointError> {
     let json = serde_json::to_string(progress).unwrap_or_else(|e| panic!("progress has a JSON form: {e}"));
     let meta = HashMap::from([("progress".into(), json)]);
-    let (new, current, old) = (dir.path("checkpoint.new"), dir.path("checkpoint"), dir.path("checkpoint.old"));
-    remove(&new)?;
-    fs::create_dir(&new).map_err(io_error(&new))?;
-    // the checksum goes over every tensor's bytes in order, so that a damaged file is recognised
-    let mut file = Writer::create(&new.join(STATE), &state(session), meta, Checked::Yes)?;
-    let params = weights(session);
-    for (name, _) in &params {
-        write(&mut file, session, Part::Weight, name)?;
-    }
-    for (name, _) in &params {
-        for (_, part) in MOMENTS {
-            write(&mut file, session, part, name)?;
+    let path = folder(dir, progress.step);
+    let (part, old) = (path.with_extension("part"), path.with_extension("old"));
+    remove(&part)?;
+    let all = dir.path(CHECKPOINTS);
+    let save = || {
+        // not the run's own folder: where that is gone, somebody has removed it
+        if !all.exists() {
+            fs::create_dir(&all).map_err(io_error(&all))?;
+        }
+        fs::create_dir(&part).map_err(io_error(&part))?;
+        // the checksum goes over every tensor's bytes in order, so that a damaged file is recognised
+        let mut file = Writer::create(&part.join(STATE), &state(&session.config().model), meta)?;
+        let params = session.config().model.params();
+        for (name, _) in &params {
+            write(&mut file, session, Part::Weight, name)?;
+        }
+        for (name, _) in &params {
+            for (_, part) in MOMENTS {
+                write(&mut file, session, part, name)?;
+            }
+        }
+        file.write(&session.corrections()?)?;
+        file.finish()?;
+        sync_dir(&part)?;
+        // a kill between the two renames leaves the old one of the same step, which counts as well
+        if path.exists() {
+            remove(&old)?;
+            fs::rename(&path, &old).map_err(io_error(&path))?;
+        }
+        fs::rename(&part, &path).map_err(io_error(&path))?;
+        Ok::<(), CheckpointError>(sync_dir(&all)?)
+    };
+    save().inspect_err(|_| drop(fs::remove_dir_all(&part)))?;
+    // what is left of an interrupted save, of a future that was given up, of the layout before this one
+    let (mut n_older, keep) = (0, keep.max(1));
+    for (step, other) in candidates(dir) {
+        n_older += u64::from(step.is_some_and(|s| s < progress.step));
+        if other != path && (step.is_none_or(|s| s >= progress.step) || n_older >= keep) {
+            remove(&other)?;
         }
     }
-    file.write(&session.corrections()?)?;
-    file.finish()?;
-    // a kill between the two renames leaves checkpoint.old, which `load` takes
-    if current.exists() {
-        remove(&old)?;
-        fs::rename(&current, &old).map_err(io_error(&current))?;
-    }
-    fs::rename(&new, &current).map_err(io_error(&current))?;
-    remove(&old)?;
     Ok(())
+}
+
+/// Every folder that may hold a checkpoint, the newest first, those of unknown step last.
+fn candidates(dir: &RunDir) -> Vec<(Option<u64>, PathBuf)> {
+    let entries = fs::read_dir(dir.path(CHECKPOINTS)).into_iter().flatten().flatten();
+    let step = |path: &Path| path.file_stem()?.to_str()?.parse().ok();
+    let mut found: Vec<_> = entries.map(|e| e.path()).filter_map(|path| Some((Some(step(&path)?), path))).collect();
+    found.retain(|(_, path)| path.extension().is_none_or(|e| e == "old"));
+    // that of a step's two folders which has no extension is the newer one
+    found.sort_by(|a, b| (b.0, &a.1).cmp(&(a.0, &b.1)));
+    let before = ["checkpoint", "checkpoint.old"].map(|name| dir.path(name)).into_iter().filter(|p| p.exists());
+    found.into_iter().chain(before.map(|path| (None, path))).collect()
 }
 
 fn remove(path: &Path) -> Result<(), RunDirError> {
     if path.exists() { fs::remove_dir_all(path).map_err(io_error(path)) } else { Ok(()) }
 }
 
-/// Loads the newest whole checkpoint into a session made from the run's config.
+/// A whole checkpoint.
+#[derive(Debug)]
+pub struct Found {
+    file: Reader,
+    /// What it holds besides tensors.
+    pub progress: Progress,
+    /// What is wrong with newer ones: a line each.
+    pub passed_over: Vec<String>,
+}
+
+/// Finds the newest checkpoint that is whole, and checks all of it.
 ///
 /// # Errors
 ///
-/// No checkpoint, a damaged one, or a failure of the device.
-pub fn load(dir: &RunDir, session: &mut Session) -> Result<Progress, CheckpointError> {
-    let (mut file, progress) = open(dir)?;
-    // nothing on the device has changed before the whole file was found to be sound
-    file.verify(&state(session))?;
-    let params = weights(session);
-    for (name, dims) in &params {
-        for (prefix, part) in [("", Part::Weight)].into_iter().chain(MOMENTS) {
-            file.seek(&format!("{prefix}{name}"), dims)?;
-            let (tensor, start, len) = session.place(part, name)?;
-            session
-                .program()
-                .write_pieces(tensor, start, len, |piece| -> Result<(), CheckpointError> { Ok(file.read(piece)?) })?;
+/// No checkpoint, or none but damaged ones.
+pub fn find(dir: &RunDir, model: &ModelConfig) -> Result<Found, RunDirError> {
+    let (mut passed_over, mut first) = (vec![], None);
+    for (_, path) in candidates(dir) {
+        match open(&path.join(STATE), model) {
+            Ok((file, progress)) => return Ok(Found { file, progress, passed_over }),
+            Err(error @ (RunDirError::Damaged { .. } | RunDirError::Io { .. })) => {
+                let reason = match &error {
+                    RunDirError::Damaged { reason, .. } => reason.clone(),
+                    other => other.to_string(),
+                };
+                passed_over.push(format!("{} is damaged ({reason}) and passed over", path.display()));
+                first.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
         }
     }
-    let mut corrections = [0.0; 4];
-    file.seek(CORRECTIONS, &[4])?;
-    file.read(&mut corrections)?;
-    session.restore(progress.step, &corrections)?;
-    Ok(progress)
-}
-
-/// What the newest whole checkpoint holds besides tensors.
-///
-/// # Errors
-///
-/// No checkpoint, or a damaged one.
-pub fn progress(dir: &RunDir) -> Result<Progress, RunDirError> {
-    open(dir).map(|(_, progress)| progress)
-}
-
-fn open(dir: &RunDir) -> Result<(Reader, Progress), RunDirError> {
-    // checkpoint.old is there only when a save was cut off between its two renames
-    let found =
-        ["checkpoint", "checkpoint.old"].map(|name| dir.path(name).join(STATE)).into_iter().find(|p| p.exists());
-    let path = found.ok_or_else(|| RunDirError::Foreign {
+    Err(first.unwrap_or_else(|| RunDirError::Foreign {
         path: dir.root().display().to_string(),
-        reason: "it holds no checkpoint yet".into(),
-    })?;
-    let file = Reader::open(&path)?;
+        reason: "it holds no checkpoint; give the command that began it again".into(),
+    }))
+}
+
+fn open(path: &Path, model: &ModelConfig) -> Result<(Reader, Progress), RunDirError> {
+    let mut file = Reader::open(path)?;
+    file.verify(&state(model))?;
     let progress: Progress = serde_json::from_str(file.meta("progress")?).map_err(|e| file.damaged(e.to_string()))?;
     Ok((file, progress))
+}
+
+impl Found {
+    /// Puts a session made from the run's config where the checkpoint was taken.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the device or the disk.
+    pub fn load(&mut self, session: &mut Session) -> Result<(), CheckpointError> {
+        let file = &mut self.file;
+        for (name, dims) in &session.config().model.params() {
+            for (prefix, part) in [("", Part::Weight)].into_iter().chain(MOMENTS) {
+                file.seek(&format!("{prefix}{name}"), dims)?;
+                let (tensor, start, len) = session.place(part, name)?;
+                session.program().write_pieces(tensor, start, len, |piece| -> Result<(), CheckpointError> {
+                    Ok(file.read(piece)?)
+                })?;
+            }
+        }
+        let mut corrections = [0.0; 4];
+        file.seek(CORRECTIONS, &[4])?;
+        file.read(&mut corrections)?;
+        Ok(session.restore(self.progress.step, &corrections)?)
+    }
 }
 
 /// Reads `model.safetensors` of a run: every parameter of the model.
@@ -203,6 +281,9 @@ pub fn load_model(dir: &RunDir, model: &ModelConfig) -> Result<Vec<(String, Vec<
         },
         other => other,
     })?;
+    if file.is_checked() {
+        file.verify(&model.params())?;
+    }
     let mut read = |name: String, dims: Vec<u64>| {
         file.seek(&name, &dims)?;
         let mut values = vec![0.0; dims.iter().product::<u64>() as usize];

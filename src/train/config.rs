@@ -5,6 +5,23 @@ use crate::data::{Mode, Options, Source, TokenizerSpec};
 use crate::graph::Recompute;
 use crate::model::{ConfigError, Keep, Memory, ModelConfig};
 
+/// What to do about a step whose loss or gradients aren't finite. The step itself changes nothing in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OnNonfinite {
+    /// Go on with the next batch; stop after 20 such steps in a row.
+    #[default]
+    Skip,
+    /// Stop at once.
+    Stop,
+    /// Go back to the last checkpoint, and on with the batches after the bad one; stop after 5 times from one checkpoint.
+    Rollback,
+}
+
+fn two() -> u64 {
+    2
+}
+
 /// The training side of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +50,12 @@ pub struct TrainConfig {
     pub sample_every: u64,
     /// Steps between checkpoints; 0 means only at the end.
     pub checkpoint_every: u64,
+    /// Checkpoints that are kept.
+    #[serde(default = "two")]
+    pub keep: u64,
+    /// What to do about gradients that aren't finite.
+    #[serde(default)]
+    pub on_nonfinite: OnNonfinite,
     /// Rows of logits held at a time, rounded up to a multiple of 64; 0 means about 32 MiB of them.
     #[serde(default)]
     pub loss_chunk: u64,
@@ -119,6 +142,8 @@ impl RunConfig {
                 eval_windows: 0,
                 sample_every: 500,
                 checkpoint_every: 250,
+                keep: two(),
+                on_nonfinite: OnNonfinite::default(),
                 loss_chunk: 0,
                 recompute: Recompute::None,
                 optimizer: AdamwConfig { beta2, ..AdamwConfig::default() },
@@ -178,6 +203,7 @@ impl RunConfig {
             ("--batch-size", t.batch_size),
             ("--grad-accum", t.grad_accum),
             ("--eval-every", t.eval_every),
+            ("--keep", t.keep),
         ];
         for (flag, value) in counts {
             if value == 0 {

@@ -3,8 +3,10 @@
 pub mod checkpoint;
 mod config;
 mod evaluator;
+mod event;
 pub mod fit;
 mod inputs;
+mod metrics;
 mod profiling;
 mod run;
 mod run_dir;
@@ -13,9 +15,10 @@ mod session;
 mod session_config;
 mod tensor_file;
 
-pub use config::{DataConfig, RunConfig, TomlError, TrainConfig};
+pub use config::{DataConfig, OnNonfinite, RunConfig, TomlError, TrainConfig};
 pub use evaluator::Evaluator;
-pub use run::{Event, Run, RunError, Summary};
+pub use event::{Event, RunError, Summary};
+pub use run::Run;
 pub use run_dir::{RunDir, RunDirError};
 pub use schedule::{Schedule, ScheduleKind};
 pub use session::{Moment, Session, SessionError, StepResult};

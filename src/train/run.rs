@@ -1,6 +1,7 @@
+mod recover;
+
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,115 +10,17 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::checkpoint::{self, CheckpointError, Progress};
+use super::event::{Event, RunError, Summary};
+use super::metrics::Metrics;
 use super::profiling::Profiling;
 use super::run_dir::io_error;
 use super::{Evaluator, RunConfig, RunDir, RunDirError, Schedule, Session, SessionError, StepResult};
-use crate::data::{DataError, Dataset, Extent, Text, Tokenizer};
+use crate::data::{Dataset, Extent, Text, Tokenizer};
 use crate::exec::ExecError;
 use crate::generate::{Decoder, SamplerConfig};
 use crate::gpu::Gpu;
 use crate::kernel::Choice;
-use crate::model::ConfigError;
-use crate::speed::{Profile, matmul_peak};
-
-/// What ends a run.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A setting.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The text.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The device.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// The run directory.
-    #[error(transparent)]
-    Dir(#[from] RunDirError),
-    /// Fewer steps left than a profile takes.
-    #[error("--profile takes at least 5 steps, and {left} are left; give more --steps")]
-    NoProfile {
-        /// Steps left.
-        left: u64,
-    },
-    /// Fewer steps than were done.
-    #[error("--steps {steps} is behind the checkpoint's step {step}; give more steps, or start a new run with --out")]
-    Behind {
-        /// What was asked for.
-        steps: u64,
-        /// Steps done.
-        step: u64,
-    },
-}
-
-impl From<CheckpointError> for RunError {
-    fn from(error: CheckpointError) -> Self {
-        match error {
-            CheckpointError::Dir(e) => Self::Dir(e),
-            CheckpointError::Session(e) => Self::Session(e),
-        }
-    }
-}
-
-/// What a run reports while it goes.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// A step's results have arrived.
-    Step {
-        /// What the device computed.
-        result: StepResult,
-        /// Its learning rate.
-        lr: f64,
-        /// Real tokens per second over the last few steps.
-        tokens_per_s: f64,
-        /// The model's floating-point operations on them, as a share of what this device's fastest matrix product does.
-        mfu: f64,
-    },
-    /// The steps that were to be profiled are done.
-    Profile {
-        /// Where their time went.
-        profile: Box<Profile>,
-        /// Where the trace was written.
-        trace: PathBuf,
-    },
-    /// The validation split was evaluated.
-    Eval {
-        /// Steps done.
-        step: u64,
-        /// Mean loss, nats per target.
-        loss: f64,
-        /// Bits per byte of text.
-        bits_per_byte: Option<f64>,
-        /// Whether it is the best so far.
-        best: bool,
-    },
-    /// A sample was drawn.
-    Sample {
-        /// Steps done.
-        step: u64,
-        /// The text.
-        text: String,
-    },
-    /// A checkpoint was written.
-    Saved {
-        /// Steps done.
-        step: u64,
-    },
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Summary {
-    /// Steps done.
-    pub step: u64,
-    /// Whether it was stopped before its last step.
-    pub interrupted: bool,
-    /// Best validation loss and its step.
-    pub best: Option<(f64, u64)>,
-    /// Steps skipped because their gradients weren't finite.
-    pub n_skipped: u64,
-}
+use crate::speed::matmul_peak;
 
 /// Arrivals over which the speed is taken.
 const RATE_STEPS: usize = 9;
@@ -138,13 +41,18 @@ pub struct Run {
     /// Made when the first sample is due.
     decoder: Option<Decoder>,
     extent: Extent,
-    metrics: File,
+    metrics: Metrics,
     /// Held as long as the run lives.
     #[expect(dead_code, reason = "its drop releases the run")]
     lock: File,
     progress: Progress,
     n_skipped: u64,
     moved_from: Option<String>,
+    passed_over: Vec<String>,
+    /// Why the last attempt to save failed.
+    unsaved: Option<String>,
+    /// Steps skipped since the last finite one.
+    in_a_row: u64,
     /// What is to be profiled, and where its trace goes.
     profiling: Option<(Profiling, PathBuf)>,
     /// Seconds that a real token takes at the speed of the fastest matrix product; 0 before the training began.
@@ -178,7 +86,10 @@ impl Run {
             let mut run = Self::assemble((dir.clone(), lock), config, session, dataset, tokenizer, progress)?;
             // so that a run that is killed before its first checkpoint can be resumed, too
             run.save(&mut |_| {})?;
-            Ok(run)
+            match run.unsaved.take() {
+                None => Ok(run),
+                Some(reason) => Err(RunError::Unsaved { reason }),
+            }
         };
         let started = dir.lock().map_err(RunError::from).and_then(start);
         started.inspect_err(|_| dir.discard())
@@ -190,8 +101,8 @@ impl Run {
     ///
     /// No run, no checkpoint, or a damaged one.
     pub fn is_of(root: &Path, gpu: &Gpu) -> Result<bool, RunError> {
-        let (dir, ..) = RunDir::open(root)?;
-        Ok(checkpoint::progress(&dir)?.device == gpu.name())
+        let (dir, config, _) = RunDir::open(root)?;
+        Ok(checkpoint::find(&dir, &config.model)?.progress.device == gpu.name())
     }
 
     /// Goes on with a run from its last checkpoint: on the device that it was on with its kernels, on another with those
@@ -205,12 +116,13 @@ impl Run {
         let lock = dir.lock()?;
         text.verify(config.data.crc32)?;
         let dataset = Dataset::new(text, &tokenizer, &config.data_options())?;
-        let stored = checkpoint::progress(&dir)?;
-        if stored.device == gpu.name() {
-            gpu.choose(Choice::of_tuned(stored.tuned));
+        let mut found = checkpoint::find(&dir, &config.model)?;
+        let (progress, passed_over) = (found.progress.clone(), found.passed_over.clone());
+        if progress.device == gpu.name() {
+            gpu.choose(Choice::of_tuned(progress.tuned.clone()));
         }
         let mut session = Session::new(gpu, config.session())?;
-        let progress = checkpoint::load(&dir, &mut session)?;
+        found.load(&mut session)?;
         let changed = steps.filter(|&s| s != config.train.steps);
         if let Some(steps) = changed {
             if steps < progress.step {
@@ -230,8 +142,9 @@ impl Run {
             run.dir.write("config.toml", run.config.to_toml().as_bytes())?;
         }
         run.dir.truncate_metrics(run.step())?;
-        run.metrics = run.dir.metrics()?;
+        run.metrics = Metrics::open(&run.dir)?;
         run.moved_from = moved_from;
+        run.passed_over = passed_over;
         Ok(run)
     }
 
@@ -249,7 +162,7 @@ impl Run {
         let n_skipped = session.corrections()?[3] as u64;
         Ok(Self {
             lock,
-            metrics: dir.metrics()?,
+            metrics: Metrics::open(&dir)?,
             schedule: config.schedule(),
             decoder: None,
             elapsed_before: progress.elapsed_s,
@@ -265,6 +178,9 @@ impl Run {
             progress,
             n_skipped,
             moved_from: None,
+            passed_over: vec![],
+            unsaved: None,
+            in_a_row: 0,
             profiling: None,
             token_s: 0.0,
         })
@@ -279,6 +195,11 @@ impl Run {
     /// results differ in rounding from those of an undisturbed run.
     pub fn moved_from(&self) -> Option<&str> {
         self.moved_from.as_deref()
+    }
+
+    /// Damaged checkpoints that a resumed run has passed over: a line each.
+    pub fn passed_over(&self) -> &[String] {
+        &self.passed_over
     }
 
     /// The text's two splits.
@@ -322,7 +243,7 @@ impl Run {
         let train = self.config.train.clone();
         let every = |n: u64, step: u64| n > 0 && step.is_multiple_of(n);
         while self.step() < train.steps && !stop.load(Ordering::Relaxed) {
-            let first = self.step() * train.grad_accum;
+            let first = (self.step() + self.progress.shift) * train.grad_accum;
             let b = usize::try_from(train.batch_size).unwrap_or(usize::MAX);
             let micro: Vec<_> =
                 (0..train.grad_accum).map(|i| self.dataset.train_batch(train.seed, first + i, b)).collect();
@@ -334,12 +255,18 @@ impl Run {
             while let Some(result) = self.session.poll()? {
                 self.arrived(result, &mut on)?;
             }
+            if self.in_a_row > 0 && self.react(&mut on)? {
+                continue;
+            }
             let (step, last) = (self.step(), self.step() == train.steps);
             let evaluates = every(train.eval_every, step) || last;
             let saves = every(train.checkpoint_every, step) || last;
             let samples = every(train.sample_every, step) || last && train.sample_every > 0;
             if evaluates || saves || samples {
                 self.drain(&mut on)?;
+                if self.in_a_row > 0 && self.react(&mut on)? {
+                    continue;
+                }
             }
             if evaluates {
                 self.evaluate(&mut on)?;
@@ -358,6 +285,12 @@ impl Run {
         let interrupted = self.step() < train.steps;
         if interrupted {
             self.save(&mut on)?;
+        }
+        if let Some(reason) = self.unsaved.take() {
+            return Err(RunError::Unsaved { reason });
+        }
+        if self.in_a_row > 0 {
+            return Err(self.diverged("the last steps"));
         }
         Ok(Summary { step: self.step(), interrupted, best: self.progress.best, n_skipped: self.n_skipped })
     }
@@ -395,6 +328,7 @@ impl Run {
         let tokens: u64 = self.arrivals.iter().skip(1).map(|(_, n)| n).sum();
         self.progress.tokens += result.n_target;
         self.n_skipped = result.n_skipped;
+        self.in_a_row = if result.finite { 0 } else { self.in_a_row + 1 };
         let (lr, tokens_per_s) = (self.schedule.at(result.step - 1), tokens as f64 / seconds);
         let mfu = tokens_per_s * self.token_s;
         let mut line = json!({
@@ -405,7 +339,7 @@ impl Run {
             line["skipped"] = json!(true);
             line["nonfinite_gradients"] = json!(result.n_nonfinite);
         }
-        self.log(&line)?;
+        self.log(&line, on);
         on(&Event::Step { result, lr, tokens_per_s, mfu });
         Ok(())
     }
@@ -414,9 +348,19 @@ impl Run {
         self.elapsed_before + self.started.elapsed().as_secs_f64()
     }
 
-    fn log(&mut self, line: &Value) -> Result<(), RunError> {
-        let path = self.dir.path("metrics.jsonl");
-        Ok(writeln!(self.metrics, "{line}").map_err(io_error(&path))?)
+    fn log(&mut self, line: &Value, on: &mut impl FnMut(&Event)) {
+        let written = self.metrics.log(line);
+        self.note(written, on);
+    }
+
+    /// Says that something couldn't be written, once until something can again.
+    fn note(&mut self, written: Result<(), RunDirError>, on: &mut impl FnMut(&Event)) {
+        let Err(error) = written else { return };
+        let reason = error.to_string();
+        if self.unsaved.as_ref() != Some(&reason) {
+            on(&Event::NotSaved { step: self.step(), reason: reason.clone() });
+        }
+        self.unsaved = Some(reason);
     }
 
     fn evaluate(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
@@ -425,12 +369,12 @@ impl Run {
         let (loss, n_target) = evaluator.loss(self.dataset.eval_batches(b, self.config.eval_limit()))?;
         let (step, bits_per_byte) = (self.step(), self.extent.bits_per_byte(loss));
         let best = loss.is_finite() && self.progress.best.is_none_or(|(best, _)| loss < best);
-        self.log(&json!({
+        let line = json!({
             "step": step, "val_loss": loss, "val_tokens": n_target, "bits_per_byte": bits_per_byte, "elapsed_s": self.elapsed(),
-        }))?;
-        if best {
+        });
+        self.log(&line, on);
+        if best && self.try_save(on, |run| checkpoint::save_model(&run.dir, &run.session))? {
             self.progress.best = Some((loss, step));
-            checkpoint::save_model(&self.dir, &self.session)?;
         }
         on(&Event::Eval { step, loss, bits_per_byte, best });
         Ok(())
@@ -467,24 +411,43 @@ impl Run {
         let sampling = SamplerConfig { seed: self.step(), ..SamplerConfig::default() };
         let tokens = self.sample_tokens(start, sampling).map_err(SessionError::from)?;
         let (step, text) = (self.step(), self.tokenizer.decode(&tokens));
-        self.log(&json!({ "step": step, "sample": text }))?;
+        self.log(&json!({ "step": step, "sample": text }), on);
         on(&Event::Sample { step, text });
         Ok(())
     }
 
     fn save(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
         let progress = Progress { step: self.step(), elapsed_s: self.elapsed(), ..self.progress.clone() };
-        // what stands in metrics.jsonl up to a checkpoint must be on the disk when the checkpoint is
-        let path = self.dir.path("metrics.jsonl");
-        self.metrics.sync_all().map_err(io_error(&path))?;
-        checkpoint::save(&self.dir, &self.session, &progress)?;
-        // without a validation split, or before the first evaluation, the last model is the best one known
-        if progress.best.is_none() {
-            checkpoint::save_model(&self.dir, &self.session)?;
+        let keep = self.config.train.keep;
+        let saved = self.try_save(on, |run| {
+            // what stands in metrics.jsonl up to a checkpoint must be on the disk when the checkpoint is
+            run.metrics.sync()?;
+            checkpoint::save(&run.dir, &run.session, &progress, keep)?;
+            // without a validation split, or before the first evaluation, the last model is the best one known
+            if progress.best.is_none() { checkpoint::save_model(&run.dir, &run.session) } else { Ok(()) }
+        })?;
+        if saved {
+            self.unsaved = None;
+            self.progress = progress;
+            on(&Event::Saved { step: self.step() });
         }
-        self.progress = progress;
-        on(&Event::Saved { step: self.step() });
         Ok(())
+    }
+
+    /// Whether something was saved. A failure of the disk is said, and is no reason to stop.
+    fn try_save(
+        &mut self,
+        on: &mut impl FnMut(&Event),
+        save: impl FnOnce(&mut Self) -> Result<(), CheckpointError>,
+    ) -> Result<bool, RunError> {
+        match save(self) {
+            Ok(()) => Ok(true),
+            Err(CheckpointError::Dir(error)) => {
+                self.note(Err(error), on);
+                Ok(false)
+            }
+            Err(other) => Err(other.into()),
+        }
     }
 }
 

@@ -2,7 +2,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::RunConfig;
+use super::{RunConfig, checkpoint};
 use crate::data::Tokenizer;
 
 /// A run directory that can't be used.
@@ -47,7 +47,20 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Makes a new run directory with its config and tokenizer. Where this fails, nothing is left behind.
+    /// Whether this is what is left of a run that was killed before its first checkpoint was there: nothing is lost with it.
+    pub fn is_unborn(root: &Path) -> bool {
+        const MADE_FIRST: [&str; 4] = ["config.toml", "tokenizer.json", "metrics.jsonl", ".lock"];
+        let is_first = |path: &Path| {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let begun =
+                |path: &Path| fs::read_dir(path).is_ok_and(|mut all| all.all(|e| e.is_ok_and(|e| is_part(&e.path()))));
+            MADE_FIRST.contains(&name.as_str()) || is_part(path) || name == checkpoint::CHECKPOINTS && begun(path)
+        };
+        fs::read_dir(root).is_ok_and(|all| all.flatten().all(|e| is_first(&e.path()))) && root.join(".lock").exists()
+    }
+
+    /// Makes a new run directory with its config and tokenizer, also in the place of one that was never begun. Where this
+    /// fails, nothing is left behind.
     ///
     /// # Errors
     ///
@@ -57,12 +70,18 @@ impl RunDir {
         let empty = fs::read_dir(root).map(|mut entries| entries.next().is_none());
         match empty {
             Ok(true) => {}
+            Ok(false) if Self::is_unborn(root) => {
+                drop(dir.lock()?);
+                fs::remove_dir_all(root).and_then(|()| fs::create_dir(root)).map_err(io_error(root))?;
+            }
             Ok(false) => return Err(RunDirError::Exists(root.display().to_string())),
             Err(e) if e.kind() == io::ErrorKind::NotFound => fs::create_dir_all(root).map_err(io_error(root))?,
             Err(e) => return Err(io_error(root)(e)),
         }
         let json = tokenizer.to_json().map_err(|e| RunDirError::Foreign { path: dir.name(), reason: e.to_string() })?;
         let fill = || {
+            let lock = dir.path(".lock");
+            File::create(&lock).map_err(io_error(&lock))?;
             dir.write("config.toml", config.to_toml().as_bytes())?;
             dir.write("tokenizer.json", json.as_bytes())?;
             dir.write("metrics.jsonl", b"")
@@ -107,14 +126,16 @@ impl RunDir {
             fs::read_to_string(root.join(name)).map_err(|e| foreign(format!("{name} can't be read ({e})")))
         };
         let config = read("config.toml")?;
-        let config =
-            RunConfig::from_toml("config.toml", &config).map_err(|e| foreign(format!("{}: {}", e.file, e.reason)))?;
-        config.validate().map_err(|e| foreign(format!("config.toml: {e}")))?;
-        let tokenizer = Tokenizer::from_json(&read("tokenizer.json")?).map_err(|e| foreign(e.to_string()))?;
+        let damaged =
+            |name: &str, reason: String| RunDirError::Damaged { path: root.join(name).display().to_string(), reason };
+        let config = RunConfig::from_toml("config.toml", &config).map_err(|e| damaged("config.toml", e.reason))?;
+        config.validate().map_err(|e| damaged("config.toml", e.to_string()))?;
+        let tokenizer =
+            Tokenizer::from_json(&read("tokenizer.json")?).map_err(|e| damaged("tokenizer.json", e.to_string()))?;
         let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
         if tokenizer.vocab_size() as u64 != config.model.vocab_size {
             let (t, c) = (tokenizer.vocab_size(), config.model.vocab_size);
-            return Err(foreign(format!("tokenizer.json has {t} tokens and config.toml {c}")));
+            return Err(damaged("tokenizer.json", format!("it has {t} tokens and config.toml {c}")));
         }
         Ok((dir, config, tokenizer))
     }
@@ -146,7 +167,8 @@ impl RunDir {
             file.sync_all()?;
             fs::rename(&part, &path)
         };
-        save().map_err(io_error(&path))
+        save().inspect_err(|_| drop(fs::remove_file(&part))).map_err(io_error(&path))?;
+        sync_dir(&self.root)
     }
 
     /// Drops the lines of `metrics.jsonl` behind a step, so that a resumed run writes each step once.
@@ -165,16 +187,20 @@ impl RunDir {
         let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
         self.write("metrics.jsonl", kept.as_bytes())
     }
+}
 
-    /// Opens `metrics.jsonl` for appending.
-    ///
-    /// # Errors
-    ///
-    /// The operating system's refusal.
-    pub fn metrics(&self) -> Result<File, RunDirError> {
-        let path = self.path("metrics.jsonl");
-        File::options().append(true).create(true).open(&path).map_err(io_error(&path))
+/// Whether a file or folder is one that was being written.
+fn is_part(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "part")
+}
+
+/// Has the disk hold what a folder lists, so that a rename outlives a power cut.
+pub(super) fn sync_dir(path: &Path) -> Result<(), RunDirError> {
+    // elsewhere folders can't be opened, and renames are the file system's own affair
+    if cfg!(unix) {
+        File::open(path).and_then(|folder| folder.sync_all()).map_err(io_error(path))?;
     }
+    Ok(())
 }
 
 pub(super) fn io_error(path: &Path) -> impl Fn(io::Error) -> RunDirError {

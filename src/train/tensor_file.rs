@@ -19,6 +19,20 @@ const PIECE: usize = 1 << 18;
 /// The key under which a file's own checksum stands, where it has one.
 const CRC: &str = "crc32";
 
+/// The key that says what the checksum covers: without it, the tensors alone.
+const CRC_OF: (&str, &str) = ("crc32_of", "metadata and tensors");
+
+/// A checksum that has begun with a file's metadata.
+fn begin_crc<'a>(meta: impl Iterator<Item = (&'a String, &'a String)>) -> crc32fast::Hasher {
+    let mut crc = crc32fast::Hasher::new();
+    let sorted: std::collections::BTreeMap<_, _> = meta.filter(|(key, _)| *key != CRC).collect();
+    for (key, value) in sorted {
+        crc.update(key.as_bytes());
+        crc.update(value.as_bytes());
+    }
+    crc
+}
+
 /// A file that is being written.
 pub(super) struct Writer {
     path: PathBuf,
@@ -29,17 +43,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Writes the header. With `checked`, the CRC-32 of all data stands in it as `crc32`.
-    pub fn create(
-        path: &Path,
-        entries: &Entries,
-        mut meta: HashMap<String, String>,
-        checked: Checked,
-    ) -> Result<Self, RunDirError> {
+    /// Writes the header, in which the CRC-32 of the metadata and all data will stand as `crc32`.
+    pub fn create(path: &Path, entries: &Entries, mut meta: HashMap<String, String>) -> Result<Self, RunDirError> {
         const ZEROS: &str = "00000000";
-        if checked == Checked::Yes {
-            meta.insert(CRC.into(), ZEROS.into());
-        }
+        meta.insert(CRC.into(), ZEROS.into());
+        meta.insert(CRC_OF.0.into(), CRC_OF.1.into());
+        let crc = begin_crc(meta.iter());
         let mut end = 0;
         let infos = entries.iter().map(|(name, dims)| {
             let shape: Vec<usize> = dims.iter().map(|&d| d as usize).collect();
@@ -59,7 +68,7 @@ impl Writer {
         let mut out = BufWriter::new(File::create(path).map_err(&io)?);
         out.write_all(&(text.len() as u64).to_le_bytes()).map_err(&io)?;
         out.write_all(text.as_bytes()).map_err(&io)?;
-        Ok(Self { path: path.into(), out, crc: crc32fast::Hasher::new(), crc_at })
+        Ok(Self { path: path.into(), out, crc, crc_at })
     }
 
     /// Appends values: every tensor whole, in the order of the entries.
@@ -79,13 +88,6 @@ impl Writer {
         }
         file.sync_all().map_err(&io)
     }
-}
-
-/// Whether a file holds a checksum of its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Checked {
-    Yes,
-    No,
 }
 
 /// A file that is being read.
@@ -125,6 +127,11 @@ impl Reader {
         found.map(String::as_str).ok_or_else(|| self.damaged(format!("it has no {key}")))
     }
 
+    /// Whether the file holds a checksum.
+    pub fn is_checked(&self) -> bool {
+        self.meta(CRC).is_ok()
+    }
+
     /// What is wrong with the file.
     pub fn damaged(&self, reason: String) -> RunDirError {
         RunDirError::Damaged { path: self.path.display().to_string(), reason }
@@ -149,7 +156,9 @@ impl Reader {
 
     /// Compares the checksum over these tensors, in this order, with the one that the file holds.
     pub fn verify(&mut self, entries: &Entries) -> Result<(), RunDirError> {
-        let mut crc = crc32fast::Hasher::new();
+        let meta = self.header.metadata().clone().unwrap_or_default();
+        let covers_meta = meta.contains_key(CRC_OF.0);
+        let mut crc = if covers_meta { begin_crc(meta.iter()) } else { crc32fast::Hasher::new() };
         let mut piece = vec![0f32; PIECE];
         for (name, dims) in entries {
             self.seek(name, dims)?;

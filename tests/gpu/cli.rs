@@ -1,7 +1,7 @@
 //! The command as a user runs it: what it prints, its exit code, what it leaves on the disk.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The command, started as the tests themselves were.
@@ -29,11 +29,11 @@ fn loaded() -> Command {
     command
 }
 
-fn tril(dir: &Path, args: &[&str]) -> Output {
+pub fn tril(dir: &Path, args: &[&str]) -> Output {
     command().args(args).current_dir(dir).output().unwrap()
 }
 
-fn ok(dir: &Path, args: &[&str]) -> String {
+pub fn ok(dir: &Path, args: &[&str]) -> String {
     let output = tril(dir, args);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "tril {args:?}\n{out}\n{err}");
@@ -41,7 +41,7 @@ fn ok(dir: &Path, args: &[&str]) -> String {
 }
 
 /// The one error line of a command that must fail with exit code 1.
-fn fails(dir: &Path, args: &[&str]) -> String {
+pub fn fails(dir: &Path, args: &[&str]) -> String {
     let output = tril(dir, args);
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "tril {args:?}: {err}");
@@ -52,7 +52,7 @@ fn fails(dir: &Path, args: &[&str]) -> String {
 }
 
 /// A model that trains in no time.
-const SMALL: &[&str] = &[
+pub const SMALL: &[&str] = &[
     "--n-layer",
     "1",
     "--n-head",
@@ -71,19 +71,27 @@ const SMALL: &[&str] = &[
     "0",
 ];
 
-fn text(dir: &Path) -> String {
+pub fn text(dir: &Path) -> String {
     let path = dir.join("text.txt");
     let lines: String = (0..200).map(|i| format!("line {} says {}\n", i, (i * i) % 97)).collect();
     fs::write(&path, lines).unwrap();
     path.display().to_string()
 }
 
-fn train(dir: &Path, text: &str, more: &[&str]) -> String {
+pub fn train(dir: &Path, text: &str, more: &[&str]) -> String {
     ok(dir, &[&["train", text][..], SMALL, more].concat())
 }
 
+/// The checkpoints of a run, the last one last.
+pub fn states(run: &Path) -> Vec<PathBuf> {
+    let all = fs::read_dir(run.join("checkpoints")).unwrap();
+    let mut all: Vec<_> = all.map(|entry| entry.unwrap().path().join("state.safetensors")).collect();
+    all.sort();
+    all
+}
+
 /// Every file of a run that a resume must reproduce, without times.
-fn bytes(run: &Path) -> Vec<(String, Vec<u8>)> {
+pub fn bytes(run: &Path) -> Vec<(String, Vec<u8>)> {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let untimed = metrics.lines().map(|line| {
         let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -91,7 +99,7 @@ fn bytes(run: &Path) -> Vec<(String, Vec<u8>)> {
         fields.retain(|key, _| !["elapsed_s", "tokens_per_s", "mfu"].contains(&key.as_str()));
         line.to_string()
     });
-    let state = fs::read(run.join("checkpoint/state.safetensors")).unwrap();
+    let state = fs::read(states(run).pop().unwrap()).unwrap();
     let data_start = 8 + u64::from_le_bytes(state[..8].try_into().unwrap()) as usize;
     vec![
         ("metrics".into(), untimed.collect::<Vec<_>>().join("\n").into_bytes()),
@@ -109,8 +117,13 @@ fn train_generate_eval_and_a_longer_resume() {
     let train_to = |steps, out| train(dir.path(), &path, &[&every[..], &["--steps", steps, "--out", out]].concat());
     let out = train_to("12", "whole");
     assert!(out.contains("device ") && out.contains("tril generate whole"), "{out}");
-    for file in ["config.toml", "tokenizer.json", "metrics.jsonl", "model.safetensors", "checkpoint/state.safetensors"]
-    {
+    for file in [
+        "config.toml",
+        "tokenizer.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "checkpoints/00000012/state.safetensors",
+    ] {
         assert!(dir.path().join("whole").join(file).exists(), "{file}");
     }
 
@@ -248,7 +261,8 @@ fn damaged_and_changed_runs_are_refused_untouched() {
     let at = dir.path();
     let path = text(at);
     train(at, &path, &["--steps", "2", "--out", "run"]);
-    let state = at.join("run/checkpoint/state.safetensors");
+    let [first, state] = states(&at.join("run")).try_into().unwrap();
+    fs::remove_file(first).unwrap();
     let good = fs::read(&state).unwrap();
     let mut flipped = good.clone();
     *flipped.last_mut().unwrap() ^= 1;

@@ -12,6 +12,7 @@ mod memory;
 mod model;
 mod ops;
 mod optimizer;
+mod survive;
 mod tune;
 
 #[path = "../../examples/train_step.rs"]

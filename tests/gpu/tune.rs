@@ -362,7 +362,7 @@ fn the_command_tunes_once_and_runs_use_it_and_keep_it() {
     let model = |run: &str| fs::read(at.join(run).join("model.safetensors")).unwrap();
     assert!(model("whole") == model("part"));
     let kernels = |run: &str| {
-        let (_, _, progress) = progress(&at.join(run).join("checkpoint/state.safetensors"));
+        let (_, _, progress) = progress(&cli::states(&at.join(run)).pop().unwrap());
         (progress["kernels"].clone(), progress["tuned"].clone())
     };
     assert_eq!(kernels("whole"), kernels("part"));
@@ -370,11 +370,15 @@ fn the_command_tunes_once_and_runs_use_it_and_keep_it() {
     assert!(kernels("plain").1.as_object().unwrap().is_empty());
 
     // on another device, which the checkpoint only names here, a run chooses anew, and says so
-    let state = at.join("part/checkpoint/state.safetensors");
+    let state = cli::states(&at.join("part")).pop().unwrap();
     let (header, rest, mut elsewhere) = progress(&state);
     elsewhere["device"] = "another GPU".into();
     let mut header: serde_json::Value = serde_json::from_slice(&header).unwrap();
-    header["__metadata__"]["progress"] = elsewhere.to_string().into();
+    // its checksum is of the tensors alone, as it once was
+    let meta = header["__metadata__"].as_object_mut().unwrap();
+    meta.insert("progress".into(), elsewhere.to_string().into());
+    meta.insert("crc32".into(), format!("{:08x}", crc32fast::hash(&rest)).into());
+    assert!(meta.remove("crc32_of").is_some());
     let header = header.to_string().into_bytes();
     let length = (header.len() as u64).to_le_bytes();
     fs::write(&state, [&length[..], &header, &rest].concat()).unwrap();

@@ -1,0 +1,135 @@
+use std::path::PathBuf;
+
+use super::checkpoint::CheckpointError;
+use super::{RunDirError, SessionError, StepResult};
+use crate::data::DataError;
+use crate::model::ConfigError;
+use crate::speed::Profile;
+
+/// What ends a run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A setting.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The text.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The device.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The run directory.
+    #[error(transparent)]
+    Dir(#[from] RunDirError),
+    /// Training that has nothing finite to go on with.
+    #[error("{reason}")]
+    Diverged {
+        /// What was seen, and what to do.
+        reason: String,
+    },
+    /// An end that could not be saved.
+    #[error(
+        "the last state could not be saved: {reason}; free the disk or restore the folder, and train on with --resume"
+    )]
+    Unsaved {
+        /// The last failure.
+        reason: String,
+    },
+    /// Fewer steps left than a profile takes.
+    #[error("--profile takes at least 5 steps, and {left} are left; give more --steps")]
+    NoProfile {
+        /// Steps left.
+        left: u64,
+    },
+    /// Fewer steps than were done.
+    #[error("--steps {steps} is behind the checkpoint's step {step}; give more steps, or start a new run with --out")]
+    Behind {
+        /// What was asked for.
+        steps: u64,
+        /// Steps done.
+        step: u64,
+    },
+}
+
+impl From<CheckpointError> for RunError {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::Dir(e) => Self::Dir(e),
+            CheckpointError::Session(e) => Self::Session(e),
+            CheckpointError::NotFinite { .. } => Self::Diverged { reason: error.to_string() },
+        }
+    }
+}
+
+/// What a run reports while it goes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A step's results have arrived.
+    Step {
+        /// What the device computed.
+        result: StepResult,
+        /// Its learning rate.
+        lr: f64,
+        /// Real tokens per second over the last few steps.
+        tokens_per_s: f64,
+        /// The model's floating-point operations on them, as a share of what this device's fastest matrix product does.
+        mfu: f64,
+    },
+    /// The steps that were to be profiled are done.
+    Profile {
+        /// Where their time went.
+        profile: Box<Profile>,
+        /// Where the trace was written.
+        trace: PathBuf,
+    },
+    /// The validation split was evaluated.
+    Eval {
+        /// Steps done.
+        step: u64,
+        /// Mean loss, nats per target.
+        loss: f64,
+        /// Bits per byte of text.
+        bits_per_byte: Option<f64>,
+        /// Whether it is the best so far.
+        best: bool,
+    },
+    /// A sample was drawn.
+    Sample {
+        /// Steps done.
+        step: u64,
+        /// The text.
+        text: String,
+    },
+    /// A checkpoint was written.
+    Saved {
+        /// Steps done.
+        step: u64,
+    },
+    /// Something could not be written. Training goes on, and the next save tries again.
+    NotSaved {
+        /// Steps done.
+        step: u64,
+        /// Why.
+        reason: String,
+    },
+    /// After gradients that weren't finite, training goes on from an earlier checkpoint with other batches.
+    RolledBack {
+        /// The checkpoint's step.
+        to: u64,
+        /// Steps that are given up.
+        from: u64,
+    },
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Steps done.
+    pub step: u64,
+    /// Whether it was stopped before its last step.
+    pub interrupted: bool,
+    /// Best validation loss and its step.
+    pub best: Option<(f64, u64)>,
+    /// Steps skipped because their gradients weren't finite.
+    pub n_skipped: u64,
+}

@@ -1,0 +1,63 @@
+//! What a run does about gradients that aren't finite.
+
+use super::Run;
+use crate::train::checkpoint::{self, Progress};
+use crate::train::metrics::Metrics;
+use crate::train::{Event, OnNonfinite, RunError};
+
+impl Run {
+    /// Does what is to be done about steps whose gradients weren't finite; whether training is somewhere else then.
+    pub(super) fn react(&mut self, on: &mut impl FnMut(&Event)) -> Result<bool, RunError> {
+        // so many in a row are no bad batch: the weights themselves give nothing finite any more
+        const MOST_IN_A_ROW: u64 = 20;
+        match self.config.train.on_nonfinite {
+            OnNonfinite::Skip if self.in_a_row >= MOST_IN_A_ROW => Err(self.diverged("20 steps in a row")),
+            OnNonfinite::Skip => Ok(false),
+            OnNonfinite::Stop => Err(self.diverged("a step")),
+            OnNonfinite::Rollback => self.roll_back(on).map(|()| true),
+        }
+    }
+
+    pub(super) fn diverged(&self, what: &str) -> RunError {
+        let (step, root) = (self.step(), self.dir.root().display());
+        RunError::Diverged {
+            reason: format!(
+                "{what} before step {step} gave gradients that are not finite: training has diverged; lower --lr, or look at the last good state with tril generate {root}"
+            ),
+        }
+    }
+
+    /// Goes back to the last checkpoint, and on from there with the batches after those that were tried.
+    fn roll_back(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+        const MOST_FROM_ONE_CHECKPOINT: u64 = 5;
+        self.drain(on)?;
+        let from = self.step();
+        let mut found = checkpoint::find(&self.dir, &self.config.model)?;
+        let to = found.progress.step;
+        let tries = if self.progress.rolled_back.is_some_and(|(step, _)| step == to) {
+            self.progress.rolled_back.map_or(0, |(_, tries)| tries)
+        } else {
+            0
+        };
+        if tries >= MOST_FROM_ONE_CHECKPOINT {
+            return Err(self.diverged(&format!("after {tries} rollbacks to step {to}, a step")));
+        }
+        found.load(&mut self.session)?;
+        self.progress = Progress {
+            shift: self.progress.shift + (from - to),
+            rolled_back: Some((to, tries + 1)),
+            device: self.progress.device.clone(),
+            kernels: self.progress.kernels.clone(),
+            tuned: self.progress.tuned.clone(),
+            ..found.progress
+        };
+        self.in_a_row = 0;
+        self.n_skipped = self.session.corrections()?[3] as u64;
+        self.metrics.sync()?;
+        self.dir.truncate_metrics(to)?;
+        self.metrics = Metrics::open(&self.dir)?;
+        on(&Event::RolledBack { to, from });
+        // so that a resumed run passes the same batches over
+        self.save(on)
+    }
+}
