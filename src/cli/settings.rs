@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use crate::data::{Mode, Source, Text, Tokenizer, embedded};
+use crate::data::{Mode, Source, Text, Tokenizer, TokenizerSpec, embedded};
 use crate::gpu::{AdapterReport, DeviceSelector, Gpu, GpuError, GpuOptions, find_adapter};
 use crate::graph::Recompute;
 use crate::kernel::Caps;
 use crate::model::Positions;
 use crate::train::fit::{self, FitError, Footprint, Room};
 pub(super) use crate::train::fit::{SharesMemory, resident_bytes};
-use crate::train::{RunConfig, ScheduleKind, TokenizerKind};
+use crate::train::{RunConfig, ScheduleKind};
 
 /// Which device, and how its shaders are compiled.
 #[derive(Debug, Args)]
@@ -164,9 +164,13 @@ struct TrainingArgs {
     /// What the backward pass computes again instead of keeping it; results are the same to the last bit.
     #[arg(long, value_enum)]
     recompute: Option<Recompute>,
-    /// How text becomes tokens.
-    #[arg(long, value_enum)]
-    tokenizer: Option<TokenizerKind>,
+    /// How text becomes tokens: char, byte, gpt2, bpe:SIZE (learned from the text), a tokenizer.json of tril or Hugging Face,
+    /// or auto, which goes by the size of the text [default: auto; gpt2 with its presets].
+    #[arg(long, value_name = "KIND")]
+    tokenizer: Option<TokenizerSpec>,
+    /// Let the names of special tokens in the text, such as <|endoftext|>, become their ids; without, they are text.
+    #[arg(long)]
+    special_tokens: bool,
     /// stream: random windows of one long text; documents: rows of whole documents with start and end tokens, and padding.
     #[arg(long, value_enum)]
     mode: Option<ModeArg>,
@@ -262,7 +266,8 @@ impl SettingsArgs {
         set(&mut t.loss_chunk, flags.loss_chunk);
         set(&mut t.recompute, flags.recompute);
         let d = &mut config.data;
-        set(&mut d.tokenizer, flags.tokenizer);
+        set(&mut d.tokenizer, flags.tokenizer.clone());
+        d.special_tokens |= flags.special_tokens;
         set(&mut d.val_fraction, flags.val_fraction);
         d.pack = flags.pack.or(d.pack);
         d.document_mask = flags.document_mask.or(d.document_mask);
@@ -353,11 +358,16 @@ pub(super) fn read_text(
         eprintln!("left out {} binary files", text.skipped().len());
     }
     config.data.crc32 = text.crc32();
-    let tokenizer = match config.data.tokenizer {
-        TokenizerKind::Char => Tokenizer::chars(text.as_str()),
-        TokenizerKind::Byte => Tokenizer::bytes(),
-    };
-    let tokenizer = if config.data.mode == Mode::Stream { tokenizer } else { tokenizer.for_documents() };
+    let spec = config.data.tokenizer.resolve(text.as_str());
+    let tokenizer = spec.make(text.as_str(), config.data.val_fraction)?;
+    if config.data.special_tokens && matches!(spec, TokenizerSpec::Char | TokenizerSpec::Byte) {
+        return Err(format!(
+            "--special-tokens is for byte-pair encodings, and the tokenizer is {spec}; see --tokenizer"
+        )
+        .into());
+    }
+    config.data.tokenizer = spec;
+    let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
     config.model.vocab_size = tokenizer.vocab_size() as u64;
     Ok((text, tokenizer))
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::Outcome;
 use super::settings::{DeviceArgs, Fit, SettingsArgs, read_text, text_of_run};
 use super::tune::{TuningArgs, tune_first};
-use crate::data::{Mode, Packing, Source, Text, embedded};
+use crate::data::{Mode, Packing, Source, Text, TokenizerSpec, embedded};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
 use crate::plan::human_bytes;
@@ -66,12 +66,16 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         }
         eprintln!("\nstopping after this step; press Ctrl-C again to stop at once, without saving");
     })?;
-    let Started { mut run, root, device, fit, kernels } = match &args.resume {
+    let Started { mut run, root, device, fit, kernels, is_chosen } = match &args.resume {
         Some(root) => resume(args, root)?,
         None => create(args)?,
     };
     let printer = Printer::new(args.json, &run, &device);
     printer.header(&run, &root, &fit, args.resume.is_some());
+    if is_chosen && !args.json {
+        let chosen = &run.config().data.tokenizer;
+        printer.say(&format!("tokens   {chosen}, for the size and alphabet of the text; --tokenizer takes another"));
+    }
     if !args.json && !kernels.is_empty() {
         printer.say(&format!("kernels  {kernels}"));
     }
@@ -95,11 +99,14 @@ struct Started {
     fit: Fit,
     /// How the kernels were chosen.
     kernels: String,
+    /// Whether the tokenizer was chosen by the text.
+    is_chosen: bool,
 }
 
 fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     args.settings.check_batch()?;
     let mut config = args.settings.resolve()?;
+    let is_chosen = config.data.tokenizer == TokenizerSpec::Auto;
     let (text, tokenizer) = read_text(&mut config, &args.paths, &args.settings)?;
     let root = args.out.clone().unwrap_or_else(|| free_run(&config));
     if root.join("config.toml").exists() {
@@ -114,7 +121,7 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     loop {
         let kernels = tune_first(&gpu, &[config.session()], &args.tuning)?;
         let error = match Run::create(&gpu, &root, config.clone(), &text, tokenizer.clone()) {
-            Ok(run) => return Ok(Started { run, root, device: gpu.name(), fit, kernels }),
+            Ok(run) => return Ok(Started { run, root, device: gpu.name(), fit, kernels, is_chosen }),
             Err(error) => error,
         };
         if !is_out_of_memory(&error) {
@@ -170,7 +177,7 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     let kernels =
         if Run::is_of(root, &gpu)? { String::new() } else { tune_first(&gpu, &[config.session()], &args.tuning)? };
     let run = Run::resume(&gpu, root, &text, args.settings.steps())?;
-    Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit, kernels })
+    Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit, kernels, is_chosen: false })
 }
 
 fn open(args: &TrainArgs) -> Result<Arc<Gpu>, crate::gpu::GpuError> {

@@ -165,7 +165,7 @@ impl Dataset {
             (false, _) => Mask::None,
             (true, Mode::Documents { .. }) => Mask::Pieces,
             (true, Mode::Stream) => {
-                Mask::Token(tokenizer.start_id().or(tokenizer.end_id()).ok_or(DataError::NoDocuments)?)
+                Mask::Token(tokenizer.start_id().or(tokenizer.end_of_text()).ok_or(DataError::NoDocuments)?)
             }
         };
         let (mut train, mut val) = match &options.mode {

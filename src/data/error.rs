@@ -67,9 +67,15 @@ pub enum DataError {
         vocabulary: usize,
     },
     /// A tokenizer.json that can't be used.
-    #[error("not a tokenizer.json of tril ({reason}): restore the file from the run that wrote it")]
+    #[error("not a tokenizer.json ({reason}): give one of tril or of Hugging Face, or restore the run's own")]
     BadTokenizer {
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A text that the model of a `tokenizer.json` has no ids for.
+    #[error("the tokenizer has no ids for this text ({reason}): take another with --tokenizer")]
+    Encode {
+        /// What it says.
         reason: String,
     },
     /// A document mode without a tokenizer that has the special tokens.

@@ -17,4 +17,4 @@ pub use batch::{Batch, IGNORE};
 pub use corpus::{Source, Text, read};
 pub use dataset::{Dataset, Extent, Mode, Options, Packing};
 pub use error::DataError;
-pub use tokenizer::{Decoder, Tokenizer};
+pub use tokenizer::{Decoder, Tokenizer, TokenizerSpec};

@@ -1,39 +1,61 @@
 //! Text to token ids and back.
 
+mod chunks;
+mod decoder;
+mod file;
+mod gpt2;
+mod hf;
+mod spec;
+
+pub use chunks::{chunks, cut};
+pub use decoder::Decoder;
+pub use spec::TokenizerSpec;
+
 use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::DataError;
+use super::{DataError, Mode};
+use hf::Hf;
 
 /// Units: ids, when every byte has one.
 const BYTES: usize = 256;
 
-/// Maps text to ids: one per character, or one per UTF-8 byte.
+/// Maps text to ids: one per character, one per UTF-8 byte, or byte-pair encoding.
 ///
-/// Without special tokens (stream mode) ids count from 0. With them (documents mode, [`Tokenizer::for_documents`])
-/// id 0 is `<pad>`, the characters or bytes follow from 1, and `<start>` and `<end>` come last.
+/// Characters and bytes: without special tokens (stream mode) ids count from 0. With them (documents mode,
+/// [`Tokenizer::for_documents`]) id 0 is `<pad>`, the characters or bytes follow from 1, and `<start>` and `<end>` come last.
+///
+/// Byte-pair encodings keep their ids; their end of a text, `<|endoftext|>` in GPT-2's, also begins a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokenizer {
     units: Units,
     specials: bool,
+    /// Whether special tokens in a text become their ids.
+    reads_specials: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Units {
     Bytes,
     Chars { chars: Vec<char>, ranks: HashMap<char, usize> },
+    Gpt2,
+    Hf(Arc<Hf>),
 }
 
 /// One id, looked up.
-enum Token {
+enum Token<'a> {
     Byte(u8),
     Char(char),
+    Piece(&'a [u8]),
     Special,
     Unknown,
 }
 
 impl Tokenizer {
+    /// Ids that a byte-pair encoding may be learned with: the bytes, and the end of a text, at least.
+    pub const BPE_SIZES: RangeInclusive<u32> = 257..=262_000;
+
     /// A vocabulary of the characters of a text, sorted (nanoGPT's convention).
     pub fn chars(text: &str) -> Tokenizer {
         Tokenizer::from_chars(text.chars().collect::<BTreeSet<_>>().into_iter().collect())
@@ -41,44 +63,100 @@ impl Tokenizer {
 
     /// A vocabulary of the 256 bytes, which can spell any text.
     pub fn bytes() -> Tokenizer {
-        Tokenizer { units: Units::Bytes, specials: false }
+        Tokenizer::of(Units::Bytes)
+    }
+
+    /// GPT-2's byte-pair encoding: 50,257 ids, the last of them `<|endoftext|>`.
+    pub fn gpt2() -> Tokenizer {
+        Tokenizer::of(Units::Gpt2)
+    }
+
+    /// A byte-pair encoding of `size` ids, learned from a text; of fewer, where the text has no more pairs to merge.
+    ///
+    /// # Errors
+    /// [`DataError::Encode`] if the crate `tokenizers` refuses, which it has no reason to.
+    pub fn train_bpe(text: &str, size: u32) -> Result<Tokenizer, DataError> {
+        Ok(Tokenizer::of(Units::Hf(Hf::train(text, size.clamp(*Self::BPE_SIZES.start(), *Self::BPE_SIZES.end()))?)))
+    }
+
+    fn of(units: Units) -> Tokenizer {
+        Tokenizer { units, specials: false, reads_specials: false }
     }
 
     fn from_chars(chars: Vec<char>) -> Tokenizer {
         let ranks = chars.iter().enumerate().map(|(i, &c)| (c, i)).collect();
-        Tokenizer { units: Units::Chars { chars, ranks }, specials: false }
+        Tokenizer::of(Units::Chars { chars, ranks })
     }
 
-    /// The same units with `<pad>` in front and `<start>` and `<end>` behind.
+    /// The same units with `<pad>` in front and `<start>` and `<end>` behind; a byte-pair encoding with its own.
     pub fn for_documents(mut self) -> Tokenizer {
         self.specials = true;
         self
     }
 
+    /// The same, but the names of special tokens in a text, such as `<|endoftext|>`, become their ids. Characters and bytes
+    /// have none that could be written.
+    #[must_use]
+    pub fn reading_specials(mut self) -> Tokenizer {
+        if let Units::Hf(hf) = &self.units {
+            self.units = Units::Hf(hf.with_specials());
+        }
+        self.reads_specials = true;
+        self
+    }
+
+    /// The same for a run's data: in documents mode with special tokens, and reading them where that is asked for.
+    #[must_use]
+    pub fn for_data(mut self, mode: &Mode, reads_specials: bool) -> Tokenizer {
+        if *mode != Mode::Stream {
+            self = self.for_documents();
+        }
+        if reads_specials { self.reading_specials() } else { self }
+    }
+
     /// How many ids there are, special ones included.
     pub fn vocab_size(&self) -> usize {
-        self.n_units() + if self.specials { 3 } else { 0 }
+        self.n_units() + if self.specials && self.has_units() { 3 } else { 0 }
     }
 
-    /// The id that fills rows up: 0, if there are special tokens.
+    /// The id that fills rows up: 0, if there are special tokens. Byte-pair encodings have none: padding is never a target.
     pub fn pad_id(&self) -> Option<u32> {
-        self.specials.then_some(0)
+        (self.specials && self.has_units()).then_some(0)
     }
 
-    /// The id in front of a document.
+    /// The id in front of a document, in documents mode.
     pub fn start_id(&self) -> Option<u32> {
-        self.specials.then(|| id(self.n_units() + 1))
+        self.ends().filter(|_| self.specials).map(|(start, _)| start)
     }
 
-    /// The id behind a document.
+    /// The id behind a document, in documents mode.
     pub fn end_id(&self) -> Option<u32> {
-        self.specials.then(|| id(self.n_units() + 2))
+        self.ends().filter(|_| self.specials).map(|(_, end)| end)
+    }
+
+    /// The id that says in a stream of documents where one ends.
+    pub fn end_of_text(&self) -> Option<u32> {
+        if self.has_units() && !self.specials { None } else { self.ends().map(|(_, end)| end) }
+    }
+
+    fn ends(&self) -> Option<(u32, u32)> {
+        match &self.units {
+            Units::Bytes | Units::Chars { .. } => Some((id(self.n_units() + 1), id(self.n_units() + 2))),
+            Units::Gpt2 => Some((gpt2::END_OF_TEXT, gpt2::END_OF_TEXT)),
+            Units::Hf(hf) => hf.ends,
+        }
+    }
+
+    /// Whether ids are characters or bytes.
+    fn has_units(&self) -> bool {
+        matches!(self.units, Units::Bytes | Units::Chars { .. })
     }
 
     /// The ids of a text; special tokens are never among them.
     ///
     /// # Errors
-    /// [`DataError::UnknownCharacter`] for a character outside the vocabulary.
+    /// [`DataError::UnknownCharacter`] for a character outside a vocabulary of characters; [`DataError::Encode`] where the
+    /// model of a `tokenizer.json` refuses.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
         let first = self.first_unit();
         match &self.units {
@@ -91,6 +169,17 @@ impl Tokenizer {
                     None => Err(DataError::UnknownCharacter { character, position, vocabulary: chars.len() }),
                 })
                 .collect(),
+            Units::Gpt2 if self.reads_specials => Ok(gpt2::bpe().encode_with_special_tokens(text)),
+            Units::Gpt2 => Ok(gpt2::bpe().encode_ordinary(text)),
+            Units::Hf(hf) => hf.encode(text),
+        }
+    }
+
+    /// Whether [`chunks`] of a text, encoded one by one, give the ids of the whole text.
+    pub fn encodes_chunks(&self) -> bool {
+        match &self.units {
+            Units::Bytes | Units::Chars { .. } | Units::Gpt2 => true,
+            Units::Hf(hf) => hf.cuts_at_words,
         }
     }
 
@@ -102,87 +191,45 @@ impl Tokenizer {
         text
     }
 
-    /// A decoder that takes one id at a time.
-    pub fn decoder(&self) -> Decoder<'_> {
-        Decoder { tokenizer: self, held: Vec::new() }
+    /// What decodes ids that have no text of their own.
+    fn stream_of(&self) -> Option<&Hf> {
+        match &self.units {
+            Units::Hf(hf) if !hf.has_pieces() => Some(hf),
+            _ => None,
+        }
     }
 
-    /// How many bytes of UTF-8 an id stands for; 0 for special tokens and ids that don't exist.
+    /// A decoder that takes one id at a time.
+    pub fn decoder(&self) -> Decoder<'_> {
+        Decoder::new(self)
+    }
+
+    /// How many bytes of UTF-8 an id stands for; 0 for special tokens, ids that don't exist, and where that depends on an id's
+    /// neighbours.
     pub fn byte_len(&self, id: u32) -> usize {
         match self.token(id) {
             Token::Byte(_) => 1,
             Token::Char(c) => c.len_utf8(),
+            Token::Piece(bytes) => bytes.len(),
             Token::Special | Token::Unknown => 0,
         }
-    }
-
-    /// The contents of `tokenizer.json`.
-    ///
-    /// # Errors
-    /// [`DataError::BadTokenizer`] if serde_json refuses, which it has no reason to.
-    pub fn to_json(&self) -> Result<String, DataError> {
-        let file = File {
-            format: FORMAT.into(),
-            kind: match self.units {
-                Units::Bytes => Kind::Byte,
-                Units::Chars { .. } => Kind::Char,
-            },
-            chars: match &self.units {
-                Units::Bytes => None,
-                Units::Chars { chars, .. } => Some(chars.clone()),
-            },
-            specials: self.special_ids(),
-        };
-        serde_json::to_string_pretty(&file).map_err(bad)
-    }
-
-    /// A tokenizer from the contents of `tokenizer.json`.
-    ///
-    /// # Errors
-    /// [`DataError::BadTokenizer`] for anything that [`Tokenizer::to_json`] could not have written.
-    pub fn from_json(json: &str) -> Result<Tokenizer, DataError> {
-        let file: File = serde_json::from_str(json).map_err(bad)?;
-        if file.format != FORMAT {
-            return Err(bad(format!("format is {:?}, not {FORMAT:?}", file.format)));
-        }
-        let mut tokenizer = match (file.kind, file.chars) {
-            (Kind::Byte, None) => Tokenizer::bytes(),
-            (Kind::Byte, Some(_)) => return Err(bad("a byte tokenizer lists characters")),
-            (Kind::Char, None) => return Err(bad("a character tokenizer lists no characters")),
-            (Kind::Char, Some(chars)) => {
-                let mut seen = BTreeSet::new();
-                if let Some(twice) = chars.iter().find(|&&c| !seen.insert(c)) {
-                    return Err(bad(format!("character {twice:?} is listed twice")));
-                }
-                Tokenizer::from_chars(chars)
-            }
-        };
-        if file.specials.is_some() {
-            tokenizer = tokenizer.for_documents();
-        }
-        if file.specials != tokenizer.special_ids() {
-            return Err(bad("the ids of the special tokens do not fit the vocabulary"));
-        }
-        Ok(tokenizer)
-    }
-
-    fn special_ids(&self) -> Option<Specials> {
-        Some(Specials { pad: self.pad_id()?, start: self.start_id()?, end: self.end_id()? })
     }
 
     fn n_units(&self) -> usize {
         match &self.units {
             Units::Bytes => BYTES,
             Units::Chars { chars, .. } => chars.len(),
+            Units::Gpt2 => gpt2::VOCAB_SIZE,
+            Units::Hf(hf) => hf.vocab_size(),
         }
     }
 
     /// The id of the first character or byte.
     fn first_unit(&self) -> usize {
-        usize::from(self.specials)
+        usize::from(self.specials && self.has_units())
     }
 
-    fn token(&self, id: u32) -> Token {
+    fn token(&self, id: u32) -> Token<'_> {
         let Ok(id) = usize::try_from(id) else {
             return Token::Unknown;
         };
@@ -191,100 +238,13 @@ impl Tokenizer {
         }
         let unit = id.checked_sub(self.first_unit());
         match (unit, &self.units) {
+            (_, Units::Gpt2) => gpt2::piece(id).map_or(Token::Special, Token::Piece),
+            (_, Units::Hf(hf)) => hf.piece(id).map_or(Token::Special, Token::Piece),
             (Some(rank), Units::Bytes) => u8::try_from(rank).map_or(Token::Special, Token::Byte),
             (Some(rank), Units::Chars { chars, .. }) => chars.get(rank).map_or(Token::Special, |&c| Token::Char(c)),
             (None, _) => Token::Special,
         }
     }
-}
-
-/// Turns ids into text as they come; holds back the bytes of a character that isn't complete yet.
-#[derive(Clone, Debug)]
-pub struct Decoder<'a> {
-    tokenizer: &'a Tokenizer,
-    held: Vec<u8>,
-}
-
-impl Decoder<'_> {
-    /// The text that an id completes; often one character, sometimes none.
-    pub fn push(&mut self, id: u32) -> String {
-        match self.tokenizer.token(id) {
-            Token::Byte(byte) => {
-                self.held.push(byte);
-                self.take(Incomplete::Hold)
-            }
-            Token::Char(c) => c.to_string(),
-            Token::Special => self.take(Incomplete::Replace),
-            Token::Unknown => self.take(Incomplete::Replace) + "\u{fffd}",
-        }
-    }
-
-    /// What is left at the end: U+FFFD if a character was never completed.
-    pub fn finish(mut self) -> String {
-        self.take(Incomplete::Replace)
-    }
-
-    fn take(&mut self, incomplete: Incomplete) -> String {
-        let mut text = String::new();
-        let mut done = 0;
-        for chunk in self.held.utf8_chunks() {
-            text.push_str(chunk.valid());
-            done += chunk.valid().len();
-            let rest = &self.held[done..];
-            let open = std::str::from_utf8(rest).is_err_and(|error| error.error_len().is_none());
-            if open && incomplete == Incomplete::Hold {
-                break;
-            }
-            if !chunk.invalid().is_empty() {
-                text.push('\u{fffd}');
-            }
-            done += chunk.invalid().len();
-        }
-        self.held.drain(..done);
-        text
-    }
-}
-
-/// What to do with a character whose last bytes are missing.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Incomplete {
-    Hold,
-    Replace,
-}
-
-const FORMAT: &str = "tril-tokenizer-1";
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    format: String,
-    kind: Kind,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    chars: Option<Vec<char>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    specials: Option<Specials>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Byte,
-    Char,
-}
-
-#[derive(Serialize, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-struct Specials {
-    #[serde(rename = "<pad>")]
-    pad: u32,
-    #[serde(rename = "<start>")]
-    start: u32,
-    #[serde(rename = "<end>")]
-    end: u32,
-}
-
-fn bad(reason: impl ToString) -> DataError {
-    DataError::BadTokenizer { reason: reason.to_string() }
 }
 
 /// Unicode has 1,114,112 code points, so an index into a vocabulary always fits.

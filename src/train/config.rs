@@ -1,19 +1,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{AdamwConfig, Schedule, ScheduleKind, SessionConfig};
-use crate::data::{Mode, Options, Source};
+use crate::data::{Mode, Options, Source, TokenizerSpec};
 use crate::graph::Recompute;
 use crate::model::{ConfigError, Keep, Memory, ModelConfig};
-
-/// How text becomes tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum TokenizerKind {
-    /// One token per character that occurs in the text.
-    Char,
-    /// One token per byte: 256 of them, any text.
-    Byte,
-}
 
 /// The training side of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,7 +48,10 @@ pub struct TrainConfig {
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// How text becomes tokens.
-    pub tokenizer: TokenizerKind,
+    pub tokenizer: TokenizerSpec,
+    /// Whether the names of special tokens in the text, such as `<|endoftext|>`, become their ids.
+    #[serde(default)]
+    pub special_tokens: bool,
     /// The share held out for validation.
     pub val_fraction: f64,
     /// CRC-32 of the text, so that a resumed run notices a change; 0 before it was read.
@@ -106,10 +99,10 @@ impl RunConfig {
     /// An unknown name.
     pub fn preset(name: &str) -> Result<Self, ConfigError> {
         let model = ModelConfig::preset(name)?;
-        let (steps, batch_size, lr, warmup_steps, beta2) = match name {
-            "nano" => (2000, 12, 1e-3, 100, 0.99),
-            "char" => (5000, 64, 1e-3, 100, 0.99),
-            _ => (600_000, 1, 6e-4, 2000, 0.95),
+        let (steps, batch_size, lr, warmup_steps, beta2, tokenizer) = match name {
+            "nano" => (2000, 12, 1e-3, 100, 0.99, TokenizerSpec::Auto),
+            "char" => (5000, 64, 1e-3, 100, 0.99, TokenizerSpec::Char),
+            _ => (600_000, 1, 6e-4, 2000, 0.95, TokenizerSpec::Gpt2),
         };
         Ok(Self {
             model,
@@ -131,7 +124,8 @@ impl RunConfig {
                 optimizer: AdamwConfig { beta2, ..AdamwConfig::default() },
             },
             data: DataConfig {
-                tokenizer: TokenizerKind::Char,
+                tokenizer,
+                special_tokens: false,
                 val_fraction: 0.1,
                 crc32: 0,
                 mode: Mode::Stream,

@@ -13,7 +13,7 @@ mod session;
 mod session_config;
 mod tensor_file;
 
-pub use config::{DataConfig, RunConfig, TokenizerKind, TomlError, TrainConfig};
+pub use config::{DataConfig, RunConfig, TomlError, TrainConfig};
 pub use evaluator::Evaluator;
 pub use run::{Event, Run, RunError, Summary};
 pub use run_dir::{RunDir, RunDirError};

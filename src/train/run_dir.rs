@@ -111,6 +111,7 @@ impl RunDir {
             RunConfig::from_toml("config.toml", &config).map_err(|e| foreign(format!("{}: {}", e.file, e.reason)))?;
         config.validate().map_err(|e| foreign(format!("config.toml: {e}")))?;
         let tokenizer = Tokenizer::from_json(&read("tokenizer.json")?).map_err(|e| foreign(e.to_string()))?;
+        let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
         if tokenizer.vocab_size() as u64 != config.model.vocab_size {
             let (t, c) = (tokenizer.vocab_size(), config.model.vocab_size);
             return Err(foreign(format!("tokenizer.json has {t} tokens and config.toml {c}")));

@@ -1,6 +1,7 @@
 //! Text to ids and back.
 
-use tril::data::Tokenizer;
+use tril::data::tokenizer::chunks;
+use tril::data::{Mode, Tokenizer, TokenizerSpec};
 
 const AWKWARD: [&str; 8] = [
     "",
@@ -21,6 +22,9 @@ fn every_text_comes_back() {
             Tokenizer::chars(text).for_documents(),
             Tokenizer::bytes(),
             Tokenizer::bytes().for_documents(),
+            Tokenizer::gpt2(),
+            Tokenizer::gpt2().for_documents(),
+            Tokenizer::train_bpe(text, 300).unwrap(),
         ] {
             let ids = tokenizer.encode(text).unwrap();
             assert_eq!(tokenizer.decode(&ids), text, "{tokenizer:?}");
@@ -105,6 +109,9 @@ fn json_brings_the_same_tokenizer_back() {
             Tokenizer::chars(text).for_documents(),
             Tokenizer::bytes(),
             Tokenizer::bytes().for_documents(),
+            Tokenizer::gpt2(),
+            Tokenizer::gpt2().for_documents(),
+            Tokenizer::train_bpe(text, 300).unwrap(),
         ] {
             let json = tokenizer.to_json().unwrap();
             assert_eq!(Tokenizer::from_json(&json).unwrap(), tokenizer);
@@ -116,7 +123,9 @@ fn json_brings_the_same_tokenizer_back() {
 fn a_wrong_tokenizer_file_is_refused_with_a_reason() {
     let table = [
         ("{\"format\":\"tril-tok", "EOF while parsing"),
-        ("{}", "missing field `format`"),
+        ("{}", "it has neither tril's format nor Hugging Face's model"),
+        (r#"{"model":{"type":"BPE"}}"#, "Missing vocab"),
+        (r#"{"format":"tril-tokenizer-1","kind":"gpt2","chars":["a"]}"#, "GPT-2's tokenizer lists characters"),
         (r#"{"format":"other","kind":"byte"}"#, "format is \"other\", not \"tril-tokenizer-1\""),
         (r#"{"format":"tril-tokenizer-1","kind":"byte","x":1}"#, "unknown field `x`"),
         (r#"{"format":"tril-tokenizer-1","kind":"byte","chars":["a"]}"#, "a byte tokenizer lists characters"),
@@ -130,7 +139,131 @@ fn a_wrong_tokenizer_file_is_refused_with_a_reason() {
     ];
     for (json, reason) in table {
         let message = Tokenizer::from_json(json).unwrap_err().to_string();
-        assert!(message.starts_with("not a tokenizer.json of tril (") && message.contains(reason), "{message}");
-        assert!(message.ends_with("): restore the file from the run that wrote it"));
+        assert!(message.starts_with("not a tokenizer.json (") && message.contains(reason), "{message}");
+        assert!(message.ends_with("or restore the run's own"));
+    }
+}
+
+/// 500 texts of all planes, with the ids of the Python package tiktoken.
+fn texts() -> Vec<(String, Vec<u32>)> {
+    let lines = include_str!("../../../assets/tokenizers/gpt2.jsonl").lines();
+    let line = |line: &str| {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        let ids = value["ids"].as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap());
+        (value["text"].as_str().unwrap().to_string(), ids.collect())
+    };
+    lines.map(line).collect()
+}
+
+#[test]
+fn gpt2_has_the_ids_of_tiktoken() {
+    let (tokenizer, texts) = (Tokenizer::gpt2(), texts());
+    assert_eq!(texts.len(), 500);
+    for (text, ids) in texts {
+        assert_eq!(tokenizer.encode(&text).unwrap(), ids, "{text:?}");
+        assert_eq!(tokenizer.decode(&ids), text);
+        let mut decoder = tokenizer.decoder();
+        let streamed: String = ids.iter().map(|&id| decoder.push(id)).collect();
+        assert_eq!(streamed + &decoder.finish(), text);
+        assert_eq!(ids.iter().map(|&id| tokenizer.byte_len(id)).sum::<usize>(), text.len());
+    }
+}
+
+#[test]
+fn written_in_hugging_faces_format_a_tokenizer_gives_the_same_ids() {
+    let texts = texts();
+    let all: String = texts.iter().map(|(text, _)| text.as_str()).collect();
+    let bpe = Tokenizer::train_bpe(&all, 700).unwrap();
+    assert_eq!(bpe.vocab_size(), 700);
+    let table = [
+        Tokenizer::gpt2(),
+        bpe,
+        Tokenizer::bytes(),
+        Tokenizer::bytes().for_documents(),
+        Tokenizer::chars(&all),
+        Tokenizer::chars(&all).for_documents(),
+    ];
+    for tokenizer in table {
+        let other = Tokenizer::from_hf_json(&tokenizer.to_hf_json()).unwrap();
+        for (text, _) in texts.iter().filter(|(text, _)| !text.is_empty()) {
+            let ids = tokenizer.encode(text).unwrap();
+            assert_eq!(other.encode(text).unwrap(), ids, "{text:?}");
+            assert_eq!(other.decode(&ids), *text, "{ids:?} of {}", tokenizer.vocab_size());
+        }
+    }
+}
+
+#[test]
+fn special_tokens_in_text_are_text_unless_asked_otherwise() {
+    let text = "a<|endoftext|>b";
+    let learned = Tokenizer::train_bpe("some text", 300).unwrap();
+    for tokenizer in
+        [Tokenizer::gpt2(), learned.clone(), Tokenizer::from_hf_json(&Tokenizer::gpt2().to_hf_json()).unwrap()]
+    {
+        let end = tokenizer.end_of_text().unwrap();
+        let ids = tokenizer.encode(text).unwrap();
+        assert!(!ids.contains(&end) && ids.len() > 3, "{ids:?}");
+        assert_eq!(tokenizer.decode(&ids), text);
+        let ids = tokenizer.reading_specials().encode(text).unwrap();
+        assert_eq!((ids.len(), ids[1]), (3, end));
+    }
+    assert_eq!(learned.vocab_size(), usize::try_from(learned.end_of_text().unwrap()).unwrap() + 1);
+}
+
+#[test]
+fn byte_pair_encodings_begin_and_end_documents_with_the_end_of_a_text() {
+    let tokenizer = Tokenizer::gpt2();
+    assert_eq!((tokenizer.start_id(), tokenizer.end_id(), tokenizer.end_of_text()), (None, None, Some(50_256)));
+    let tokenizer = tokenizer.for_data(&Mode::lines(), false);
+    assert_eq!((tokenizer.start_id(), tokenizer.end_id(), tokenizer.pad_id()), (Some(50_256), Some(50_256), None));
+    assert_eq!(tokenizer.vocab_size(), 50_257);
+    assert_eq!(Tokenizer::from_json(&tokenizer.to_json().unwrap()).unwrap(), tokenizer);
+}
+
+#[test]
+fn a_text_in_chunks_has_the_ids_of_the_whole() {
+    let texts = texts();
+    let all: String = texts.iter().map(|(text, _)| text.as_str()).collect();
+    for tokenizer in [Tokenizer::gpt2(), Tokenizer::train_bpe(&all, 500).unwrap(), Tokenizer::bytes()] {
+        assert!(tokenizer.encodes_chunks());
+        let whole = tokenizer.encode(&all).unwrap();
+        for size in [1, 2, 3, 7, 50, 999, all.len()] {
+            let pieces: Vec<&str> = chunks(&all, size).collect();
+            assert_eq!(pieces.concat(), all);
+            assert!(size > 50 || pieces.len() > 100);
+            let ids: Vec<u32> = pieces.iter().flat_map(|piece| tokenizer.encode(piece).unwrap()).collect();
+            assert!(ids == whole, "in chunks of {size}");
+        }
+    }
+}
+
+#[test]
+fn text_in_any_alphabet_has_a_tokenizer_by_default() {
+    let table = [
+        ("Ελλάδα και κόσμος. ".repeat(50), TokenizerSpec::Char),
+        ("春眠不覺曉，處處聞啼鳥。".repeat(50), TokenizerSpec::Char),
+        ((0..2000).filter_map(|i| char::from_u32(0x4e00 + i)).collect(), TokenizerSpec::Bpe(4096)),
+        ("a".repeat(11 << 20), TokenizerSpec::Bpe(8192)),
+        (String::new(), TokenizerSpec::Char),
+    ];
+    for (text, expected) in table {
+        assert_eq!(TokenizerSpec::Auto.resolve(&text), expected);
+        if text.len() < 1 << 20 {
+            let tokenizer = TokenizerSpec::Auto.make(&text, 0.1).unwrap();
+            assert_eq!(tokenizer.decode(&tokenizer.encode(&text).unwrap()), text);
+        }
+    }
+    assert_eq!(TokenizerSpec::Byte.resolve(""), TokenizerSpec::Byte);
+}
+
+#[test]
+fn a_tokenizer_is_named_as_it_is_written() {
+    for name in ["auto", "char", "byte", "gpt2", "bpe:257", "bpe:50000", "dir/tokenizer.json"] {
+        assert_eq!(name.parse::<TokenizerSpec>().unwrap().to_string(), name);
+    }
+    for (name, reason) in
+        [("bpe:256", "from 257 to 262000"), ("bpe:", "from 257"), ("gpt3", "auto, char, byte"), ("", "auto")]
+    {
+        assert!(name.parse::<TokenizerSpec>().unwrap_err().contains(reason), "{name}");
     }
 }

@@ -1,0 +1,129 @@
+//! `tokenizer.json`: tril's own, and Hugging Face's.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::hf::{self, Hf};
+use super::{Tokenizer, Units};
+use crate::data::DataError;
+
+impl Tokenizer {
+    /// The contents of `tokenizer.json` in a run: Hugging Face's format where the tokenizer came in it, else tril's.
+    ///
+    /// # Errors
+    /// [`DataError::BadTokenizer`] if serde_json refuses, which it has no reason to.
+    pub fn to_json(&self) -> Result<String, DataError> {
+        let (kind, chars) = match &self.units {
+            Units::Hf(hf) => return Ok(hf.json.clone()),
+            Units::Bytes => (Kind::Byte, None),
+            Units::Chars { chars, .. } => (Kind::Char, Some(chars.clone())),
+            Units::Gpt2 => (Kind::Gpt2, None),
+        };
+        let file = File { format: FORMAT.into(), kind, chars, specials: self.special_ids() };
+        serde_json::to_string_pretty(&file).map_err(bad)
+    }
+
+    /// A tokenizer from the contents of `tokenizer.json`, tril's or Hugging Face's.
+    ///
+    /// # Errors
+    /// [`DataError::BadTokenizer`] for anything that is neither.
+    pub fn from_json(json: &str) -> Result<Tokenizer, DataError> {
+        #[derive(Deserialize)]
+        struct Probe {
+            format: Option<String>,
+        }
+        let probe: Probe = serde_json::from_str(json).map_err(bad)?;
+        if probe.format.is_none() {
+            return Tokenizer::from_hf_json(json);
+        }
+        let file: File = serde_json::from_str(json).map_err(bad)?;
+        if file.format != FORMAT {
+            return Err(bad(format!("format is {:?}, not {FORMAT:?}", file.format)));
+        }
+        let mut tokenizer = match (file.kind, file.chars) {
+            (Kind::Byte, None) => Tokenizer::bytes(),
+            (Kind::Byte, Some(_)) => return Err(bad("a byte tokenizer lists characters")),
+            (Kind::Gpt2, None) => Tokenizer::gpt2(),
+            (Kind::Gpt2, Some(_)) => return Err(bad("GPT-2's tokenizer lists characters")),
+            (Kind::Char, None) => return Err(bad("a character tokenizer lists no characters")),
+            (Kind::Char, Some(chars)) => {
+                let mut seen = BTreeSet::new();
+                if let Some(twice) = chars.iter().find(|&&c| !seen.insert(c)) {
+                    return Err(bad(format!("character {twice:?} is listed twice")));
+                }
+                Tokenizer::from_chars(chars)
+            }
+        };
+        if file.specials.is_some() {
+            tokenizer = tokenizer.for_documents();
+        }
+        if file.specials != tokenizer.special_ids() {
+            return Err(bad("the ids of the special tokens do not fit the vocabulary"));
+        }
+        Ok(tokenizer)
+    }
+
+    /// A tokenizer from Hugging Face's `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`DataError::BadTokenizer`] for anything else, and for ids beyond what a model may have.
+    pub fn from_hf_json(json: &str) -> Result<Tokenizer, DataError> {
+        Ok(Tokenizer::of(Units::Hf(Hf::from_json(json)?)))
+    }
+
+    /// This tokenizer as a `tokenizer.json` that Hugging Face's libraries read, with the same ids for every text. For
+    /// characters, text with others is an error there, too.
+    pub fn to_hf_json(&self) -> String {
+        let specials = match self.special_ids() {
+            Some(Specials { pad: Some(pad), start, end }) => vec![(pad, "<pad>"), (start, "<start>"), (end, "<end>")],
+            _ => vec![],
+        };
+        match &self.units {
+            Units::Hf(hf) => hf.json.clone(),
+            Units::Gpt2 => hf::gpt2_json(),
+            Units::Bytes => hf::bytes_json(self.first_unit(), &specials),
+            Units::Chars { chars, .. } => hf::chars_json(chars, self.first_unit(), &specials),
+        }
+    }
+
+    fn special_ids(&self) -> Option<Specials> {
+        Some(Specials { pad: self.pad_id(), start: self.start_id()?, end: self.end_id()? })
+    }
+}
+
+const FORMAT: &str = "tril-tokenizer-1";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    format: String,
+    kind: Kind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chars: Option<Vec<char>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    specials: Option<Specials>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Byte,
+    Char,
+    Gpt2,
+}
+
+#[derive(Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct Specials {
+    #[serde(rename = "<pad>", default, skip_serializing_if = "Option::is_none")]
+    pad: Option<u32>,
+    #[serde(rename = "<start>")]
+    start: u32,
+    #[serde(rename = "<end>")]
+    end: u32,
+}
+
+fn bad(reason: impl ToString) -> DataError {
+    DataError::BadTokenizer { reason: reason.to_string() }
+}

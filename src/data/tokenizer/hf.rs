@@ -1,0 +1,252 @@
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokenizers::NormalizerWrapper;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::tokenizer::{AddedToken, Tokenizer as Inner, TokenizerBuilder, TokenizerImpl, step_decode_stream};
+
+use super::chunks::chunks;
+use super::gpt2::{self, END_OF_TEXT_NAME};
+use crate::data::DataError;
+
+/// A tokenizer of Hugging Face's format.
+#[derive(Debug)]
+pub(super) struct Hf {
+    /// The file's content.
+    pub json: String,
+    inner: Inner,
+    n_id: usize,
+    /// The bytes of each id where every token stands for some by itself; empty where text depends on its neighbours.
+    pieces: Vec<Option<Vec<u8>>>,
+    /// Whether words end where [`chunks`] cut: where text is split as GPT-2 does it, and nothing else looks at it.
+    pub cuts_at_words: bool,
+    /// The ids that begin and end a document.
+    pub ends: Option<(u32, u32)>,
+}
+
+impl PartialEq for Hf {
+    fn eq(&self, other: &Self) -> bool {
+        self.json == other.json
+    }
+}
+
+impl Eq for Hf {}
+
+/// How the beginning and the end of a text are called; what only has an end begins with that, as GPT-2 does.
+const STARTS: [&str; 5] = ["<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "<start>"];
+const ENDS: [&str; 6] = [END_OF_TEXT_NAME, "</s>", "<eos>", "<|end_of_text|>", "<|eot_id|>", "<end>"];
+
+/// Most ids: what a model may have.
+const MOST: usize = 262_000;
+
+impl Hf {
+    pub fn from_json(json: &str) -> Result<Arc<Self>, DataError> {
+        let value: Value = serde_json::from_str(json).map_err(|e| bad(e.to_string()))?;
+        if value.get("model").is_none() {
+            return Err(bad("it has neither tril's format nor Hugging Face's model".into()));
+        }
+        // some broken files make the crate panic
+        let parsed = catch_unwind(AssertUnwindSafe(|| Inner::from_bytes(json.as_bytes())));
+        let mut inner =
+            parsed.map_err(|_| bad("its parts don't fit each other".into()))?.map_err(|e| bad(e.to_string()))?;
+        // texts are cut and filled up elsewhere
+        inner.with_truncation(None).map_err(|e| bad(e.to_string()))?;
+        inner.with_padding(None);
+        inner.set_encode_special_tokens(true);
+        let highest = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        if highest == 0 || highest > MOST {
+            return Err(bad(format!("its ids reach {highest}, and 1 to {MOST} are possible")));
+        }
+        let specials: HashSet<u32> =
+            inner.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect();
+        let id_of = |names: &[&str]| names.iter().find_map(|name| inner.token_to_id(name));
+        let ends = id_of(&ENDS).map(|end| (id_of(&STARTS).unwrap_or(end), end));
+        let by_bytes = value["decoder"]["type"] == "ByteLevel";
+        let alphabet = alphabet();
+        let piece = |id: u32| {
+            if specials.contains(&id) {
+                return None;
+            }
+            let token = inner.id_to_token(id)?;
+            let byte = |c| alphabet.iter().position(|&a| a == c).and_then(|byte| u8::try_from(byte).ok());
+            // an added token stands for itself, and may hold characters that no byte is written as
+            Some(token.chars().map(byte).collect::<Option<Vec<u8>>>().unwrap_or_else(|| token.into_bytes()))
+        };
+        let pieces = if by_bytes { (0..highest as u32).map(piece).collect() } else { vec![] };
+        let pre = &value["pre_tokenizer"];
+        let by_words =
+            pre["type"] == "ByteLevel" && pre["use_regex"] != json!(false) && pre["add_prefix_space"] == json!(false);
+        let cuts_at_words = by_words && value["normalizer"].is_null();
+        Ok(Arc::new(Self { json: json.into(), inner, n_id: highest, pieces, cuts_at_words, ends }))
+    }
+
+    /// The same, but special tokens in a text become their ids.
+    pub fn with_specials(&self) -> Arc<Self> {
+        let mut inner = self.inner.clone();
+        inner.set_encode_special_tokens(false);
+        Arc::new(Self {
+            json: self.json.clone(),
+            inner,
+            n_id: self.n_id,
+            pieces: self.pieces.clone(),
+            cuts_at_words: self.cuts_at_words,
+            ends: self.ends,
+        })
+    }
+
+    pub fn vocab_size(&self) -> usize {
+        self.n_id
+    }
+
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        let encoded = self.inner.encode_fast(text, false);
+        Ok(encoded.map_err(|e| DataError::Encode { reason: e.to_string() })?.get_ids().to_vec())
+    }
+
+    /// Whether ids stand for bytes each by itself.
+    pub fn has_pieces(&self) -> bool {
+        !self.pieces.is_empty()
+    }
+
+    pub fn piece(&self, id: usize) -> Option<&[u8]> {
+        self.pieces.get(id)?.as_deref()
+    }
+
+    /// Takes an id behind those of the state, and gives the text that it completes.
+    pub fn step(&self, state: &mut Stream, id: u32) -> String {
+        let Stream { ids, prefix, prefix_index } = state;
+        match step_decode_stream(&self.inner, vec![id], true, ids, prefix, prefix_index) {
+            Ok(text) => text.unwrap_or_default(),
+            Err(_) => {
+                *state = Stream::default();
+                "\u{fffd}".into()
+            }
+        }
+    }
+
+    /// What a state holds back.
+    pub fn rest(&self, state: &Stream) -> String {
+        let text = self.inner.decode(&state.ids, true).unwrap_or_default();
+        text.strip_prefix(&state.prefix).unwrap_or("").into()
+    }
+
+    /// Learns a byte-pair encoding of `size` ids from a text: 256 bytes, merges, and the end of a text.
+    pub fn train(text: &str, size: u32) -> Result<Arc<Self>, DataError> {
+        const CHUNK_BYTES: usize = 1 << 16;
+        let failed = |e: tokenizers::Error| DataError::Encode { reason: e.to_string() };
+        let byte_level = ByteLevel::default().add_prefix_space(false);
+        let mut trainer = BpeTrainer::builder()
+            .vocab_size(size as usize - 1)
+            .show_progress(false)
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .build();
+        let mut learned: TokenizerImpl<BPE, NormalizerWrapper, ByteLevel, ByteLevel, ByteLevel> =
+            TokenizerBuilder::new()
+                .with_model(BPE::default())
+                .with_normalizer(None)
+                .with_pre_tokenizer(Some(byte_level))
+                .with_post_processor(Some(byte_level.trim_offsets(false)))
+                .with_decoder(Some(byte_level))
+                .build()
+                .map_err(failed)?;
+        learned.train(&mut trainer, chunks(text, CHUNK_BYTES)).map_err(failed)?;
+        learned.add_special_tokens([AddedToken::from(END_OF_TEXT_NAME, true)]).map_err(failed)?;
+        Self::from_json(&learned.to_string(false).map_err(failed)?)
+    }
+}
+
+/// What decoding one id after another has to remember.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stream {
+    ids: Vec<u32>,
+    prefix: String,
+    prefix_index: usize,
+}
+
+/// The character that GPT-2's files write for each byte: itself where it is printable, else one from U+0100 on.
+///
+/// Source: `bytes_to_unicode` of GPT-2's encoder.
+pub(super) fn alphabet() -> Vec<char> {
+    let is_kept = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let mut next = 0x100;
+    let mut shown = |byte: u8| {
+        if is_kept(byte) {
+            return char::from(byte);
+        }
+        next += 1;
+        char::from_u32(next - 1).unwrap_or(char::REPLACEMENT_CHARACTER)
+    };
+    (0..=255).map(&mut shown).collect()
+}
+
+/// Bytes as GPT-2's files write them.
+fn written(bytes: &[u8], alphabet: &[char]) -> String {
+    bytes.iter().map(|&byte| alphabet[usize::from(byte)]).collect()
+}
+
+/// GPT-2's encoding as a `tokenizer.json`.
+pub(super) fn gpt2_json() -> String {
+    let alphabet = alphabet();
+    let vocab = (0..).map_while(gpt2::piece).enumerate().map(|(id, piece)| (written(piece, &alphabet), id));
+    let merges = gpt2::merges().into_iter().map(|(a, b)| json!([written(a, &alphabet), written(b, &alphabet)]));
+    let end = [(gpt2::END_OF_TEXT, END_OF_TEXT_NAME)];
+    file(&end, by_bytes(true), bpe(merges.collect()), vocab)
+}
+
+/// Bytes, from id `first` on, as a `tokenizer.json`.
+pub(super) fn bytes_json(first: usize, specials: &[(u32, &str)]) -> String {
+    let vocab = alphabet().into_iter().enumerate().map(|(byte, c)| (c.to_string(), first + byte));
+    file(specials, by_bytes(false), bpe(vec![]), vocab)
+}
+
+/// Characters, from id `first` on, as a `tokenizer.json`. Others are an error there as here.
+pub(super) fn chars_json(chars: &[char], first: usize, specials: &[(u32, &str)]) -> String {
+    let vocab = chars.iter().enumerate().map(|(i, c)| (c.to_string(), first + i));
+    let each = json!({ "type": "Split", "pattern": { "Regex": "[\\s\\S]" }, "behavior": "Isolated", "invert": false });
+    let model = json!({ "type": "WordLevel", "unk_token": "<unk>" });
+    let parts = json!({ "pre_tokenizer": each, "post_processor": null, "decoder": { "type": "Fuse" } });
+    file(specials, parts, model, vocab)
+}
+
+fn added(id: u32, name: &str) -> Value {
+    json!({
+        "id": id, "content": name, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true,
+    })
+}
+
+fn bpe(merges: Vec<Value>) -> Value {
+    json!({
+        "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "", "end_of_word_suffix": "",
+        "fuse_unk": false, "byte_fallback": false, "ignore_merges": false, "merges": merges,
+    })
+}
+
+fn by_bytes(use_regex: bool) -> Value {
+    let part = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": use_regex });
+    json!({ "pre_tokenizer": part, "post_processor": part, "decoder": part })
+}
+
+fn file(
+    specials: &[(u32, &str)],
+    mut parts: Value,
+    mut model: Value,
+    vocab: impl Iterator<Item = (String, usize)>,
+) -> String {
+    // ids of special tokens count only if the model's vocabulary has them, too
+    let names = specials.iter().map(|&(id, name)| (name.to_string(), json!(id)));
+    model["vocab"] = vocab.map(|(token, id)| (token, json!(id))).chain(names).collect::<serde_json::Map<_, _>>().into();
+    parts["version"] = json!("1.0");
+    parts["truncation"] = Value::Null;
+    parts["padding"] = Value::Null;
+    parts["normalizer"] = Value::Null;
+    parts["added_tokens"] = specials.iter().map(|&(id, name)| added(id, name)).collect();
+    parts["model"] = model;
+    parts.to_string()
+}
+
+fn bad(reason: String) -> DataError {
+    DataError::BadTokenizer { reason: reason.replace('\n', " ") }
+}
