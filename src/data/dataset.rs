@@ -165,7 +165,7 @@ impl Dataset {
             (false, _) => Mask::None,
             (true, Mode::Documents { .. }) => Mask::Pieces,
             (true, Mode::Stream) => {
-                Mask::Token(tokenizer.start_id().or(tokenizer.end_id()).ok_or(DataError::NoDocuments)?)
+                Mask::Token(tokenizer.start_id().or(tokenizer.end_of_text()).ok_or(DataError::NoDocuments)?)
             }
         };
         let (mut train, mut val) = match &options.mode {
@@ -340,13 +340,7 @@ fn split_stream(
     let cut = text.char_indices().nth(n_train).map_or(text.len(), |(at, _)| at);
     // Encoded in one go, so that an error counts its position from the start of the text.
     let mut train = tokenizer.encode(text)?;
-    let mut n_tokens = 0;
-    let mut n_bytes = 0;
-    while n_bytes < cut {
-        n_bytes += tokenizer.byte_len(train[n_tokens]);
-        n_tokens += 1;
-    }
-    let val = train.split_off(n_tokens);
+    let val = train.split_off(tokens_before(cut, text.len(), &train, tokenizer));
 
     let block_size = options.block_size;
     if purpose == Use::Evaluation && val.len() < 2 {
@@ -362,6 +356,24 @@ fn split_stream(
     val.cut(0, tokenizer, block_size);
     let train = Split { tokens: train, ..Split::default() };
     Ok((train, val))
+}
+
+/// How many tokens stand for the first `cut` of a text's `len` bytes. Where some stand for none of their own, such as special
+/// tokens that the text names, the bytes that are known are shared out alike.
+fn tokens_before(cut: usize, len: usize, tokens: &[u32], tokenizer: &Tokenizer) -> usize {
+    let known: usize = tokens.iter().map(|&id| tokenizer.byte_len(id)).sum();
+    let share = |n: usize| narrow((cut as u128 * n as u128 / len.max(1) as u128) as u64);
+    if known == 0 {
+        return share(tokens.len());
+    }
+    let cut = if known == len { cut } else { share(known) };
+    let mut n_bytes = 0;
+    let is_before = |&&id: &&u32| {
+        let is_before = n_bytes < cut;
+        n_bytes += tokenizer.byte_len(id);
+        is_before
+    };
+    tokens.iter().take_while(is_before).count()
 }
 
 fn split_documents(

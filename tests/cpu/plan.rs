@@ -145,6 +145,27 @@ fn toml_goes_over_a_preset_and_back() {
     }
 }
 
+/// A configuration of before there was a choice goes on as it began.
+#[test]
+fn packing_and_its_mask_are_recorded_and_off_in_old_runs() {
+    let base = RunConfig::preset("nano").unwrap();
+    assert!(!base.to_toml().contains("pack") && !base.to_toml().contains("document_mask"));
+    let (old, options) = (base.to_toml(), |config: &RunConfig| (config.data_options(), config.session().document_mask));
+    let (of_old, mask) = options(&RunConfig::from_toml("config.toml", &old).unwrap());
+    assert!(!of_old.pack && !of_old.document_mask && !mask);
+    let new = base.overlaid(
+        "f.toml",
+        "[data]\npack = true\ndocument_mask = true\nmode = { kind = \"documents\", separator = \"%\" }",
+    );
+    let new = RunConfig::from_toml("config.toml", &new.unwrap().to_toml()).unwrap();
+    let (of_new, mask) = options(&new);
+    assert!(of_new.pack && of_new.document_mask && mask);
+    let mut stream = new.clone();
+    (stream.data.mode, stream.model.vocab_size) = (Mode::Stream, 10);
+    let message = stream.validate().unwrap_err().to_string();
+    assert!(message.starts_with("--pack") && message.contains("--mode documents"), "{message}");
+}
+
 #[test]
 fn learning_rate_schedules_have_their_shapes() {
     let at = |kind, step| Schedule { kind, lr: 1.0, min_lr: 0.1, warmup_steps: 10, steps: 110 }.at(step);

@@ -205,6 +205,54 @@ fn documents_from_standard_input_and_the_embedded_stories() {
 }
 
 #[test]
+fn packed_documents_train_as_well_and_say_how_they_lie() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let names: String = (0..60).map(|i| format!("{}\n", "name".repeat(i % 3 + 1))).collect();
+    fs::write(at.join("names.txt"), names).unwrap();
+    let train = |more: &[&str]| ok(at, &[&["train", "names.txt", "--mode", "documents"][..], SMALL, more].concat());
+    let common = ["--steps", "4", "--seed", "7"];
+    let out = train(&[&common[..], &["--out", "packed"]].concat());
+    assert!(
+        out.contains("54 documents in ") && out.contains("none sees another") && out.contains("% padding"),
+        "{out}"
+    );
+    let config = fs::read_to_string(at.join("packed/config.toml")).unwrap();
+    assert!(config.contains("pack = true") && config.contains("document_mask = true"), "{config}");
+    let json = train(&[&common[..], &["--out", "alone", "--pack", "false", "--json"]].concat());
+    let header: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!((&header["documents"], &header["rows"]), (&54.into(), &54.into()));
+    assert!(header["padding"].as_f64().unwrap() > 0.4, "{header}");
+
+    // the same weights have the same loss, however the documents that they are measured on lie
+    let loss = || {
+        let json = ok(at, &["eval", "packed", "--json"]);
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        (value["loss"].as_f64().unwrap(), value["targets"].as_u64().unwrap(), value["windows"].as_u64().unwrap())
+    };
+    let (packed, targets, windows) = loss();
+    let without: Vec<&str> =
+        config.lines().filter(|l| !l.starts_with("pack") && !l.starts_with("document_mask")).collect();
+    fs::write(at.join("packed/config.toml"), without.join("\n")).unwrap();
+    let (alone, as_many, more) = loss();
+    assert!(as_many == targets && more > windows && (packed - alone).abs() < 1e-5, "{packed} and {alone}");
+    fs::write(at.join("packed/config.toml"), config).unwrap();
+
+    // interrupted and resumed, a run of packed documents ends in the same bytes
+    let constant = ["--checkpoint-every", "2", "--eval-every", "2", "--schedule", "constant"];
+    train(&[&constant[..], &["--steps", "4", "--out", "whole"]].concat());
+    train(&[&constant[..], &["--steps", "2", "--out", "part"]].concat());
+    ok(at, &["train", "--resume", "part", "--steps", "4"]);
+    assert_eq!(bytes(&at.join("whole")), bytes(&at.join("part")));
+    let line = fails(at, &["train", "--resume", "part", "--pack", "false"]);
+    assert!(line.contains("--steps"), "{line}");
+    for (flag, word) in [("--pack", "--mode documents"), ("--document-mask", "end-of-text")] {
+        let line = fails(at, &[&["train", "names.txt", flag, "true", "--tokenizer", "byte"][..], SMALL].concat());
+        assert!(line.contains(flag) && line.contains(word), "{line}");
+    }
+}
+
+#[test]
 fn plan_devices_and_help_answer() {
     let dir = tempfile::tempdir().unwrap();
     let plan = ok(dir.path(), &["plan", "--preset", "gpt2", "--limits", "desktop"]);

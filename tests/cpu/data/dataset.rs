@@ -450,3 +450,21 @@ fn a_mask_in_a_stream_needs_a_token_that_parts_documents() {
     let error = Dataset::new(&text, &Tokenizer::bytes(), &masked).unwrap_err().to_string();
     assert!(error.starts_with("--document-mask") && error.contains("end-of-text"), "{error}");
 }
+
+#[test]
+fn a_stream_is_parted_at_gpt2s_end_of_text() {
+    let text = Text::new("one two<|endoftext|>three<|endoftext|>four five six");
+    let tokenizer = Tokenizer::gpt2().reading_specials();
+    let data =
+        Dataset::for_evaluation(&text, &tokenizer, &Options { document_mask: true, ..options(Mode::Stream, 0.0, 7) });
+    let batch = data.unwrap().eval_batches(1, None).next().unwrap();
+    let places: Vec<usize> = (0..7).filter(|&i| batch.tokens[i] == 50_256).collect();
+    assert_eq!(places, [2, 4]);
+    assert_eq!(batch.firsts, [0, 0, 2, 2, 4, 4, 4]);
+
+    // Names of tokens are no text, and a text of them and words is split all the same.
+    let text = Text::new("one two<|endoftext|>".repeat(50));
+    let data = Dataset::new(&text, &tokenizer, &options(Mode::Stream, 0.1, 7)).unwrap();
+    assert_eq!(data.token_count() + data.val_token_count(), 150);
+    assert!((130..=137).contains(&data.token_count()), "{}", data.token_count());
+}
