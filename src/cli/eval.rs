@@ -24,6 +24,9 @@ pub(super) struct EvalArgs {
     /// Text files, folders, or - for standard input [default: the run's validation split].
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Replace bytes of PATH that aren't UTF-8 by U+FFFD, instead of refusing the text.
+    #[arg(long)]
+    lossy: bool,
     /// Look at N windows, always the same ones, instead of all; 0 means all.
     #[arg(long, default_value_t = 0, value_name = "N")]
     eval_windows: usize,
@@ -52,7 +55,11 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
         text.verify(config.data.crc32)?;
         Dataset::new(&text, &tokenizer, &config.data_options())?
     } else {
-        Dataset::for_evaluation(&Source::from_paths(&args.paths).load()?, &tokenizer, &config.data_options())?
+        Dataset::for_evaluation(
+            &Source::from_paths(&args.paths).lossily(args.lossy).load()?,
+            &tokenizer,
+            &config.data_options(),
+        )?
     };
     let limit = Some(args.eval_windows).filter(|&n| n > 0);
     let extent = dataset.eval_extent(limit);

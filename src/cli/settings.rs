@@ -174,6 +174,9 @@ struct TrainingArgs {
     /// or auto, which goes by the size of the text [default: auto; gpt2 with its presets].
     #[arg(long, value_name = "KIND")]
     tokenizer: Option<TokenizerSpec>,
+    /// Replace bytes that aren't UTF-8 by U+FFFD, instead of refusing the text.
+    #[arg(long)]
+    lossy: bool,
     /// Let the names of special tokens in the text, such as <|endoftext|>, become their ids; without, they are text.
     #[arg(long)]
     special_tokens: bool,
@@ -352,7 +355,7 @@ pub(super) fn read_text(
     settings: &SettingsArgs,
 ) -> Result<(Text, Tokenizer), Box<dyn Error>> {
     if !paths.is_empty() {
-        config.data.source = Source::from_paths(paths);
+        config.data.source = Source::from_paths(paths).lossily(settings.train.lossy);
     }
     let stories = matches!(config.data.source, Source::Embedded { .. });
     if let (true, false, Mode::Documents { separator }) = (stories, settings.has_separator(), &mut config.data.mode) {
@@ -364,6 +367,9 @@ pub(super) fn read_text(
     let text = config.data.source.load()?;
     if !text.skipped().is_empty() {
         eprintln!("left out {} binary files", text.skipped().len());
+    }
+    if text.n_replaced() > 0 {
+        eprintln!("replaced bytes that are not UTF-8 in {} places by U+FFFD", text.n_replaced());
     }
     config.data.crc32 = text.crc32();
     let spec = config.data.tokenizer.resolve(text.as_str());
@@ -386,7 +392,7 @@ pub(super) fn read_text(
 ///
 /// As [`Source::load`], and where the text came from standard input and nothing is piped in now.
 pub(super) fn text_of_run(source: &Source) -> Result<Text, Box<dyn Error>> {
-    let piped = matches!(source, Source::Files { paths } if paths.iter().any(|p| p.as_os_str() == "-"));
+    let piped = matches!(source, Source::Files { paths, .. } if paths.iter().any(|p| p.as_os_str() == "-"));
     if piped && std::io::stdin().is_terminal() {
         return Err("this run's text came from standard input; pipe the same text in again".into());
     }

@@ -26,7 +26,8 @@ use crate::train::{Event, Run, RunConfig, RunDir, RunError, SessionError, Summar
 /// says how to go on.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
-    /// Text files, folders, or - for standard input.
+    /// Text files, folders, or - for standard input. .gz and .zst are unpacked; a line of .jsonl or .ndjson is an object whose
+    /// "text" is a document. With --resume: where the run's text is now.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -116,7 +117,7 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         std::thread::sleep(REST);
         let gpu = open(args)?;
         let config = RunDir::open(&root)?.1;
-        run = Run::resume(&gpu, &root, &text_of_run(&config.data.source)?, None)?;
+        run = Run::resume(&gpu, &root, &text_again(args, &config.data.source)?, None)?;
         printer.say(&format!("resumed at step {}", run.step()));
     };
     printer.finish(&summary, &root);
@@ -222,9 +223,6 @@ fn fit(args: &TrainArgs, config: &mut RunConfig, gpu: &Gpu, text: &Text) -> Resu
 
 fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::Error>> {
     let (_, config, _) = RunDir::open(root)?;
-    if !args.paths.is_empty() && Source::from_paths(&args.paths) != config.data.source {
-        return Err("a resumed run keeps its text; leave the paths out".into());
-    }
     let changed = args.settings.resolve_over(&config)?;
     let same = RunConfig {
         train: crate::train::TrainConfig { steps: config.train.steps, ..changed.train.clone() },
@@ -236,7 +234,7 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
                 .into(),
         );
     }
-    let text = text_of_run(&config.data.source)?;
+    let text = text_again(args, &config.data.source)?;
     let gpu = open(args)?;
     let fit = fit(args, &mut config.clone(), &gpu, &text)?;
     // on the device that it was on, a run keeps its kernels, so that its results are those of an undisturbed one
@@ -244,6 +242,15 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
         if Run::is_of(root, &gpu)? { String::new() } else { tune_first(&gpu, &[config.session()], &args.tuning)? };
     let run = Run::resume(&gpu, root, &text, args.settings.steps())?;
     Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit, kernels, is_chosen: false })
+}
+
+/// A run's text, from where it was or from where it is said to be now; that it is the same is checked later.
+fn text_again(args: &TrainArgs, source: &Source) -> Result<Text, Box<dyn std::error::Error>> {
+    if args.paths.is_empty() {
+        return text_of_run(source);
+    }
+    let is_lossy = matches!(source, Source::Files { lossy: true, .. });
+    Ok(Source::from_paths(&args.paths).lossily(is_lossy).load()?)
 }
 
 fn open(args: &TrainArgs) -> Result<Arc<Gpu>, crate::gpu::GpuError> {
@@ -254,7 +261,7 @@ fn open(args: &TrainArgs) -> Result<Arc<Gpu>, crate::gpu::GpuError> {
 fn free_run(config: &RunConfig) -> PathBuf {
     let name = match &config.data.source {
         Source::Embedded { .. } => "stories".to_string(),
-        Source::Files { paths } => {
+        Source::Files { paths, .. } => {
             let stem = paths.first().and_then(|p| p.file_stem()).map(|s| s.to_string_lossy().into_owned());
             stem.filter(|s| s != "-").unwrap_or_else(|| "text".into())
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::forms::{self, Bad, Content};
 use super::{DataError, embedded};
 
 /// How far into a file of a folder a zero byte is looked for; one marks the file as binary (git's rule).
@@ -24,8 +25,11 @@ pub enum Source {
     },
     /// Files, folders and `-` for standard input, in this order.
     Files {
-        /// The paths as given.
+        /// The paths, absolute, so that a run can be resumed from another folder.
         paths: Vec<PathBuf>,
+        /// Whether bytes that aren't UTF-8 are replaced by U+FFFD, instead of an error.
+        #[serde(default)]
+        lossy: bool,
     },
 }
 
@@ -35,7 +39,20 @@ impl Source {
         if paths.is_empty() {
             return Source::Embedded { seed: embedded::SEED, chars: embedded::CHARS };
         }
-        Source::Files { paths: paths.to_vec() }
+        let absolute = |path: &PathBuf| match path.as_os_str() == "-" {
+            true => path.clone(),
+            false => std::path::absolute(path).unwrap_or_else(|_| path.clone()),
+        };
+        Source::Files { paths: paths.iter().map(absolute).collect(), lossy: false }
+    }
+
+    /// The same, with bytes that aren't UTF-8 replaced where that is asked for.
+    #[must_use]
+    pub fn lossily(mut self, replace: bool) -> Source {
+        if let Source::Files { lossy, .. } = &mut self {
+            *lossy = replace;
+        }
+        self
     }
 
     /// The text itself.
@@ -45,7 +62,10 @@ impl Source {
     pub fn load(&self) -> Result<Text, DataError> {
         match self {
             Source::Embedded { seed, chars } => Ok(Text::new(embedded::text(*seed, *chars))),
-            Source::Files { paths } => read(paths),
+            Source::Files { paths, lossy } => {
+                let bad = if *lossy { Bad::Replace } else { Bad::Refuse };
+                Reading { bad, input: &mut io::stdin().lock() }.all(paths)
+            }
         }
     }
 }
@@ -57,14 +77,17 @@ impl Source {
 pub struct Text {
     content: String,
     ends: Vec<usize>,
+    /// Which of the files are documents that no separator splits.
+    whole: Vec<bool>,
     skipped: Vec<PathBuf>,
+    n_replaced: usize,
 }
 
 impl Text {
     /// Text that doesn't come from a file.
     pub fn new(content: impl Into<String>) -> Text {
         let content = content.into();
-        Text { ends: vec![content.len()], content, skipped: Vec::new() }
+        Text { ends: vec![content.len()], whole: vec![false], content, skipped: Vec::new(), n_replaced: 0 }
     }
 
     /// Everything, file after file. A file that doesn't end in a line break is given one if another file follows.
@@ -76,6 +99,19 @@ impl Text {
     pub fn files(&self) -> impl Iterator<Item = &str> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, &end)| &self.content[start..end])
+    }
+
+    /// The documents: what stands between two separators of a file, and each record of JSON lines.
+    pub fn documents<'a>(&'a self, separator: &'a str) -> impl Iterator<Item = &'a str> {
+        self.files().zip(&self.whole).flat_map(move |(file, &whole)| {
+            let (one, many) = if whole { (Some(file), None) } else { (None, Some(file.split(separator))) };
+            one.into_iter().chain(many.into_iter().flatten())
+        })
+    }
+
+    /// In how many places bytes that aren't UTF-8 were replaced.
+    pub fn n_replaced(&self) -> usize {
+        self.n_replaced
     }
 
     /// Binary files that were found in folders and left out.
@@ -100,7 +136,7 @@ impl Text {
         Err(DataError::Changed { expected, found })
     }
 
-    fn push(&mut self, file: &str) {
+    fn push(&mut self, file: &str, whole: bool) {
         if !self.content.is_empty() && !self.content.ends_with('\n') {
             self.content.push('\n');
             if let Some(end) = self.ends.last_mut() {
@@ -109,6 +145,18 @@ impl Text {
         }
         self.content.push_str(file);
         self.ends.push(self.content.len());
+        self.whole.push(whole);
+    }
+
+    /// Adds a file; whether there was any text in it.
+    fn add(&mut self, content: Content) -> bool {
+        let before = self.ends.len();
+        match content {
+            Content::Plain(text) if text.is_empty() => {}
+            Content::Plain(text) => self.push(&text, false),
+            Content::Documents(documents) => documents.iter().for_each(|document| self.push(document, true)),
+        }
+        self.ends.len() > before
     }
 }
 
@@ -122,9 +170,10 @@ impl From<&str> for Text {
 ///
 /// A folder gives its files in sorted order, subfolders included; hidden ones (a dot in front), binary ones (a zero
 /// byte near the start), empty ones and links to folders are left out. A byte order mark in front of a file is dropped.
+/// `.gz` and `.zst` are unpacked; each line of `.jsonl` and `.ndjson` is an object whose `text` is a document.
 ///
 /// # Errors
-/// A path that is missing, unreadable or empty, text that isn't UTF-8, a folder without text.
+/// A path that is missing, unreadable or empty, text that isn't UTF-8, a broken archive or line, a folder without text.
 pub fn read(paths: &[PathBuf]) -> Result<Text, DataError> {
     read_with_input(paths, &mut io::stdin().lock())
 }
@@ -134,82 +183,88 @@ pub fn read(paths: &[PathBuf]) -> Result<Text, DataError> {
 /// # Errors
 /// As [`read`].
 pub fn read_with_input(paths: &[PathBuf], input: &mut dyn Read) -> Result<Text, DataError> {
-    let mut text = Text { content: String::new(), ends: Vec::new(), skipped: Vec::new() };
-    for path in paths {
-        if path.as_os_str() == "-" {
-            read_one("standard input", input, &mut text)?;
-            continue;
-        }
-        let kind = fs::metadata(path).map_err(|error| {
-            if error.kind() == io::ErrorKind::NotFound {
-                DataError::Missing { path: path.clone() }
-            } else {
-                unreadable(path, error)
-            }
-        })?;
-        if kind.is_dir() {
-            let files_before = text.ends.len();
-            read_folder(path, &mut text)?;
-            if text.ends.len() == files_before {
-                return Err(DataError::NoTextInFolder { path: path.clone() });
-            }
-        } else {
-            let mut file = fs::File::open(path).map_err(|error| unreadable(path, error))?;
-            read_one(&path.display().to_string(), &mut file, &mut text)?;
-        }
-    }
-    if text.content.is_empty() {
-        return Err(DataError::Empty { name: "the list of paths".into() });
-    }
-    Ok(text)
+    Reading { bad: Bad::Refuse, input }.all(paths)
 }
 
-fn read_one(name: &str, from: &mut dyn Read, text: &mut Text) -> Result<(), DataError> {
-    let mut bytes = Vec::new();
-    from.read_to_end(&mut bytes).map_err(|source| DataError::Unreadable { name: name.into(), source })?;
-    let file = decode(name, &bytes)?;
-    if file.is_empty() {
-        return Err(DataError::Empty { name: name.into() });
-    }
-    text.push(file);
-    Ok(())
+/// How files are read.
+struct Reading<'a> {
+    bad: Bad,
+    input: &'a mut dyn Read,
 }
 
-fn read_folder(folder: &Path, text: &mut Text) -> Result<(), DataError> {
-    let mut entries = fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>())
-        .map_err(|error| unreadable(folder, error))?;
-    entries.sort();
-    for path in entries {
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if hidden {
-            continue;
-        }
-        // A link to a folder may lead back to where we are, a link to nothing has no text.
-        let Ok(kind) = fs::metadata(&path) else {
-            continue;
-        };
-        if kind.is_dir() && !path.is_symlink() {
-            read_folder(&path, text)?;
-        } else if kind.is_file() {
-            let bytes = fs::read(&path).map_err(|error| unreadable(&path, error))?;
-            if bytes[..bytes.len().min(BINARY_PROBE_BYTES)].contains(&0) {
-                text.skipped.push(path);
+impl Reading<'_> {
+    fn all(mut self, paths: &[PathBuf]) -> Result<Text, DataError> {
+        let mut text =
+            Text { content: String::new(), ends: Vec::new(), whole: Vec::new(), skipped: Vec::new(), n_replaced: 0 };
+        for path in paths {
+            if path.as_os_str() == "-" {
+                let mut bytes = Vec::new();
+                const NAME: &str = "standard input";
+                let read = self.input.read_to_end(&mut bytes);
+                read.map_err(|source| DataError::Unreadable { name: NAME.into(), source })?;
+                self.one(NAME, bytes, &mut text)?;
                 continue;
             }
-            let file = decode(&path.display().to_string(), &bytes)?;
-            if !file.is_empty() {
-                text.push(file);
+            let kind = fs::metadata(path).map_err(|error| {
+                if error.kind() == io::ErrorKind::NotFound {
+                    DataError::Missing { path: path.clone() }
+                } else {
+                    unreadable(path, error)
+                }
+            })?;
+            if kind.is_dir() {
+                let files_before = text.ends.len();
+                self.folder(path, &mut text)?;
+                if text.ends.len() == files_before {
+                    return Err(DataError::NoTextInFolder { path: path.clone() });
+                }
+            } else {
+                let bytes = fs::read(path).map_err(|error| unreadable(path, error))?;
+                self.one(&path.display().to_string(), bytes, &mut text)?;
             }
         }
+        if text.content.is_empty() {
+            return Err(DataError::Empty { name: "the list of paths".into() });
+        }
+        Ok(text)
     }
-    Ok(())
-}
 
-fn decode<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, DataError> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| DataError::NotUtf8 { name: name.into(), offset: error.valid_up_to() })?;
-    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+    fn one(&mut self, name: &str, bytes: Vec<u8>, text: &mut Text) -> Result<(), DataError> {
+        let (content, n_replaced) = forms::read(name, bytes, self.bad)?;
+        text.n_replaced += n_replaced;
+        if text.add(content) { Ok(()) } else { Err(DataError::Empty { name: name.into() }) }
+    }
+
+    fn folder(&mut self, folder: &Path, text: &mut Text) -> Result<(), DataError> {
+        let mut entries = fs::read_dir(folder)
+            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>())
+            .map_err(|error| unreadable(folder, error))?;
+        entries.sort();
+        for path in entries {
+            let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            if hidden {
+                continue;
+            }
+            // A link to a folder may lead back to where we are, a link to nothing has no text.
+            let Ok(kind) = fs::metadata(&path) else {
+                continue;
+            };
+            if kind.is_dir() && !path.is_symlink() {
+                self.folder(&path, text)?;
+            } else if kind.is_file() {
+                let bytes = fs::read(&path).map_err(|error| unreadable(&path, error))?;
+                let is_packed = path.extension().is_some_and(|e| e == "gz" || e == "zst");
+                if !is_packed && bytes[..bytes.len().min(BINARY_PROBE_BYTES)].contains(&0) {
+                    text.skipped.push(path);
+                    continue;
+                }
+                let (content, n_replaced) = forms::read(&path.display().to_string(), bytes, self.bad)?;
+                text.n_replaced += n_replaced;
+                text.add(content);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn unreadable(path: &Path, source: io::Error) -> DataError {

@@ -390,8 +390,7 @@ fn split_documents(
         return Err(DataError::EmptySeparator);
     }
     let documents: Vec<&str> = text
-        .files()
-        .flat_map(|file| file.split(separator))
+        .documents(separator)
         .map(|document| document.trim_matches(['\n', '\r']))
         .filter(|document| !document.trim().is_empty())
         .collect();

@@ -29,13 +29,31 @@ pub enum DataError {
     },
     /// Bytes that aren't UTF-8.
     #[error(
-        "{name} is not UTF-8 text (first bad byte at offset {offset}): convert it, as with iconv -f latin1 -t utf-8"
+        "{name} is not UTF-8 text (first bad byte at offset {offset}): convert it, as with iconv -f latin1 -t utf-8, or give --lossy"
     )]
     NotUtf8 {
         /// The file or "standard input".
         name: String,
         /// Units: bytes from the start.
         offset: usize,
+    },
+    /// A compressed file that can't be unpacked.
+    #[error("{name} can't be unpacked ({reason}): it is cut off or damaged, get it again")]
+    Archive {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A line of JSON lines without a text.
+    #[error("line {line} of {name} is not a JSON object with a \"text\" ({reason}): correct it")]
+    BadLine {
+        /// The file.
+        name: String,
+        /// Line number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A folder in which everything is hidden, binary or empty.
     #[error("no text in folder {} (hidden, binary and empty files are skipped): name the files themselves", path.display())]

@@ -8,6 +8,7 @@ pub mod corpus;
 pub mod dataset;
 pub mod embedded;
 pub mod error;
+mod forms;
 pub mod grammar;
 mod order;
 mod packing;

@@ -135,7 +135,7 @@ fn toml_goes_over_a_preset_and_back() {
     let documents = base.overlaid("f.toml", "[data.mode]\nkind = \"documents\"\nseparator = \"%\"\n").unwrap();
     assert_eq!(documents.data.mode, Mode::Documents { separator: "%".into() });
     let files = base.overlaid("f.toml", "[data.source]\nkind = \"files\"\npaths = [\"a.txt\"]\n").unwrap();
-    assert_eq!(files.data.source, Source::Files { paths: vec!["a.txt".into()] });
+    assert_eq!(files.data.source, Source::Files { paths: vec!["a.txt".into()], lossy: false });
     for (text, word) in
         [("[model]\nlayers = 2", "layers"), ("[model]\nn_layer = \"x\"", "n_layer"), ("n = [", "f.toml")]
     {

@@ -56,7 +56,7 @@ fn killed_at_any_moment_fifty_times_over_a_run_ends_in_the_same_bytes() {
     }
     assert!(unborn > 0);
     ok(at, &go_on);
-    assert_eq!(bytes(&at.join("killed")), bytes(&at.join("whole")));
+    assert!(bytes(&at.join("killed")) == bytes(&at.join("whole")));
     let metrics = fs::read_to_string(at.join("killed/metrics.jsonl")).unwrap();
     let lines = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let trained: Vec<u64> = lines.filter(|l| l.get("loss").is_some()).map(|l| l["step"].as_u64().unwrap()).collect();
@@ -90,7 +90,7 @@ fn the_checkpoint_before_a_damaged_one_is_used_and_said() {
         assert_eq!(code, Some(0), "{err}");
         let said = err.lines().find(|l| l.contains("00000012")).unwrap();
         assert!(said.starts_with("warning: ") && said.contains("is damaged") && said.contains("passed over"), "{said}");
-        assert_eq!(bytes(&at.join("run")), whole);
+        assert!(bytes(&at.join("run")) == whole);
     }
     for state in [&four, &eight, &twelve] {
         fs::write(state, "x").unwrap();
@@ -180,7 +180,7 @@ fn a_lost_device_has_its_exit_code_and_auto_resume_goes_on() {
     let (code, err) = lost(&["--out", "auto", "--auto-resume"]);
     assert!(code == Some(0) && err.contains("was lost"), "{err}");
     for run in ["lost", "auto"] {
-        assert_eq!(bytes(&at.join(run)), bytes(&at.join("whole")), "{run}");
+        assert!(bytes(&at.join(run)) == bytes(&at.join("whole")), "{run}");
     }
 }
 
@@ -210,5 +210,50 @@ fn training_that_diverges_does_not_end_well() {
             let values = bytes[data..].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
             assert!(values.into_iter().all(f32::is_finite), "{}", file.display());
         }
+    }
+}
+
+#[test]
+fn a_run_goes_on_from_another_folder_and_with_its_text_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    text(at);
+    let args =
+        |out, steps| [&["train", "text.txt"][..], SMALL, &["--no-tune", "--out", out, "--steps", steps]].concat();
+    for run in ["whole", "near", "far"] {
+        ok(at, &args(run, "4"));
+    }
+    ok(at, &["train", "--resume", "whole", "--steps", "8"]);
+    let inside = at.join("near");
+    ok(&inside, &["train", "--resume", ".", "--steps", "8"]);
+    fs::create_dir(at.join("moved")).unwrap();
+    fs::rename(at.join("text.txt"), at.join("moved/other.txt")).unwrap();
+    let line = fails(at, &["train", "--resume", "far", "--steps", "8"]);
+    assert!(line.contains("nothing at") && line.contains("text.txt"), "{line}");
+    ok(at, &["train", "--resume", "far", "moved/other.txt", "--steps", "8"]);
+    for run in ["near", "far"] {
+        assert!(bytes(&at.join(run)) == bytes(&at.join("whole")), "{run}");
+    }
+    fs::write(at.join("moved/other.txt"), "another text\n".repeat(99)).unwrap();
+    let line = fails(at, &["train", "--resume", "far", "moved/other.txt", "--steps", "9"]);
+    assert!(line.contains("the text has changed"), "{line}");
+}
+
+#[test]
+fn odd_sizes_train_and_generate() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    fs::write(at.join("abc.txt"), "abcab".repeat(99)).unwrap();
+    for (i, sizes) in
+        [["5", "1", "3"], ["3", "3", "1"], ["21", "7", "2"], ["130", "1", "9"], ["12", "4", "17"]].iter().enumerate()
+    {
+        let [n_embd, n_head, block] = sizes;
+        let out = format!("run{i}");
+        let model =
+            ["--n-layer", "1", "--n-embd", n_embd, "--n-head", n_head, "--block-size", block, "--batch-size", "3"];
+        let rest = ["--steps", "2", "--sample-every", "1", "--eval-windows", "4", "--no-tune", "--out", &out];
+        ok(at, &[&["train", "abc.txt"][..], &model, &rest].concat());
+        let said = ok(at, &["generate", &out, "--tokens", "40", "--prompt", "ab", "--samples", "2"]);
+        assert!(said.chars().filter(|c| "abc".contains(*c)).count() >= 80, "{said}");
     }
 }

@@ -78,7 +78,7 @@ fn bad_paths_say_what_is_wrong_and_what_to_do() {
         (
             &latin,
             format!(
-                "{} is not UTF-8 text (first bad byte at offset 3): convert it, as with iconv -f latin1 -t utf-8",
+                "{} is not UTF-8 text (first bad byte at offset 3): convert it, as with iconv -f latin1 -t utf-8, or give --lossy",
                 latin.display()
             ),
         ),
@@ -126,4 +126,75 @@ fn a_source_survives_its_config() {
     }
     let source = Source::Embedded { seed: 7, chars: 5000 };
     assert_eq!(source.load().unwrap().as_str(), embedded::text(7, 5000));
+}
+
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zst(bytes: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+#[test]
+fn packed_files_are_unpacked_and_json_lines_are_documents() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = "{\"text\":\"one\\ntwo\",\"n\":1}\n\n{\"text\":\"\"}\n{\"text\":\"\\u00e9\"}\n";
+    let (packed, again) = ([gz(b"first "), gz(b"second\n")].concat(), [zst(b"third "), zst(b"fourth\n")].concat());
+    let table = [
+        ("a.txt.gz", packed, vec!["first second", ""]),
+        ("a.txt.zst", again, vec!["third fourth", ""]),
+        ("a.jsonl", lines.into(), vec!["one\ntwo\n", "\u{e9}"]),
+        ("a.ndjson.gz", gz(lines.as_bytes()), vec!["one\ntwo\n", "\u{e9}"]),
+        ("a.jsonl.zst", zst(lines.as_bytes()), vec!["one\ntwo\n", "\u{e9}"]),
+    ];
+    for (name, bytes, documents) in table {
+        let file = write(dir.path(), name, &bytes);
+        assert_eq!(read(&[&file], "").unwrap().documents("\n").collect::<Vec<_>>(), documents, "{name}");
+        // each in a folder of its own, too
+        let inside = write(dir.path(), &format!("{name}.d/{name}"), &bytes);
+        let text = read(&[inside.parent().unwrap()], "").unwrap();
+        assert_eq!(text.documents("\n").collect::<Vec<_>>(), documents, "{name}");
+        fs::remove_file(file).unwrap();
+    }
+}
+
+#[test]
+fn what_is_broken_in_a_packed_file_or_a_line_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut flipped, whole) = (gz(b"some text that is long enough"), zst(b"some text"));
+    let last = flipped.len() - 6;
+    flipped[last] ^= 1;
+    let table = [
+        ("a.gz", gz(b"text")[..9].to_vec(), "can't be unpacked"),
+        ("b.gz", flipped, "can't be unpacked"),
+        ("c.gz", b"text".to_vec(), "can't be unpacked"),
+        ("d.zst", whole[..whole.len() - 2].to_vec(), "can't be unpacked"),
+        ("e.zst", b"text".to_vec(), "can't be unpacked"),
+        ("f.gz", gz(b"caf\xe9"), "first bad byte at offset 3"),
+        ("g.jsonl", b"{\"text\":\"a\"}\n{\"text\":".to_vec(), "line 2 of"),
+        ("h.jsonl", b"{\"texts\":\"a\"}".to_vec(), "it has no field \"text\""),
+        ("i.jsonl", b"{\"text\":7}".to_vec(), "its \"text\" is not a string"),
+        ("j.jsonl", b"{\"text\":\"\"}".to_vec(), "is empty"),
+        ("k.jsonl", b"[\"text\"]".to_vec(), "it has no field"),
+    ];
+    for (name, bytes, reason) in table {
+        let file = write(dir.path(), name, &bytes);
+        let message = read(&[&file], "").unwrap_err().to_string();
+        assert!(message.contains(&file.display().to_string()) && message.contains(reason), "{message}");
+        assert!(!message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn bytes_that_are_not_utf8_are_replaced_only_when_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(dir.path(), "latin1.txt", b"caf\xe9 \xff\xfe au lait\n");
+    let source = Source::from_paths(&[file]);
+    assert!(source.load().is_err());
+    let text = source.lossily(true).load().unwrap();
+    assert_eq!(text.as_str(), "caf\u{fffd} \u{fffd}\u{fffd} au lait\n");
+    assert_eq!(text.n_replaced(), 3);
 }
