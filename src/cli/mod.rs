@@ -15,6 +15,7 @@ mod eval;
 mod generate;
 mod kernels;
 mod plan;
+mod replay;
 mod settings;
 mod train;
 mod tune;
@@ -42,6 +43,7 @@ enum Command {
     Train(Box<train::TrainArgs>),
     Generate(generate::GenerateArgs),
     Eval(eval::EvalArgs),
+    Replay(replay::ReplayArgs),
     Plan(Box<plan::PlanArgs>),
     Kernels(Box<kernels::KernelsArgs>),
     Bench(bench::BenchArgs),
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Kernels(args) => kernels::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -409,6 +409,12 @@ impl Printer {
             Event::NotSaved { step, reason } => {
                 self.say(&format!("step {step}: not saved, training goes on and the next save tries again: {reason}"));
             }
+            Event::Spike { step, what, z } => {
+                self.say(&format!("step {step}: {what} is {z:.1} standard deviations above those before"));
+            }
+            Event::Evidence { evidence, path } => {
+                self.say(&format!("{evidence}kept in {0}; to do the step again: tril replay {0}", path.display()));
+            }
             Event::RolledBack { to, from } => {
                 self.say(&format!(
                     "gone back from step {from} to the checkpoint of step {to}, and on with other batches"
@@ -457,6 +463,8 @@ fn json_line(event: &Event) -> serde_json::Value {
         Event::Profile { profile, trace } => json!({ "profile": profile.to_json(), "trace": trace }),
         Event::Saved { step } => json!({ "step": step, "saved": true }),
         Event::NotSaved { step, reason } => json!({ "step": step, "saved": false, "reason": reason }),
+        Event::Spike { step, what, z } => json!({ "step": step, "spike": what, "z": z }),
+        Event::Evidence { evidence, path } => json!({ "nonfinite": evidence, "kept": path }),
         Event::RolledBack { to, from } => json!({ "step": to, "rolled_back_from": from }),
     }
 }

@@ -5,6 +5,7 @@ mod readback;
 mod record;
 mod timer;
 mod transfer;
+mod watch;
 
 pub use readback::Readback;
 pub use timer::{TimedDispatch, Timings};

@@ -13,7 +13,7 @@ use crate::tensor::{DType, Role};
 /// One dispatch, ready to be encoded.
 #[derive(Debug)]
 pub(super) struct Call {
-    phase: Phase,
+    pub(super) phase: Phase,
     pipeline: Arc<crate::gpu::Pipeline>,
     group: wgpu::BindGroup,
     groups: [u32; 3],
@@ -154,7 +154,7 @@ impl Program {
     }
 
     /// One command buffer: what a new step clears, the dispatches in one pass, its mark, and what comes after that.
-    fn submit(&self, part: &[Call], tail: Option<Tail<'_>>) -> wgpu::SubmissionIndex {
+    pub(super) fn submit(&self, part: &[Call], tail: Option<Tail<'_>>) -> wgpu::SubmissionIndex {
         self.submit_with(tail, |encoder| {
             if !part.is_empty() {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());

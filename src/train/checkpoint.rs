@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::run_dir::{io_error, sync_dir};
 use super::session::Part;
+use super::spikes::Spikes;
 use super::tensor_file::{Entries, Reader, Writer};
 use super::{RunDir, RunDirError, Session, SessionError};
 use crate::exec::ExecError;
@@ -24,6 +25,9 @@ pub struct Progress {
     pub elapsed_s: f64,
     /// Real tokens trained on so far.
     pub tokens: u64,
+    /// What losses and gradient norms were like.
+    #[serde(default)]
+    pub spikes: Spikes,
     /// Batches passed over by rolling back, in steps.
     #[serde(default)]
     pub shift: u64,
@@ -75,7 +79,7 @@ impl From<ExecError> for CheckpointError {
 }
 
 const MODEL: &str = "model.safetensors";
-const STATE: &str = "state.safetensors";
+pub(super) const STATE: &str = "state.safetensors";
 
 /// Saves the weights under GPT-2's names as `model.safetensors`.
 ///
@@ -235,6 +239,15 @@ pub fn find(dir: &RunDir, model: &ModelConfig) -> Result<Found, RunDirError> {
         path: dir.root().display().to_string(),
         reason: "it holds no checkpoint; give the command that began it again".into(),
     }))
+}
+
+/// A checkpoint at a place of its own.
+///
+/// # Errors
+///
+/// A missing or damaged file.
+pub(super) fn find_at(path: &Path, model: &ModelConfig) -> Result<Found, RunDirError> {
+    open(path, model).map(|(file, progress)| Found { file, progress, passed_over: vec![] })
 }
 
 fn open(path: &Path, model: &ModelConfig) -> Result<(Reader, Progress), RunDirError> {

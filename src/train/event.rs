@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use super::blackbox::Evidence;
 use super::checkpoint::CheckpointError;
 use super::{RunDirError, SessionError, StepResult};
 use crate::data::DataError;
@@ -111,6 +112,22 @@ pub enum Event {
         step: u64,
         /// Why.
         reason: String,
+    },
+    /// A loss or gradient norm far above those before.
+    Spike {
+        /// The step.
+        step: u64,
+        /// Which of the two.
+        what: &'static str,
+        /// Its distance from the mean in standard deviations.
+        z: f64,
+    },
+    /// What is known of a step whose loss or gradients weren't finite is kept.
+    Evidence {
+        /// What is known.
+        evidence: Box<Evidence>,
+        /// Where it is kept.
+        path: PathBuf,
     },
     /// After gradients that weren't finite, training goes on from an earlier checkpoint with other batches.
     RolledBack {

@@ -1,5 +1,6 @@
 //! Training: one optimizer step after another on the device, learning-rate schedules, runs that can be resumed.
 
+pub mod blackbox;
 pub mod checkpoint;
 mod config;
 mod evaluator;
@@ -13,6 +14,7 @@ mod run_dir;
 mod schedule;
 mod session;
 mod session_config;
+pub mod spikes;
 mod tensor_file;
 
 pub use config::{DataConfig, OnNonfinite, RunConfig, TomlError, TrainConfig};

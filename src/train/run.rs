@@ -15,7 +15,7 @@ use super::metrics::Metrics;
 use super::profiling::Profiling;
 use super::run_dir::io_error;
 use super::{Evaluator, RunConfig, RunDir, RunDirError, Schedule, Session, SessionError, StepResult};
-use crate::data::{Dataset, Extent, Text, Tokenizer};
+use crate::data::{Batch, Dataset, Extent, Text, Tokenizer};
 use crate::exec::ExecError;
 use crate::generate::{Decoder, SamplerConfig};
 use crate::gpu::Gpu;
@@ -51,6 +51,8 @@ pub struct Run {
     passed_over: Vec<String>,
     /// Why the last attempt to save failed.
     unsaved: Option<String>,
+    /// A step that wasn't finite, after one that was, and of which no evidence is kept yet.
+    unexamined: Option<u64>,
     /// Steps skipped since the last finite one.
     in_a_row: u64,
     /// What is to be profiled, and where its trace goes.
@@ -180,6 +182,7 @@ impl Run {
             moved_from: None,
             passed_over: vec![],
             unsaved: None,
+            unexamined: None,
             in_a_row: 0,
             profiling: None,
             token_s: 0.0,
@@ -243,10 +246,7 @@ impl Run {
         let train = self.config.train.clone();
         let every = |n: u64, step: u64| n > 0 && step.is_multiple_of(n);
         while self.step() < train.steps && !stop.load(Ordering::Relaxed) {
-            let first = (self.step() + self.progress.shift) * train.grad_accum;
-            let b = usize::try_from(train.batch_size).unwrap_or(usize::MAX);
-            let micro: Vec<_> =
-                (0..train.grad_accum).map(|i| self.dataset.train_batch(train.seed, first + i, b)).collect();
+            let micro = self.batches(self.step());
             if let Some((profiling, _)) = &mut self.profiling {
                 profiling.before(&self.session)?;
             }
@@ -295,6 +295,14 @@ impl Run {
         Ok(Summary { step: self.step(), interrupted, best: self.progress.best, n_skipped: self.n_skipped })
     }
 
+    /// The micro-batches of the step after so many.
+    fn batches(&self, step: u64) -> Vec<Batch> {
+        let train = &self.config.train;
+        let first = (step + self.progress.shift) * train.grad_accum;
+        let b = usize::try_from(train.batch_size).unwrap_or(usize::MAX);
+        (0..train.grad_accum).map(|i| self.dataset.train_batch(train.seed, first + i, b)).collect()
+    }
+
     fn profile_step(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
         let Some((profiling, _)) = &mut self.profiling else { return Ok(()) };
         let Some(profile) = profiling.after(&self.session)? else { return Ok(()) };
@@ -328,6 +336,9 @@ impl Run {
         let tokens: u64 = self.arrivals.iter().skip(1).map(|(_, n)| n).sum();
         self.progress.tokens += result.n_target;
         self.n_skipped = result.n_skipped;
+        if !result.finite && self.in_a_row == 0 {
+            self.unexamined = Some(result.step);
+        }
         self.in_a_row = if result.finite { 0 } else { self.in_a_row + 1 };
         let (lr, tokens_per_s) = (self.schedule.at(result.step - 1), tokens as f64 / seconds);
         let mfu = tokens_per_s * self.token_s;
@@ -339,7 +350,15 @@ impl Run {
             line["skipped"] = json!(true);
             line["nonfinite_gradients"] = json!(result.n_nonfinite);
         }
+        let spikes = if result.finite { self.progress.spikes.take(result.loss, result.grad_norm) } else { vec![] };
+        if !spikes.is_empty() {
+            line["spikes"] =
+                spikes.iter().map(|&(name, z)| (name.to_string(), json!(z))).collect::<serde_json::Map<_, _>>().into();
+        }
         self.log(&line, on);
+        for (what, z) in spikes {
+            on(&Event::Spike { step: result.step, what, z });
+        }
         on(&Event::Step { result, lr, tokens_per_s, mfu });
         Ok(())
     }

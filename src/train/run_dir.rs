@@ -27,6 +27,14 @@ pub enum RunDirError {
         /// What is missing or wrong.
         reason: String,
     },
+    /// A folder without the evidence of a step.
+    #[error("{path} holds no evidence of a step ({reason}); give a folder in RUN/nonfinite")]
+    NoEvidence {
+        /// The folder.
+        path: String,
+        /// What is missing.
+        reason: String,
+    },
     /// A run that another process is training.
     #[error("{0} is being trained by another process; wait for it, or stop it with Ctrl-C")]
     Busy(String),

@@ -258,9 +258,20 @@ impl Session {
         check_ids(batch, self.config.model.vocab_size)
     }
 
+    /// Writes a micro-batch of a step that was done before, with that step's dropout. Steps count from 1.
+    pub(super) fn write_batch_of(&self, step: u64, batches: &[Batch], micro: usize) -> Result<(), SessionError> {
+        self.check(&batches[micro])?;
+        let n_target = batches.iter().map(Batch::n_targets).sum();
+        self.write_batch_at(step - 1, &batches[micro], n_target, micro as u64)
+    }
+
     fn write_batch(&self, batch: &Batch, n_target: u64, micro: u64) -> Result<(), SessionError> {
+        self.write_batch_at(self.step, batch, n_target, micro)
+    }
+
+    fn write_batch_at(&self, step: u64, batch: &Batch, n_target: u64, micro: u64) -> Result<(), SessionError> {
         write_batch(&self.program, &self.inputs, batch, n_target)?;
-        let (seed, step) = (self.config.seed, self.step);
+        let seed = self.config.seed;
         // the key takes the low 32 bits of step and micro-batch; the seed is there in full
         let word = |x: u64| (x & 0xffff_ffff) as u32;
         self.program.write_u32(self.inputs.rng, &[word(seed), word(seed >> 32), word(step), word(micro)])?;

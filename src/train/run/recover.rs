@@ -1,6 +1,7 @@
 //! What a run does about gradients that aren't finite.
 
 use super::Run;
+use crate::train::blackbox::Evidence;
 use crate::train::checkpoint::{self, Progress};
 use crate::train::metrics::Metrics;
 use crate::train::{Event, OnNonfinite, RunError};
@@ -10,12 +11,32 @@ impl Run {
     pub(super) fn react(&mut self, on: &mut impl FnMut(&Event)) -> Result<bool, RunError> {
         // so many in a row are no bad batch: the weights themselves give nothing finite any more
         const MOST_IN_A_ROW: u64 = 20;
+        if let Some(step) = self.unexamined.take() {
+            self.drain(on)?;
+            self.examine(step, on)?;
+        }
         match self.config.train.on_nonfinite {
             OnNonfinite::Skip if self.in_a_row >= MOST_IN_A_ROW => Err(self.diverged("20 steps in a row")),
             OnNonfinite::Skip => Ok(false),
             OnNonfinite::Stop => Err(self.diverged("a step")),
             OnNonfinite::Rollback => self.roll_back(on).map(|()| true),
         }
+    }
+
+    /// Keeps the evidence of a step. Where it can't be written, that is said.
+    fn examine(&mut self, step: u64, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+        let batches = self.batches(step - 1);
+        let mut evidence = Evidence::gather(&self.session, step, &batches)?;
+        // steps that were skipped since have changed nothing
+        if self.step() + 1 == step + self.in_a_row {
+            evidence.params_after = step - 1;
+        }
+        match evidence.clone().keep(&self.dir, &batches, self.progress.step) {
+            Ok(Some(path)) => on(&Event::Evidence { evidence: Box::new(evidence), path }),
+            Ok(None) => {}
+            Err(error) => on(&Event::NotSaved { step, reason: error.to_string() }),
+        }
+        Ok(())
     }
 
     pub(super) fn diverged(&self, what: &str) -> RunError {

@@ -1,0 +1,37 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Outcome;
+use super::settings::DeviceArgs;
+use crate::train::blackbox;
+
+/// Do a step again whose loss or gradients weren't finite, and say where that began.
+///
+/// Where a step gives something that isn't finite, `tril train` keeps the batch, a checkpoint from before and a first report in
+/// RUN/nonfinite. This trains from that checkpoint up to the step, runs the step op by op, and prints the first op whose output
+/// isn't finite and the gradients' norms by layer. Nothing is written.
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// A folder in RUN/nonfinite.
+    #[arg(value_name = "RUN/nonfinite/STEP")]
+    path: PathBuf,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub(super) fn run(args: &ReplayArgs) -> Outcome {
+    let gpu = args.device.open()?;
+    eprintln!("device: {}", gpu.name());
+    let evidence = blackbox::replay(&gpu, &args.path)?;
+    if args.json {
+        outln!("{}", serde_json::to_string(&evidence)?);
+    } else {
+        outln!("{}", evidence.to_string().trim_end());
+    }
+    Ok(ExitCode::SUCCESS)
+}

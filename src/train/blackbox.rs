@@ -1,0 +1,219 @@
+//! What is kept of a step whose loss or gradients weren't finite: enough to see where that began, and to do it again.
+
+use std::fmt;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint;
+use super::run_dir::io_error;
+use super::{RunDir, RunDirError, RunError, Session, SessionError};
+use crate::data::{Batch, Dataset};
+use crate::gpu::Gpu;
+use crate::graph::Phase;
+use crate::kernel::Choice;
+use crate::tensor::DType;
+
+/// The folder of a run in which evidence is kept, a folder for each step.
+pub const FOLDER: &str = "nonfinite";
+/// A run keeps that of so many steps.
+const MOST: usize = 5;
+const REPORT: &str = "report.json";
+
+/// The first output that isn't finite.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Which of the step's micro-batches.
+    pub micro_batch: usize,
+    /// The op's place in the model, such as `h.3.ln_1`; with `d` in front in the backward pass.
+    pub label: String,
+    /// The op.
+    pub op: String,
+    /// The tensor that it wrote.
+    pub tensor: String,
+    /// Elements that aren't finite.
+    pub count: u64,
+    /// Elements.
+    pub of: u64,
+    /// The largest magnitude among the others.
+    pub largest_finite: f32,
+}
+
+/// What is known of a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The step, counted from 1.
+    pub step: u64,
+    /// The step after which the parameters were as they were looked at: the step's own are those after `step - 1`.
+    pub params_after: u64,
+    /// Where it began, in the order of execution; none where nothing but finite numbers was found this time.
+    pub first: Option<Origin>,
+    /// For each layer the norm of its gradients; none where that isn't finite.
+    pub gradient_norms: Vec<(String, Option<f64>)>,
+    /// What does the step again.
+    pub replay: String,
+}
+
+impl Evidence {
+    /// Looks at a step of a session under which nothing is under way: forward and backward again, node by node, with the
+    /// step's dropout. Parameters and moments stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// A batch that doesn't fit, or a failure of the device.
+    pub fn gather(session: &Session, step: u64, batches: &[Batch]) -> Result<Self, SessionError> {
+        let program = session.program();
+        let graph = &program.plan().graph;
+        let mut first = None;
+        program.begin_step();
+        for (micro_batch, batch) in batches.iter().enumerate() {
+            session.write_batch_of(step, batches, micro_batch)?;
+            debug_assert_eq!(batch.b as u64, session.config().batch_size);
+            program.run_nodes(Phase::MicroBatch, |node| -> Result<ControlFlow<()>, SessionError> {
+                let node = &graph.nodes[node];
+                let inputs: Vec<_> = node.inputs.iter().map(|&input| graph.spec(input)).collect();
+                let made = node.op.outputs(&inputs).unwrap_or_default();
+                for (i, &output) in node.outputs.iter().enumerate() {
+                    let spec = graph.spec(output);
+                    // scratch may hold what others left there
+                    let is_scratch = made.get(i).is_some_and(|out| out.scratch);
+                    if first.is_some() || is_scratch || spec.dtype != DType::F32 {
+                        continue;
+                    }
+                    let (mut count, mut largest) = (0, 0f32);
+                    program.read_pieces(output, 0, spec.shape.numel(), |piece| -> Result<(), SessionError> {
+                        for x in piece {
+                            if x.is_finite() { largest = largest.max(x.abs()) } else { count += 1 }
+                        }
+                        Ok(())
+                    })?;
+                    if count > 0 {
+                        first = Some(Origin {
+                            micro_batch,
+                            label: node.label.clone(),
+                            op: node.op.name().into(),
+                            tensor: spec.name.clone(),
+                            count,
+                            of: spec.shape.numel(),
+                            largest_finite: largest,
+                        });
+                    }
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        Ok(Self {
+            step,
+            params_after: session.step_count(),
+            first,
+            gradient_norms: norms(session)?,
+            replay: String::new(),
+        })
+    }
+
+    /// Keeps it in a run's directory with the batch and the checkpoint from which the step can be done again.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's refusal.
+    pub(super) fn keep(mut self, dir: &RunDir, batches: &[Batch], from: u64) -> Result<Option<PathBuf>, RunDirError> {
+        let all = dir.path(FOLDER);
+        if fs::read_dir(&all).is_ok_and(|entries| entries.count() >= MOST) {
+            return Ok(None);
+        }
+        let path = all.join(format!("step-{:08}", self.step));
+        fs::create_dir_all(&path).map_err(io_error(&path))?;
+        self.replay = format!("tril replay {}", path.display());
+        let batches: Vec<_> = batches
+            .iter()
+            .map(|b| serde_json::json!({ "b": b.b, "t": b.t, "tokens": b.tokens, "targets": b.targets, "firsts": b.firsts }))
+            .collect();
+        let write = |name: &str, text: String| fs::write(path.join(name), text).map_err(io_error(&path.join(name)));
+        write("batches.json", serde_json::json!(batches).to_string())?;
+        let report = serde_json::to_string_pretty(&self).unwrap_or_else(|e| panic!("evidence has a JSON form: {e}"));
+        write(REPORT, report + "\n")?;
+        // a second name of the same file where the file system has that
+        let (state, copy) = (checkpoint::folder(dir, from).join(checkpoint::STATE), path.join(checkpoint::STATE));
+        let _ = fs::remove_file(&copy);
+        fs::hard_link(&state, &copy).or_else(|_| fs::copy(&state, &copy).map(|_| ())).map_err(io_error(&copy))?;
+        Ok(Some(path))
+    }
+}
+
+/// Norms by layer, in the order of the model: `wte`, `h.0`, ... .
+fn norms(session: &Session) -> Result<Vec<(String, Option<f64>)>, SessionError> {
+    let mut norms: Vec<(String, f64)> = vec![];
+    for name in session.param_names() {
+        let layer = match name.split('.').collect::<Vec<_>>()[..] {
+            ["h", i, ..] => format!("h.{i}"),
+            [first, ..] => first.to_string(),
+            [] => continue,
+        };
+        let square: f64 = session.gradient(&name)?.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        match norms.last_mut().filter(|(last, _)| *last == layer) {
+            Some((_, sum)) => *sum += square,
+            None => norms.push((layer, square)),
+        }
+    }
+    Ok(norms.into_iter().map(|(layer, sum)| (layer, Some(sum.sqrt()).filter(|x| x.is_finite()))).collect())
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.first {
+            None => writeln!(f, "step {}: everything is finite", self.step)?,
+            Some(o) => writeln!(
+                f,
+                "step {}: the first output that is not finite is {} of {} at {}, in micro-batch {}: {} of {} elements; the largest of the others is {:e}",
+                self.step, o.tensor, o.op, o.label, o.micro_batch, o.count, o.of, o.largest_finite
+            )?,
+        }
+        if self.params_after + 1 != self.step {
+            writeln!(f, "with the parameters after step {}", self.params_after)?;
+        }
+        for (layer, norm) in &self.gradient_norms {
+            let norm = norm.map_or("not finite".into(), |x| format!("{x:.3e}"));
+            writeln!(f, "  gradient of {layer:<8} {norm}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Does a step again of which evidence was kept at `path`: trains from the checkpoint there up to the step before, and looks at
+/// the step itself. Nothing is written.
+///
+/// # Errors
+///
+/// [`RunError`]: no evidence there, a damaged checkpoint, text that has changed, the device.
+pub fn replay(gpu: &Arc<Gpu>, path: &Path) -> Result<Evidence, RunError> {
+    let foreign = |reason: String| RunDirError::NoEvidence { path: path.display().to_string(), reason };
+    let report = fs::read_to_string(path.join(REPORT)).map_err(|e| foreign(format!("{REPORT} can't be read ({e})")))?;
+    let whole = path.canonicalize().map_err(io_error(path))?;
+    let root = whole.parent().and_then(Path::parent).ok_or_else(|| foreign("it lies in no run".into()))?;
+    let kept: Evidence = serde_json::from_str(&report).map_err(|e| foreign(format!("{REPORT}: {e}")))?;
+    let (_, config, tokenizer) = RunDir::open(root)?;
+    let text = config.data.source.load()?;
+    text.verify(config.data.crc32)?;
+    let dataset = Dataset::new(&text, &tokenizer, &config.data_options())?;
+    let mut found = checkpoint::find_at(&path.join(checkpoint::STATE), &config.model)?;
+    if found.progress.device == gpu.name() {
+        gpu.choose(Choice::of_tuned(found.progress.tuned.clone()));
+    }
+    let mut session = Session::new(gpu, config.session())?;
+    found.load(&mut session)?;
+    let (train, shift) = (&config.train, found.progress.shift);
+    let b = usize::try_from(train.batch_size).unwrap_or(usize::MAX);
+    let batches = |step: u64| -> Vec<Batch> {
+        (0..train.grad_accum)
+            .map(|i| dataset.train_batch(train.seed, (step + shift) * train.grad_accum + i, b))
+            .collect()
+    };
+    while session.step_count() + 1 < kept.step {
+        session.train_step(&batches(session.step_count()), config.schedule().at(session.step_count()))?;
+    }
+    while session.wait()?.is_some() {}
+    Ok(Evidence { replay: kept.replay, ..Evidence::gather(&session, kept.step, &batches(kept.step - 1))? })
+}
