@@ -86,6 +86,17 @@ mod tests {
         assert!((running.mean - mean).abs() < 1e-12 && (running.variance - variance).abs() < 1e-12);
     }
 
+    /// A resumed run has to judge later steps by the same bits.
+    #[test]
+    fn a_checkpoint_keeps_every_bit() {
+        let mut spikes = Spikes::default();
+        for i in 0..2000 {
+            spikes.take(noise(i) as f32, noise(i + 7) as f32);
+            let json = serde_json::to_string(&spikes).unwrap();
+            assert_eq!(serde_json::from_str::<Spikes>(&json).unwrap(), spikes, "after {i} steps");
+        }
+    }
+
     #[test]
     fn a_constant_has_no_spikes() {
         let mut running = Running::default();

@@ -56,7 +56,19 @@ fn killed_at_any_moment_fifty_times_over_a_run_ends_in_the_same_bytes() {
     }
     assert!(unborn > 0);
     ok(at, &go_on);
-    assert!(bytes(&at.join("killed")) == bytes(&at.join("whole")));
+    for ((name, killed), (_, whole)) in bytes(&at.join("killed")).into_iter().zip(bytes(&at.join("whole"))) {
+        let at = killed.iter().zip(&whole).position(|(a, b)| a != b);
+        let around = |bytes: &[u8]| {
+            at.map(|at| String::from_utf8_lossy(&bytes[at.saturating_sub(200)..]).chars().take(400).collect::<String>())
+        };
+        let (n_killed, n_whole) = (killed.len(), whole.len());
+        assert!(
+            killed == whole,
+            "{name} differs at {at:?} of {n_killed} and {n_whole} bytes: {:?} instead of {:?}",
+            around(&killed),
+            around(&whole)
+        );
+    }
     let metrics = fs::read_to_string(at.join("killed/metrics.jsonl")).unwrap();
     let lines = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let trained: Vec<u64> = lines.filter(|l| l.get("loss").is_some()).map(|l| l["step"].as_u64().unwrap()).collect();
