@@ -87,5 +87,8 @@ fn fastest(gpu: &Arc<Gpu>, op: impl Op + 'static, a: &[u64], b: &[u64]) -> Resul
             best = best.min(took.as_secs_f64() / f64::from(n_run));
         }
     }
+    drop(program);
+    // a model may use other kernels, and on a software device each takes megabytes
+    gpu.forget_pipelines();
     Ok((cost, best))
 }
