@@ -254,6 +254,10 @@ fn open(path: &Path, model: &ModelConfig) -> Result<(Reader, Progress), RunDirEr
     let mut file = Reader::open(path)?;
     file.verify(&state(model))?;
     let progress: Progress = serde_json::from_str(file.meta("progress")?).map_err(|e| file.damaged(e.to_string()))?;
+    // as steps of a config are: no sum of them and no product with the micro-batches overflows
+    if progress.step.max(progress.shift) > u32::MAX.into() {
+        return Err(file.damaged(format!("it is of step {}", progress.step.max(progress.shift))));
+    }
     Ok((file, progress))
 }
 

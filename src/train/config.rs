@@ -216,7 +216,13 @@ impl RunConfig {
             return range("--grad-accum", t.grad_accum.to_string(), "it must be at most 65536");
         }
         // the step number keys dropout as 32 bits, and a batch's positions are indexed with them
-        for (flag, value) in [("--steps", t.steps), ("--batch-size", t.batch_size), ("--loss-chunk", t.loss_chunk)] {
+        let words = [
+            ("--steps", t.steps),
+            ("--warmup-steps", t.warmup_steps),
+            ("--batch-size", t.batch_size),
+            ("--loss-chunk", t.loss_chunk),
+        ];
+        for (flag, value) in words {
             if u32::try_from(value).is_err() {
                 return range(flag, value.to_string(), "it must be below 2^32");
             }

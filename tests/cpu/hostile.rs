@@ -95,3 +95,15 @@ fn no_reader_of_foreign_bytes_panics() {
         }
     });
 }
+
+#[test]
+fn every_reader_has_a_fuzz_target() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    for reader in readers::ALL {
+        let path = format!("fuzz_targets/{}.rs", reader.name);
+        let target = std::fs::read_to_string(root.join(&path)).unwrap();
+        assert!(manifest.contains(&path) && target.contains(&format!("begin({:?})", reader.name)), "{path}");
+    }
+    assert_eq!(std::fs::read_dir(root.join("fuzz_targets")).unwrap().count(), readers::ALL.len());
+}
