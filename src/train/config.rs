@@ -227,6 +227,24 @@ impl RunConfig {
                 return range(flag, value.to_string(), "it must be below 2^32");
             }
         }
+        // TOML has no larger whole number
+        let numbers = [
+            ("--seed", t.seed),
+            ("--eval-every", t.eval_every),
+            ("--eval-windows", t.eval_windows),
+            ("--sample-every", t.sample_every),
+            ("--checkpoint-every", t.checkpoint_every),
+            ("--keep", t.keep),
+        ];
+        for (flag, value) in numbers {
+            if i64::try_from(value).is_err() {
+                return range(flag, value.to_string(), "it must be below 2^63");
+            }
+        }
+        if !(0.0..1.0).contains(&self.data.val_fraction) {
+            let value = self.data.val_fraction.to_string();
+            return range("--val-fraction", value, "it must be from 0 up to, not including, 1");
+        }
         for (flag, value) in [("--lr", t.lr), ("--min-lr", t.min_lr)] {
             if !value.is_finite() || value < 0.0 {
                 return range(flag, value.to_string(), "it must be a finite number, at least 0");
