@@ -5,6 +5,9 @@ use std::path::Path;
 
 use crate::cli::{SMALL, fails, ok, text, train, tril};
 
+/// Flags, and what they don't take.
+type Values = [(&'static str, &'static [&'static str])];
+
 /// The line of a command that its flags alone make wrong, which is seen at parsing.
 fn misused(dir: &Path, args: &[&str]) -> String {
     let output = tril(dir, args);
@@ -19,34 +22,34 @@ fn misused(dir: &Path, args: &[&str]) -> String {
 fn values_that_are_none_are_misuse_in_every_command() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
-    let number = ["x", "", "-1", "1.5", "18446744073709551616"];
-    let share = ["x", "", "1,5", "0x1"];
-    let settings: &[(&str, &[&str])] = &[
-        ("--n-layer", &number),
-        ("--n-head", &number),
-        ("--n-embd", &number),
-        ("--block-size", &number),
-        ("--steps", &number),
-        ("--batch-size", &number),
-        ("--grad-accum", &number),
-        ("--batch-tokens", &number),
-        ("--warmup-steps", &number),
-        ("--seed", &number),
-        ("--eval-every", &number),
-        ("--eval-windows", &number),
-        ("--sample-every", &number),
-        ("--checkpoint-every", &number),
-        ("--keep", &number),
-        ("--loss-chunk", &number),
-        ("--dropout", &share),
-        ("--lr", &share),
-        ("--min-lr", &share),
-        ("--beta1", &share),
-        ("--beta2", &share),
-        ("--eps", &share),
-        ("--weight-decay", &share),
-        ("--clip", &share),
-        ("--val-fraction", &share),
+    const NUMBER: &[&str] = &["x", "", "-1", "1.5", "18446744073709551616"];
+    const SHARE: &[&str] = &["x", "", "1,5", "0x1"];
+    let settings: &Values = &[
+        ("--n-layer", NUMBER),
+        ("--n-head", NUMBER),
+        ("--n-embd", NUMBER),
+        ("--block-size", NUMBER),
+        ("--steps", NUMBER),
+        ("--batch-size", NUMBER),
+        ("--grad-accum", NUMBER),
+        ("--batch-tokens", NUMBER),
+        ("--warmup-steps", NUMBER),
+        ("--seed", NUMBER),
+        ("--eval-every", NUMBER),
+        ("--eval-windows", NUMBER),
+        ("--sample-every", NUMBER),
+        ("--checkpoint-every", NUMBER),
+        ("--keep", NUMBER),
+        ("--loss-chunk", NUMBER),
+        ("--dropout", SHARE),
+        ("--lr", SHARE),
+        ("--min-lr", SHARE),
+        ("--beta1", SHARE),
+        ("--beta2", SHARE),
+        ("--eps", SHARE),
+        ("--weight-decay", SHARE),
+        ("--clip", SHARE),
+        ("--val-fraction", SHARE),
         ("--bias", &["yes", ""]),
         ("--tied", &["1"]),
         ("--pack", &["no"]),
@@ -59,16 +62,16 @@ fn values_that_are_none_are_misuse_in_every_command() {
         ("--memory", &["0", "-5G", "4X", "G", "nan", "inf"]),
         ("--tokenizer", &["words", "bpe:", "bpe:1", "bpe:300000", "bpe:x"]),
     ];
-    let cases: &[(&[&str], &[(&str, &[&str])])] = &[
+    let cases: &[(&[&str], &Values)] = &[
         (&["train"], settings),
         (&["train"], &[("--profile", &["0", "1001", "x"]), ("--out", &[""]), ("--no-such-flag", &["1"])]),
-        (&["plan"], &[("--vocab-size", &number), ("--limits", &["h100"]), ("--n-head", &number)]),
+        (&["plan"], &[("--vocab-size", NUMBER), ("--limits", &["h100"]), ("--n-head", NUMBER)]),
         (&["kernels"], &[("--family", &["tpu"]), ("--emit", &[""])]),
-        (&["tune"], &[("--vocab-size", &number)]),
-        (&["generate", "run"], &[("--tokens", &number), ("--temperature", &share), ("--top-k", &number)]),
-        (&["generate", "run"], &[("--top-p", &share), ("--seed", &number), ("--samples", &number)]),
-        (&["eval", "run"], &[("--eval-windows", &number), ("--batch-size", &number), ("--free-windows", &number)]),
-        (&["bench"], &[("--steps", &number), ("--seconds", &["x", ""])]),
+        (&["tune"], &[("--vocab-size", NUMBER)]),
+        (&["generate", "run"], &[("--tokens", NUMBER), ("--temperature", SHARE), ("--top-k", NUMBER)]),
+        (&["generate", "run"], &[("--top-p", SHARE), ("--seed", NUMBER), ("--samples", NUMBER)]),
+        (&["eval", "run"], &[("--eval-windows", NUMBER), ("--batch-size", NUMBER), ("--free-windows", NUMBER)]),
+        (&["bench"], &[("--steps", NUMBER), ("--seconds", &["x", ""])]),
     ];
     for (command, flags) in cases {
         for (flag, values) in *flags {
