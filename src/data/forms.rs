@@ -45,7 +45,7 @@ pub(super) fn read(name: &str, bytes: Vec<u8>, bad: Bad) -> Result<(Content, usi
 /// A file may become so many times as large, and so large in any case: text shrinks to a tenth or so when it is packed, and
 /// what is made to fill a memory to a thousandth and less.
 const MOST_TIMES: usize = 100;
-const ALWAYS_BYTES: usize = 16 << 20;
+const ALWAYS_BYTES: usize = 4 << 20;
 
 fn ungz(name: &str, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
     let mut all = vec![];
