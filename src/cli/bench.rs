@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::Outcome;
 use super::settings::DeviceArgs;
 use super::tune::{TuningArgs, tune_first};
+use super::{Outcome, must_be_writable};
 use crate::bench::{BenchOptions, BenchPreset, PRESETS, PresetResult, USUAL, bench};
 
 /// Measure training speed on this device, in figures that can be shared.
@@ -46,6 +46,9 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
         .map_err(|_| format!("--presets {}: there are {}", args.presets.join(","), PRESETS.join(", ")))?;
     let time = Duration::try_from_secs_f64(args.seconds)
         .map_err(|_| format!("--seconds is {}, it must be a number of at least 0", args.seconds))?;
+    if let Some(path) = &args.out {
+        must_be_writable("--out", path)?;
+    }
     let gpu = args.device.open()?;
     let sessions: Vec<_> = presets.iter().map(BenchPreset::session).collect();
     let kernels = tune_first(&gpu, &sessions, &args.tuning)?;

@@ -21,6 +21,8 @@ mod train;
 mod tune;
 
 use std::error::Error;
+use std::fs::File;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +55,12 @@ enum Command {
 }
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// Fails on a file that couldn't be written in the end, before there is anything to lose. One that is there stays as it is.
+fn must_be_writable(flag: &str, path: &Path) -> Result<(), String> {
+    let opened = File::options().append(true).create(true).open(path);
+    opened.map(|_| ()).map_err(|e| format!("{flag} {}: {e}; choose another", path.display()))
+}
 
 /// Exit codes for what a script may want to react to.
 const DIVERGED: u8 = 3;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::settings::{DeviceArgs, Fit, SettingsArgs, read_text, text_of_run};
 use super::tune::{TuningArgs, tune_first};
-use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of};
+use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of, must_be_writable};
 use crate::data::{Mode, Packing, Source, Text, TokenizerSpec, embedded};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
@@ -70,6 +70,9 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         }
         eprintln!("\nstopping after this step; press Ctrl-C again to stop at once, without saving");
     })?;
+    if let Some(trace) = &args.trace {
+        must_be_writable("--trace", trace)?;
+    }
     let Started { mut run, root, device, fit, kernels, is_chosen } = match &args.resume {
         Some(root) => resume(args, root)?,
         None => create(args)?,

@@ -45,6 +45,14 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A compressed file that holds far more than text does.
+    #[error("{name} would become more than {times} times as large: if it is meant to, unpack it yourself")]
+    Swells {
+        /// The file.
+        name: String,
+        /// What is allowed.
+        times: usize,
+    },
     /// A line of JSON lines without a text.
     #[error("line {line} of {name} is not a JSON object with a \"text\" ({reason}): correct it")]
     BadLine {

@@ -1,8 +1,9 @@
 //! The forms that text comes in: compressed or not, plain or JSON lines.
 
-use std::io::{self, Read};
+use std::fmt::Display;
+use std::io::Read;
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::DataError;
 
@@ -31,10 +32,9 @@ pub(super) enum Bad {
 ///
 /// A broken archive, bytes that aren't UTF-8, a line that isn't JSON with a `text`.
 pub(super) fn read(name: &str, bytes: Vec<u8>, bad: Bad) -> Result<(Content, usize), DataError> {
-    let archive = |e: io::Error| DataError::Archive { name: name.into(), reason: e.to_string() };
     let (inner, bytes) = match name.rsplit_once('.') {
-        Some((inner, "gz")) => (inner, unpacked(flate2::read::MultiGzDecoder::new(&bytes[..])).map_err(archive)?),
-        Some((inner, "zst")) => (inner, unzstd(&bytes).map_err(archive)?),
+        Some((inner, "gz")) => (inner, ungz(name, &bytes)?),
+        Some((inner, "zst")) => (inner, unzstd(name, &bytes)?),
         _ => (name, bytes),
     };
     let (text, n_replaced) = decode(name, bytes, bad)?;
@@ -42,20 +42,36 @@ pub(super) fn read(name: &str, bytes: Vec<u8>, bad: Bad) -> Result<(Content, usi
     Ok((if is_lines { Content::Documents(documents(name, &text)?) } else { Content::Plain(text) }, n_replaced))
 }
 
-fn unpacked(mut archive: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![];
-    archive.read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// A file may become so many times as large, and so large in any case: text shrinks to a tenth or so when it is packed, and
+/// what is made to fill a memory to a thousandth and less.
+const MOST_TIMES: usize = 100;
+const ALWAYS_BYTES: usize = 4 << 20;
+
+fn ungz(name: &str, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
+    let mut all = vec![];
+    unpack(name, bytes.len(), flate2::read::MultiGzDecoder::new(bytes), &mut all)?;
+    Ok(all)
 }
 
 /// Frame after frame.
-fn unzstd(mut bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut all = vec![];
-    while !bytes.is_empty() {
-        let mut frame = ruzstd::decoding::StreamingDecoder::new(&mut bytes).map_err(io::Error::other)?;
-        frame.read_to_end(&mut all)?;
+fn unzstd(name: &str, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
+    let (mut all, mut rest) = (vec![], bytes);
+    while !rest.is_empty() {
+        let frame = ruzstd::decoding::StreamingDecoder::new(&mut rest).map_err(|e| broken(name, &e))?;
+        unpack(name, bytes.len(), frame, &mut all)?;
     }
     Ok(all)
+}
+
+/// Appends what a part of a packed file holds.
+fn unpack(name: &str, packed: usize, part: impl Read, all: &mut Vec<u8>) -> Result<(), DataError> {
+    let left = (packed.saturating_mul(MOST_TIMES).max(ALWAYS_BYTES) - all.len()) as u64;
+    let n = part.take(left + 1).read_to_end(all).map_err(|e| broken(name, &e))?;
+    if n as u64 > left { Err(DataError::Swells { name: name.into(), times: MOST_TIMES }) } else { Ok(()) }
+}
+
+fn broken(name: &str, reason: &dyn Display) -> DataError {
+    DataError::Archive { name: name.into(), reason: reason.to_string() }
 }
 
 /// Text without a byte order mark, and how often bytes had to be replaced.
@@ -76,16 +92,22 @@ fn decode(name: &str, bytes: Vec<u8>, bad: Bad) -> Result<(String, usize), DataE
     Ok((text, n_replaced))
 }
 
+/// A line of JSON lines; what else it holds is passed over, not kept.
+#[derive(Deserialize)]
+struct Line {
+    text: Option<String>,
+}
+
 /// The `text` of every line; blank lines and empty texts are left out.
 fn documents(name: &str, lines: &str) -> Result<Vec<String>, DataError> {
     let mut documents = vec![];
     for (i, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let bad = |reason: String| DataError::BadLine { name: name.into(), line: i + 1, reason };
-        let value: Value = serde_json::from_str(line).map_err(|e| bad(e.to_string()))?;
-        match value.get("text") {
-            Some(Value::String(text)) if text.is_empty() => {}
-            Some(Value::String(text)) => documents.push(text.clone()),
-            Some(_) => return Err(bad("its \"text\" is not a string".into())),
+        let Line { text } = serde_json::from_str(line).map_err(|e| bad(e.to_string()))?;
+        // serde takes the fields of a list in order
+        match text.filter(|_| line.trim_start().starts_with('{')) {
+            Some(text) if text.is_empty() => {}
+            Some(text) => documents.push(text),
             None => return Err(bad("it has no field \"text\"".into())),
         }
     }

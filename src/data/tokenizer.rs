@@ -4,6 +4,7 @@ mod chunks;
 mod decoder;
 mod file;
 mod gpt2;
+mod guard;
 mod hf;
 mod spec;
 

@@ -98,10 +98,12 @@ impl ModelConfig {
         const MOST: u64 = 65_536;
         const MOST_CHANNELS: u64 = 16_384;
         const MOST_TOKENS: u64 = 262_000;
+        // a block is some 40 dispatches: beyond this, planning alone would take minutes
+        const MOST_LAYERS: u64 = 1024;
         let range =
             |flag, value: String, expected: &str| Err(ConfigError::Range { flag, value, expected: expected.into() });
         let sizes = [
-            ("--n-layer", self.n_layer, MOST),
+            ("--n-layer", self.n_layer, MOST_LAYERS),
             ("--n-head", self.n_head, MOST_CHANNELS),
             ("--n-embd", self.n_embd, MOST_CHANNELS),
             ("--block-size", self.block_size, MOST),
@@ -111,11 +113,6 @@ impl ModelConfig {
             if value == 0 || value > most {
                 return range(flag, value.to_string(), &format!("it must be from 1 to {most}"));
             }
-        }
-        // a block is some 40 dispatches: beyond this, planning alone would take minutes
-        const MOST_LAYERS: u64 = 1024;
-        if self.n_layer > MOST_LAYERS {
-            return range("--n-layer", self.n_layer.to_string(), "it must be from 1 to 1024");
         }
         if !self.n_embd.is_multiple_of(self.n_head) {
             let expected = format!("it must divide --n-embd {}", self.n_embd);

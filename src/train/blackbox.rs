@@ -114,6 +114,17 @@ impl Evidence {
         })
     }
 
+    /// Reads what was kept in a folder.
+    ///
+    /// # Errors
+    ///
+    /// [`RunDirError::NoEvidence`].
+    pub fn read(folder: &Path) -> Result<Self, RunDirError> {
+        let text = fs::read_to_string(folder.join(REPORT));
+        let text = text.map_err(|e| foreign(folder, format!("{REPORT} can't be read ({e})")))?;
+        serde_json::from_str(&text).map_err(|e| foreign(folder, format!("{REPORT}: {e}")))
+    }
+
     /// Keeps it in a run's directory with the batch and the checkpoint from which the step can be done again.
     ///
     /// # Errors
@@ -182,6 +193,10 @@ impl fmt::Display for Evidence {
     }
 }
 
+fn foreign(path: &Path, reason: String) -> RunDirError {
+    RunDirError::NoEvidence { path: path.display().to_string(), reason }
+}
+
 /// Does a step again of which evidence was kept at `path`: trains from the checkpoint there up to the step before, and looks at
 /// the step itself. Nothing is written.
 ///
@@ -189,16 +204,19 @@ impl fmt::Display for Evidence {
 ///
 /// [`RunError`]: no evidence there, a damaged checkpoint, text that has changed, the device.
 pub fn replay(gpu: &Arc<Gpu>, path: &Path) -> Result<Evidence, RunError> {
-    let foreign = |reason: String| RunDirError::NoEvidence { path: path.display().to_string(), reason };
-    let report = fs::read_to_string(path.join(REPORT)).map_err(|e| foreign(format!("{REPORT} can't be read ({e})")))?;
+    let kept = Evidence::read(path)?;
     let whole = path.canonicalize().map_err(io_error(path))?;
-    let root = whole.parent().and_then(Path::parent).ok_or_else(|| foreign("it lies in no run".into()))?;
-    let kept: Evidence = serde_json::from_str(&report).map_err(|e| foreign(format!("{REPORT}: {e}")))?;
+    let root = whole.parent().and_then(Path::parent).ok_or_else(|| foreign(path, "it lies in no run".into()))?;
     let (_, config, tokenizer) = RunDir::open(root)?;
     let text = config.data.source.load()?;
     text.verify(config.data.crc32)?;
     let dataset = Dataset::new(&text, &tokenizer, &config.data_options())?;
     let mut found = checkpoint::find_at(&path.join(checkpoint::STATE), &config.model)?;
+    let (step, steps, after) = (kept.step, config.train.steps, found.progress.step);
+    if step <= after || step > steps {
+        let reason = format!("{REPORT} tells of step {step}, in a run of {steps} with the checkpoint of step {after}");
+        return Err(foreign(path, reason).into());
+    }
     if found.progress.device == gpu.name() {
         gpu.choose(Choice::of_tuned(found.progress.tuned.clone()));
     }

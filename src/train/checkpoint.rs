@@ -89,7 +89,7 @@ pub(super) const STATE: &str = "state.safetensors";
 pub fn save_model(dir: &RunDir, session: &Session) -> Result<(), CheckpointError> {
     let part = dir.path("model.safetensors.part");
     let entries = session.config().model.params();
-    let meta = HashMap::from([("format".into(), "pt".into())]);
+    let meta = HashMap::from([("format".into(), "pt".into()), heads(&session.config().model)]);
     let save = || {
         let mut file = Writer::create(&part, &entries, meta)?;
         for (name, _) in &entries {
@@ -102,6 +102,20 @@ pub fn save_model(dir: &RunDir, session: &Session) -> Result<(), CheckpointError
     };
     // best effort: a half-written file is of no use, and the disk may be full
     save().inspect_err(|_| drop(fs::remove_file(&part)))
+}
+
+const HEADS: &str = "n_head";
+
+/// What the shapes of a model's tensors don't tell.
+fn heads(model: &ModelConfig) -> (String, String) {
+    (HEADS.into(), model.n_head.to_string())
+}
+
+fn check_heads(file: &Reader, model: &ModelConfig) -> Result<(), RunDirError> {
+    match file.meta(HEADS) {
+        Ok(saved) if saved != model.n_head.to_string() => Err(file.of_heads(saved, model.n_head)),
+        _ => Ok(()),
+    }
 }
 
 /// AdamW's moments, and the prefix of their names.
@@ -143,7 +157,7 @@ pub fn folder(dir: &RunDir, step: u64) -> PathBuf {
 /// As [`save_model`]; the older checkpoints are untouched then.
 pub fn save(dir: &RunDir, session: &Session, progress: &Progress, keep: u64) -> Result<(), CheckpointError> {
     let json = serde_json::to_string(progress).unwrap_or_else(|e| panic!("progress has a JSON form: {e}"));
-    let meta = HashMap::from([("progress".into(), json)]);
+    let meta = HashMap::from([("progress".into(), json), heads(&session.config().model)]);
     let path = folder(dir, progress.step);
     let (part, old) = (path.with_extension("part"), path.with_extension("old"));
     remove(&part)?;
@@ -253,7 +267,12 @@ pub(super) fn find_at(path: &Path, model: &ModelConfig) -> Result<Found, RunDirE
 fn open(path: &Path, model: &ModelConfig) -> Result<(Reader, Progress), RunDirError> {
     let mut file = Reader::open(path)?;
     file.verify(&state(model))?;
+    check_heads(&file, model)?;
     let progress: Progress = serde_json::from_str(file.meta("progress")?).map_err(|e| file.damaged(e.to_string()))?;
+    // as steps of a config are: no sum of them and no product with the micro-batches overflows
+    if progress.step.max(progress.shift) > u32::MAX.into() {
+        return Err(file.damaged(format!("it is of step {}", progress.step.max(progress.shift))));
+    }
     Ok((file, progress))
 }
 
@@ -297,6 +316,7 @@ pub fn load_model(dir: &RunDir, model: &ModelConfig) -> Result<Vec<(String, Vec<
     if file.is_checked() {
         file.verify(&model.params())?;
     }
+    check_heads(&file, model)?;
     let mut read = |name: String, dims: Vec<u64>| {
         file.seek(&name, &dims)?;
         let mut values = vec![0.0; dims.iter().product::<u64>() as usize];

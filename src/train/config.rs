@@ -216,10 +216,34 @@ impl RunConfig {
             return range("--grad-accum", t.grad_accum.to_string(), "it must be at most 65536");
         }
         // the step number keys dropout as 32 bits, and a batch's positions are indexed with them
-        for (flag, value) in [("--steps", t.steps), ("--batch-size", t.batch_size), ("--loss-chunk", t.loss_chunk)] {
+        let words = [
+            ("--steps", t.steps),
+            ("--warmup-steps", t.warmup_steps),
+            ("--batch-size", t.batch_size),
+            ("--loss-chunk", t.loss_chunk),
+        ];
+        for (flag, value) in words {
             if u32::try_from(value).is_err() {
                 return range(flag, value.to_string(), "it must be below 2^32");
             }
+        }
+        // TOML has no larger whole number
+        let numbers = [
+            ("--seed", t.seed),
+            ("--eval-every", t.eval_every),
+            ("--eval-windows", t.eval_windows),
+            ("--sample-every", t.sample_every),
+            ("--checkpoint-every", t.checkpoint_every),
+            ("--keep", t.keep),
+        ];
+        for (flag, value) in numbers {
+            if i64::try_from(value).is_err() {
+                return range(flag, value.to_string(), "it must be below 2^63");
+            }
+        }
+        if !(0.0..1.0).contains(&self.data.val_fraction) {
+            let value = self.data.val_fraction.to_string();
+            return range("--val-fraction", value, "it must be from 0 up to, not including, 1");
         }
         for (flag, value) in [("--lr", t.lr), ("--min-lr", t.min_lr)] {
             if !value.is_finite() || value < 0.0 {

@@ -307,7 +307,8 @@ impl Run {
         let Some((profiling, _)) = &mut self.profiling else { return Ok(()) };
         let Some(profile) = profiling.after(&self.session)? else { return Ok(()) };
         let Some((_, trace)) = self.profiling.take() else { return Ok(()) };
-        std::fs::write(&trace, profile.trace().to_string()).map_err(io_error(&trace))?;
+        let written = std::fs::write(&trace, profile.trace().to_string()).map_err(io_error(&trace));
+        self.note(written, on);
         on(&Event::Profile { profile: Box::new(profile), trace });
         self.drain(on)?;
         self.restart_clock();

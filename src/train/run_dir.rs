@@ -35,6 +35,16 @@ pub enum RunDirError {
         /// What is missing.
         reason: String,
     },
+    /// A config that was changed to another number of heads, which fits the weights and gives another model.
+    #[error("{path} was saved with n_head = {saved}, and config.toml says {config}; put config.toml back as it was")]
+    Heads {
+        /// The file.
+        path: String,
+        /// What it was saved with.
+        saved: String,
+        /// What the config says.
+        config: u64,
+    },
     /// A run that another process is training.
     #[error("{0} is being trained by another process; wait for it, or stop it with Ctrl-C")]
     Busy(String),

@@ -137,6 +137,11 @@ impl Reader {
         RunDirError::Damaged { path: self.path.display().to_string(), reason }
     }
 
+    /// That the file was saved with another number of heads than its run has now.
+    pub fn of_heads(&self, saved: &str, config: u64) -> RunDirError {
+        RunDirError::Heads { path: self.path.display().to_string(), saved: saved.into(), config }
+    }
+
     /// Goes to a tensor of that name and shape; [`Reader::read`] then gives its elements in order.
     pub fn seek(&mut self, name: &str, dims: &[u64]) -> Result<(), RunDirError> {
         let info = self.header.info(name).ok_or_else(|| self.damaged(format!("it has no tensor {name}")))?;

@@ -8,8 +8,20 @@ const MAX_SHADER_LINES: usize = 250;
 const MAX_ARCHITECTURE_LINES: usize = 150;
 
 /// Folders of the repository that hold files of ours.
-const FOLDERS: [&str; 10] =
-    [".cargo", ".ci", "assets", "benches", "build", "examples", "shaders", "src", "tests", "xtask"];
+const FOLDERS: [&str; 12] = [
+    ".cargo",
+    ".ci",
+    "assets",
+    "benches",
+    "build",
+    "examples",
+    "fuzz/fuzz_targets",
+    "fuzz/src",
+    "shaders",
+    "src",
+    "tests",
+    "xtask",
+];
 
 /// Where the files of a stem are; `*` is the stem, or the stem and more behind an underscore. Then the files there that
 /// belong to no stem.

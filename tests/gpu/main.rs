@@ -7,11 +7,13 @@ mod common;
 mod cli;
 mod documents;
 mod exec;
+mod flags;
 mod generate;
 mod memory;
 mod model;
 mod ops;
 mod optimizer;
+mod stop;
 mod survive;
 mod tune;
 

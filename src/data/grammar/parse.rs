@@ -85,9 +85,10 @@ fn read_rules(text: &str) -> Result<Vec<Source>, DataError> {
         let Some((weight, body)) = line.trim().split_once(" | ") else {
             return Err(wrong(number, "an alternative is a weight, a bar and a text"));
         };
-        let weight = match weight.trim().parse() {
-            Ok(weight) if weight > 0 => weight,
-            _ => return Err(wrong(number, "a weight is a whole number above 0")),
+        // as large as fits a sum of them into u64
+        let weight = match weight.trim().parse::<u32>() {
+            Ok(weight) if weight > 0 => weight.into(),
+            _ => return Err(wrong(number, "a weight is a whole number above 0 and below 2^32")),
         };
         let Some(bodies) = bodies.last_mut() else {
             return Err(wrong(number, "an alternative stands before the first rule"));

@@ -1,5 +1,4 @@
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -10,6 +9,7 @@ use tokenizers::tokenizer::{AddedToken, Tokenizer as Inner, TokenizerBuilder, To
 
 use super::chunks::chunks;
 use super::gpt2::{self, END_OF_TEXT_NAME};
+use super::guard::guarded;
 use crate::data::DataError;
 
 /// A tokenizer of Hugging Face's format.
@@ -39,19 +39,25 @@ impl Eq for Hf {}
 const STARTS: [&str; 5] = ["<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "<start>"];
 const ENDS: [&str; 6] = [END_OF_TEXT_NAME, "</s>", "<eos>", "<|end_of_text|>", "<|eot_id|>", "<end>"];
 
+const UNFIT: &str = "its parts don't fit each other";
+
 /// Most ids: what a model may have.
 const MOST: usize = 262_000;
 
 impl Hf {
     pub fn from_json(json: &str) -> Result<Arc<Self>, DataError> {
-        let value: Value = serde_json::from_str(json).map_err(|e| bad(e.to_string()))?;
+        let mut value: Value = serde_json::from_str(json).map_err(|e| bad(e.to_string()))?;
         if value.get("model").is_none() {
             return Err(bad("it has neither tril's format nor Hugging Face's model".into()));
         }
-        // some broken files make the crate panic
-        let parsed = catch_unwind(AssertUnwindSafe(|| Inner::from_bytes(json.as_bytes())));
-        let mut inner =
-            parsed.map_err(|_| bad("its parts don't fit each other".into()))?.map_err(|e| bad(e.to_string()))?;
+        let mut json = json.to_string();
+        // merges left out at random: the same text would become other tokens each time
+        if value["model"].get("dropout").is_some_and(|dropout| !dropout.is_null()) {
+            value["model"]["dropout"] = Value::Null;
+            json = value.to_string();
+        }
+        let parsed = guarded(|| Inner::from_bytes(json.as_bytes()));
+        let mut inner = parsed.ok_or_else(|| bad(UNFIT.into()))?.map_err(|e| bad(e.to_string()))?;
         // texts are cut and filled up elsewhere
         inner.with_truncation(None).map_err(|e| bad(e.to_string()))?;
         inner.with_padding(None);
@@ -80,7 +86,7 @@ impl Hf {
         let by_words =
             pre["type"] == "ByteLevel" && pre["use_regex"] != json!(false) && pre["add_prefix_space"] == json!(false);
         let cuts_at_words = by_words && value["normalizer"].is_null();
-        Ok(Arc::new(Self { json: json.into(), inner, n_id: highest, pieces, cuts_at_words, ends }))
+        Ok(Arc::new(Self { json, inner, n_id: highest, pieces, cuts_at_words, ends }))
     }
 
     /// The same, but special tokens in a text become their ids.
@@ -102,8 +108,9 @@ impl Hf {
     }
 
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
-        let encoded = self.inner.encode_fast(text, false);
-        Ok(encoded.map_err(|e| DataError::Encode { reason: e.to_string() })?.get_ids().to_vec())
+        let failed = |reason: String| DataError::Encode { reason };
+        let encoded = guarded(|| self.inner.encode_fast(text, false)).ok_or_else(|| failed(UNFIT.into()))?;
+        Ok(encoded.map_err(|e| failed(e.to_string()))?.get_ids().to_vec())
     }
 
     /// Whether ids stand for bytes each by itself.
@@ -118,9 +125,9 @@ impl Hf {
     /// Takes an id behind those of the state, and gives the text that it completes.
     pub fn step(&self, state: &mut Stream, id: u32) -> String {
         let Stream { ids, prefix, prefix_index } = state;
-        match step_decode_stream(&self.inner, vec![id], true, ids, prefix, prefix_index) {
-            Ok(text) => text.unwrap_or_default(),
-            Err(_) => {
+        match guarded(|| step_decode_stream(&self.inner, vec![id], true, ids, prefix, prefix_index)) {
+            Some(Ok(text)) => text.unwrap_or_default(),
+            _ => {
                 *state = Stream::default();
                 "\u{fffd}".into()
             }
@@ -129,7 +136,7 @@ impl Hf {
 
     /// What a state holds back.
     pub fn rest(&self, state: &Stream) -> String {
-        let text = self.inner.decode(&state.ids, true).unwrap_or_default();
+        let text = guarded(|| self.inner.decode(&state.ids, true)).and_then(Result::ok).unwrap_or_default();
         text.strip_prefix(&state.prefix).unwrap_or("").into()
     }
 

@@ -176,7 +176,7 @@ fn what_is_broken_in_a_packed_file_or_a_line_is_named() {
         ("f.gz", gz(b"caf\xe9"), "first bad byte at offset 3"),
         ("g.jsonl", b"{\"text\":\"a\"}\n{\"text\":".to_vec(), "line 2 of"),
         ("h.jsonl", b"{\"texts\":\"a\"}".to_vec(), "it has no field \"text\""),
-        ("i.jsonl", b"{\"text\":7}".to_vec(), "its \"text\" is not a string"),
+        ("i.jsonl", b"{\"text\":7}".to_vec(), "expected a string"),
         ("j.jsonl", b"{\"text\":\"\"}".to_vec(), "is empty"),
         ("k.jsonl", b"[\"text\"]".to_vec(), "it has no field"),
     ];
@@ -185,6 +185,21 @@ fn what_is_broken_in_a_packed_file_or_a_line_is_named() {
         let message = read(&[&file], "").unwrap_err().to_string();
         assert!(message.contains(&file.display().to_string()) && message.contains(reason), "{message}");
         assert!(!message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn a_packed_file_that_swells_beyond_measure_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fine, bomb) = (vec![b'a'; 1 << 20], vec![b'a'; 40 << 20]);
+    let halves = [zst(&bomb[..20 << 20]), zst(&bomb[..20 << 20])].concat();
+    for (name, bytes) in [("a.gz", gz(&fine)), ("a.zst", zst(&fine))] {
+        assert_eq!(read(&[&write(dir.path(), name, &bytes)], "").unwrap().as_str().len(), fine.len(), "{name}");
+    }
+    for (name, bytes) in [("b.gz", gz(&bomb)), ("b.zst", zst(&bomb)), ("c.zst", halves)] {
+        assert!(bytes.len() < 200_000, "{name}");
+        let message = read(&[&write(dir.path(), name, &bytes)], "").unwrap_err().to_string();
+        assert!(message.contains(name) && message.contains("100 times as large"), "{message}");
     }
 }
 

@@ -267,3 +267,31 @@ fn a_tokenizer_is_named_as_it_is_written() {
         assert!(name.parse::<TokenizerSpec>().unwrap_err().contains(reason), "{name}");
     }
 }
+
+fn hf_file(pre_tokenizer: &str, dropout: &str) -> String {
+    format!(
+        r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
+        "pre_tokenizer":{pre_tokenizer},"post_processor":null,"decoder":null,"model":{{"type":"BPE","dropout":{dropout},
+        "unk_token":null,"continuing_subword_prefix":null,"end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,
+        "ignore_merges":false,"vocab":{{"a":0,"b":1,"ab":2}},"merges":["a b"]}}}}"#
+    )
+}
+
+#[test]
+fn a_tokenizer_that_drops_merges_at_random_encodes_alike_each_time() {
+    let text = "ab".repeat(500);
+    for dropout in ["0.5", "1.0"] {
+        let tokenizer = Tokenizer::from_json(&hf_file("null", dropout)).unwrap();
+        assert_eq!(tokenizer.encode(&text).unwrap(), [2; 500]);
+        let again = Tokenizer::from_json(&tokenizer.to_json().unwrap()).unwrap();
+        assert_eq!(again.encode(&text).unwrap(), [2; 500]);
+    }
+}
+
+#[test]
+fn a_tokenizer_that_makes_its_crate_panic_is_an_error() {
+    let file = hf_file(r#"{"type":"FixedLength","length":0}"#, "null");
+    let tokenizer = Tokenizer::from_json(&file).unwrap();
+    let message = tokenizer.encode("abab").unwrap_err().to_string();
+    assert!(message.contains("don't fit each other"), "{message}");
+}

@@ -1,0 +1,313 @@
+//! Every reader of foreign bytes as a function of bytes, with seeds that it takes. The fuzzer calls these, and so does
+//! `tests/cpu/hostile.rs`, which needs no fuzzer.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+use tril::data::grammar::Grammar;
+use tril::data::{self, Source, Tokenizer, TokenizerSpec};
+use tril::gpu::DeviceSelector;
+use tril::model::ModelConfig;
+use tril::train::blackbox::Evidence;
+use tril::train::{RunConfig, RunDir, checkpoint, fit};
+use tril::tune::Cache;
+
+/// A reader: it may refuse bytes, and do nothing worse.
+pub struct Reader {
+    /// The name of its fuzz target.
+    pub name: &'static str,
+    /// Reads bytes, some readers by way of a file in a folder that is theirs alone; whether it took them.
+    pub read: fn(&[u8], &Path) -> bool,
+    /// Bytes that it takes.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All of them.
+pub const ALL: &[Reader] = &[
+    Reader { name: "checkpoint", read: read_checkpoint, seeds: || vec![state(PROGRESS)] },
+    Reader { name: "config", read: read_config, seeds: configs },
+    Reader { name: "evidence", read: read_evidence, seeds: || vec![EVIDENCE.into()] },
+    Reader { name: "flags", read: read_flags, seeds: flags },
+    Reader { name: "grammar", read: read_grammar, seeds: || vec![GRAMMAR.into()] },
+    Reader { name: "metrics", read: read_metrics, seeds: || vec![METRICS.into()] },
+    Reader { name: "model", read: read_model, seeds: || vec![weights()] },
+    Reader { name: "progress", read: read_progress, seeds: || vec![PROGRESS.into()] },
+    Reader { name: "text", read: read_text, seeds: texts },
+    Reader { name: "tokenizer", read: read_tokenizer, seeds: tokenizers },
+    Reader { name: "tune_cache", read: read_tune_cache, seeds: || vec![TUNED.into()] },
+];
+
+fn put(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+/// A run's folder in which everything is as it should be but what a reader puts there.
+fn run(at: &Path) -> (RunDir, RunConfig) {
+    if !at.join("checkpoints").exists() {
+        fs::create_dir_all(at.join("checkpoints/00000007")).unwrap_or_else(|e| panic!("{}: {e}", at.display()));
+        put(&at.join("tokenizer.json"), Tokenizer::chars("abc").to_json().unwrap_or_default().as_bytes());
+        put(&at.join("config.toml"), config().to_toml().as_bytes());
+    }
+    let (dir, config, _) = RunDir::open(at).unwrap_or_else(|e| panic!("{e}"));
+    (dir, config)
+}
+
+/// A model of 244 parameters.
+fn config() -> RunConfig {
+    let mut config = RunConfig::preset("nano").unwrap_or_else(|e| panic!("{e}"));
+    let model = ModelConfig { n_layer: 1, n_head: 2, n_embd: 4, block_size: 4, vocab_size: 3, ..config.model };
+    config.model = model;
+    config.data.tokenizer = TokenizerSpec::Char;
+    config
+}
+
+fn read_checkpoint(bytes: &[u8], at: &Path) -> bool {
+    let (dir, config) = run(at);
+    put(&checkpoint::folder(&dir, 7).join("state.safetensors"), bytes);
+    checkpoint::find(&dir, &config.model).is_ok()
+}
+
+fn read_progress(bytes: &[u8], at: &Path) -> bool {
+    read_checkpoint(&state(&String::from_utf8_lossy(bytes)), at)
+}
+
+fn read_model(bytes: &[u8], at: &Path) -> bool {
+    let (dir, config) = run(at);
+    put(&dir.path("model.safetensors"), bytes);
+    checkpoint::load_model(&dir, &config.model).is_ok()
+}
+
+fn read_metrics(bytes: &[u8], at: &Path) -> bool {
+    let (dir, _) = run(at);
+    put(&dir.path("metrics.jsonl"), bytes);
+    dir.truncate_metrics(2).is_ok()
+}
+
+fn read_evidence(bytes: &[u8], at: &Path) -> bool {
+    put(&at.join("report.json"), bytes);
+    Evidence::read(at).is_ok_and(|evidence| !evidence.to_string().is_empty())
+}
+
+fn read_config(bytes: &[u8], _: &Path) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let Ok(preset) = RunConfig::preset("nano") else { return false };
+    let mut is_taken = false;
+    for config in [RunConfig::from_toml("config.toml", text), preset.overlaid("some.toml", text)] {
+        let Ok(config) = config else { continue };
+        if config.validate().is_ok() {
+            is_taken = true;
+            let _ = (config.schedule().at(0), config.schedule().at(config.train.steps - 1));
+            let _ = (config.tokens_per_step(), config.eval_limit(), config.model.n_param());
+            let _ = (config.data_options(), config.session().validate(), config.to_toml());
+        }
+    }
+    is_taken
+}
+
+fn read_flags(bytes: &[u8], _: &Path) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let _ = text.parse::<DeviceSelector>();
+    let spec = text.parse::<TokenizerSpec>().map(|spec| spec.to_string());
+    fit::parse_bytes(text).is_ok() | spec.is_ok() | ModelConfig::preset(text).is_ok()
+}
+
+fn read_grammar(bytes: &[u8], _: &Path) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let Ok(grammar) = text.parse::<Grammar>() else { return false };
+    let _ = (grammar.entropy(), grammar.rule_count());
+    true
+}
+
+fn read_tune_cache(bytes: &[u8], at: &Path) -> bool {
+    const DEVICE: &str = "a device";
+    let path = Cache::of(at, DEVICE).path().to_path_buf();
+    put(&path, bytes);
+    let mut cache = Cache::of(at, DEVICE);
+    let _ = cache.get("matmul 1 2 3", "00000000").map(|entry| entry.ms("matmul/cpu"));
+    cache.take_warning().is_none()
+}
+
+const FORMS: [&str; 6] = ["a.txt", "a.jsonl", "a.txt.gz", "a.txt.zst", "a.ndjson.gz", "a.jsonl.zst"];
+
+/// The first byte says what kind of file the others are.
+fn read_text(bytes: &[u8], at: &Path) -> bool {
+    let Some((&kind, bytes)) = bytes.split_first() else { return false };
+    let path = at.join(FORMS[usize::from(kind) % FORMS.len()]);
+    put(&path, bytes);
+    let Ok(text) = Source::from_paths(&[path]).lossily(kind >= 128).load() else { return false };
+    let n = text.documents("\n").map(str::len).sum::<usize>();
+    assert!(n <= text.as_str().len() && text.files().count() > 0);
+    let _ = (text.n_replaced(), text.crc32());
+    true
+}
+
+fn read_tokenizer(bytes: &[u8], _: &Path) -> bool {
+    let Ok(json) = std::str::from_utf8(bytes) else { return false };
+    let Ok(tokenizer) = Tokenizer::from_json(json) else { return false };
+    let specials = tokenizer.clone().for_data(&data::Mode::lines(), true);
+    for tokenizer in [tokenizer, specials] {
+        let n = tokenizer.vocab_size() as u32;
+        for text in ["", "abc <|endoftext|>ab", "Café\u{301}\u{0}\t\u{1f600}  1234567\r\n<s>don't"] {
+            if let Ok(ids) = tokenizer.encode(text) {
+                assert!(ids.iter().all(|&id| id < n), "an id beyond the vocabulary");
+                let _ = tokenizer.decode(&ids);
+            }
+        }
+        let ids = [0, 1, n / 2, n.saturating_sub(1), n, u32::MAX];
+        let _ = (tokenizer.decode(&ids), tokenizer.byte_len(1), tokenizer.end_id());
+        assert!(Tokenizer::from_json(&tokenizer.to_json().unwrap_or_default()).is_ok());
+        let _ = tokenizer.to_hf_json();
+    }
+    true
+}
+
+fn texts() -> Vec<Vec<u8>> {
+    let lines = "{\"text\":\"one\\ntwo\",\"more\":[1,{\"a\":null}]}\n\n{\"text\":\"\u{e9}\"}\n";
+    let plain = "\u{feff}Some text.\nWith lines, caf\u{e9} and \u{1f600}.\n";
+    let forms = FORMS.iter().enumerate().flat_map(|(kind, name)| {
+        let inner = if name.contains("json") { lines } else { plain };
+        let packed = match *name {
+            _ if name.ends_with(".gz") => gz(inner.as_bytes()),
+            _ if name.ends_with(".zst") => zst(inner.as_bytes()),
+            _ => inner.into(),
+        };
+        let kind = kind as u8;
+        [[vec![kind], packed.clone()].concat(), [vec![kind + 128 + 4], packed].concat()]
+    });
+    // zeros shrink to almost nothing
+    let bombs = [[vec![2], gz(&[0; 1 << 20])].concat(), [vec![3], zst(&[0; 1 << 20])].concat()];
+    forms.chain(bombs).collect()
+}
+
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![];
+    let read =
+        std::io::Read::read_to_end(&mut flate2::read::GzEncoder::new(bytes, flate2::Compression::best()), &mut out);
+    read.unwrap_or_else(|e| panic!("{e}"));
+    out
+}
+
+fn zst(bytes: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+fn configs() -> Vec<Vec<u8>> {
+    let mut documents = config();
+    documents.data.mode = data::Mode::lines();
+    documents.data.source = Source::Files { paths: vec!["/a/book.txt".into(), "-".into()], lossy: true };
+    (documents.data.pack, documents.data.document_mask) = (Some(true), Some(false));
+    let part = "[model]\nn_layer = 3\n[train]\nlr = 1e-3\nschedule = \"wsd\"\n[train.optimizer]\nbeta2 = 0.95\n";
+    vec![config().to_toml().into(), documents.to_toml().into(), part.into()]
+}
+
+fn flags() -> Vec<Vec<u8>> {
+    ["1500M", "1.5GiB", "800", "bpe:4096", "char", "./tokenizer.json", "gpt2-xl"].map(|text| text.into()).to_vec()
+}
+
+fn tokenizers() -> Vec<Vec<u8>> {
+    let ours = ["cab", ""].map(Tokenizer::chars).into_iter().chain([Tokenizer::bytes(), Tokenizer::gpt2()]);
+    let ours = ours.flat_map(|t| [t.clone(), t.for_documents()]).map(|t| t.to_json().unwrap_or_default());
+    let learned = Tokenizer::train_bpe("the cat and the cat and a café\n", 280);
+    let learned = learned.map(|t| t.to_hf_json()).unwrap_or_else(|e| panic!("{e}"));
+    let chars = Tokenizer::chars("ab <|endoftx>").to_hf_json();
+    let file = |normalizer: serde_json::Value,
+                pre: serde_json::Value,
+                post: serde_json::Value,
+                decoder: serde_json::Value,
+                model| {
+        let unk = json!({
+            "id": 0, "content": "<unk>", "single_word": false, "lstrip": true, "rstrip": false, "normalized": false, "special": true,
+        });
+        json!({
+            "version": "1.0", "truncation": { "direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0 },
+            "padding": { "strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": 8, "pad_id": 0, "pad_type_id": 0, "pad_token": "<unk>" },
+            "added_tokens": [unk], "normalizer": normalizer, "pre_tokenizer": pre, "post_processor": post, "decoder": decoder,
+            "model": model,
+        })
+        .to_string()
+    };
+    let vocab = json!({ "<unk>": 0, "a": 1, "b": 2, "##b": 3, "c": 4, "\u{2581}": 5, "\u{2581}a": 6, "<0x41>": 7 });
+    let word_piece = file(
+        json!({ "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true }),
+        json!({ "type": "BertPreTokenizer" }),
+        json!({ "type": "BertProcessing", "sep": ["b", 2], "cls": ["c", 4] }),
+        json!({ "type": "WordPiece", "prefix": "##", "cleanup": true }),
+        json!({ "type": "WordPiece", "unk_token": "<unk>", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocab }),
+    );
+    let metaspace =
+        json!({ "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true });
+    let unigram = file(
+        json!({ "type": "Sequence", "normalizers": [
+            { "type": "NFKC" }, { "type": "Lowercase" }, { "type": "Strip", "strip_left": true, "strip_right": true }, { "type": "StripAccents" },
+            { "type": "Replace", "pattern": { "Regex": " {2,}" }, "content": " " }, { "type": "Prepend", "prepend": "a" }, { "type": "Nmt" },
+        ] }),
+        metaspace.clone(),
+        json!({ "type": "TemplateProcessing", "single": [{ "Sequence": { "id": "A", "type_id": 0 } }], "pair": [], "special_tokens": {} }),
+        metaspace,
+        json!({ "type": "Unigram", "unk_id": 0, "byte_fallback": true, "vocab": [["<unk>", 0.0], ["a", -1.5], ["b", -2.0], ["ab", -1.0], ["<0x41>", -9.0]] }),
+    );
+    let bpe = file(
+        json!({ "type": "Replace", "pattern": { "String": " " }, "content": "\u{2581}" }),
+        json!({ "type": "Sequence", "pretokenizers": [
+            { "type": "Split", "pattern": { "Regex": "\\p{N}{1,3}|(?i:'s|'t)|\\s+(?!\\S)" }, "behavior": "Isolated", "invert": false },
+            { "type": "Digits", "individual_digits": true }, { "type": "Punctuation", "behavior": "Isolated" }, { "type": "WhitespaceSplit" },
+            { "type": "CharDelimiterSplit", "delimiter": "x" }, { "type": "UnicodeScripts" }, { "type": "FixedLength", "length": 3 },
+        ] }),
+        json!({ "type": "Sequence", "processors": [{ "type": "RobertaProcessing", "sep": ["b", 2], "cls": ["c", 4], "trim_offsets": true, "add_prefix_space": true }] }),
+        json!({ "type": "Sequence", "decoders": [
+            { "type": "Replace", "pattern": { "String": "\u{2581}" }, "content": " " }, { "type": "ByteFallback" }, { "type": "Fuse" },
+            { "type": "Strip", "content": " ", "start": 1, "stop": 0 }, { "type": "CTC", "pad_token": "<pad>", "word_delimiter_token": "|", "cleanup": true },
+            { "type": "BPEDecoder", "suffix": "</w>" },
+        ] }),
+        json!({ "type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": true,
+            "byte_fallback": true, "ignore_merges": false, "vocab": { "<unk>": 0, "a": 1, "b": 2, "ab": 3, "<0x41>": 4 }, "merges": ["a b"] }),
+    );
+    ours.chain([learned, chars, word_piece, unigram, bpe]).map(String::into_bytes).collect()
+}
+
+/// A whole checkpoint of the run of [`config`], its checksum right, whatever stands in it as progress.
+fn state(progress: &str) -> Vec<u8> {
+    let params = config().model.params();
+    let moments =
+        params.iter().flat_map(|(name, dims)| ["moment1.", "moment2."].map(|m| (format!("{m}{name}"), dims.clone())));
+    let all: Vec<_> = params.iter().cloned().chain(moments).chain([("corrections".to_string(), vec![4])]).collect();
+    let meta = BTreeMap::from([("crc32_of", "metadata and tensors"), ("progress", progress)]);
+    safetensors(&all, Some(meta))
+}
+
+fn weights() -> Vec<u8> {
+    safetensors(&config().model.params(), None)
+}
+
+fn safetensors(tensors: &[(String, Vec<u64>)], checked: Option<BTreeMap<&str, &str>>) -> Vec<u8> {
+    let (mut header, mut data) = (serde_json::Map::new(), vec![]);
+    for (name, dims) in tensors {
+        let start = data.len();
+        for i in 0..dims.iter().product::<u64>() {
+            data.extend((i as f32 / 64.0).to_le_bytes());
+        }
+        header.insert(name.clone(), json!({ "dtype": "F32", "shape": dims, "data_offsets": [start, data.len()] }));
+    }
+    if let Some(meta) = checked {
+        let mut crc = crc32fast::Hasher::new();
+        meta.iter().for_each(|(key, value)| {
+            crc.update(key.as_bytes());
+            crc.update(value.as_bytes());
+        });
+        crc.update(&data);
+        let mut meta: BTreeMap<String, String> =
+            meta.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        meta.insert("crc32".into(), format!("{:08x}", crc.finalize()));
+        header.insert("__metadata__".into(), json!(meta));
+    }
+    let header = serde_json::Value::from(header).to_string();
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat()
+}
+
+const PROGRESS: &str = r#"{"step":7,"best":[2.5,6],"elapsed_s":1.25,"tokens":336,"spikes":{"loss":{"n":7,"mean":2.5,"variance":0.25},"grad_norm":{"n":7,"mean":1.0,"variance":0.5}},"shift":3,"rolled_back":[5,1],"tuned":{"matmul 1 2 3":"matmul_tiled/small"},"kernels":["gelu_forward/cpu"],"device":"a device"}"#;
+const EVIDENCE: &str = r#"{"step":3,"params_after":2,"first":{"micro_batch":0,"label":"h.0.ln_1","op":"layernorm","tensor":"h.0.ln_1.out","count":1,"of":64,"largest_finite":3.5},"gradient_norms":[["wte",1.5],["h.0",null]],"replay":"tril replay run/nonfinite/step-00000003"}"#;
+const METRICS: &str = "{\"step\":1,\"loss\":4.25,\"lr\":0.001}\n{\"step\":2,\"loss\":4.0}\n{\"step\":2,\"val_loss\":3.9}\n{\"step\":3,\"loss\":null}\n";
+const TUNED: &str = r#"{"device":"a device","entries":{"matmul 1 2 3":{"checksum":"00000000","usual":"matmul/cpu","pick":"matmul/cpu","gflop":0.5,"laps":[{"candidate":"matmul/cpu","ms":1.5,"compile_ms":2.0,"failed":null}]}}}"#;
+const GRAMMAR: &str = "# greetings\nstart:\n  3 | {greet:\"Mila\",\"she\"}\n  1 | {greet:\"Otto\",\"he\"}\ngreet(name, they):\n  1 | Hello, {name}! {^they} waves {how}.\\n\nhow:\n  2 | slowly\n  1 | with both hands\n";

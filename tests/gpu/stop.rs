@@ -1,0 +1,66 @@
+//! Ctrl-C: the step under way is finished, everything is saved, and the run goes on as if nothing had been.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::cli::{SMALL, bytes, command, ok, states, text};
+
+fn start(at: &Path, args: &[&str]) -> Child {
+    command().args(args).current_dir(at).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn interrupt(child: &Child) {
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn ctrl_c_at_any_moment_loses_nothing() {
+    // signals are Unix's
+    if !cfg!(unix) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    // no save between the first and the last: what is there after Ctrl-C was saved because of it
+    let steps = ["--steps", "400", "--checkpoint-every", "0", "--eval-every", "400", "--json", "--no-tune"];
+    let args = [&["train", &path][..], SMALL, &steps].concat();
+    ok(at, &[&args[..], &["--out", "whole"]].concat());
+    let begin = [&args[..], &["--out", "stopped"]].concat();
+    let go_on = ["train", "--resume", "stopped", "--json"];
+    for (i, lines) in [1, 2, 7, 30].into_iter().enumerate() {
+        let mut child = start(at, if i == 0 { &begin } else { &go_on });
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert_eq!(said.by_ref().take(lines).count(), lines);
+        interrupt(&child);
+        let last = said.last().unwrap();
+        assert!(child.wait().unwrap().success() && last.contains(r#""done":false"#), "{last}");
+        let step = serde_json::from_str::<serde_json::Value>(&last).unwrap()["step"].as_u64().unwrap();
+        let state = states(&at.join("stopped")).pop().unwrap();
+        assert!(state.display().to_string().contains(&format!("{step:08}")), "{}", state.display());
+    }
+    ok(at, &go_on);
+    assert!(bytes(&at.join("stopped")) == bytes(&at.join("whole")));
+}
+
+#[test]
+fn ctrl_c_before_the_first_step_leaves_a_run_to_go_on_with() {
+    if !cfg!(unix) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    let args = [&["train", &path][..], SMALL, &["--steps", "5", "--no-tune", "--out", "run"]].concat();
+    let mut child = start(at, &args);
+    // the lock is made with the directory, before the first checkpoint
+    while !at.join("run/.lock").exists() && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    interrupt(&child);
+    assert!(child.wait().unwrap().success());
+    ok(at, &["train", "--resume", "run"]);
+    assert!(fs::read_to_string(at.join("run/metrics.jsonl")).unwrap().contains("\"step\":5"));
+}
