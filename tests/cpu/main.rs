@@ -7,6 +7,7 @@ mod common;
 mod compare;
 mod data;
 mod emit;
+mod interop;
 mod pace;
 mod plan;
 mod reference;

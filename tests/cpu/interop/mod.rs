@@ -1,0 +1,3 @@
+mod export;
+mod gguf_file;
+mod vocabulary;
