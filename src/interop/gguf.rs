@@ -48,6 +48,10 @@ pub(super) fn check(model: &Model) -> Result<(), InteropError> {
 pub(super) fn write(model: &mut Model, folder: &Path) -> Result<(), InteropError> {
     let reason = |reason| InteropError::Inexpressible { format: "GGUF", reason, instead: "use --to hf" };
     let mut vocabulary = model.tokenizer.byte_level().map_err(reason)?;
+    // models from elsewhere may have rows behind those of the tokenizer
+    for id in vocabulary.tokens.len() as u64..model.config.vocab_size {
+        vocabulary.tokens.push(ListedToken::unused(id));
+    }
     // llama.cpp takes token 11 for the end of a text where it is told none, and would stop there
     let has_end = model.tokenizer.end_of_text().is_some();
     if !has_end {

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use super::InteropError;
 use super::export::{Model, OutFile};
+use super::{InteropError, hf_write};
 use crate::model::Positions;
 
 pub(super) const MODEL: &str = "model.bin";
@@ -67,8 +67,8 @@ fn tokens(model: &Model) -> Result<Vec<Vec<u8>>, InteropError> {
             instead: "use --to hf, or train with another --tokenizer",
         })
     };
-    // a model has at most 262,000 tokens
-    (0..model.config.vocab_size as u32).map(token).collect()
+    // a model has at most 262,000 tokens; one from elsewhere may have rows behind those of the tokenizer
+    (0..model.tokenizer.vocab_size() as u32).map(token).collect()
 }
 
 /// Writes the folder's files.
@@ -91,14 +91,20 @@ pub(super) fn write(model: &mut Model, folder: &Path) -> Result<(), InteropError
     }
     file.finish()?;
 
+    let tokens = tokens(model)?;
     let mut file = OutFile::create(folder, TOKENIZER)?;
     // llm.c begins a text with the id of the end of one
     let end = model.tokenizer.opening_id().into();
-    file.bytes(&header([TOKENIZER_MAGIC, TOKENIZER_VERSION], &[c.vocab_size, end]))?;
-    for bytes in tokens(model)? {
+    file.bytes(&header([TOKENIZER_MAGIC, TOKENIZER_VERSION], &[tokens.len() as u64, end]))?;
+    for bytes in tokens {
         file.bytes(&[u8::try_from(bytes.len()).unwrap_or(u8::MAX)])?;
         file.bytes(&bytes)?;
     }
+    file.finish()?;
+
+    // llm.c only turns ids into text: for whoever makes ids, and for the way back
+    let mut file = OutFile::create(folder, hf_write::TOKENIZER)?;
+    file.bytes(model.tokenizer.to_hf_json().as_bytes())?;
     Ok(file.finish()?)
 }
 

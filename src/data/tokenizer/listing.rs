@@ -37,6 +37,14 @@ pub enum TokenKind {
     Unused,
 }
 
+impl ListedToken {
+    /// What stands for an id without a token.
+    pub fn unused(id: u64) -> Self {
+        // no token of bytes has a space in it
+        Self { text: format!("[unused {id}]"), kind: TokenKind::Unused }
+    }
+}
+
 impl Tokenizer {
     /// How a special token is called.
     pub fn special_name(&self, id: u32) -> Option<String> {
@@ -126,7 +134,7 @@ fn of_json(file: &Value) -> Result<ByteLevel, String> {
     let mut put = |id: &Value, text: &str, kind| {
         let id = id.as_u64().and_then(|id| usize::try_from(id).ok()).unwrap_or(0);
         for unused in tokens.len()..=id {
-            tokens.push(ListedToken { text: format!("[unused {unused}]"), kind: TokenKind::Unused });
+            tokens.push(ListedToken::unused(unused as u64));
         }
         tokens[id] = ListedToken { text: text.into(), kind };
     };

@@ -21,7 +21,7 @@ fn value(tensor: usize, elem: usize) -> f32 {
     (tensor * 4096 + elem) as f32
 }
 
-fn model(n_embd: u64, tokenizer: &Tokenizer) -> ModelConfig {
+pub fn model(n_embd: u64, tokenizer: &Tokenizer) -> ModelConfig {
     ModelConfig {
         n_layer: 2,
         n_head: 2,
@@ -60,12 +60,11 @@ fn run(root: &Path, model: &ModelConfig, tokenizer: &Tokenizer) -> RunDir {
 }
 
 /// A model of a run in a temporary folder.
-fn made(config: &ModelConfig, tokenizer: &Tokenizer) -> (TempDir, Model) {
+pub fn made(config: &ModelConfig, tokenizer: &Tokenizer) -> (TempDir, Model) {
     let temp = TempDir::new().unwrap();
     let dir = run(&temp.path().join("run"), config, tokenizer);
-    let (_, config, tokenizer) = RunDir::open(dir.root()).unwrap();
-    let weights = Weights::best(&dir, &config.model).unwrap();
-    (temp, Model { config: config.model, tokenizer, weights })
+    let weights = Weights::best(&dir, config).unwrap();
+    (temp, Model { config: config.clone(), tokenizer: tokenizer.clone(), weights })
 }
 
 /// What a parameter of a run made by [`run`] must be in a format that has them all.
@@ -188,7 +187,7 @@ fn llm_c_gets_every_tensor_in_its_order() {
         let (temp, mut model) = made(&config, &tokenizer);
         let out = temp.path().join("llmc");
         export(&mut model, Target::Llmc, &out).unwrap();
-        assert_eq!(names(&out), ["model.bin", "tokenizer.bin"]);
+        assert_eq!(names(&out), ["model.bin", "tokenizer.bin", "tokenizer.json"]);
         let bytes = fs::read(out.join("model.bin")).unwrap();
         let words: Vec<i32> = bytes[..1024].chunks(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect();
         assert_eq!(words[..8], [20_240_326, 3, 6, 4, 2, 2, 4, 128]);
