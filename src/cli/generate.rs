@@ -155,11 +155,7 @@ fn prompt_tokens(tokenizer: &Tokenizer, prompt: Option<&str>) -> Result<Vec<u32>
     let mut tokens: Vec<u32> = tokenizer.start_id().into_iter().collect();
     tokens.extend(tokenizer.encode(prompt.unwrap_or(""))?);
     if tokens.is_empty() {
-        // a model that knows where texts end has seen what comes after that
-        tokens.extend(tokenizer.end_of_text());
-    }
-    if tokens.is_empty() {
-        tokens.push(tokenizer.encode("\n").ok().and_then(|t| t.first().copied()).unwrap_or(0));
+        tokens.push(tokenizer.opening_id());
     }
     Ok(tokens)
 }

@@ -12,6 +12,7 @@ mod bench;
 mod devices;
 mod doctor;
 mod eval;
+mod export;
 mod generate;
 mod kernels;
 mod plan;
@@ -45,6 +46,7 @@ enum Command {
     Train(Box<train::TrainArgs>),
     Generate(generate::GenerateArgs),
     Eval(eval::EvalArgs),
+    Export(export::ExportArgs),
     Replay(replay::ReplayArgs),
     Plan(Box<plan::PlanArgs>),
     Kernels(Box<kernels::KernelsArgs>),
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Kernels(args) => kernels::run(&args),

@@ -6,10 +6,12 @@ mod file;
 mod gpt2;
 mod guard;
 mod hf;
+mod listing;
 mod spec;
 
 pub use chunks::{chunks, cut};
 pub use decoder::Decoder;
+pub use listing::{ByteLevel, ListedToken, TokenKind};
 pub use spec::TokenizerSpec;
 
 use std::collections::{BTreeSet, HashMap};
@@ -138,6 +140,11 @@ impl Tokenizer {
     /// The id that says in a stream of documents where one ends.
     pub fn end_of_text(&self) -> Option<u32> {
         if self.has_units() && !self.specials { None } else { self.ends().map(|(_, end)| end) }
+    }
+
+    /// The id that says in a stream of documents where one begins; often the one of an end.
+    pub fn begin_of_text(&self) -> Option<u32> {
+        self.end_of_text().and(self.ends()).map(|(start, _)| start)
     }
 
     fn ends(&self) -> Option<(u32, u32)> {

@@ -10,7 +10,7 @@ use super::run_dir::{io_error, sync_dir};
 use super::session::Part;
 use super::spikes::Spikes;
 use super::tensor_file::{Entries, Reader, Writer};
-use super::{RunDir, RunDirError, Session, SessionError};
+use super::{RunDir, RunDirError, Session, SessionError, Weights};
 use crate::exec::ExecError;
 use crate::model::ModelConfig;
 
@@ -78,7 +78,7 @@ impl From<ExecError> for CheckpointError {
     }
 }
 
-const MODEL: &str = "model.safetensors";
+pub(super) const MODEL: &str = "model.safetensors";
 pub(super) const STATE: &str = "state.safetensors";
 
 /// Saves the weights under GPT-2's names as `model.safetensors`.
@@ -111,7 +111,7 @@ fn heads(model: &ModelConfig) -> (String, String) {
     (HEADS.into(), model.n_head.to_string())
 }
 
-fn check_heads(file: &Reader, model: &ModelConfig) -> Result<(), RunDirError> {
+pub(super) fn check_heads(file: &Reader, model: &ModelConfig) -> Result<(), RunDirError> {
     match file.meta(HEADS) {
         Ok(saved) if saved != model.n_head.to_string() => Err(file.of_heads(saved, model.n_head)),
         _ => Ok(()),
@@ -221,7 +221,7 @@ fn remove(path: &Path) -> Result<(), RunDirError> {
 /// A whole checkpoint.
 #[derive(Debug)]
 pub struct Found {
-    file: Reader,
+    pub(super) file: Reader,
     /// What it holds besides tensors.
     pub progress: Progress,
     /// What is wrong with newer ones: a line each.
@@ -306,22 +306,6 @@ impl Found {
 ///
 /// A missing or damaged file.
 pub fn load_model(dir: &RunDir, model: &ModelConfig) -> Result<Vec<(String, Vec<f32>)>, RunDirError> {
-    let mut file = Reader::open(&dir.path(MODEL)).map_err(|e| match e {
-        RunDirError::Io { source, .. } => RunDirError::Foreign {
-            path: dir.root().display().to_string(),
-            reason: format!("{MODEL} can't be read ({source})"),
-        },
-        other => other,
-    })?;
-    if file.is_checked() {
-        file.verify(&model.params())?;
-    }
-    check_heads(&file, model)?;
-    let mut read = |name: String, dims: Vec<u64>| {
-        file.seek(&name, &dims)?;
-        let mut values = vec![0.0; dims.iter().product::<u64>() as usize];
-        file.read(&mut values)?;
-        Ok((name, values))
-    };
-    model.params().into_iter().map(|(name, dims)| read(name, dims)).collect()
+    let mut weights = Weights::best(dir, model)?;
+    model.params().into_iter().map(|(name, _)| Ok((name.clone(), weights.read(&name)?))).collect()
 }

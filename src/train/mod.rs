@@ -15,13 +15,16 @@ mod schedule;
 mod session;
 mod session_config;
 pub mod spikes;
-mod tensor_file;
+pub(crate) mod tensor_file;
+mod weights;
 
 pub use config::{DataConfig, OnNonfinite, RunConfig, TomlError, TrainConfig};
 pub use evaluator::Evaluator;
 pub use event::{Event, RunError, Summary};
 pub use run::Run;
 pub use run_dir::{RunDir, RunDirError};
+pub(crate) use run_dir::{io_error, sync_dir};
 pub use schedule::{Schedule, ScheduleKind};
 pub use session::{Moment, Session, SessionError, StepResult};
 pub use session_config::{AdamwConfig, SessionConfig};
+pub use weights::Weights;

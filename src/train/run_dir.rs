@@ -213,7 +213,7 @@ fn is_part(path: &Path) -> bool {
 }
 
 /// Has the disk hold what a folder lists, so that a rename outlives a power cut.
-pub(super) fn sync_dir(path: &Path) -> Result<(), RunDirError> {
+pub(crate) fn sync_dir(path: &Path) -> Result<(), RunDirError> {
     // elsewhere folders can't be opened, and renames are the file system's own affair
     if cfg!(unix) {
         File::open(path).and_then(|folder| folder.sync_all()).map_err(io_error(path))?;
@@ -221,7 +221,7 @@ pub(super) fn sync_dir(path: &Path) -> Result<(), RunDirError> {
     Ok(())
 }
 
-pub(super) fn io_error(path: &Path) -> impl Fn(io::Error) -> RunDirError {
+pub(crate) fn io_error(path: &Path) -> impl Fn(io::Error) -> RunDirError {
     let path = path.display().to_string();
     move |source| RunDirError::Io { path: path.clone(), source }
 }

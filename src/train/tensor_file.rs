@@ -11,7 +11,7 @@ use super::RunDirError;
 use super::run_dir::io_error;
 
 /// Names and shapes in the order of the data.
-pub(super) type Entries = Vec<(String, Vec<u64>)>;
+pub(crate) type Entries = Vec<(String, Vec<u64>)>;
 
 /// Elements of a piece: 1 MiB.
 const PIECE: usize = 1 << 18;
@@ -34,7 +34,7 @@ fn begin_crc<'a>(meta: impl Iterator<Item = (&'a String, &'a String)>) -> crc32f
 }
 
 /// A file that is being written.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     path: PathBuf,
     out: BufWriter<File>,
     crc: crc32fast::Hasher,
@@ -92,7 +92,7 @@ impl Writer {
 
 /// A file that is being read.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     path: PathBuf,
     file: BufReader<File>,
     header: Metadata,

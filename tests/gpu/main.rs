@@ -7,6 +7,7 @@ mod common;
 mod cli;
 mod documents;
 mod exec;
+mod export;
 mod flags;
 mod generate;
 mod memory;

@@ -122,6 +122,11 @@ impl Hf {
         self.pieces.get(id)?.as_deref()
     }
 
+    /// How an id is written.
+    pub fn name(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// Takes an id behind those of the state, and gives the text that it completes.
     pub fn step(&self, state: &mut Stream, id: u32) -> String {
         let Stream { ids, prefix, prefix_index } = state;

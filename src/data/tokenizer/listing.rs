@@ -1,0 +1,167 @@
+//! A tokenizer's vocabulary as other programs' files list it.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use super::{Token, Tokenizer, Units, gpt2, hf, id};
+
+/// A vocabulary whose tokens are bytes, as GPT-2's files write it: a printable character for each byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByteLevel {
+    /// Every id's token.
+    pub tokens: Vec<ListedToken>,
+    /// Pairs of tokens that are merged, a space between them, the first one first.
+    pub merges: Vec<String>,
+}
+
+/// A token of a [`ByteLevel`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedToken {
+    /// How it is written.
+    pub text: String,
+    /// What it is.
+    pub kind: TokenKind,
+}
+
+/// What a listed token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Bytes of text.
+    Text,
+    /// One that text doesn't become.
+    Special,
+    /// A word that was given an id beside the vocabulary; it is written as it is.
+    Added,
+    /// A gap in the ids.
+    Unused,
+}
+
+impl ListedToken {
+    /// What stands for an id without a token.
+    pub fn unused(id: u64) -> Self {
+        // no token of bytes has a space in it
+        Self { text: format!("[unused {id}]"), kind: TokenKind::Unused }
+    }
+}
+
+impl Tokenizer {
+    /// How a special token is called.
+    pub fn special_name(&self, id: u32) -> Option<String> {
+        if !matches!(self.token(id), Token::Special) {
+            return None;
+        }
+        match &self.units {
+            Units::Gpt2 => Some(gpt2::END_OF_TEXT_NAME.into()),
+            Units::Hf(hf) => hf.name(id),
+            Units::Bytes | Units::Chars { .. } => {
+                let names = [(self.pad_id(), "<pad>"), (self.start_id(), "<start>"), (self.end_id(), "<end>")];
+                names.iter().find(|(special, _)| *special == Some(id)).map(|(_, name)| (*name).into())
+            }
+        }
+    }
+
+    /// The bytes of an id, those of its name if it is special; `None` where there is no token, or its text depends on its
+    /// neighbours.
+    pub fn listed_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        match self.token(id) {
+            _ if self.stream_of().is_some() => None,
+            Token::Byte(byte) => Some(vec![byte]),
+            Token::Char(c) => Some(c.to_string().into_bytes()),
+            Token::Piece(bytes) => Some(bytes.to_vec()),
+            Token::Special => self.special_name(id).map(String::into_bytes),
+            Token::Unknown => None,
+        }
+    }
+
+    /// The id that a text begins with where nothing else is known of it.
+    pub fn opening_id(&self) -> u32 {
+        let line_break = || self.encode("\n").ok().and_then(|ids| ids.first().copied());
+        // a model that knows where texts end has seen what comes after that
+        self.start_id().or_else(|| self.end_of_text()).or_else(line_break).unwrap_or(0)
+    }
+
+    /// The vocabulary of a tokenizer that splits text into words as GPT-2's does, or has no merges that words could matter
+    /// to.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it isn't such a one.
+    pub fn byte_level(&self) -> Result<ByteLevel, String> {
+        match &self.units {
+            Units::Chars { chars, .. } => self.ascii_level(chars),
+            _ => of_json(&serde_json::from_str(&self.to_hf_json()).map_err(|e| e.to_string())?),
+        }
+    }
+
+    fn ascii_level(&self, chars: &[char]) -> Result<ByteLevel, String> {
+        if let Some(c) = chars.iter().find(|c| !c.is_ascii()) {
+            return Err(format!("its characters aren't all ASCII ({c:?} is among them), and have no single bytes"));
+        }
+        let alphabet = hf::alphabet();
+        let token = |i: u32| match self.token(i) {
+            Token::Char(c) => ListedToken { text: alphabet[c as usize].to_string(), kind: TokenKind::Text },
+            _ => ListedToken { text: self.special_name(i).unwrap_or_default(), kind: TokenKind::Special },
+        };
+        Ok(ByteLevel { tokens: (0..id(self.vocab_size())).map(token).collect(), merges: vec![] })
+    }
+}
+
+/// Reads Hugging Face's format.
+fn of_json(file: &Value) -> Result<ByteLevel, String> {
+    let model = &file["model"];
+    let merges = merges(&model["merges"]);
+    let is_plain = |key: &str| model[key].is_null() || model[key] == json!("") || model[key] == json!(false);
+    if !model["type"].is_null() && model["type"] != json!("BPE") {
+        return Err(format!("its tokenizer is a {} model, not byte-pair encoding", model["type"]));
+    }
+    if let Some(key) =
+        ["continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"].iter().find(|k| !is_plain(k))
+    {
+        return Err(format!("its tokenizer sets {key}"));
+    }
+    let pre = &file["pre_tokenizer"];
+    let is_byte_level = pre["type"] == json!("ByteLevel") && pre["add_prefix_space"] == json!(false);
+    let splits = pre["use_regex"] != json!(false);
+    if !is_byte_level || !splits && !merges.is_empty() || !file["normalizer"].is_null() {
+        return Err("its tokenizer doesn't split text into words of bytes as GPT-2's does".into());
+    }
+    let vocab = model["vocab"].as_object().ok_or("its tokenizer lists no vocabulary")?;
+    if let Some(c) = hf::alphabet().into_iter().find(|c| !vocab.contains_key(&c.to_string())) {
+        return Err(format!("its vocabulary lacks the byte that is written as {c:?}"));
+    }
+    let mut tokens: Vec<ListedToken> = vec![];
+    let mut put = |id: &Value, text: &str, kind| {
+        let id = id.as_u64().and_then(|id| usize::try_from(id).ok()).unwrap_or(0);
+        for unused in tokens.len()..=id {
+            tokens.push(ListedToken::unused(unused as u64));
+        }
+        tokens[id] = ListedToken { text: text.into(), kind };
+    };
+    for (text, id) in vocab {
+        put(id, text, TokenKind::Text);
+    }
+    for added in file["added_tokens"].as_array().into_iter().flatten() {
+        let kind = if added["special"] == json!(true) { TokenKind::Special } else { TokenKind::Added };
+        let text = added["content"].as_str().unwrap_or_default();
+        let strips = ["lstrip", "rstrip", "single_word"].iter().any(|key| added[key] == json!(true));
+        if kind == TokenKind::Added && strips {
+            return Err(format!("its tokenizer's word {text:?} takes in or minds what is around it"));
+        }
+        put(&added["id"], text, kind);
+    }
+    let mut seen = HashSet::new();
+    match tokens.iter().find(|token| !seen.insert(token.text.as_str())) {
+        Some(twice) => Err(format!("its tokenizer has {:?} twice", twice.text)),
+        None => Ok(ByteLevel { tokens, merges }),
+    }
+}
+
+/// Both ways of writing a pair.
+fn merges(list: &Value) -> Vec<String> {
+    let pair = |pair: &Value| match pair {
+        Value::Array(parts) => parts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        one => one.as_str().unwrap_or_default().into(),
+    };
+    list.as_array().into_iter().flatten().map(pair).collect()
+}

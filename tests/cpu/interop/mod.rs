@@ -1,0 +1,4 @@
+mod export;
+mod gguf_file;
+mod padded;
+mod vocabulary;
