@@ -68,7 +68,7 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     }
     let gpu = args.device.open()?;
     let model = LoadedModel::new(&gpu, &config.model, &weights)?;
-    let (b, t) = (args.batch_size, config.model.block_size);
+    let (b, t) = (args.batch_size, config.row_size());
     let session = config.session();
     let rows = Rows { b: b.into(), ..session.rows() };
     let mut evaluator = Evaluator::new(model.program(), &config.model, rows, session.memory)?;

@@ -14,7 +14,9 @@ mod doctor;
 mod eval;
 mod export;
 mod generate;
+mod import;
 mod kernels;
+mod logits;
 mod plan;
 mod replay;
 mod settings;
@@ -47,6 +49,8 @@ enum Command {
     Generate(generate::GenerateArgs),
     Eval(eval::EvalArgs),
     Export(export::ExportArgs),
+    Import(import::ImportArgs),
+    Logits(logits::LogitsArgs),
     Replay(replay::ReplayArgs),
     Plan(Box<plan::PlanArgs>),
     Kernels(Box<kernels::KernelsArgs>),
@@ -93,6 +97,8 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Logits(args) => logits::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Kernels(args) => kernels::run(&args),

@@ -11,7 +11,7 @@ use crate::data::{Mode, Source, Text, Tokenizer, TokenizerSpec, embedded};
 use crate::gpu::{AdapterReport, DeviceSelector, Gpu, GpuError, GpuOptions, find_adapter};
 use crate::graph::Recompute;
 use crate::kernel::Caps;
-use crate::model::Positions;
+use crate::model::{ModelConfig, Positions};
 use crate::train::fit::{self, FitError, Footprint, Room};
 pub(super) use crate::train::fit::{SharesMemory, resident_bytes};
 use crate::train::{OnNonfinite, RunConfig, ScheduleKind};
@@ -215,6 +215,14 @@ pub(super) struct Fit {
     pub batch: Option<String>,
 }
 
+/// With what the mode decides where nothing else does.
+fn packed(mut config: RunConfig) -> RunConfig {
+    let d = &mut config.data;
+    let pack = *d.pack.get_or_insert(d.mode != Mode::Stream);
+    d.document_mask.get_or_insert(pack);
+    config
+}
+
 fn set<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *place = value;
@@ -225,10 +233,33 @@ impl SettingsArgs {
     /// Preset, then file, then flags. The text's source isn't among them.
     pub fn resolve(&self) -> Result<RunConfig, Box<dyn Error>> {
         let preset = self.preset.as_deref().unwrap_or("nano");
-        let mut config = self.resolve_over(&RunConfig::preset(preset)?)?;
-        let d = &mut config.data;
-        let pack = *d.pack.get_or_insert(d.mode != Mode::Stream);
-        d.document_mask.get_or_insert(pack);
+        Ok(packed(self.resolve_over(&RunConfig::preset(preset)?)?))
+    }
+
+    /// File, then flags, over the settings of a run that was imported: all but the model may change, and rows may be shorter
+    /// than its block.
+    pub fn resolve_for(&self, imported: &RunConfig) -> Result<RunConfig, Box<dyn Error>> {
+        let mut config = packed(self.resolve_over(imported)?);
+        let model = &imported.model;
+        if config.model.block_size < model.block_size {
+            config.train.row_size = Some(config.model.block_size);
+            config.model.block_size = model.block_size;
+        }
+        if config.model.block_size > model.block_size {
+            let (n, most) = (config.model.block_size, model.block_size);
+            return Err(format!(
+                "--block-size is {n}, and the imported model has positions for {most}; give at most that"
+            )
+            .into());
+        }
+        if config.model != (ModelConfig { dropout: config.model.dropout, ..model.clone() }) {
+            return Err("an imported model stays what it is: of its settings, only --dropout and a smaller --block-size can be given".into());
+        }
+        if config.data.tokenizer != imported.data.tokenizer {
+            return Err(
+                "an imported model keeps its tokenizer; leave --tokenizer out, or import the model with it".into()
+            );
+        }
         Ok(config)
     }
 
@@ -354,6 +385,26 @@ pub(super) fn read_text(
     paths: &[PathBuf],
     settings: &SettingsArgs,
 ) -> Result<(Text, Tokenizer), Box<dyn Error>> {
+    let text = load_text(config, paths, settings)?;
+    let spec = config.data.tokenizer.resolve(text.as_str());
+    let tokenizer = spec.make(text.as_str(), config.data.val_fraction)?;
+    config.data.tokenizer = spec;
+    check_specials(config)?;
+    let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
+    config.model.vocab_size = tokenizer.vocab_size() as u64;
+    Ok((text, tokenizer))
+}
+
+/// Reads the text that a run begins with, and notes it in the settings.
+///
+/// # Errors
+///
+/// As [`Source::load`], and a setting that is wrong with any text.
+pub(super) fn load_text(
+    config: &mut RunConfig,
+    paths: &[PathBuf],
+    settings: &SettingsArgs,
+) -> Result<Text, Box<dyn Error>> {
     if !paths.is_empty() {
         config.data.source = Source::from_paths(paths).lossily(settings.train.lossy);
     }
@@ -362,8 +413,7 @@ pub(super) fn read_text(
         *separator = embedded::SEPARATOR.into();
     }
     // a bad setting is found before a long text is read
-    RunConfig { model: crate::model::ModelConfig { vocab_size: 1, ..config.model.clone() }, ..config.clone() }
-        .validate()?;
+    RunConfig { model: ModelConfig { vocab_size: 1, ..config.model.clone() }, ..config.clone() }.validate()?;
     let text = config.data.source.load()?;
     if !text.skipped().is_empty() {
         eprintln!("left out {} binary files", text.skipped().len());
@@ -372,18 +422,19 @@ pub(super) fn read_text(
         eprintln!("replaced bytes that are not UTF-8 in {} places by U+FFFD", text.n_replaced());
     }
     config.data.crc32 = text.crc32();
-    let spec = config.data.tokenizer.resolve(text.as_str());
-    let tokenizer = spec.make(text.as_str(), config.data.val_fraction)?;
+    Ok(text)
+}
+
+/// Fails where special tokens are to be read by a tokenizer that has none.
+pub(super) fn check_specials(config: &RunConfig) -> Result<(), Box<dyn Error>> {
+    let spec = &config.data.tokenizer;
     if config.data.special_tokens && matches!(spec, TokenizerSpec::Char | TokenizerSpec::Byte) {
         return Err(format!(
             "--special-tokens is for byte-pair encodings, and the tokenizer is {spec}; see --tokenizer"
         )
         .into());
     }
-    config.data.tokenizer = spec;
-    let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
-    config.model.vocab_size = tokenizer.vocab_size() as u64;
-    Ok((text, tokenizer))
+    Ok(())
 }
 
 /// The text that a run began with, read again.

@@ -1,3 +1,5 @@
+mod begin;
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,7 +37,8 @@ pub(super) struct TrainArgs {
     /// Where the run goes; must not exist yet [default: runs/NAME, the first that is free].
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Go on with a run from its last checkpoint, bit for bit; only --steps, --device, --json, --profile apply.
+    /// Go on with a run from its last checkpoint, bit for bit; only --steps, --device, --json, --profile apply. A run that was
+    /// imported begins so: with PATH and every setting but the model's.
     #[arg(long, value_name = "RUN", conflicts_with = "preset")]
     resume: Option<PathBuf>,
     /// Time every dispatch of N steps [default: 5] after a few to warm up, print where the time went, and go on.
@@ -176,12 +179,26 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
         )
         .into());
     }
+    let new = root.clone();
+    let started =
+        start(args, config, &text, root, |gpu, config| Run::create(gpu, &new, config, &text, tokenizer.clone()))?;
+    Ok(Started { is_chosen, ..started })
+}
+
+/// Finds a batch that fits and kernels for it, and then makes the run.
+fn start(
+    args: &TrainArgs,
+    mut config: RunConfig,
+    text: &Text,
+    root: PathBuf,
+    make: impl Fn(&Arc<Gpu>, RunConfig) -> Result<Run, RunError>,
+) -> Result<Started, Box<dyn std::error::Error>> {
     let gpu = open(args)?;
-    let mut fit = fit(args, &mut config, &gpu, &text)?;
+    let mut fit = fit(args, &mut config, &gpu, text)?;
     loop {
         let kernels = tune_first(&gpu, &[config.session()], &args.tuning)?;
-        let error = match Run::create(&gpu, &root, config.clone(), &text, tokenizer.clone()) {
-            Ok(run) => return Ok(Started { run, root, device: gpu.name(), fit, kernels, is_chosen }),
+        let error = match make(&gpu, config.clone()) {
+            Ok(run) => return Ok(Started { run, root, device: gpu.name(), fit, kernels, is_chosen: false }),
             Err(error) => error,
         };
         if !is_out_of_memory(&error) {
@@ -226,6 +243,9 @@ fn fit(args: &TrainArgs, config: &mut RunConfig, gpu: &Gpu, text: &Text) -> Resu
 
 fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::Error>> {
     let (_, config, _) = RunDir::open(root)?;
+    if config.data.source == Source::None {
+        return begin::begin(args, root, &config);
+    }
     let changed = args.settings.resolve_over(&config)?;
     let same = RunConfig {
         train: crate::train::TrainConfig { steps: config.train.steps, ..changed.train.clone() },
@@ -264,6 +284,7 @@ fn open(args: &TrainArgs) -> Result<Arc<Gpu>, crate::gpu::GpuError> {
 fn free_run(config: &RunConfig) -> PathBuf {
     let name = match &config.data.source {
         Source::Embedded { .. } => "stories".to_string(),
+        Source::None => "text".to_string(),
         Source::Files { paths, .. } => {
             let stem = paths.first().and_then(|p| p.file_stem()).map(|s| s.to_string_lossy().into_owned());
             stem.filter(|s| s != "-").unwrap_or_else(|| "text".into())
@@ -325,17 +346,8 @@ impl Printer {
             outln!("{line}");
             return;
         }
-        let m = &config.model;
         self.say(&format!("device   {}", self.device));
-        self.say(&format!(
-            "model    {} layers, {} heads, {} channels, block {}, vocabulary {}: {} parameters",
-            m.n_layer,
-            m.n_head,
-            m.n_embd,
-            m.block_size,
-            m.vocab_size,
-            m.n_param()
-        ));
+        self.say(&format!("model    {}", config.model));
         self.say(&format!(
             "text     {} tokens to train on, {} to validate; {} tokens a step",
             data.token_count(),
@@ -344,7 +356,7 @@ impl Printer {
         ));
         if let Some(Packing { documents, rows, padding }) = data.packing() {
             let apart = if config.masks_documents() { ", none sees another" } else { "" };
-            let (t, share) = (m.block_size, padding * 100.0);
+            let (t, share) = (config.row_size(), padding * 100.0);
             self.say(&format!("rows     {documents} documents in {rows} rows of {t}{apart}; {share:.1} % padding"));
         }
         if let Some(batch) = &fit.batch {

@@ -31,6 +31,8 @@ pub enum Source {
         #[serde(default)]
         lossy: bool,
     },
+    /// None yet: the run was imported and hasn't been trained here.
+    None,
 }
 
 impl Source {
@@ -61,6 +63,7 @@ impl Source {
     /// As [`read`].
     pub fn load(&self) -> Result<Text, DataError> {
         match self {
+            Source::None => Err(DataError::NoText),
             Source::Embedded { seed, chars } => Ok(Text::new(embedded::text(*seed, *chars))),
             Source::Files { paths, lossy } => {
                 let bad = if *lossy { Bad::Replace } else { Bad::Refuse };

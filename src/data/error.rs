@@ -7,6 +7,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
+    /// A run that has no text yet.
+    #[error("this run was imported and has no text of its own yet: give a PATH")]
+    NoText,
     /// A path that isn't there.
     #[error("nothing at {}: check the path, or give no path to use the embedded stories", path.display())]
     Missing {

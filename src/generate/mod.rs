@@ -3,11 +3,13 @@
 mod decoder;
 mod free_run;
 mod loaded;
+mod logits;
 mod sampler;
 
 pub use decoder::Decoder;
 pub use free_run::{FreeRun, free_run};
 pub use loaded::LoadedModel;
+pub use logits::logits;
 pub use sampler::{Sampler, SamplerConfig};
 
 use std::collections::BTreeMap;

@@ -1,3 +1,6 @@
+use std::io;
+use std::path::Path;
+
 use crate::data::DataError;
 use crate::train::RunDirError;
 
@@ -23,4 +26,70 @@ pub enum InteropError {
     /// A folder with files in it.
     #[error("{0} is not an empty folder; give another --out")]
     NotEmpty(String),
+    /// A file of a foreign model that can't be read.
+    #[error("{path}: {source}; check the path and its permissions")]
+    Unreadable {
+        /// The file or folder.
+        path: String,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// Something that isn't a model of a format that is known.
+    #[error("{path} can't be imported: {reason}")]
+    NotAModel {
+        /// The file or folder.
+        path: String,
+        /// What it is, and what to do.
+        reason: String,
+    },
+    /// A file that is broken.
+    #[error("{path} is damaged: {reason}; get it again")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A model that computes something else than tril does.
+    #[error("{path} has {key} = {value}; tril's models have {supported}, so this one can't be imported")]
+    Unsupported {
+        /// The file.
+        path: String,
+        /// The setting.
+        key: String,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        supported: String,
+    },
+    /// A tensor that is missing, unknown, or not what it should be.
+    #[error("{path}: tensor {tensor} {reason}")]
+    Tensor {
+        /// The file.
+        path: String,
+        /// Its name there.
+        tensor: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No tokenizer that fits the model.
+    #[error("{path}: {reason}; give one with --tokenizer gpt2, --tokenizer byte or --tokenizer PATH/tokenizer.json")]
+    NoTokenizer {
+        /// The model, or the tokenizer's file.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A model file that doesn't say how many heads there are.
+    #[error("nothing beside {path} says how many attention heads the model has; give --n-head")]
+    NoHeads {
+        /// The file.
+        path: String,
+    },
+}
+
+/// Makes an error of the operating system one about a file.
+pub(super) fn unreadable(path: &Path) -> impl Fn(io::Error) -> InteropError {
+    let path = path.display().to_string();
+    move |source| InteropError::Unreadable { path: path.clone(), source }
 }

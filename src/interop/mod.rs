@@ -3,7 +3,12 @@
 mod error;
 pub mod export;
 mod gguf;
+pub mod hf_config;
 mod hf_write;
+pub mod import;
+pub mod llmc_read;
 mod llmc_write;
+mod number;
+pub mod safetensors;
 
 pub use error::InteropError;

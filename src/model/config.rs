@@ -34,6 +34,21 @@ pub struct ModelConfig {
     pub dropout: f32,
 }
 
+impl std::fmt::Display for ModelConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} layers, {} heads, {} channels, block {}, vocabulary {}: {} parameters",
+            self.n_layer,
+            self.n_head,
+            self.n_embd,
+            self.block_size,
+            self.vocab_size,
+            self.n_param()
+        )
+    }
+}
+
 /// A model that can't be built.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {

@@ -89,9 +89,8 @@ pub(super) const STATE: &str = "state.safetensors";
 pub fn save_model(dir: &RunDir, session: &Session) -> Result<(), CheckpointError> {
     let part = dir.path("model.safetensors.part");
     let entries = session.config().model.params();
-    let meta = HashMap::from([("format".into(), "pt".into()), heads(&session.config().model)]);
     let save = || {
-        let mut file = Writer::create(&part, &entries, meta)?;
+        let mut file = Writer::create(&part, &entries, model_meta(&session.config().model))?;
         for (name, _) in &entries {
             write(&mut file, session, Part::Weight, name)?;
         }
@@ -102,6 +101,17 @@ pub fn save_model(dir: &RunDir, session: &Session) -> Result<(), CheckpointError
     };
     // best effort: a half-written file is of no use, and the disk may be full
     save().inspect_err(|_| drop(fs::remove_file(&part)))
+}
+
+/// What `model.safetensors` says of itself: its weights are laid out as PyTorch's, and have so many heads.
+pub(super) fn model_meta(model: &ModelConfig) -> HashMap<String, String> {
+    HashMap::from([("format".into(), "pt".into()), heads(model)])
+}
+
+/// What a checkpoint says besides tensors.
+pub(super) fn state_meta(model: &ModelConfig, progress: &Progress) -> HashMap<String, String> {
+    let json = serde_json::to_string(progress).unwrap_or_else(|e| panic!("progress has a JSON form: {e}"));
+    HashMap::from([("progress".into(), json), heads(model)])
 }
 
 const HEADS: &str = "n_head";
@@ -119,11 +129,11 @@ pub(super) fn check_heads(file: &Reader, model: &ModelConfig) -> Result<(), RunD
 }
 
 /// AdamW's moments, and the prefix of their names.
-const MOMENTS: [(&str, Part); 2] = [("moment1.", Part::FirstMoment), ("moment2.", Part::SecondMoment)];
+pub(super) const MOMENTS: [(&str, Part); 2] = [("moment1.", Part::FirstMoment), ("moment2.", Part::SecondMoment)];
 const CORRECTIONS: &str = "corrections";
 
 /// Every tensor of a checkpoint, in the order of the data.
-fn state(model: &ModelConfig) -> Entries {
+pub(super) fn state(model: &ModelConfig) -> Entries {
     let weights = model.params();
     let moments = weights.iter().flat_map(|(name, dims)| {
         MOMENTS.iter().map(move |(prefix, _)| (format!("{prefix}{name}"), dims.clone())).collect::<Vec<_>>()
@@ -156,8 +166,7 @@ pub fn folder(dir: &RunDir, step: u64) -> PathBuf {
 ///
 /// As [`save_model`]; the older checkpoints are untouched then.
 pub fn save(dir: &RunDir, session: &Session, progress: &Progress, keep: u64) -> Result<(), CheckpointError> {
-    let json = serde_json::to_string(progress).unwrap_or_else(|e| panic!("progress has a JSON form: {e}"));
-    let meta = HashMap::from([("progress".into(), json), heads(&session.config().model)]);
+    let meta = state_meta(&session.config().model, progress);
     let path = folder(dir, progress.step);
     let (part, old) = (path.with_extension("part"), path.with_extension("old"));
     remove(&part)?;

@@ -62,6 +62,9 @@ pub struct TrainConfig {
     /// What the backward pass computes again instead of keeping it.
     #[serde(default)]
     pub recompute: Recompute,
+    /// Positions of a row, where that is fewer than the model's block: for an imported model, whose block is what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_size: Option<u64>,
     /// AdamW and clipping.
     pub optimizer: AdamwConfig,
 }
@@ -146,6 +149,7 @@ impl RunConfig {
                 on_nonfinite: OnNonfinite::default(),
                 loss_chunk: 0,
                 recompute: Recompute::None,
+                row_size: None,
                 optimizer: AdamwConfig { beta2, ..AdamwConfig::default() },
             },
             data: DataConfig {
@@ -245,6 +249,10 @@ impl RunConfig {
             let value = self.data.val_fraction.to_string();
             return range("--val-fraction", value, "it must be from 0 up to, not including, 1");
         }
+        if self.row_size() == 0 || self.row_size() > self.model.block_size {
+            let expected = format!("it must be from 1 to the model's {}", self.model.block_size);
+            return range("--block-size", self.row_size().to_string(), &expected);
+        }
         for (flag, value) in [("--lr", t.lr), ("--min-lr", t.min_lr)] {
             if !value.is_finite() || value < 0.0 {
                 return range(flag, value.to_string(), "it must be a finite number, at least 0");
@@ -271,7 +279,7 @@ impl RunConfig {
 
     /// How the text becomes a dataset.
     pub fn data_options(&self) -> Options {
-        let block_size = usize::try_from(self.model.block_size).unwrap_or(usize::MAX);
+        let block_size = usize::try_from(self.row_size()).unwrap_or(usize::MAX);
         let DataConfig { mode, val_fraction, pack, .. } = &self.data;
         let (pack, document_mask) = (*pack == Some(true), self.masks_documents());
         Options { mode: mode.clone(), val_fraction: *val_fraction, block_size, pack, document_mask }
@@ -293,7 +301,7 @@ impl RunConfig {
         SessionConfig {
             model: self.model.clone(),
             batch_size: t.batch_size,
-            t: self.model.block_size,
+            t: self.row_size(),
             optimizer: t.optimizer,
             seed: t.seed,
             keep: Keep::default(),
@@ -304,7 +312,12 @@ impl RunConfig {
 
     /// Tokens of one optimizer step, padding included.
     pub fn tokens_per_step(&self) -> u64 {
-        self.train.batch_size * self.train.grad_accum * self.model.block_size
+        self.train.batch_size * self.train.grad_accum * self.row_size()
+    }
+
+    /// Positions of a row of a batch.
+    pub fn row_size(&self) -> u64 {
+        self.train.row_size.unwrap_or(self.model.block_size)
     }
 }
 

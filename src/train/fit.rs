@@ -181,7 +181,7 @@ pub fn choose_batch(
     process: u64,
     tokens: u64,
 ) -> Result<(u64, u64), FitError> {
-    let t = config.model.block_size.max(1);
+    let t = config.row_size().max(1);
     if tokens == 0 || !tokens.is_multiple_of(t) {
         let below = (tokens / t).max(1) * t;
         return Err(FitError::Rows { tokens, t, below, above: below + t });

@@ -1,3 +1,4 @@
+mod begin;
 mod recover;
 
 use std::collections::VecDeque;
@@ -134,7 +135,8 @@ impl Run {
             config.validate()?;
         }
         let here = Progress::of(&session);
-        let is_moved = (&here.device, &here.kernels) != (&progress.device, &progress.kernels);
+        // before the first step nothing has been computed, so there is nothing to differ from
+        let is_moved = progress.step > 0 && (&here.device, &here.kernels) != (&progress.device, &progress.kernels);
         let moved_from = is_moved.then(|| progress.device.clone());
         let Progress { device, kernels, tuned, .. } = here;
         let progress = Progress { device, kernels, tuned, ..progress };
@@ -239,7 +241,7 @@ impl Run {
     ///
     /// [`RunError`]; the last checkpoint is intact.
     pub fn train(&mut self, stop: &AtomicBool, mut on: impl FnMut(&Event)) -> Result<Summary, RunError> {
-        let (model, t) = (&self.config.model, self.config.model.block_size);
+        let (model, t) = (&self.config.model, self.config.row_size());
         let peak = matmul_peak(self.session.program().gpu()).map_err(SessionError::from)?;
         self.token_s = model.train_flops(1, t) as f64 / t as f64 / peak;
         self.restart_clock();

@@ -72,7 +72,13 @@ impl RunDir {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let begun =
                 |path: &Path| fs::read_dir(path).is_ok_and(|mut all| all.all(|e| e.is_ok_and(|e| is_part(&e.path()))));
-            MADE_FIRST.contains(&name.as_str()) || is_part(path) || name == checkpoint::CHECKPOINTS && begun(path)
+            // an import has the weights there, too, before its checkpoint is whole
+            let imports =
+                || name == checkpoint::MODEL && root.join(checkpoint::CHECKPOINTS).join("00000000.part").exists();
+            MADE_FIRST.contains(&name.as_str())
+                || is_part(path)
+                || name == checkpoint::CHECKPOINTS && begun(path)
+                || imports()
         };
         fs::read_dir(root).is_ok_and(|all| all.flatten().all(|e| is_first(&e.path()))) && root.join(".lock").exists()
     }
@@ -151,7 +157,8 @@ impl RunDir {
         let tokenizer =
             Tokenizer::from_json(&read("tokenizer.json")?).map_err(|e| damaged("tokenizer.json", e.to_string()))?;
         let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
-        if tokenizer.vocab_size() as u64 != config.model.vocab_size {
+        // models from elsewhere often have rows behind those of the tokenizer, to make a round number
+        if tokenizer.vocab_size() as u64 > config.model.vocab_size {
             let (t, c) = (tokenizer.vocab_size(), config.model.vocab_size);
             return Err(damaged("tokenizer.json", format!("it has {t} tokens and config.toml {c}")));
         }

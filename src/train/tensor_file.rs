@@ -14,7 +14,7 @@ use super::run_dir::io_error;
 pub(crate) type Entries = Vec<(String, Vec<u64>)>;
 
 /// Elements of a piece: 1 MiB.
-const PIECE: usize = 1 << 18;
+pub(super) const PIECE: usize = 1 << 18;
 
 /// The key under which a file's own checksum stands, where it has one.
 const CRC: &str = "crc32";

@@ -1,6 +1,6 @@
 //! Reads the golden files in `assets/golden`. A tensor that isn't there fails the test that asks for it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 
@@ -19,9 +19,13 @@ pub fn folder() -> PathBuf {
 impl Golden {
     /// Opens the file of an op or a model by its stem.
     pub fn open(stem: &str) -> Golden {
-        let path = folder().join(format!("{stem}.safetensors"));
-        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        Golden { stem: stem.to_owned(), bytes }
+        Golden::read(&folder().join(format!("{stem}.safetensors")))
+    }
+
+    /// Opens any file.
+    pub fn read(path: &Path) -> Golden {
+        let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Golden { stem: path.file_stem().unwrap().to_string_lossy().into_owned(), bytes }
     }
 
     /// The names of an op's cases; its tensors are named `<case>.<tensor>`.

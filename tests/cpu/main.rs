@@ -8,6 +8,7 @@ mod compare;
 mod data;
 mod emit;
 mod hostile;
+mod import;
 mod interop;
 mod pace;
 mod plan;

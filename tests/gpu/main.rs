@@ -10,6 +10,7 @@ mod exec;
 mod export;
 mod flags;
 mod generate;
+mod import;
 mod memory;
 mod model;
 mod ops;

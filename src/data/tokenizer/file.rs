@@ -72,6 +72,15 @@ impl Tokenizer {
         Ok(Tokenizer::of(Units::Hf(Hf::from_json(json)?)))
     }
 
+    /// A tokenizer from the contents of GPT-2's two files, `vocab.json` and `merges.txt`; where the vocabulary has
+    /// `<|endoftext|>`, that ends a text.
+    ///
+    /// # Errors
+    /// [`DataError::BadTokenizer`] for anything else.
+    pub fn from_vocab_and_merges(vocab: &str, merges: &str) -> Result<Tokenizer, DataError> {
+        Ok(Tokenizer::of(Units::Hf(Hf::from_vocab_and_merges(vocab, merges)?)))
+    }
+
     /// This tokenizer as a `tokenizer.json` that Hugging Face's libraries read, with the same ids for every text. For
     /// characters, text with others is an error there, too.
     pub fn to_hf_json(&self) -> String {

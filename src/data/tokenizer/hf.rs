@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -87,6 +87,20 @@ impl Hf {
             pre["type"] == "ByteLevel" && pre["use_regex"] != json!(false) && pre["add_prefix_space"] == json!(false);
         let cuts_at_words = by_words && value["normalizer"].is_null();
         Ok(Arc::new(Self { json, inner, n_id: highest, pieces, cuts_at_words, ends }))
+    }
+
+    /// From the contents of GPT-2's two files.
+    pub fn from_vocab_and_merges(vocab: &str, merges: &str) -> Result<Arc<Self>, DataError> {
+        let vocab: BTreeMap<String, u32> = serde_json::from_str(vocab).map_err(|e| bad(format!("vocab.json: {e}")))?;
+        let lines = merges.lines().enumerate().filter(|(_, line)| !line.starts_with("#version") && !line.is_empty());
+        let pair = |(n, line): (usize, &str)| match line.split_once(' ') {
+            Some((a, b)) => Ok(json!([a, b])),
+            None => Err(bad(format!("line {} of merges.txt is not two tokens", n + 1))),
+        };
+        let merges = lines.map(pair).collect::<Result<_, _>>()?;
+        let ends = vocab.get(END_OF_TEXT_NAME).map(|&id| (id, END_OF_TEXT_NAME));
+        let vocab = vocab.iter().map(|(token, &id)| (token.clone(), id as usize));
+        Self::from_json(&file(ends.as_slice(), by_bytes(true), bpe(merges), vocab))
     }
 
     /// The same, but special tokens in a text become their ids.

@@ -1,7 +1,7 @@
 //! The CPU reference against goldens and finite differences.
 
 mod gradients;
-mod manifest;
+pub mod manifest;
 mod model;
 mod ops;
 

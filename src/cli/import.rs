@@ -1,0 +1,57 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Outcome;
+use crate::data::TokenizerSpec;
+use crate::interop::import::{ImportOptions, import};
+
+/// Make a run of a GPT-2 that another program wrote: Hugging Face's format or llm.c's.
+///
+/// PATH is a folder of Hugging Face's (config.json, model.safetensors or its shards), a .safetensors file, or a model file of
+/// llm.c. The run is like any other: generate and eval use it, and `tril train TEXT --resume RUN` trains it further. A model
+/// that would compute something else than tril does is refused. No device is needed.
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// The model: a folder or a file.
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+    /// Where the run goes; must not exist yet.
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// How text becomes tokens: gpt2, byte, or a tokenizer.json [default: tokenizer.json, or vocab.json and merges.txt, beside
+    /// the model; GPT-2's for a vocabulary of 50257].
+    #[arg(long, value_name = "KIND")]
+    tokenizer: Option<TokenizerSpec>,
+    /// Attention heads, for a .safetensors file without a config.json beside it.
+    #[arg(long, value_name = "N")]
+    n_head: Option<u64>,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &ImportArgs) -> Outcome {
+    let options = ImportOptions { tokenizer: args.tokenizer.clone(), n_head: args.n_head };
+    let imported = import(&args.path, &args.out, &options)?;
+    let (m, run) = (&imported.config.model, args.out.display());
+    if args.json {
+        let line = json!({
+            "run": args.out, "format": imported.format, "n_layer": m.n_layer, "n_head": m.n_head, "n_embd": m.n_embd,
+            "block_size": m.block_size, "vocab_size": m.vocab_size, "tied": m.tied, "bias": m.bias, "parameters": m.n_param(),
+            "tokenizer": imported.tokenizer_from, "tokens": imported.n_token, "notes": imported.notes,
+        });
+        outln!("{line}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    outln!("model    {}: {}", imported.format, m);
+    outln!("tokens   {}: {} ids", imported.tokenizer_from, imported.n_token);
+    for note in &imported.notes {
+        outln!("note     {note}");
+    }
+    outln!("run      {run}; let it talk with: tril generate {run}");
+    outln!("         or train it further with: tril train TEXT --resume {run}");
+    Ok(ExitCode::SUCCESS)
+}

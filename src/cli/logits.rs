@@ -1,0 +1,55 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::Outcome;
+use super::settings::DeviceArgs;
+use crate::generate::{LoadedModel, logits};
+use crate::train::{RunDir, checkpoint};
+
+/// Write a model's logits for some tokens to a file, to compare it with other programs.
+///
+/// FILE holds `logits` (T, V) in F32, for each token those of the next one, and `tokens` (T) in I64.
+#[derive(Debug, Args)]
+pub(super) struct LogitsArgs {
+    /// A run directory.
+    run: PathBuf,
+    /// Token ids, at most the model's block.
+    #[arg(long, value_name = "ID,ID,...", value_delimiter = ',', required_unless_present = "prompt")]
+    tokens: Vec<u32>,
+    /// A text in the place of ids.
+    #[arg(long, value_name = "TEXT", conflicts_with = "tokens")]
+    prompt: Option<String>,
+    /// Where the logits go.
+    #[arg(long, value_name = "FILE.safetensors")]
+    out: PathBuf,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub(super) fn run(args: &LogitsArgs) -> Outcome {
+    let (dir, config, tokenizer) = RunDir::open(&args.run)?;
+    let tokens = match &args.prompt {
+        Some(text) => tokenizer.encode(text)?,
+        None => args.tokens.clone(),
+    };
+    let (t, most) = (tokens.len(), config.model.block_size);
+    if t == 0 || t as u64 > most {
+        return Err(format!("there are {t} tokens, and the model takes 1 to {most}; see --tokens and --prompt").into());
+    }
+    let weights = checkpoint::load_model(&dir, &config.model)?;
+    let gpu = args.device.open()?;
+    eprintln!("device: {}", gpu.name());
+    let model = LoadedModel::new(&gpu, &config.model, &weights)?;
+    let values = logits(model.program(), &config.model, &tokens)?;
+    let ids: Vec<i64> = tokens.iter().map(|&id| id.into()).collect();
+    let tensors = [
+        ("logits", TensorView::new(Dtype::F32, vec![t, values.len() / t], bytemuck::cast_slice(&values))?),
+        ("tokens", TensorView::new(Dtype::I64, vec![t], bytemuck::cast_slice(&ids))?),
+    ];
+    let written = safetensors::serialize_to_file(tensors, None, &args.out);
+    written.map_err(|e| format!("--out {}: {e}", args.out.display()))?;
+    Ok(ExitCode::SUCCESS)
+}

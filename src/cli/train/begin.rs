@@ -1,0 +1,25 @@
+use std::path::Path;
+
+use super::{Started, TrainArgs, start};
+use crate::cli::settings::{check_specials, load_text};
+use crate::train::{Run, RunConfig};
+
+/// Begins with an imported run, whose settings are still open.
+pub(super) fn begin(
+    args: &TrainArgs,
+    root: &Path,
+    imported: &RunConfig,
+) -> Result<Started, Box<dyn std::error::Error>> {
+    if args.paths.is_empty() {
+        let root = root.display();
+        return Err(format!(
+            "{root} was imported and has no text yet; give the one to train on: tril train TEXT --resume {root}"
+        )
+        .into());
+    }
+    args.settings.check_batch()?;
+    let mut config = args.settings.resolve_for(imported)?;
+    check_specials(&config)?;
+    let text = load_text(&mut config, &args.paths, &args.settings)?;
+    start(args, config, &text, root.to_path_buf(), |gpu, config| Run::begin(gpu, root, config, &text))
+}

@@ -1,0 +1,85 @@
+//! The tokenizer of a model that comes in.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::data::{Tokenizer, TokenizerSpec};
+use crate::interop::InteropError;
+use crate::interop::error::unreadable;
+use crate::model::ModelConfig;
+
+/// How a run says that its tokenizer is a file of its own.
+const FILE: &str = "tokenizer.json";
+/// Ids of GPT-2's encoding.
+const GPT2_SIZE: u64 = 50_257;
+
+/// The tokenizer that was asked for, or the one that lies beside a model, or GPT-2's own for a model of its size; and where it
+/// is from.
+pub(super) fn find(
+    folder: &Path,
+    path: &Path,
+    model: &ModelConfig,
+    asked: Option<&TokenizerSpec>,
+) -> Result<(Tokenizer, String), InteropError> {
+    let none = |reason: String| InteropError::NoTokenizer { path: path.display().to_string(), reason };
+    let [json, vocab, merges] = [FILE, "vocab.json", "merges.txt"].map(|name| folder.join(name));
+    let (tokenizer, from) = match asked {
+        Some(TokenizerSpec::Gpt2) => (Tokenizer::gpt2(), "GPT-2".into()),
+        Some(TokenizerSpec::Byte) => (Tokenizer::bytes(), "bytes".into()),
+        Some(TokenizerSpec::File(path)) => read(path)?,
+        Some(other) => {
+            return Err(none(format!(
+                "--tokenizer {other} is learned from a text, and the model has learned with its own"
+            )));
+        }
+        None if json.exists() => read(&json)?,
+        None if vocab.exists() && merges.exists() => {
+            let tokenizer = Tokenizer::from_vocab_and_merges(&text(&vocab)?, &text(&merges)?);
+            (tokenizer.map_err(|e| at(&vocab, e))?, format!("{} and merges.txt", vocab.display()))
+        }
+        None if model.vocab_size == GPT2_SIZE => (Tokenizer::gpt2(), "GPT-2, by the size of the vocabulary".into()),
+        None => {
+            return Err(none(format!(
+                "there is no {FILE} beside the model, and its vocabulary of {} is not GPT-2's",
+                model.vocab_size
+            )));
+        }
+    };
+    let (n, v) = (tokenizer.vocab_size() as u64, model.vocab_size);
+    if n > v {
+        return Err(none(format!("the tokenizer ({from}) has {n} ids, and the model {v}")));
+    }
+    Ok((ours(tokenizer), from))
+}
+
+fn text(path: &PathBuf) -> Result<String, InteropError> {
+    fs::read_to_string(path).map_err(unreadable(path))
+}
+
+fn read(path: &PathBuf) -> Result<(Tokenizer, String), InteropError> {
+    let tokenizer = Tokenizer::from_json(&text(path)?).map_err(|e| at(path, e))?;
+    Ok((tokenizer, path.display().to_string()))
+}
+
+fn at(path: &Path, error: impl std::fmt::Display) -> InteropError {
+    InteropError::NoTokenizer { path: path.display().to_string(), reason: error.to_string() }
+}
+
+/// Tril's own tokenizer, where the file is what tril writes for it.
+fn ours(tokenizer: Tokenizer) -> Tokenizer {
+    let size = tokenizer.vocab_size();
+    let candidate = match size as u64 {
+        GPT2_SIZE => Tokenizer::gpt2(),
+        256 => Tokenizer::bytes(),
+        _ => return tokenizer,
+    };
+    if candidate.to_hf_json() == tokenizer.to_hf_json() { candidate } else { tokenizer }
+}
+
+/// How a run's settings name a tokenizer that came with a model: without a path, so that they don't tell where it was.
+pub(super) fn spec(tokenizer: &Tokenizer) -> TokenizerSpec {
+    [(Tokenizer::gpt2(), TokenizerSpec::Gpt2), (Tokenizer::bytes(), TokenizerSpec::Byte)]
+        .into_iter()
+        .find_map(|(other, spec)| (other == *tokenizer).then_some(spec))
+        .unwrap_or(TokenizerSpec::File(FILE.into()))
+}

@@ -1,0 +1,86 @@
+//! A run whose weights come from elsewhere.
+
+use std::fs;
+use std::path::Path;
+
+use super::checkpoint::{self, MODEL, MOMENTS, Progress, STATE};
+use super::run_dir::{io_error, sync_dir};
+use super::tensor_file::{PIECE, Writer};
+use super::{RunConfig, RunDir, RunDirError};
+use crate::data::Tokenizer;
+
+/// Weights that are read from somewhere.
+pub trait WeightSource {
+    /// Why they can't be read.
+    type Error: From<RunDirError>;
+
+    /// Gives all elements of a parameter, named as GPT-2's, to `sink`: in order, in pieces.
+    ///
+    /// # Errors
+    ///
+    /// Its own, and whatever `sink` returns.
+    fn read(
+        &mut self,
+        name: &str,
+        dims: &[u64],
+        sink: &mut dyn FnMut(&[f32]) -> Result<(), RunDirError>,
+    ) -> Result<(), Self::Error>;
+}
+
+impl RunDir {
+    /// Makes a run of these weights that stands before its first step. The same weights give the same bytes. Where this
+    /// fails, nothing is left behind, and until everything is there, the directory counts as one that was never begun.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunDir::create`], and whatever the source says.
+    pub fn import<S: WeightSource>(
+        root: &Path,
+        config: &RunConfig,
+        tokenizer: &Tokenizer,
+        source: &mut S,
+    ) -> Result<Self, S::Error> {
+        let dir = Self::create(root, config, tokenizer)?;
+        let filled = dir.lock().map_err(S::Error::from).and_then(|_lock| fill(&dir, config, source));
+        filled.inspect_err(|_| dir.discard())?;
+        Ok(dir)
+    }
+}
+
+fn fill<S: WeightSource>(dir: &RunDir, config: &RunConfig, source: &mut S) -> Result<(), S::Error> {
+    let checkpoint = checkpoint::folder(dir, 0);
+    let (part, model_part) = (checkpoint.with_extension("part"), dir.path(&format!("{MODEL}.part")));
+    fs::create_dir_all(&part).map_err(io_error(&part))?;
+    let params = config.model.params();
+    let mut model = Writer::create(&model_part, &params, checkpoint::model_meta(&config.model))?;
+    let meta = checkpoint::state_meta(&config.model, &Progress::default());
+    let mut state = Writer::create(&part.join(STATE), &checkpoint::state(&config.model), meta)?;
+    for (name, dims) in &params {
+        source.read(name, dims, &mut |piece| {
+            model.write(piece)?;
+            state.write(piece)
+        })?;
+    }
+    let zeros = vec![0.0; PIECE];
+    for _ in MOMENTS {
+        for (_, dims) in &params {
+            let mut left = dims.iter().product::<u64>();
+            while left > 0 {
+                let n = left.min(PIECE as u64);
+                state.write(&zeros[..n as usize])?;
+                left -= n;
+            }
+        }
+    }
+    state.write(&[0.0; 4])?;
+    model.finish()?;
+    state.finish()?;
+    sync_dir(&part)?;
+    let model = dir.path(MODEL);
+    fs::rename(&model_part, &model).map_err(io_error(&model))?;
+    sync_dir(dir.root())?;
+    // only now is it a run
+    fs::rename(&part, &checkpoint).map_err(io_error(&checkpoint))?;
+    sync_dir(&dir.path(checkpoint::CHECKPOINTS))?;
+    Ok(())
+}

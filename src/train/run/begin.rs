@@ -1,0 +1,40 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Run;
+use crate::data::{DataError, Dataset, Text};
+use crate::gpu::Gpu;
+use crate::train::checkpoint::{self, Progress};
+use crate::train::{RunConfig, RunDir, RunError, Session};
+
+impl Run {
+    /// Begins to train a run that was imported, with these settings and this text, which are its own from then on.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`]; the run is as it was before then.
+    pub fn begin(gpu: &Arc<Gpu>, root: &Path, config: RunConfig, text: &Text) -> Result<Self, RunError> {
+        config.validate()?;
+        let (dir, _, tokenizer) = RunDir::open(root)?;
+        let lock = dir.lock()?;
+        let imported = tokenizer.pad_id();
+        let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
+        // characters and bytes would move up to make room for special tokens that the model knows nothing of
+        if tokenizer.pad_id() != imported {
+            return Err(DataError::NoSpecials.into());
+        }
+        let dataset = Dataset::new(text, &tokenizer, &config.data_options())?;
+        let mut found = checkpoint::find(&dir, &config.model)?;
+        let mut session = Session::new(gpu, config.session())?;
+        found.load(&mut session)?;
+        let progress = Progress::of(&session);
+        let mut run = Self::assemble((dir, lock), config, session, dataset, tokenizer, progress)?;
+        // so that it has the kernels that it begins with, however soon it is killed
+        run.save(&mut |_| {})?;
+        if let Some(reason) = run.unsaved.take() {
+            return Err(RunError::Unsaved { reason });
+        }
+        run.dir.write("config.toml", run.config.to_toml().as_bytes())?;
+        Ok(run)
+    }
+}
