@@ -65,16 +65,22 @@ def check(name, ok, figure=""):
         FAILED.append(name)
 
 
-# of the largest logit: sums of f32 in another order
-F32 = 2e-6
-# llama.cpp's GELU goes through a table of f16 on a CPU
+# llama.cpp's GELU goes through a table of f16 on a CPU; of the largest logit
 F16_GELU = 1e-3
 
 
+def f32_error(run):
+    """Of the largest logit: roundings of sums of 4 C terms in another order, which 2 L blocks add to the stream."""
+    return 2**-24 * (4 * run.n_embd * 2 * run.n_layer) ** 0.5
+
+
 def compare(name, ours, theirs, tolerance):
+    if ours.shape != theirs.shape:
+        return check(name, False, f"{tuple(ours.shape)} and {tuple(theirs.shape)}")
     difference, largest = (ours - theirs).abs().max().item(), theirs.abs().max().item()
-    ok = ours.shape == theirs.shape and difference <= tolerance * largest
-    check(name, ok, f"largest difference {difference:.1e} of {largest:.1f}, {len(theirs)} positions")
+    # not the other way around, so that NaN fails
+    ok = difference <= tolerance * largest
+    check(name, ok, f"largest difference {difference:.1e} of {largest:.1f}, {tolerance * largest:.1e} allowed, {len(theirs)} positions")
 
 
 def text_ids(tokenizer, text):
@@ -100,7 +106,8 @@ class Run:
             done = self.command("train", *paths, *(word for flag in flags.items() for word in flag), "--out", self.path)
             assert done.returncode == 0, done.stderr
         text = (self.path / "config.toml").read_text()
-        self.block_size = int(re.search(r"^block_size = (\d+)", text, re.M).group(1))
+        size = lambda key: int(re.search(rf"^{key} = (\d+)", text, re.M).group(1))
+        self.block_size, self.n_embd, self.n_layer = size("block_size"), size("n_embd"), size("n_layer")
         tokenizer = json.loads((self.path / "tokenizer.json").read_text())
         self.kind = tokenizer.get("kind", "hf")
         self.chars = tokenizer.get("chars")
@@ -186,10 +193,13 @@ def check_hf(run):
         said = run.loss(text)
         assert said["targets"] == len(losses), (said, len(losses))
         worst, n = max(worst, abs(said["loss"] - losses.mean().item())), n + 1
-    check(f"{run.name}: loss in transformers and tril", worst < 2e-6, f"largest difference {worst:.1e} in {n} texts")
+    # the story has other characters than the text with accents
+    assert n > 0 or run.name == "accents"
+    if n > 0:
+        check(f"{run.name}: loss in transformers and tril", worst < 2e-6, f"largest difference {worst:.1e} in {n} texts")
 
     ids = sample_ids(run, tokenizer)
-    compare(f"{run.name}: logits in transformers and tril", model(torch.tensor([ids])).logits[0].double(), run.logits(ids), F32)
+    compare(f"{run.name}: logits in transformers and tril", model(torch.tensor([ids])).logits[0].double(), run.logits(ids), f32_error(run))
 
     wrong = []
     for prompt in prompts(run):
@@ -257,7 +267,7 @@ def check_llmc(run, tokenizer, program):
     subprocess.run([program, *files], input=f"{len(ids)} {' '.join(map(str, ids))}", text=True, check=True, capture_output=True)
     ours = run.logits(ids)
     theirs = torch.frombuffer(bytearray(logits.read_bytes()), dtype=torch.float32).view(len(ids), -1).double()
-    compare(f"{run.name}: logits in llm.c and tril", theirs, ours, F32)
+    compare(f"{run.name}: logits in llm.c and tril", theirs, ours, f32_error(run))
     end, *lines = tokens.read_text().splitlines()
     special = {i: t.content.encode() for i, t in tokenizer.added_tokens_decoder.items()}
     def text(i):

@@ -136,6 +136,13 @@ impl Hf {
         self.pieces.get(id)?.as_deref()
     }
 
+    /// How each id is written, and what it was added as where it was; nothing for a gap. A file's own ids of added tokens
+    /// don't count where its vocabulary says otherwise.
+    pub fn listed(&self) -> Vec<Option<(String, Option<AddedToken>)>> {
+        let mut added = self.inner.get_added_tokens_decoder();
+        (0..self.n_id as u32).map(|id| Some((self.inner.id_to_token(id)?, added.remove(&id)))).collect()
+    }
+
     /// How an id is written.
     pub fn name(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::{Token, Tokenizer, Units, gpt2, hf, id};
+use super::hf::{self, Hf};
+use super::{Token, Tokenizer, Units, gpt2, id};
 
 /// A vocabulary whose tokens are bytes, as GPT-2's files write it: a printable character for each byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +91,8 @@ impl Tokenizer {
     pub fn byte_level(&self) -> Result<ByteLevel, String> {
         match &self.units {
             Units::Chars { chars, .. } => self.ascii_level(chars),
-            _ => of_json(&serde_json::from_str(&self.to_hf_json()).map_err(|e| e.to_string())?),
+            Units::Hf(hf) => of_hf(hf),
+            Units::Gpt2 | Units::Bytes => of_hf(&*Hf::from_json(&self.to_hf_json()).map_err(|e| e.to_string())?),
         }
     }
 
@@ -107,8 +109,8 @@ impl Tokenizer {
     }
 }
 
-/// Reads Hugging Face's format.
-fn of_json(file: &Value) -> Result<ByteLevel, String> {
+fn of_hf(hf: &Hf) -> Result<ByteLevel, String> {
+    let file: Value = serde_json::from_str(&hf.json).map_err(|e| e.to_string())?;
     let model = &file["model"];
     let merges = merges(&model["merges"]);
     let is_plain = |key: &str| model[key].is_null() || model[key] == json!("") || model[key] == json!(false);
@@ -130,25 +132,21 @@ fn of_json(file: &Value) -> Result<ByteLevel, String> {
     if let Some(c) = hf::alphabet().into_iter().find(|c| !vocab.contains_key(&c.to_string())) {
         return Err(format!("its vocabulary lacks the byte that is written as {c:?}"));
     }
-    let mut tokens: Vec<ListedToken> = vec![];
-    let mut put = |id: &Value, text: &str, kind| {
-        let id = id.as_u64().and_then(|id| usize::try_from(id).ok()).unwrap_or(0);
-        for unused in tokens.len()..=id {
-            tokens.push(ListedToken::unused(unused as u64));
-        }
-        tokens[id] = ListedToken { text: text.into(), kind };
-    };
-    for (text, id) in vocab {
-        put(id, text, TokenKind::Text);
-    }
-    for added in file["added_tokens"].as_array().into_iter().flatten() {
-        let kind = if added["special"] == json!(true) { TokenKind::Special } else { TokenKind::Added };
-        let text = added["content"].as_str().unwrap_or_default();
-        let strips = ["lstrip", "rstrip", "single_word"].iter().any(|key| added[key] == json!(true));
-        if kind == TokenKind::Added && strips {
-            return Err(format!("its tokenizer's word {text:?} takes in or minds what is around it"));
-        }
-        put(&added["id"], text, kind);
+    let mut tokens = vec![];
+    for (id, token) in (0..).zip(hf.listed()) {
+        let (text, kind) = match token {
+            None => {
+                tokens.push(ListedToken::unused(id));
+                continue;
+            }
+            Some((text, None)) => (text, TokenKind::Text),
+            Some((text, Some(added))) if added.special => (text, TokenKind::Special),
+            Some((text, Some(added))) if added.lstrip || added.rstrip || added.single_word => {
+                return Err(format!("its tokenizer's word {text:?} takes in or minds what is around it"));
+            }
+            Some((text, Some(_))) => (text, TokenKind::Added),
+        };
+        tokens.push(ListedToken { text, kind });
     }
     let mut seen = HashSet::new();
     match tokens.iter().find(|token| !seen.insert(token.text.as_str())) {

@@ -92,6 +92,11 @@ fn added_words_and_gaps_are_told_apart() {
     .unwrap();
     let last = level.tokens.last().unwrap();
     assert_eq!((last.text.as_str(), last.kind), ("two words", TokenKind::Added));
+    // an id that the file can't give
+    let far = changed(|file| {
+        file["added_tokens"].as_array_mut().unwrap().push(word(4_000_000_000, "two words"));
+    });
+    assert_eq!(far.unwrap(), level);
     let level = changed(|file| {
         let vocab = file["model"]["vocab"].as_object_mut().unwrap();
         vocab.insert("zz".into(), json!(300));
