@@ -18,6 +18,7 @@ mod kernels;
 mod plan;
 mod replay;
 mod settings;
+mod token_files;
 mod train;
 mod tune;
 
