@@ -136,7 +136,8 @@ fn read_text(bytes: &[u8], at: &Path) -> bool {
     let Some((&kind, bytes)) = bytes.split_first() else { return false };
     let path = at.join(FORMS[usize::from(kind) % FORMS.len()]);
     put(&path, bytes);
-    let Ok(text) = Source::from_paths(&[path]).lossily(kind >= 128).load() else { return false };
+    let Ok(corpus) = Source::from_paths(&[path]).lossily(kind >= 128).load() else { return false };
+    let Some(text) = corpus.text() else { return false };
     let n = text.documents("\n").map(str::len).sum::<usize>();
     assert!(n <= text.as_str().len() && text.files().count() > 0);
     let _ = (text.n_replaced(), text.crc32());

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::Outcome;
 use super::settings::{DeviceArgs, text_of_run};
-use crate::data::{Dataset, Mode, Source};
+use super::{Outcome, token_files};
+use crate::data::{Dataset, Mode, Source, tokens};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig, free_run};
 use crate::model::Rows;
 use crate::train::{Evaluator, RunDir, checkpoint};
@@ -21,7 +21,8 @@ use crate::train::{Evaluator, RunDir, checkpoint};
 pub(super) struct EvalArgs {
     /// A run directory that `tril train` wrote.
     run: PathBuf,
-    /// Text files, folders, or - for standard input [default: the run's validation split].
+    /// Text files, folders, - for standard input, or token files (.bin) of the run's vocabulary; of a folder with a val.bin
+    /// that one [default: the run's validation split].
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Replace bytes of PATH that aren't UTF-8 by U+FFFD, instead of refusing the text.
@@ -53,13 +54,11 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     let dataset = if own {
         let text = text_of_run(&config.data.source)?;
         text.verify(config.data.crc32)?;
-        Dataset::new(&text, &tokenizer, &config.data_options())?
+        Dataset::of(&text, &tokenizer, &config.data_options())?
     } else {
-        Dataset::for_evaluation(
-            &Source::from_paths(&args.paths).lossily(args.lossy).load()?,
-            &tokenizer,
-            &config.data_options(),
-        )?
+        let source = tokens::find_for_evaluation(&args.paths)?.lossily(args.lossy);
+        token_files::check_beside(&source, &tokenizer)?;
+        Dataset::evaluation_of(&source.load()?, &tokenizer, &config.data_options())?
     };
     let limit = Some(args.eval_windows).filter(|&n| n > 0);
     let extent = dataset.eval_extent(limit);

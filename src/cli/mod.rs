@@ -20,6 +20,7 @@ mod logits;
 mod plan;
 mod replay;
 mod settings;
+mod token_files;
 mod train;
 mod tune;
 

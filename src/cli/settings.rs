@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use crate::data::{Mode, Source, Text, Tokenizer, TokenizerSpec, embedded};
+use super::token_files;
+use crate::data::{Corpus, Mode, Source, Tokenizer, TokenizerSpec, embedded, tokens};
 use crate::gpu::{AdapterReport, DeviceSelector, Gpu, GpuError, GpuOptions, find_adapter};
 use crate::graph::Recompute;
 use crate::kernel::Caps;
@@ -195,6 +196,9 @@ struct TrainingArgs {
     /// there [default: true with --pack].
     #[arg(long, value_name = "BOOL")]
     document_mask: Option<bool>,
+    /// Token files to validate on; without, a folder's val.bin, or the last --val-fraction of the tokens.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    val: Vec<PathBuf>,
     /// The share of the text held out for validation.
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     val_fraction: Option<f64>,
@@ -369,13 +373,29 @@ impl SettingsArgs {
         self.train.separator.is_some() || self.config.is_some()
     }
 
+    /// What paths mean as the source of a run.
+    pub fn source(&self, paths: &[PathBuf]) -> Result<Source, Box<dyn Error>> {
+        let source = tokens::find(paths, &self.train.val)?;
+        if self.train.lossy && matches!(source, Source::Tokens { .. }) {
+            return Err("--lossy is about text, and these are token files; leave it out".into());
+        }
+        Ok(source.lossily(self.train.lossy))
+    }
+
     /// The flag --steps alone.
     pub fn steps(&self) -> Option<u64> {
         self.train.steps
     }
 }
 
-/// Reads the text of a new run, completes the settings by it, and makes its tokenizer.
+/// A new run's text or token files, its tokenizer, and where that was chosen for it, how.
+pub(super) struct Read {
+    pub corpus: Corpus,
+    pub tokenizer: Tokenizer,
+    pub chosen: Option<String>,
+}
+
+/// Reads the text of a new run, or opens its token files, completes the settings by them, and makes the tokenizer.
 ///
 /// # Errors
 ///
@@ -384,29 +404,38 @@ pub(super) fn read_text(
     config: &mut RunConfig,
     paths: &[PathBuf],
     settings: &SettingsArgs,
-) -> Result<(Text, Tokenizer), Box<dyn Error>> {
-    let text = load_text(config, paths, settings)?;
+) -> Result<Read, Box<dyn Error>> {
+    let corpus = load_corpus(config, paths, settings)?;
+    let Some(text) = corpus.text() else {
+        let (tokenizer, how) = token_files::tokenizer(config, settings.train.tokenizer.as_ref())?;
+        config.model.vocab_size = tokenizer.vocab_size() as u64;
+        return Ok(Read { corpus, tokenizer, chosen: Some(how) });
+    };
+    let is_chosen = config.data.tokenizer == TokenizerSpec::Auto;
     let spec = config.data.tokenizer.resolve(text.as_str());
     let tokenizer = spec.make(text.as_str(), config.data.val_fraction)?;
     config.data.tokenizer = spec;
     check_specials(config)?;
     let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
     config.model.vocab_size = tokenizer.vocab_size() as u64;
-    Ok((text, tokenizer))
+    let how = || format!("{}, for the size and alphabet of the text; --tokenizer takes another", config.data.tokenizer);
+    Ok(Read { chosen: is_chosen.then(how), corpus, tokenizer })
 }
 
-/// Reads the text that a run begins with, and notes it in the settings.
+/// Reads the text or opens the token files that a run begins with, and notes them in the settings.
 ///
 /// # Errors
 ///
 /// As [`Source::load`], and a setting that is wrong with any text.
-pub(super) fn load_text(
+pub(super) fn load_corpus(
     config: &mut RunConfig,
     paths: &[PathBuf],
     settings: &SettingsArgs,
-) -> Result<Text, Box<dyn Error>> {
+) -> Result<Corpus, Box<dyn Error>> {
     if !paths.is_empty() {
-        config.data.source = Source::from_paths(paths).lossily(settings.train.lossy);
+        config.data.source = settings.source(paths)?;
+    } else if let Some(val) = settings.train.val.first() {
+        return Err(format!("--val {} needs token files to train on; name them as PATH", val.display()).into());
     }
     let stories = matches!(config.data.source, Source::Embedded { .. });
     if let (true, false, Mode::Documents { separator }) = (stories, settings.has_separator(), &mut config.data.mode) {
@@ -414,15 +443,16 @@ pub(super) fn load_text(
     }
     // a bad setting is found before a long text is read
     RunConfig { model: ModelConfig { vocab_size: 1, ..config.model.clone() }, ..config.clone() }.validate()?;
-    let text = config.data.source.load()?;
+    let corpus = config.data.source.load()?;
+    config.data.crc32 = corpus.crc32();
+    let Some(text) = corpus.text() else { return Ok(corpus) };
     if !text.skipped().is_empty() {
         eprintln!("left out {} binary files", text.skipped().len());
     }
     if text.n_replaced() > 0 {
         eprintln!("replaced bytes that are not UTF-8 in {} places by U+FFFD", text.n_replaced());
     }
-    config.data.crc32 = text.crc32();
-    Ok(text)
+    Ok(corpus)
 }
 
 /// Fails where special tokens are to be read by a tokenizer that has none.
@@ -437,12 +467,12 @@ pub(super) fn check_specials(config: &RunConfig) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The text that a run began with, read again.
+/// The text or token files that a run began with, read again.
 ///
 /// # Errors
 ///
 /// As [`Source::load`], and where the text came from standard input and nothing is piped in now.
-pub(super) fn text_of_run(source: &Source) -> Result<Text, Box<dyn Error>> {
+pub(super) fn text_of_run(source: &Source) -> Result<Corpus, Box<dyn Error>> {
     let piped = matches!(source, Source::Files { paths, .. } if paths.iter().any(|p| p.as_os_str() == "-"));
     if piped && std::io::stdin().is_terminal() {
         return Err("this run's text came from standard input; pipe the same text in again".into());

@@ -11,10 +11,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::settings::{DeviceArgs, Fit, SettingsArgs, read_text, text_of_run};
+use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text, text_of_run};
 use super::tune::{TuningArgs, tune_first};
 use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of, must_be_writable};
-use crate::data::{Mode, Packing, Source, Text, TokenizerSpec, embedded};
+use crate::data::{Corpus, Mode, Packing, Source, embedded};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
 use crate::plan::human_bytes;
@@ -29,7 +29,8 @@ use crate::train::{Event, Run, RunConfig, RunDir, RunError, SessionError, Summar
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
     /// Text files, folders, or - for standard input. .gz and .zst are unpacked; a line of .jsonl or .ndjson is an object whose
-    /// "text" is a document. With --resume: where the run's text is now.
+    /// "text" is a document. Or token files (.bin) of nanoGPT, llm.c or `tril tokenize`, or a folder of them; quoted patterns
+    /// such as 'train_*.bin' are expanded. With --resume: where the run's text or token files are now.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -76,15 +77,14 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     if let Some(trace) = &args.trace {
         must_be_writable("--trace", trace)?;
     }
-    let Started { mut run, root, device, fit, kernels, is_chosen } = match &args.resume {
+    let Started { mut run, root, device, fit, kernels, chosen } = match &args.resume {
         Some(root) => resume(args, root)?,
         None => create(args)?,
     };
     let printer = Printer::new(args.json, &run, &device);
     printer.header(&run, &root, &fit, args.resume.is_some());
-    if is_chosen && !args.json {
-        let chosen = &run.config().data.tokenizer;
-        printer.say(&format!("tokens   {chosen}, for the size and alphabet of the text; --tokenizer takes another"));
+    if let (Some(chosen), false) = (chosen, args.json) {
+        printer.say(&format!("tokens   {chosen}"));
     }
     if !args.json && !kernels.is_empty() {
         printer.say(&format!("kernels  {kernels}"));
@@ -162,15 +162,14 @@ struct Started {
     fit: Fit,
     /// How the kernels were chosen.
     kernels: String,
-    /// Whether the tokenizer was chosen by the text.
-    is_chosen: bool,
+    /// The tokenizer, where it was chosen by the text or by what lies beside token files.
+    chosen: Option<String>,
 }
 
 fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     args.settings.check_batch()?;
     let mut config = args.settings.resolve()?;
-    let is_chosen = config.data.tokenizer == TokenizerSpec::Auto;
-    let (text, tokenizer) = read_text(&mut config, &args.paths, &args.settings)?;
+    let Read { corpus, tokenizer, chosen } = read_text(&mut config, &args.paths, &args.settings)?;
     let root = args.out.clone().unwrap_or_else(|| free_run(&config));
     if root.join("config.toml").exists() && !RunDir::is_unborn(&root) {
         return Err(format!(
@@ -181,24 +180,24 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     }
     let new = root.clone();
     let started =
-        start(args, config, &text, root, |gpu, config| Run::create(gpu, &new, config, &text, tokenizer.clone()))?;
-    Ok(Started { is_chosen, ..started })
+        start(args, config, &corpus, root, |gpu, config| Run::create(gpu, &new, config, &corpus, tokenizer.clone()))?;
+    Ok(Started { chosen, ..started })
 }
 
 /// Finds a batch that fits and kernels for it, and then makes the run.
 fn start(
     args: &TrainArgs,
     mut config: RunConfig,
-    text: &Text,
+    corpus: &Corpus,
     root: PathBuf,
     make: impl Fn(&Arc<Gpu>, RunConfig) -> Result<Run, RunError>,
 ) -> Result<Started, Box<dyn std::error::Error>> {
     let gpu = open(args)?;
-    let mut fit = fit(args, &mut config, &gpu, text)?;
+    let mut fit = fit(args, &mut config, &gpu, corpus)?;
     loop {
         let kernels = tune_first(&gpu, &[config.session()], &args.tuning)?;
         let error = match make(&gpu, config.clone()) {
-            Ok(run) => return Ok(Started { run, root, device: gpu.name(), fit, kernels, is_chosen: false }),
+            Ok(run) => return Ok(Started { run, root, device: gpu.name(), fit, kernels, chosen: None }),
             Err(error) => error,
         };
         if !is_out_of_memory(&error) {
@@ -235,10 +234,9 @@ fn is_out_of_memory(error: &RunError) -> bool {
 }
 
 /// Chooses the batch where that was asked for, and checks that the run fits, before anything is allocated.
-fn fit(args: &TrainArgs, config: &mut RunConfig, gpu: &Gpu, text: &Text) -> Result<Fit, FitError> {
-    let tokens = (text.as_str().len() * size_of::<u32>()) as u64;
+fn fit(args: &TrainArgs, config: &mut RunConfig, gpu: &Gpu, corpus: &Corpus) -> Result<Fit, FitError> {
     let shares = SharesMemory(gpu.report().shares_memory());
-    args.settings.fit(config, gpu.caps(), shares, fit::resident_bytes() + tokens)
+    args.settings.fit(config, gpu.caps(), shares, fit::resident_bytes() + corpus.dataset_bytes())
 }
 
 fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::Error>> {
@@ -257,23 +255,23 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
                 .into(),
         );
     }
-    let text = text_again(args, &config.data.source)?;
+    let corpus = text_again(args, &config.data.source)?;
     let gpu = open(args)?;
-    let fit = fit(args, &mut config.clone(), &gpu, &text)?;
+    let fit = fit(args, &mut config.clone(), &gpu, &corpus)?;
     // on the device that it was on, a run keeps its kernels, so that its results are those of an undisturbed one
     let kernels =
         if Run::is_of(root, &gpu)? { String::new() } else { tune_first(&gpu, &[config.session()], &args.tuning)? };
-    let run = Run::resume(&gpu, root, &text, args.settings.steps())?;
-    Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit, kernels, is_chosen: false })
+    let run = Run::resume(&gpu, root, &corpus, args.settings.steps())?;
+    Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit, kernels, chosen: None })
 }
 
-/// A run's text, from where it was or from where it is said to be now; that it is the same is checked later.
-fn text_again(args: &TrainArgs, source: &Source) -> Result<Text, Box<dyn std::error::Error>> {
+/// A run's text or token files, from where it was or from where it is said to be now; that it is the same is checked later.
+fn text_again(args: &TrainArgs, source: &Source) -> Result<Corpus, Box<dyn std::error::Error>> {
     if args.paths.is_empty() {
         return text_of_run(source);
     }
     let is_lossy = matches!(source, Source::Files { lossy: true, .. });
-    Ok(Source::from_paths(&args.paths).lossily(is_lossy).load()?)
+    Ok(args.settings.source(&args.paths)?.lossily(is_lossy).load()?)
 }
 
 fn open(args: &TrainArgs) -> Result<Arc<Gpu>, crate::gpu::GpuError> {
@@ -285,7 +283,7 @@ fn free_run(config: &RunConfig) -> PathBuf {
     let name = match &config.data.source {
         Source::Embedded { .. } => "stories".to_string(),
         Source::None => "text".to_string(),
-        Source::Files { paths, .. } => {
+        Source::Files { paths, .. } | Source::Tokens { train: paths, .. } => {
             let stem = paths.first().and_then(|p| p.file_stem()).map(|s| s.to_string_lossy().into_owned());
             stem.filter(|s| s != "-").unwrap_or_else(|| "text".into())
         }

@@ -1,4 +1,4 @@
-//! Text from files, folders, standard input, or the embedded grammar.
+//! Text from files, folders, standard input, or the embedded grammar; or tokens from files.
 
 use std::fs;
 use std::io::{self, Read};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::forms::{self, Bad, Content};
-use super::{DataError, embedded};
+use super::{DataError, TokenSet, embedded};
 
 /// How far into a file of a folder a zero byte is looked for; one marks the file as binary (git's rule).
 const BINARY_PROBE_BYTES: usize = 8000;
@@ -33,6 +33,14 @@ pub enum Source {
     },
     /// None yet: the run was imported and hasn't been trained here.
     None,
+    /// Files of tokens, in this order.
+    Tokens {
+        /// Those to train on, absolute; the last of their tokens are for validation where there is no `val`.
+        train: Vec<PathBuf>,
+        /// Those to validate on.
+        #[serde(default)]
+        val: Vec<PathBuf>,
+    },
 }
 
 impl Source {
@@ -57,19 +65,64 @@ impl Source {
         self
     }
 
-    /// The text itself.
+    /// The text itself, or the opened token files.
     ///
     /// # Errors
-    /// As [`read`].
-    pub fn load(&self) -> Result<Text, DataError> {
-        match self {
-            Source::None => Err(DataError::NoText),
-            Source::Embedded { seed, chars } => Ok(Text::new(embedded::text(*seed, *chars))),
+    /// As [`read`] and [`TokenSet::open`].
+    pub fn load(&self) -> Result<Corpus, DataError> {
+        Ok(match self {
+            Source::None => return Err(DataError::NoText),
+            Source::Embedded { seed, chars } => Corpus::Text(Text::new(embedded::text(*seed, *chars))),
             Source::Files { paths, lossy } => {
                 let bad = if *lossy { Bad::Replace } else { Bad::Refuse };
-                Reading { bad, input: &mut io::stdin().lock() }.all(paths)
+                Corpus::Text(Reading { bad, input: &mut io::stdin().lock() }.all(paths)?)
             }
+            Source::Tokens { train, val } => Corpus::Tokens(TokenSet::open(train, val)?),
+        })
+    }
+}
+
+/// What a run learns from.
+#[derive(Clone, Debug)]
+pub enum Corpus {
+    /// Text, which its tokenizer encodes.
+    Text(Text),
+    /// Tokens that are there already.
+    Tokens(TokenSet),
+}
+
+impl Corpus {
+    /// The text, where it is one.
+    pub fn text(&self) -> Option<&Text> {
+        match self {
+            Corpus::Text(text) => Some(text),
+            Corpus::Tokens(_) => None,
         }
+    }
+
+    /// CRC-32 of all bytes, by which a resumed run sees that they are still the same.
+    pub fn crc32(&self) -> u32 {
+        match self {
+            Corpus::Text(text) => text.crc32(),
+            Corpus::Tokens(tokens) => tokens.crc32(),
+        }
+    }
+
+    /// Says whether this is what a run recorded the checksum of.
+    ///
+    /// # Errors
+    /// [`DataError::Changed`] if it isn't.
+    pub fn verify(&self, expected: u32) -> Result<(), DataError> {
+        let what = if self.text().is_some() { "text has" } else { "set of token files has" };
+        match self.crc32() {
+            found if found == expected => Ok(()),
+            found => Err(DataError::Changed { what, expected, found }),
+        }
+    }
+
+    /// Units: bytes, at most, that a dataset of it holds in memory; mapped files are none of the process.
+    pub fn dataset_bytes(&self) -> u64 {
+        self.text().map_or(0, |text| (text.as_str().len() * size_of::<u32>()) as u64)
     }
 }
 
@@ -125,18 +178,6 @@ impl Text {
     /// CRC-32 of the bytes, by which a resumed run sees that its text is still the same.
     pub fn crc32(&self) -> u32 {
         crc32fast::hash(self.content.as_bytes())
-    }
-
-    /// Says whether this is the text whose checksum a run recorded.
-    ///
-    /// # Errors
-    /// [`DataError::Changed`] if it isn't.
-    pub fn verify(&self, expected: u32) -> Result<(), DataError> {
-        let found = self.crc32();
-        if found == expected {
-            return Ok(());
-        }
-        Err(DataError::Changed { expected, found })
     }
 
     fn push(&mut self, file: &str, whole: bool) {

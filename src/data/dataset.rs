@@ -1,10 +1,13 @@
 //! Splits a text into training and validation and cuts batches from both.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
+use super::extent::{Extent, Packing};
 use super::order::{Permutation, Purpose, below, narrow, rng, wide};
-use super::packing::{Packed, best_fit};
-use super::{Batch, DataError, Text, Tokenizer};
+use super::split::{Piece, Split};
+use super::{Batch, Corpus, DataError, Text, TokenSet, Tokenizer, Tokens};
 
 /// The split of documents is the same for every training seed, so that runs can be compared.
 const SPLIT_SEED: u64 = 0;
@@ -70,6 +73,8 @@ pub struct Dataset {
     mask: Mask,
     train: Split,
     val: Split,
+    /// Units: bytes of UTF-8 that each id stands for.
+    byte_lens: Vec<u32>,
 }
 
 /// How batches say which positions make a document.
@@ -81,58 +86,6 @@ enum Mask {
     Pieces,
     /// One begins with each of these tokens.
     Token(u32),
-}
-
-/// Tokens, and the rows cut from them. A stream needs no rows for training: they start anywhere.
-#[derive(Debug, Default)]
-struct Split {
-    tokens: Vec<u32>,
-    documents: usize,
-    pieces: Vec<Piece>,
-    /// With packing, how many pieces each row and those before it take; else a row is a piece.
-    ends: Option<Vec<usize>>,
-}
-
-/// A piece takes `tokens[start..=start + len]`: `len` inputs and as many targets.
-#[derive(Clone, Copy, Debug)]
-struct Piece {
-    start: usize,
-    len: usize,
-    /// UTF-8 bytes that the targets stand for.
-    bytes: usize,
-}
-
-/// How documents lie in the rows of an epoch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Packing {
-    /// Documents to train on.
-    pub documents: u64,
-    /// Rows of an epoch.
-    pub rows: u64,
-    /// The share of all positions that hold no token, 0 <= f < 1.
-    pub padding: f64,
-}
-
-/// How much an evaluation looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// Rows that hold at least one target.
-    pub windows: u64,
-    /// Targets, each a prediction.
-    pub targets: u64,
-    /// Units: bytes of UTF-8 that the targets stand for; `<end>` stands for none.
-    pub bytes: u64,
-}
-
-impl Extent {
-    /// The mean loss per target (nats) of such an evaluation as bits per byte of text; `None` if there is no text.
-    pub fn bits_per_byte(&self, loss_nats: f64) -> Option<f64> {
-        if self.bytes == 0 {
-            return None;
-        }
-        // Both counts are far below 2^53.
-        Some(loss_nats / std::f64::consts::LN_2 * self.targets as f64 / self.bytes as f64)
-    }
 }
 
 impl Dataset {
@@ -148,6 +101,18 @@ impl Dataset {
         Dataset::build(text, tokenizer, options, Use::Training)
     }
 
+    /// [`Dataset::new`] of what a run learns from. Token files are windows of one long stream, served from the files; without
+    /// files of their own, the last `val_fraction` of the tokens are for validation.
+    ///
+    /// # Errors
+    /// As [`Dataset::new`]; ids that the tokenizer doesn't have.
+    pub fn of(corpus: &Corpus, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
+        match corpus {
+            Corpus::Text(text) => Dataset::new(text, tokenizer, options),
+            Corpus::Tokens(tokens) => Dataset::of_tokens(tokens, tokenizer, options, Use::Training),
+        }
+    }
+
     /// Takes a whole text as the validation split, for evaluating a model on it; `val_fraction` is not looked at.
     ///
     /// # Errors
@@ -157,27 +122,60 @@ impl Dataset {
         Dataset::build(text, tokenizer, &everything, Use::Evaluation)
     }
 
-    fn build(text: &Text, tokenizer: &Tokenizer, options: &Options, purpose: Use) -> Result<Dataset, DataError> {
-        if options.block_size == 0 {
-            return Err(DataError::ZeroBlock);
+    /// [`Dataset::for_evaluation`] of a text, or of all the tokens that a set has to train on.
+    ///
+    /// # Errors
+    /// As [`Dataset::for_evaluation`]; ids that the tokenizer doesn't have.
+    pub fn evaluation_of(corpus: &Corpus, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
+        let everything = Options { val_fraction: 1.0, ..options.clone() };
+        match corpus {
+            Corpus::Text(text) => Dataset::for_evaluation(text, tokenizer, options),
+            Corpus::Tokens(tokens) => Dataset::of_tokens(tokens, tokenizer, &everything, Use::Evaluation),
         }
-        let mask = match (options.document_mask, &options.mode) {
-            (false, _) => Mask::None,
-            (true, Mode::Documents { .. }) => Mask::Pieces,
-            (true, Mode::Stream) => {
-                Mask::Token(tokenizer.start_id().or(tokenizer.end_of_text()).ok_or(DataError::NoDocuments)?)
-            }
-        };
+    }
+
+    fn build(text: &Text, tokenizer: &Tokenizer, options: &Options, purpose: Use) -> Result<Dataset, DataError> {
+        let mask = mask(tokenizer, options)?;
         let (mut train, mut val) = match &options.mode {
             Mode::Stream => split_stream(text, tokenizer, options, purpose)?,
             Mode::Documents { separator } => split_documents(text, tokenizer, options, separator, purpose)?,
         };
-        let stream = options.mode == Mode::Stream;
-        if options.pack && !stream {
+        if options.pack {
             train.pack(options.block_size);
             val.pack(options.block_size);
         }
-        Ok(Dataset { block_size: options.block_size, stream, mask, train, val })
+        let stream = options.mode == Mode::Stream;
+        Ok(Dataset { block_size: options.block_size, stream, mask, train, val, byte_lens: byte_lens(tokenizer) })
+    }
+
+    fn of_tokens(set: &TokenSet, tokenizer: &Tokenizer, options: &Options, purpose: Use) -> Result<Dataset, DataError> {
+        if !(0.0..=1.0).contains(&options.val_fraction) || options.val_fraction == 1.0 && purpose == Use::Training {
+            return Err(DataError::ValFraction { value: options.val_fraction });
+        }
+        let mask = mask(tokenizer, options)?;
+        if options.mode != Mode::Stream {
+            return Err(DataError::DocumentsOfTokens);
+        }
+        set.check(tokenizer.vocab_size())?;
+        let block_size = options.block_size;
+        let (train, val) = match (set.val(), purpose) {
+            (Some(val), Use::Training) => {
+                for tokens in [set.train(), val] {
+                    if tokens.len() <= block_size {
+                        let name = set.name(tokens);
+                        return Err(DataError::ShortTokens { name, tokens: tokens.len(), block_size });
+                    }
+                }
+                (set.train().clone(), val.clone())
+            }
+            _ => {
+                let (train, val) = set.train().split_at(train_share(set.train().len(), options.val_fraction));
+                check_lengths(train.len(), val.len(), options, purpose)?;
+                (train, val)
+            }
+        };
+        let (train, val) = (Split::stream(train, block_size), Split::stream(val, block_size));
+        Ok(Dataset { block_size, stream: true, mask, train, val, byte_lens: byte_lens(tokenizer) })
     }
 
     /// T, the length of every row.
@@ -196,8 +194,8 @@ impl Dataset {
     }
 
     /// The validation split itself, document after document in documents mode.
-    pub fn val_tokens(&self) -> &[u32] {
-        &self.val.tokens
+    pub fn val_tokens(&self) -> Vec<u32> {
+        self.val.tokens.get(0..self.val.tokens.len())
     }
 
     /// Rows in an epoch of documents; `None` for a stream, whose windows are drawn with replacement.
@@ -208,7 +206,7 @@ impl Dataset {
     /// How the documents to train on lie in rows; `None` for a stream.
     pub fn packing(&self) -> Option<Packing> {
         let rows = self.rows_per_epoch()?;
-        let tokens: usize = self.train.pieces.iter().map(|piece| piece.len).sum();
+        let tokens = self.train.n_target();
         let places = rows * wide(self.block_size);
         // Counts of tokens are far below 2^53.
         let padding = if places == 0 { 0.0 } else { 1.0 - tokens as f64 / places as f64 };
@@ -228,8 +226,7 @@ impl Dataset {
             let places = wide(self.train.tokens.len() - self.block_size);
             for i in 0..b {
                 let start = narrow(below(&mut rng, places));
-                let piece = Piece { start, len: self.block_size, bytes: 0 };
-                self.fill(&mut batch, i, &self.train.tokens, &[piece]);
+                self.fill(&mut batch, i, &self.train.tokens, &[Piece { start, len: self.block_size }]);
             }
             return batch;
         }
@@ -243,7 +240,7 @@ impl Dataset {
             }
             if let Some((_, permutation)) = &order {
                 let row = self.train.row(narrow(permutation.at(position % n_rows)));
-                self.fill(&mut batch, i, &self.train.tokens, row);
+                self.fill(&mut batch, i, &self.train.tokens, &row);
             }
         }
         batch
@@ -256,14 +253,14 @@ impl Dataset {
     ///
     /// Shapes: (b, T); `b` is at least 1.
     pub fn eval_batches(&self, b: usize, limit: Option<usize>) -> impl Iterator<Item = Batch> {
-        let rows: Vec<&[Piece]> = self.eval_rows(limit).collect();
-        let n_batches = rows.len().div_ceil(b);
-        (0..n_batches).map(move |i| {
+        let mut rows = self.eval_rows(limit).peekable();
+        std::iter::from_fn(move || {
+            rows.peek()?;
             let mut batch = self.padding(b);
-            for (at, row) in rows[i * b..].iter().take(b).enumerate() {
-                self.fill(&mut batch, at, &self.val.tokens, row);
+            for (at, row) in rows.by_ref().take(b).enumerate() {
+                self.fill(&mut batch, at, &self.val.tokens, &row);
             }
-            batch
+            Some(batch)
         })
     }
 
@@ -273,12 +270,14 @@ impl Dataset {
         for row in self.eval_rows(limit) {
             extent.windows += 1;
             extent.targets += row.iter().map(|piece| wide(piece.len)).sum::<u64>();
-            extent.bytes += row.iter().map(|piece| wide(piece.bytes)).sum::<u64>();
+            let targets = row.iter().flat_map(|piece| self.val.tokens.get(piece.tokens()).into_iter().skip(1));
+            let bytes = targets.map(|id| self.byte_lens.get(narrow(id.into())).copied().unwrap_or(0));
+            extent.bytes += bytes.map(u64::from).sum::<u64>();
         }
         extent
     }
 
-    fn eval_rows(&self, limit: Option<usize>) -> impl Iterator<Item = &[Piece]> {
+    fn eval_rows(&self, limit: Option<usize>) -> impl Iterator<Item = Cow<'_, [Piece]>> {
         let n = self.val.n_row();
         let wanted = limit.map_or(n, |limit| limit.min(n));
         (0..wanted).map(move |i| {
@@ -295,10 +294,10 @@ impl Dataset {
     }
 
     /// Puts pieces into a row of padding, one behind the other.
-    fn fill(&self, batch: &mut Batch, row: usize, tokens: &[u32], pieces: &[Piece]) {
+    fn fill(&self, batch: &mut Batch, row: usize, tokens: &Tokens, pieces: &[Piece]) {
         let mut at = 0;
         for piece in pieces {
-            batch.put(row, at, &tokens[piece.start..=piece.start + piece.len]);
+            batch.put(row, at, &tokens.get(piece.tokens()));
             self.begin(batch, row, at);
             at += piece.len;
         }
@@ -342,20 +341,40 @@ fn split_stream(
     let mut train = tokenizer.encode(text)?;
     let val = train.split_off(tokens_before(cut, text.len(), &train, tokenizer));
 
+    check_lengths(train.len(), val.len(), options, purpose)?;
+    Ok((Split::stream(train, options.block_size), Split::stream(val, options.block_size)))
+}
+
+/// Whether the two parts of a stream hold a window each.
+fn check_lengths(train: usize, val: usize, options: &Options, purpose: Use) -> Result<(), DataError> {
     let block_size = options.block_size;
-    if purpose == Use::Evaluation && val.len() < 2 {
-        return Err(DataError::ShortEvaluation { tokens: val.len() });
+    match purpose {
+        Use::Evaluation if val < 2 => Err(DataError::ShortEvaluation { tokens: val }),
+        Use::Training if train <= block_size => Err(DataError::ShortTraining { tokens: train, block_size }),
+        Use::Training if options.val_fraction > 0.0 && val <= block_size => {
+            Err(DataError::ShortValidation { tokens: val, block_size })
+        }
+        _ => Ok(()),
     }
-    if purpose == Use::Training && train.len() <= block_size {
-        return Err(DataError::ShortTraining { tokens: train.len(), block_size });
+}
+
+/// How batches of these options are masked.
+fn mask(tokenizer: &Tokenizer, options: &Options) -> Result<Mask, DataError> {
+    if options.block_size == 0 {
+        return Err(DataError::ZeroBlock);
     }
-    if purpose == Use::Training && options.val_fraction > 0.0 && val.len() <= block_size {
-        return Err(DataError::ShortValidation { tokens: val.len(), block_size });
-    }
-    let mut val = Split { tokens: val, ..Split::default() };
-    val.cut(0, tokenizer, block_size);
-    let train = Split { tokens: train, ..Split::default() };
-    Ok((train, val))
+    Ok(match (options.document_mask, &options.mode) {
+        (false, _) => Mask::None,
+        (true, Mode::Documents { .. }) => Mask::Pieces,
+        (true, Mode::Stream) => {
+            Mask::Token(tokenizer.start_id().or(tokenizer.end_of_text()).ok_or(DataError::NoDocuments)?)
+        }
+    })
+}
+
+fn byte_lens(tokenizer: &Tokenizer) -> Vec<u32> {
+    let len = |id| u32::try_from(tokenizer.byte_len(id)).unwrap_or(u32::MAX);
+    (0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX)).map(len).collect()
 }
 
 /// How many tokens stand for the first `cut` of a text's `len` bytes. Where some stand for none of their own, such as special
@@ -402,18 +421,16 @@ fn split_documents(
         return Err(DataError::FewDocuments { documents: n, training: n_train, validation: n - n_train });
     }
     let shuffle = Permutation::new(Purpose::Split, SPLIT_SEED, 0, wide(n));
-    let (mut train, mut val) = (Split::default(), Split::default());
+    let (mut train, mut val) = ((vec![], vec![]), (vec![], vec![]));
     for (i, document) in documents.into_iter().enumerate() {
-        let split = if shuffle.at(wide(i)) < wide(n_train) { &mut train } else { &mut val };
-        let first = split.tokens.len();
-        split.tokens.push(start);
-        let ids = tokenizer.encode(document).map_err(|error| place_in(text, error))?;
-        split.tokens.extend(ids);
-        split.tokens.push(end);
-        split.documents += 1;
-        split.cut(first, tokenizer, options.block_size);
+        let (tokens, starts) = if shuffle.at(wide(i)) < wide(n_train) { &mut train } else { &mut val };
+        starts.push(tokens.len());
+        tokens.push(start);
+        tokens.extend(tokenizer.encode(document).map_err(|error| place_in(text, error))?);
+        tokens.push(end);
     }
-    Ok((train, val))
+    let split = |(tokens, starts): (Vec<u32>, Vec<usize>)| Split::documents(tokens, &starts, options.block_size);
+    Ok((split(train), split(val)))
 }
 
 /// Makes an error about a document count its position from the start of the text.
@@ -425,41 +442,6 @@ fn place_in(text: &Text, error: DataError) -> DataError {
             vocabulary,
         },
         other => other,
-    }
-}
-
-impl Split {
-    /// How many rows there are.
-    fn n_row(&self) -> usize {
-        self.ends.as_ref().map_or(self.pieces.len(), Vec::len)
-    }
-
-    /// The pieces of a row.
-    fn row(&self, row: usize) -> &[Piece] {
-        match &self.ends {
-            None => &self.pieces[row..=row],
-            Some(ends) => &self.pieces[if row == 0 { 0 } else { ends[row - 1] }..ends[row]],
-        }
-    }
-
-    /// Puts pieces together into rows.
-    fn pack(&mut self, block_size: usize) {
-        let lengths: Vec<usize> = self.pieces.iter().map(|piece| piece.len).collect();
-        let Packed { order, ends } = best_fit(&lengths, block_size);
-        self.pieces = order.into_iter().map(|i| self.pieces[i]).collect();
-        self.ends = Some(ends);
-    }
-
-    /// Cuts the tokens from `first` to the end into consecutive pieces of at most `block_size` targets.
-    fn cut(&mut self, first: usize, tokenizer: &Tokenizer, block_size: usize) {
-        let mut start = first;
-        while start + 1 < self.tokens.len() {
-            let len = block_size.min(self.tokens.len() - 1 - start);
-            let targets = &self.tokens[start + 1..=start + len];
-            let bytes = targets.iter().map(|&id| tokenizer.byte_len(id)).sum();
-            self.pieces.push(Piece { start, len, bytes });
-            start += len;
-        }
     }
 }
 
@@ -477,8 +459,8 @@ mod tests {
     fn a_stream_is_parted_at_its_end_of_text_tokens() {
         const END: u32 = 9;
         let tokens = vec![1, 2, END, 3, 4, 5, END, END, 6, 7, 8];
-        let train = Split { tokens, ..Split::default() };
-        let data = Dataset { block_size: 10, stream: true, mask: Mask::Token(END), train, val: Split::default() };
+        let (train, val) = (Split::stream(tokens, 10), Split::default());
+        let data = Dataset { block_size: 10, stream: true, mask: Mask::Token(END), train, val, byte_lens: vec![] };
         let batch = data.train_batch(1, 0, 2);
         // The one window there is. The token that ends a document is a target in it, and the first input of the next.
         let firsts = [0, 0, 2, 2, 2, 2, 6, 7, 7, 7];

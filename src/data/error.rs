@@ -72,11 +72,85 @@ pub enum DataError {
         /// The folder as given.
         path: PathBuf,
     },
+    /// A token file that can't be used.
+    #[error("{} {reason}", path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// A token that its tokenizer doesn't have.
+    #[error(
+        "{} has id {id} at token {place}, and the vocabulary ends at {}: give the files' own tokenizer with --tokenizer, or make the file again",
+        path.display(),
+        vocab_size - 1
+    )]
+    TokenBeyond {
+        /// The file.
+        path: PathBuf,
+        /// The id.
+        id: u32,
+        /// Units: tokens from the file's first.
+        place: u64,
+        /// Ids that there are.
+        vocab_size: usize,
+    },
+    /// Token files that are shorter than a window.
+    #[error(
+        "{name} holds {tokens} tokens, and a block of {block_size} needs {}: give more, or lower --block-size",
+        block_size + 1
+    )]
+    ShortTokens {
+        /// The files.
+        name: String,
+        /// Tokens in them.
+        tokens: usize,
+        /// Tokens in a block.
+        block_size: usize,
+    },
+    /// A file beside token files that should say how text becomes their tokens.
+    #[error("{} can't be used as a tokenizer ({reason}): give the right one with --tokenizer", path.display())]
+    TokenizerBeside {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Token files and text at once.
+    #[error("{} holds tokens and {} text: give the one or the other", tokens.display(), text.display())]
+    Mixed {
+        /// A token file.
+        tokens: PathBuf,
+        /// A path that is none.
+        text: PathBuf,
+    },
+    /// Validation files where there are no token files.
+    #[error("--val {} is for token files (.bin), and text is held out with --val-fraction: leave --val out", val.display())]
+    ValOfText {
+        /// The path.
+        val: PathBuf,
+    },
+    /// Documents that are to be cut out of token files.
+    #[error(
+        "--mode documents takes text, and these are token files: use --mode stream, with --document-mask true to keep their documents apart"
+    )]
+    DocumentsOfTokens,
+    /// A pattern of file names that fits nothing.
+    #[error("{pattern} names no file ({reason}): check the path")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// Why.
+        reason: String,
+    },
     /// Text that isn't the text a run began with.
     #[error(
-        "the text has changed since this run began (checksum {found:08x}, expected {expected:08x}): restore it, or start a new run with --out"
+        "the {what} changed since this run began (checksum {found:08x}, expected {expected:08x}): restore it, or start a new run with --out"
     )]
     Changed {
+        /// What it is that has: "text has", say.
+        what: &'static str,
         /// CRC-32 recorded by the run.
         expected: u32,
         /// CRC-32 of the text now.

@@ -1,21 +1,26 @@
 //! Data: text in, batches of tokens out; no GPU.
 //!
 //! [`corpus`] reads text (or draws it from the [`embedded`] grammar), [`tokenizer`] turns it into ids, and
-//! [`dataset`] splits it and cuts [`batch`]es whose order depends on the seed alone.
+//! [`dataset`] splits it and cuts [`batch`]es whose order depends on the seed alone. [`tokens`] reads files of ids instead.
 
 pub mod batch;
 pub mod corpus;
 pub mod dataset;
 pub mod embedded;
 pub mod error;
+mod extent;
 mod forms;
 pub mod grammar;
 mod order;
 mod packing;
+mod split;
 pub mod tokenizer;
+pub mod tokens;
 
 pub use batch::{Batch, IGNORE};
-pub use corpus::{Source, Text, read};
-pub use dataset::{Dataset, Extent, Mode, Options, Packing};
+pub use corpus::{Corpus, Source, Text, read};
+pub use dataset::{Dataset, Mode, Options};
 pub use error::DataError;
+pub use extent::{Extent, Packing};
 pub use tokenizer::{Decoder, Tokenizer, TokenizerSpec};
+pub use tokens::{TokenSet, Tokens};

@@ -86,7 +86,7 @@ impl Tokenizer {
         Tokenizer { units, specials: false, reads_specials: false }
     }
 
-    fn from_chars(chars: Vec<char>) -> Tokenizer {
+    pub(super) fn from_chars(chars: Vec<char>) -> Tokenizer {
         let ranks = chars.iter().enumerate().map(|(i, &c)| (c, i)).collect();
         Tokenizer::of(Units::Chars { chars, ranks })
     }

@@ -16,7 +16,7 @@ use super::metrics::Metrics;
 use super::profiling::Profiling;
 use super::run_dir::io_error;
 use super::{Evaluator, RunConfig, RunDir, RunDirError, Schedule, Session, SessionError, StepResult};
-use crate::data::{Batch, Dataset, Extent, Text, Tokenizer};
+use crate::data::{Batch, Corpus, Dataset, Extent, Tokenizer};
 use crate::exec::ExecError;
 use crate::generate::{Decoder, SamplerConfig};
 use crate::gpu::Gpu;
@@ -68,7 +68,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Starts a new run: reads and splits the text, checks that the model fits, then makes the directory.
+    /// Starts a new run: splits the text or tokens, checks that the model fits, then makes the directory.
     ///
     /// # Errors
     ///
@@ -77,11 +77,11 @@ impl Run {
         gpu: &Arc<Gpu>,
         root: &Path,
         config: RunConfig,
-        text: &Text,
+        corpus: &Corpus,
         tokenizer: Tokenizer,
     ) -> Result<Self, RunError> {
         config.validate()?;
-        let dataset = Dataset::new(text, &tokenizer, &config.data_options())?;
+        let dataset = Dataset::of(corpus, &tokenizer, &config.data_options())?;
         let session = Session::new(gpu, config.session())?;
         let dir = RunDir::create(root, &config, &tokenizer)?;
         let progress = Progress::of(&session);
@@ -114,11 +114,11 @@ impl Run {
     /// # Errors
     ///
     /// [`RunError`]: text that has changed, no checkpoint, a damaged one.
-    pub fn resume(gpu: &Arc<Gpu>, root: &Path, text: &Text, steps: Option<u64>) -> Result<Self, RunError> {
+    pub fn resume(gpu: &Arc<Gpu>, root: &Path, corpus: &Corpus, steps: Option<u64>) -> Result<Self, RunError> {
         let (dir, mut config, tokenizer) = RunDir::open(root)?;
         let lock = dir.lock()?;
-        text.verify(config.data.crc32)?;
-        let dataset = Dataset::new(text, &tokenizer, &config.data_options())?;
+        corpus.verify(config.data.crc32)?;
+        let dataset = Dataset::of(corpus, &tokenizer, &config.data_options())?;
         let mut found = checkpoint::find(&dir, &config.model)?;
         let (progress, passed_over) = (found.progress.clone(), found.passed_over.clone());
         if progress.device == gpu.name() {

@@ -171,6 +171,15 @@ fn wgpu_stays_in_gpu_and_exec() {
 }
 
 #[test]
+fn unsafe_stays_where_it_is_explained() {
+    const PLACES: [&str; 2] = ["src/data/tokens/mapped.rs", "src/gpu/pipelines.rs"];
+    let rust = files_below("src").into_iter().filter(|p| p.ends_with(".rs"));
+    let has_unsafe = |path: &String| read(path).lines().any(|line| code(line).contains("unsafe"));
+    let found: Vec<String> = rust.filter(has_unsafe).collect();
+    assert_eq!(found, PLACES, "ARCHITECTURE.md says which files have `unsafe`, and each says why");
+}
+
+#[test]
 fn files_are_short() {
     let limit = |path: &str| match path.rsplit_once('.') {
         _ if path.starts_with("assets/") => None,

@@ -17,6 +17,7 @@ mod ops;
 mod optimizer;
 mod stop;
 mod survive;
+mod token_files;
 mod tune;
 
 #[path = "../../examples/train_step.rs"]

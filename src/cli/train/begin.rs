@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::{Started, TrainArgs, start};
-use crate::cli::settings::{check_specials, load_text};
+use crate::cli::settings::{check_specials, load_corpus};
 use crate::train::{Run, RunConfig};
 
 /// Begins with an imported run, whose settings are still open.
@@ -20,6 +20,6 @@ pub(super) fn begin(
     args.settings.check_batch()?;
     let mut config = args.settings.resolve_for(imported)?;
     check_specials(&config)?;
-    let text = load_text(&mut config, &args.paths, &args.settings)?;
-    start(args, config, &text, root.to_path_buf(), |gpu, config| Run::begin(gpu, root, config, &text))
+    let corpus = load_corpus(&mut config, &args.paths, &args.settings)?;
+    start(args, config, &corpus, root.to_path_buf(), |gpu, config| Run::begin(gpu, root, config, &corpus))
 }

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Run;
-use crate::data::{DataError, Dataset, Text};
+use crate::data::{Corpus, DataError, Dataset};
 use crate::gpu::Gpu;
 use crate::train::checkpoint::{self, Progress};
 use crate::train::{RunConfig, RunDir, RunError, Session};
@@ -13,7 +13,7 @@ impl Run {
     /// # Errors
     ///
     /// [`RunError`]; the run is as it was before then.
-    pub fn begin(gpu: &Arc<Gpu>, root: &Path, config: RunConfig, text: &Text) -> Result<Self, RunError> {
+    pub fn begin(gpu: &Arc<Gpu>, root: &Path, config: RunConfig, corpus: &Corpus) -> Result<Self, RunError> {
         config.validate()?;
         let (dir, _, tokenizer) = RunDir::open(root)?;
         let lock = dir.lock()?;
@@ -23,7 +23,7 @@ impl Run {
         if tokenizer.pad_id() != imported {
             return Err(DataError::NoSpecials.into());
         }
-        let dataset = Dataset::new(text, &tokenizer, &config.data_options())?;
+        let dataset = Dataset::of(corpus, &tokenizer, &config.data_options())?;
         let mut found = checkpoint::find(&dir, &config.model)?;
         let mut session = Session::new(gpu, config.session())?;
         found.load(&mut session)?;

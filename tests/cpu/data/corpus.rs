@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tril::data::corpus::read_with_input;
-use tril::data::{DataError, Source, Text, embedded};
+use tril::data::{Corpus, DataError, Source, Text, embedded};
 
 fn write(folder: &Path, name: &str, content: &[u8]) -> PathBuf {
     let path = folder.join(name);
@@ -106,12 +106,12 @@ fn bad_text_in_a_folder_names_the_file() {
 
 #[test]
 fn a_changed_text_is_noticed() {
-    let text = Text::new("the text");
+    let text = Corpus::Text(Text::new("the text"));
     text.verify(text.crc32()).unwrap();
     // The check value of CRC-32/ISO-HDLC.
     assert_eq!(Text::new("123456789").crc32(), 0xcbf4_3926);
     assert_eq!(
-        Text::new("123456789").verify(0x0000_00ff).unwrap_err().to_string(),
+        Corpus::Text(Text::new("123456789")).verify(0x0000_00ff).unwrap_err().to_string(),
         "the text has changed since this run began (checksum cbf43926, expected 000000ff): restore it, or start a new run with --out"
     );
 }
@@ -125,7 +125,7 @@ fn a_source_survives_its_config() {
         assert_eq!(toml::from_str::<Source>(&toml).unwrap(), source);
     }
     let source = Source::Embedded { seed: 7, chars: 5000 };
-    assert_eq!(source.load().unwrap().as_str(), embedded::text(7, 5000));
+    assert_eq!(source.load().unwrap().text().unwrap().as_str(), embedded::text(7, 5000));
 }
 
 fn gz(bytes: &[u8]) -> Vec<u8> {
@@ -209,7 +209,8 @@ fn bytes_that_are_not_utf8_are_replaced_only_when_asked_for() {
     let file = write(dir.path(), "latin1.txt", b"caf\xe9 \xff\xfe au lait\n");
     let source = Source::from_paths(&[file]);
     assert!(source.load().is_err());
-    let text = source.lossily(true).load().unwrap();
+    let corpus = source.lossily(true).load().unwrap();
+    let text = corpus.text().unwrap();
     assert_eq!(text.as_str(), "caf\u{fffd} \u{fffd}\u{fffd} au lait\n");
     assert_eq!(text.n_replaced(), 3);
 }

@@ -5,3 +5,4 @@ mod dataset;
 mod grammar;
 mod stories;
 mod tokenizer;
+mod tokens;

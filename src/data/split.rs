@@ -1,0 +1,104 @@
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::Tokens;
+use super::packing::{Packed, best_fit};
+
+/// Tokens, and the rows cut from them.
+#[derive(Debug, Default)]
+pub(super) struct Split {
+    pub tokens: Tokens,
+    pub documents: usize,
+    rows: Rows,
+}
+
+#[derive(Debug)]
+enum Rows {
+    /// Windows of so many targets that don't overlap. For training a stream needs none: its rows start anywhere.
+    Windows(usize),
+    /// Pieces of documents.
+    Pieces {
+        pieces: Vec<Piece>,
+        /// With packing, how many pieces each row and those before it take; else a row is a piece.
+        ends: Option<Vec<usize>>,
+    },
+}
+
+impl Default for Rows {
+    fn default() -> Rows {
+        Rows::Pieces { pieces: vec![], ends: None }
+    }
+}
+
+/// A piece takes `tokens[start..=start + len]`: `len` inputs and as many targets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub start: usize,
+    pub len: usize,
+}
+
+impl Piece {
+    /// Where its tokens are.
+    pub fn tokens(self) -> Range<usize> {
+        self.start..self.start + self.len + 1
+    }
+}
+
+impl Split {
+    /// One long text.
+    pub fn stream(tokens: impl Into<Tokens>, block_size: usize) -> Split {
+        Split { tokens: tokens.into(), documents: 0, rows: Rows::Windows(block_size) }
+    }
+
+    /// Documents, each with its start and end: a document begins at each of `starts`.
+    pub fn documents(tokens: Vec<u32>, starts: &[usize], block_size: usize) -> Split {
+        let ends = starts.iter().skip(1).copied().chain([tokens.len()]);
+        let pieces = starts.iter().zip(ends).flat_map(|(&start, end)| cut(start..end, block_size)).collect();
+        Split { tokens: tokens.into(), documents: starts.len(), rows: Rows::Pieces { pieces, ends: None } }
+    }
+
+    /// How many rows there are.
+    pub fn n_row(&self) -> usize {
+        match &self.rows {
+            Rows::Windows(len) => self.tokens.len().saturating_sub(1).div_ceil(*len),
+            Rows::Pieces { pieces, ends } => ends.as_ref().map_or(pieces.len(), Vec::len),
+        }
+    }
+
+    /// The pieces of a row.
+    pub fn row(&self, row: usize) -> Cow<'_, [Piece]> {
+        match &self.rows {
+            Rows::Windows(len) => {
+                let start = row * len;
+                Cow::Owned(vec![Piece { start, len: (*len).min(self.tokens.len() - 1 - start) }])
+            }
+            Rows::Pieces { pieces, ends: None } => Cow::Borrowed(&pieces[row..=row]),
+            Rows::Pieces { pieces, ends: Some(ends) } => {
+                Cow::Borrowed(&pieces[if row == 0 { 0 } else { ends[row - 1] }..ends[row]])
+            }
+        }
+    }
+
+    /// Puts pieces together into rows.
+    pub fn pack(&mut self, block_size: usize) {
+        let Rows::Pieces { pieces, ends } = &mut self.rows else { return };
+        let lengths: Vec<usize> = pieces.iter().map(|piece| piece.len).collect();
+        let Packed { order, ends: packed } = best_fit(&lengths, block_size);
+        *pieces = order.into_iter().map(|i| pieces[i]).collect();
+        *ends = Some(packed);
+    }
+
+    /// Targets of all rows.
+    pub fn n_target(&self) -> usize {
+        match &self.rows {
+            Rows::Windows(_) => self.tokens.len().saturating_sub(1),
+            Rows::Pieces { pieces, .. } => pieces.iter().map(|piece| piece.len).sum(),
+        }
+    }
+}
+
+/// Consecutive pieces of at most `block_size` targets.
+fn cut(document: Range<usize>, block_size: usize) -> impl Iterator<Item = Piece> {
+    let last = document.end.saturating_sub(1);
+    (document.start..last).step_by(block_size).map(move |start| Piece { start, len: block_size.min(last - start) })
+}

@@ -1,0 +1,279 @@
+//! Token files: nanoGPT's, llm.c's, and tril's own, which are in these two forms.
+//!
+//! They are mapped into memory, so that a run reads only the windows that it trains on.
+
+mod find;
+mod layout;
+mod mapped;
+mod meta;
+pub mod pickle;
+mod scan;
+
+pub use find::{find, find_for_evaluation};
+pub use layout::{Layout, Width};
+pub use meta::tokenizer as tokenizer_of_meta;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::order::{narrow, wide};
+use super::{DataError, Tokenizer};
+use mapped::Mapped;
+use scan::scan;
+
+/// The largest `meta.pkl` or `tokenizer.json` that is read. Those of the largest vocabularies have a few MiB.
+const MOST_TOKENIZER_BYTES: u64 = 256 << 20;
+
+/// Tokens one behind the other, in memory or in files.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    all: Arc<All>,
+    range: Range<usize>,
+}
+
+#[derive(Debug)]
+enum All {
+    Held(Vec<u32>),
+    Files {
+        files: Vec<TokenFile>,
+        /// Tokens of each file and those before it.
+        ends: Vec<usize>,
+    },
+}
+
+#[derive(Debug)]
+struct TokenFile {
+    layout: Layout,
+    map: Mapped,
+}
+
+impl TokenFile {
+    fn read(&self, range: Range<usize>, out: &mut Vec<u32>) {
+        let (start, width) = (narrow(self.layout.start), narrow(self.layout.width.bytes()));
+        let bytes = &self.map[start + range.start * width..start + range.end * width];
+        match self.layout.width {
+            Width::Two => out.extend(bytes.as_chunks().0.iter().map(|&token| u32::from(u16::from_le_bytes(token)))),
+            Width::Four => out.extend(bytes.as_chunks().0.iter().map(|&token| u32::from_le_bytes(token))),
+        }
+    }
+}
+
+impl From<Vec<u32>> for Tokens {
+    fn from(tokens: Vec<u32>) -> Tokens {
+        Tokens { range: 0..tokens.len(), all: Arc::new(All::Held(tokens)) }
+    }
+}
+
+impl Default for Tokens {
+    fn default() -> Tokens {
+        vec![].into()
+    }
+}
+
+impl Tokens {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// The tokens of a range, which must lie within.
+    pub fn get(&self, range: Range<usize>) -> Vec<u32> {
+        let (from, to) = (self.range.start + range.start, self.range.start + range.end);
+        assert!(to <= self.range.end, "a range within the tokens");
+        match &*self.all {
+            All::Held(tokens) => tokens[from..to].to_vec(),
+            All::Files { files, ends } => {
+                let mut out = Vec::with_capacity(to - from);
+                let mut i = ends.partition_point(|&end| end <= from);
+                while from + out.len() < to {
+                    let first = if i == 0 { 0 } else { ends[i - 1] };
+                    files[i].read(from + out.len() - first..to.min(ends[i]) - first, &mut out);
+                    i += 1;
+                }
+                out
+            }
+        }
+    }
+
+    /// The first `n` of them, and the rest.
+    pub fn split_at(&self, n: usize) -> (Tokens, Tokens) {
+        let at = self.range.end.min(self.range.start + n);
+        let part = |range| Tokens { all: self.all.clone(), range };
+        (part(self.range.start..at), part(at..self.range.end))
+    }
+}
+
+/// The token files of a run.
+#[derive(Clone, Debug)]
+pub struct TokenSet {
+    train: Tokens,
+    val: Option<Tokens>,
+    crc32: u32,
+    /// The highest id of each file, and where it is.
+    highest: Vec<Highest>,
+}
+
+#[derive(Clone, Debug)]
+struct Highest {
+    path: PathBuf,
+    id: u32,
+    place: u64,
+}
+
+impl TokenSet {
+    /// Opens files, and looks at every byte of them once. Without `val`, validation takes its share of the tokens of `train`.
+    ///
+    /// # Errors
+    ///
+    /// A file that is missing, unreadable, empty, cut off or no token file.
+    pub fn open(train: &[PathBuf], val: &[PathBuf]) -> Result<TokenSet, DataError> {
+        let paths: Vec<&PathBuf> = train.iter().chain(val).collect();
+        let mut files = paths.iter().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
+        let layouts: Vec<(&Path, Layout)> =
+            paths.iter().zip(&files).map(|(path, file)| (path.as_path(), file.layout)).collect();
+        let scans = scan(&layouts).map_err(|(i, error)| unreadable(paths[i], error))?;
+        let mut crc = crc32fast::Hasher::new();
+        for (scan, (_, layout)) in scans.iter().zip(&layouts) {
+            // so that a token that moves from one file to the next is noticed, too
+            crc.update(&layout.n_token.to_le_bytes());
+            crc.combine(&scan.crc);
+        }
+        let highest = scans.iter().zip(&paths);
+        let highest = highest.map(|(s, path)| Highest { path: path.to_path_buf(), id: s.highest, place: s.place });
+        let rest = files.split_off(train.len());
+        Ok(TokenSet {
+            highest: highest.collect(),
+            train: joined(files),
+            val: (!val.is_empty()).then(|| joined(rest)),
+            crc32: crc.finalize(),
+        })
+    }
+
+    /// Tokens to train on; to validate on as well, where no files are given for that.
+    pub fn train(&self) -> &Tokens {
+        &self.train
+    }
+
+    /// Tokens of files to validate on.
+    pub fn val(&self) -> Option<&Tokens> {
+        self.val.as_ref()
+    }
+
+    /// The file that tokens of this set are in, or how many they are.
+    pub(super) fn name(&self, tokens: &Tokens) -> String {
+        let All::Files { files, .. } = &*tokens.all else { return "the text".into() };
+        let is_val = self.val.as_ref().is_some_and(|val| Arc::ptr_eq(&val.all, &tokens.all));
+        let first = if is_val { self.highest.len() - files.len() } else { 0 };
+        match files.len() {
+            1 => self.highest[first].path.display().to_string(),
+            n => format!("{} and {} more", self.highest[first].path.display(), n - 1),
+        }
+    }
+
+    /// CRC-32 of all files, and of their sizes.
+    pub fn crc32(&self) -> u32 {
+        self.crc32
+    }
+
+    /// Checks that every id is one of a vocabulary.
+    ///
+    /// # Errors
+    ///
+    /// The file with one that isn't, and where.
+    pub fn check(&self, vocab_size: usize) -> Result<(), DataError> {
+        match self.highest.iter().find(|highest| wide(vocab_size) <= highest.id.into()) {
+            None => Ok(()),
+            Some(Highest { path, id, place }) => {
+                Err(DataError::TokenBeyond { path: path.clone(), id: *id, place: *place, vocab_size })
+            }
+        }
+    }
+}
+
+/// The tokenizer that lies beside token files, and its file: a `tokenizer.json`, else nanoGPT's `meta.pkl`.
+///
+/// # Errors
+///
+/// One that can't be used, or files whose tokenizers differ.
+pub fn tokenizer_beside(files: &[PathBuf]) -> Result<Option<(PathBuf, Tokenizer)>, DataError> {
+    let mut folders: Vec<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+    folders.sort();
+    folders.dedup();
+    let mut found: Option<(PathBuf, Tokenizer)> = None;
+    for folder in folders {
+        let (json, meta) = (folder.join("tokenizer.json"), folder.join("meta.pkl"));
+        let (path, tokenizer) = if json.is_file() {
+            let text = String::from_utf8(read_small(&json)?).map_err(|_| bad_tokenizer(&json, "it is not UTF-8"))?;
+            (json.clone(), Tokenizer::from_json(&text).map_err(|e| bad_tokenizer(&json, e))?)
+        } else if meta.is_file() {
+            (meta.clone(), meta::tokenizer(&read_small(&meta)?).map_err(|reason| bad_tokenizer(&meta, reason))?)
+        } else {
+            continue;
+        };
+        match &found {
+            Some((other, known)) if *known != tokenizer => {
+                return Err(bad_tokenizer(&path, format!("it is not the same as {}", other.display())));
+            }
+            _ => found = Some((path, tokenizer)),
+        }
+    }
+    Ok(found)
+}
+
+fn bad_tokenizer(path: &Path, reason: impl ToString) -> DataError {
+    DataError::TokenizerBeside { path: path.into(), reason: reason.to_string() }
+}
+
+fn read_small(path: &Path) -> Result<Vec<u8>, DataError> {
+    let mut bytes = vec![];
+    let file = File::open(path).map_err(|e| unreadable(path, e))?;
+    file.take(MOST_TOKENIZER_BYTES + 1).read_to_end(&mut bytes).map_err(|e| unreadable(path, e))?;
+    if bytes.len() as u64 > MOST_TOKENIZER_BYTES {
+        return Err(bad_tokenizer(path, "it is too large for one"));
+    }
+    Ok(bytes)
+}
+
+fn open(path: &Path) -> Result<TokenFile, DataError> {
+    let kind = fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => DataError::Missing { path: path.into() },
+        _ => unreadable(path, error),
+    })?;
+    let bad = |reason: String| DataError::TokenFile { path: path.into(), reason };
+    if !kind.is_file() {
+        return Err(bad("is no file that can be mapped: copy it into one".into()));
+    }
+    let mut file = File::open(path).map_err(|e| unreadable(path, e))?;
+    let mut head = vec![];
+    (&mut file).take(Layout::HEAD_BYTES as u64).read_to_end(&mut head).map_err(|e| unreadable(path, e))?;
+    let layout = Layout::of(&head, kind.len()).map_err(bad)?;
+    let map = Mapped::new(&file).map_err(|e| unreadable(path, e))?;
+    if wide(map.len()) != kind.len() {
+        return Err(bad("is being written: wait until it is whole".into()));
+    }
+    Ok(TokenFile { layout, map })
+}
+
+fn joined(files: Vec<TokenFile>) -> Tokens {
+    let mut n = 0;
+    let ends: Vec<usize> = files
+        .iter()
+        .map(|file| {
+            n += narrow(file.layout.n_token);
+            n
+        })
+        .collect();
+    Tokens { all: Arc::new(All::Files { files, ends }), range: 0..n }
+}
+
+fn unreadable(path: &Path, source: io::Error) -> DataError {
+    DataError::Unreadable { name: path.display().to_string(), source }
+}

@@ -1,0 +1,114 @@
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::layout::Layout;
+use crate::data::{DataError, Source};
+
+/// What the paths of a command line mean: token files, if they are some, else text. Patterns such as `train_*.bin` that name
+/// no file themselves stand for all that fit them, sorted.
+///
+/// Token files end in `.bin`. A folder of some has a `train.bin`, with or without a `val.bin`, as nanoGPT and `tril tokenize`
+/// write it, or files of llm.c with `train` or `val` in their names. `val` are files to validate on, in the place of a folder's.
+///
+/// # Errors
+///
+/// A pattern that fits nothing, token files beside text, validation files that hold text or are given for text.
+pub fn find(paths: &[PathBuf], val: &[PathBuf]) -> Result<Source, DataError> {
+    let mut train_set = vec![];
+    let mut val_set = vec![];
+    let mut text = vec![];
+    for path in expand(paths)? {
+        match data_set(&path) {
+            Some((train, val)) => {
+                train_set.extend(train);
+                val_set.extend(val);
+            }
+            None => text.push(path),
+        }
+    }
+    if let (Some(tokens), Some(text)) = (train_set.first(), text.first()) {
+        return Err(DataError::Mixed { tokens: tokens.clone(), text: text.clone() });
+    }
+    if train_set.is_empty() {
+        return match val.first() {
+            Some(val) => Err(DataError::ValOfText { val: val.clone() }),
+            None => Ok(Source::from_paths(&text)),
+        };
+    }
+    if !val.is_empty() {
+        val_set.clear();
+    }
+    for path in expand(val)? {
+        match data_set(&path) {
+            Some((train, val)) => val_set.extend(if val.is_empty() { train } else { val }),
+            None => return Err(DataError::ValOfText { val: path }),
+        }
+    }
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let all = |paths: Vec<PathBuf>| paths.into_iter().map(absolute).collect();
+    Ok(Source::Tokens { train: all(train_set), val: all(val_set) })
+}
+
+/// The same for a model that is only evaluated: a folder's validation files, or all it has where there are none.
+///
+/// # Errors
+///
+/// As [`find`].
+pub fn find_for_evaluation(paths: &[PathBuf]) -> Result<Source, DataError> {
+    Ok(match find(paths, &[])? {
+        Source::Tokens { train, val } if val.is_empty() => Source::Tokens { train, val },
+        Source::Tokens { val, .. } => Source::Tokens { train: val, val: vec![] },
+        other => other,
+    })
+}
+
+fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
+    let mut all = vec![];
+    for path in paths {
+        let pattern = path.to_str().filter(|text| text.contains(['*', '?', '[']) && !path.exists());
+        let Some(pattern) = pattern else {
+            all.push(path.clone());
+            continue;
+        };
+        let bad = |reason: String| DataError::Pattern { pattern: pattern.into(), reason };
+        let found = glob::glob(pattern).map_err(|e| bad(e.msg.into()))?;
+        let mut found: Vec<PathBuf> = found.collect::<Result<_, _>>().map_err(|e| bad(e.to_string()))?;
+        if found.is_empty() {
+            return Err(bad("no file fits it".into()));
+        }
+        found.sort();
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+fn is_bin(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "bin")
+}
+
+/// The token files of a path to train on and to validate on; `None` for text.
+fn data_set(path: &Path) -> Option<(Vec<PathBuf>, Vec<PathBuf>)> {
+    if !path.is_dir() {
+        return is_bin(path).then(|| (vec![path.to_path_buf()], vec![]));
+    }
+    let (train, val) = (path.join("train.bin"), path.join("val.bin"));
+    if train.is_file() {
+        let val = if val.is_file() { vec![val] } else { vec![] };
+        return Some((vec![train], val));
+    }
+    let mut files: Vec<PathBuf> = fs::read_dir(path).ok()?.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| is_bin(file) && is_llmc(file));
+    files.sort();
+    let named = |part: &str| -> Vec<PathBuf> {
+        let has = |file: &&PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().contains(part));
+        files.iter().filter(has).cloned().collect()
+    };
+    let (train, val) = (named("train"), named("val"));
+    (!train.is_empty()).then_some((train, val))
+}
+
+fn is_llmc(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && Layout::is_llmc(&magic)
+}

@@ -1,0 +1,97 @@
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crc32fast::Hasher;
+
+use super::layout::{Layout, Width};
+
+/// What a thread reads at a time. A multiple of every header and token, so that no token is cut in two.
+const PIECE_BYTES: u64 = 4 << 20;
+
+/// What is known of a file once every byte of it was seen.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scan {
+    pub crc: Hasher,
+    /// The highest id.
+    pub highest: u32,
+    /// Where it is first: tokens from the file's first.
+    pub place: u64,
+}
+
+/// Part of a file, in bytes.
+#[derive(Clone, Copy)]
+struct Piece {
+    file: usize,
+    from: u64,
+    to: u64,
+}
+
+/// Looks at every byte of some files, on all cores. They are read, not mapped, so that the process doesn't grow by them.
+///
+/// # Errors
+///
+/// The file that can't be read, by its index.
+pub(super) fn scan(files: &[(&Path, Layout)]) -> Result<Vec<Scan>, (usize, io::Error)> {
+    let pieces_of = |(file, (_, layout)): (usize, &(&Path, Layout))| {
+        let end = layout.start + layout.n_token * layout.width.bytes();
+        let starts = (0..end.div_ceil(PIECE_BYTES)).map(|i| i * PIECE_BYTES);
+        starts.map(move |from| Piece { file, from, to: end.min(from + PIECE_BYTES) })
+    };
+    let pieces: Vec<Piece> = files.iter().enumerate().flat_map(pieces_of).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let (mut done, mut bytes) = (vec![], vec![]);
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&piece) = pieces.get(i) else { return Ok(done) };
+            let scanned = scan_piece(files[piece.file], piece, &mut bytes);
+            done.push((i, scanned.map_err(|error| (piece.file, error))?));
+        }
+    };
+    let n_thread = thread::available_parallelism().map_or(1, usize::from).min(pieces.len());
+    let mut scanned = thread::scope(|scope| {
+        let threads: Vec<_> = (0..n_thread).map(|_| scope.spawn(work)).collect();
+        let ended = threads.into_iter().map(|thread| thread.join().expect("a scan doesn't panic"));
+        ended.collect::<Result<Vec<_>, _>>().map(|parts| parts.concat())
+    })?;
+    scanned.sort_unstable_by_key(|&(i, _)| i);
+    let mut whole = vec![Scan::default(); files.len()];
+    for (i, piece) in scanned {
+        let whole = &mut whole[pieces[i].file];
+        whole.crc.combine(&piece.crc);
+        if piece.highest > whole.highest {
+            (whole.highest, whole.place) = (piece.highest, piece.place);
+        }
+    }
+    Ok(whole)
+}
+
+fn scan_piece((path, layout): (&Path, Layout), piece: Piece, bytes: &mut Vec<u8>) -> io::Result<Scan> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(piece.from))?;
+    bytes.clear();
+    let wanted = piece.to - piece.from;
+    if file.take(wanted).read_to_end(bytes)? as u64 != wanted {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has become shorter"));
+    }
+    let mut crc = Hasher::new();
+    crc.update(bytes);
+    // the header is no longer than the first piece
+    let tokens = if piece.from == 0 { &bytes[layout.start as usize..] } else { &bytes[..] };
+    let first = (piece.from.max(layout.start) - layout.start) / layout.width.bytes();
+    let (highest, place) = match layout.width {
+        Width::Two => highest(tokens.as_chunks().0, |bytes| u16::from_le_bytes(bytes).into()),
+        Width::Four => highest(tokens.as_chunks().0, u32::from_le_bytes),
+    };
+    Ok(Scan { crc, highest, place: first + place })
+}
+
+/// The highest number, and where it is first.
+fn highest<const N: usize>(tokens: &[[u8; N]], number: impl Fn([u8; N]) -> u32) -> (u32, u64) {
+    let highest = tokens.iter().map(|&bytes| number(bytes)).max().unwrap_or(0);
+    let place = tokens.iter().position(|&bytes| number(bytes) == highest).unwrap_or(0);
+    (highest, place as u64)
+}

@@ -1,0 +1,74 @@
+//! Training on token files, as a user does it.
+
+use std::fs;
+use std::path::Path;
+
+use crate::cli::{bytes, fails, ok, text, train};
+
+/// The data set that nanoGPT makes of a text, with bytes as tokens.
+fn data_set(text: &str, folder: &Path) {
+    let text = fs::read(text).unwrap();
+    let (train, val) = text.split_at((text.len() as f64 * 0.9) as usize);
+    fs::create_dir(folder).unwrap();
+    for (name, part) in [("train.bin", train), ("val.bin", val)] {
+        let tokens: Vec<u8> = part.iter().flat_map(|&byte| u16::from(byte).to_le_bytes()).collect();
+        fs::write(folder.join(name), tokens).unwrap();
+    }
+}
+
+#[test]
+fn a_run_on_token_files_is_the_run_on_their_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = text(dir.path());
+    let set = dir.path().join("set");
+    data_set(&path, &set);
+    let flags = ["--tokenizer", "byte", "--steps", "8", "--eval-every", "4", "--checkpoint-every", "4"];
+    let train_on = |path: &str, out: &str| train(dir.path(), path, &[&flags[..], &["--out", out]].concat());
+    train_on(&path, "text");
+    let out = train_on("set", "tokens");
+    assert!(out.contains("tokens to train on"), "{out}");
+    let (of_text, of_tokens) = (bytes(&dir.path().join("text")), bytes(&dir.path().join("tokens")));
+    // all but config.toml, which says where the data is
+    for (one, other) in of_text.iter().zip(&of_tokens).take(3) {
+        assert!(one == other, "{} differs", one.0);
+    }
+
+    let loss = |out: String| out.lines().find(|line| line.contains("loss")).unwrap().to_string();
+    let evaluate = |paths: &[&str]| loss(ok(dir.path(), &[&["eval", "tokens", "--free-windows", "0"], paths].concat()));
+    assert_eq!(evaluate(&[]), evaluate(&["set"]));
+    assert_eq!(evaluate(&["set/val.bin"]), evaluate(&["set"]));
+    ok(dir.path(), &["generate", "tokens", "--tokens", "4", "--prompt", "line"]);
+
+    // elsewhere they are the same, and changed they aren't
+    fs::rename(&set, dir.path().join("moved")).unwrap();
+    assert!(fails(dir.path(), &["train", "--resume", "tokens", "--steps", "12"]).contains("nothing at"));
+    ok(dir.path(), &["train", "--resume", "tokens", "--steps", "12", "moved"]);
+    let val = dir.path().join("moved/val.bin");
+    let mut changed = fs::read(&val).unwrap();
+    changed[0] ^= 1;
+    fs::write(&val, changed).unwrap();
+    let error = fails(dir.path(), &["train", "--resume", "tokens", "--steps", "16", "moved"]);
+    assert!(error.contains("the set of token files has changed since this run began"), "{error}");
+}
+
+#[test]
+fn what_does_not_fit_token_files_is_one_clear_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = text(dir.path());
+    data_set(&path, &dir.path().join("set"));
+    let table: [(&[&str], &str); 8] = [
+        (&["set", &path], "give the one or the other"),
+        (&["set", "--tokenizer", "char"], "--tokenizer char is made from text, and these are token files"),
+        (&["set", "--tokenizer", "bpe:300"], "--tokenizer bpe:300 is made from text"),
+        (&["set", "--special-tokens"], "--special-tokens is about text"),
+        (&["set", "--lossy"], "--lossy is about text"),
+        (&["set", "--mode", "documents"], "--mode documents takes text, and these are token files"),
+        (&[&path, "--val", "set/val.bin"], "is for token files (.bin), and text is held out with --val-fraction"),
+        (&["--val", "set/val.bin"], "needs token files to train on"),
+    ];
+    for (args, reason) in table {
+        let error = fails(dir.path(), &[&["train"], args].concat());
+        assert!(error.contains(reason), "{error}");
+    }
+    assert!(!dir.path().join("runs").exists());
+}
