@@ -8,6 +8,7 @@ mod guard;
 mod hf;
 mod listing;
 mod spec;
+mod words;
 
 pub use chunks::{chunks, cut};
 pub use decoder::Decoder;
@@ -177,8 +178,8 @@ impl Tokenizer {
                     None => Err(DataError::UnknownCharacter { character, position, vocabulary: chars.len() }),
                 })
                 .collect(),
-            Units::Gpt2 if self.reads_specials => Ok(gpt2::bpe().encode_with_special_tokens(text)),
-            Units::Gpt2 => Ok(gpt2::bpe().encode_ordinary(text)),
+            Units::Gpt2 if self.reads_specials => Ok(gpt2::encode_with_ends(text)),
+            Units::Gpt2 => Ok(gpt2::encode(text)),
             Units::Hf(hf) => hf.encode(text),
         }
     }

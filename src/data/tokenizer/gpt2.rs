@@ -1,7 +1,11 @@
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use rustc_hash::FxHashMap;
 use tiktoken_rs::{CoreBPE, r50k_base_singleton};
+
+use super::words::words;
 
 /// Ids of GPT-2's encoding, the one of the end of a text included.
 pub(super) const VOCAB_SIZE: usize = 50_257;
@@ -10,9 +14,64 @@ pub(super) const END_OF_TEXT: u32 = 50_256;
 /// How the end of a text is written.
 pub(super) const END_OF_TEXT_NAME: &str = "<|endoftext|>";
 
-/// The encoder.
-pub(super) fn bpe() -> &'static CoreBPE {
+fn bpe() -> &'static CoreBPE {
     r50k_base_singleton()
+}
+
+/// The id of each word that has one of its own.
+static IDS: LazyLock<FxHashMap<&'static [u8], u32>> =
+    LazyLock::new(|| (0..).zip(PIECES.iter()).map(|(id, piece)| (piece.as_slice(), id)).collect());
+
+/// Words that a thread remembers, and the longest of them in bytes: a few MiB.
+const MOST_WORDS: usize = 1 << 15;
+const LONGEST_WORD: usize = 48;
+
+thread_local! {
+    /// Ids of the words that were put together of several pieces.
+    static KNOWN: RefCell<FxHashMap<Box<[u8]>, Box<[u32]>>> = RefCell::default();
+}
+
+/// The ids of a text, in which the name of the end of a text is nothing special.
+pub(super) fn encode(text: &str) -> Vec<u32> {
+    let mut ids = Vec::with_capacity(text.len() / 3);
+    encode_into(&mut ids, text);
+    ids
+}
+
+/// The ids of a text, in which the name of the end of a text becomes its id.
+pub(super) fn encode_with_ends(text: &str) -> Vec<u32> {
+    let mut ids = Vec::with_capacity(text.len() / 3);
+    for (i, part) in text.split(END_OF_TEXT_NAME).enumerate() {
+        if i > 0 {
+            ids.push(END_OF_TEXT);
+        }
+        encode_into(&mut ids, part);
+    }
+    ids
+}
+
+fn encode_into(ids: &mut Vec<u32>, text: &str) {
+    let known_ids: &FxHashMap<&[u8], u32> = &IDS;
+    KNOWN.with_borrow_mut(|known| {
+        for word in words(text) {
+            let bytes = word.as_bytes();
+            if let Some(&id) = known_ids.get(bytes) {
+                ids.push(id);
+            } else if let Some(pieces) = known.get(bytes) {
+                ids.extend_from_slice(pieces);
+            } else {
+                // a word alone is one word still
+                let pieces = bpe().encode_ordinary(word);
+                ids.extend_from_slice(&pieces);
+                if bytes.len() <= LONGEST_WORD {
+                    if known.len() == MOST_WORDS {
+                        known.clear();
+                    }
+                    known.insert(bytes.into(), pieces.into());
+                }
+            }
+        }
+    });
 }
 
 /// The bytes of each id but the last.

@@ -295,3 +295,133 @@ fn a_tokenizer_that_makes_its_crate_panic_is_an_error() {
     let message = tokenizer.encode("abab").unwrap_err().to_string();
     assert!(message.contains("don't fit each other"), "{message}");
 }
+
+/// What the crate's own machine of regular expressions makes of a text.
+fn by_regex(text: &str) -> Vec<u32> {
+    tiktoken_rs::r50k_base_singleton().encode_ordinary(text)
+}
+
+#[test]
+fn words_are_split_as_the_regular_expression_splits_them() {
+    let tokenizer = Tokenizer::gpt2();
+    let table = [
+        "I'll we've DON'T they're it's'd 'm 't !'s ''s '\u{2019}s x'",
+        "'s",
+        "'ll",
+        "'l",
+        "'",
+        "''",
+        " '",
+        " 's",
+        "  's",
+        " ",
+        "  ",
+        "   a",
+        "a   ",
+        "a  \n",
+        "\n\n\na",
+        "\n a",
+        " \n a",
+        "\t a\tb",
+        "\r\n\r\nx",
+        "a \u{a0}b \u{a0} c",
+        "\u{3000}\u{3000}x",
+        "x\u{85}y",
+        "1 234  5",
+        "v2.0",
+        "a1b2 c3",
+        "\u{bd}\u{b2}x",
+        "e\u{301}e\u{301}",
+        "a_b __ c",
+        " !?",
+        "  !?",
+        "\u{0}\u{1}",
+        "\u{16ee}\u{2160}iv",
+    ];
+    for text in table {
+        assert_eq!(tokenizer.encode(text).unwrap(), by_regex(text), "{text:?}");
+    }
+}
+
+#[test]
+fn every_kind_of_character_is_split_as_the_regular_expression_splits_it() {
+    let tokenizer = Tokenizer::gpt2();
+    // all that have a meaning of their own, and the borders of the planes
+    let all =
+        (0..0x3_2400).chain(0xe_0000..0xe_0200).chain((4..17).map(|plane| plane << 16)).filter_map(char::from_u32);
+    for chars in all.collect::<Vec<_>>().chunks(512) {
+        let text: String = chars.iter().flat_map(|&c| ['a', c, '1', ' ', c, c, ' ', ' ', c]).collect();
+        if tokenizer.encode(&text).unwrap() != by_regex(&text) {
+            for &c in chars {
+                let text = format!("a{c}1 {c}{c}  {c}");
+                assert_eq!(tokenizer.encode(&text).unwrap(), by_regex(&text), "{c:?}");
+            }
+            panic!("{:?} differ together", chars[0]);
+        }
+    }
+}
+
+#[test]
+fn random_texts_are_split_as_the_regular_expression_splits_them() {
+    const PIECES: [&str; 24] = [
+        " ",
+        " ",
+        "  ",
+        "\n",
+        "\n\n",
+        "\t",
+        "\u{a0}",
+        "'",
+        "'s",
+        "'re",
+        "'l",
+        "a",
+        "The",
+        "x",
+        "1",
+        "23",
+        "!",
+        "...",
+        "\u{e9}",
+        "\u{4e2d}",
+        "\u{1f44d}",
+        "\u{301}",
+        "\u{0}",
+        "<|endoftext|>",
+    ];
+    let tokenizer = Tokenizer::gpt2();
+    // a linear congruential generator: Knuth's constants for 64 bits
+    let mut state = 20_261_124u64;
+    let mut below = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    for _ in 0..20_000 {
+        let text: String = (0..below(12) + 1).map(|_| PIECES[below(PIECES.len())]).collect();
+        assert_eq!(tokenizer.encode(&text).unwrap(), by_regex(&text), "{text:?}");
+    }
+}
+
+#[test]
+fn words_are_remembered_without_end() {
+    // more words than a thread remembers, each twice
+    let text: String = (0..40_000).map(|i| format!(" zq{i:x}xv")).collect();
+    let text = text.repeat(2);
+    assert_eq!(Tokenizer::gpt2().encode(&text).unwrap(), by_regex(&text));
+}
+
+#[test]
+fn special_tokens_are_read_as_tiktoken_reads_them() {
+    let specials = Tokenizer::gpt2().reading_specials();
+    for text in [
+        "",
+        "<|endoftext|>",
+        "a  <|endoftext|>  b",
+        "<|endoftext|><|endoftext|>\n",
+        "<|endoftext|",
+        "x <|endoftext|>'s",
+    ] {
+        let expected = tiktoken_rs::r50k_base_singleton().encode_with_special_tokens(text);
+        assert_eq!(specials.encode(text).unwrap(), expected, "{text:?}");
+    }
+}
