@@ -14,6 +14,7 @@ mod memory;
 mod model;
 mod ops;
 mod optimizer;
+mod spikes;
 mod stop;
 mod survive;
 mod tune;
