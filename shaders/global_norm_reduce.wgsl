@@ -1,6 +1,8 @@
 // global_norm_reduce: second stage of the norm of all gradients, and what follows from it for the step.
 //
-// Shapes:    norm (4): norm, clip coefficient, 1 if all is finite, count of elements that aren't; partials (n).
+// Shapes:    norm (4): norm, clip coefficient, 1 if the step counts, 0 if something isn't finite, -1 if it is passed over,
+//            count of elements that aren't finite; partials (n); loss (1); limits (2): the largest loss and norm of a step
+//            that counts, 0 for none.
 // Work:      one workgroup; LANES invocations take every LANES-th run of 16 partials.
 // Numerics:  each lane in order, lanes by a tree. A norm beyond f32's range counts as not finite, with a count of 0.
 // Limits:    n < 2^31; on llvmpipe, which ends an invocation's loops after 65,535 rounds, n <= 1,048,560.
@@ -17,7 +19,9 @@ const EPS: f32 = 1e-6;                           // PyTorch's clip_grad_norm_
 struct Params { n: u32, max_norm: f32 }
 @group(0) @binding(0) var<storage, read_write> norm: array<f32>;
 @group(0) @binding(1) var<storage, read> partials: array<vec4<f32>>;
-@group(0) @binding(2) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> loss: array<f32>;
+@group(0) @binding(3) var<storage, read> limits: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(local_invocation_index) local_id: u32) {
@@ -36,7 +40,8 @@ fn main(@builtin(local_invocation_index) local_id: u32) {
     if local_id != 0u { return; }
 
     var length = 0.0;
-    var is_finite = n_bad == 0.0;
+    // an exponent of all ones, as in the first stage
+    var is_finite = n_bad == 0.0 && (bitcast<u32>(loss[0]) & 0x7f800000u) != 0x7f800000u;
     if huge > 0.0 {
         // not `middling * SHRINK * SHRINK`: Mesa 26 multiplies the constants first, and their product is 0 in f32
         let small = sqrt(middling) * SHRINK;
@@ -51,8 +56,9 @@ fn main(@builtin(local_invocation_index) local_id: u32) {
     }
     var coef = 1.0;
     if params.max_norm > 0.0 { coef = min(params.max_norm / (length + EPS), 1.0); }
+    let is_far = limits[0] > 0.0 && loss[0] > limits[0] || limits[1] > 0.0 && length > limits[1];
     norm[0] = select(0.0, length, is_finite);
-    norm[1] = select(0.0, coef, is_finite);
-    norm[2] = select(0.0, 1.0, is_finite);
+    norm[1] = select(0.0, coef, is_finite && !is_far);
+    norm[2] = select(0.0, select(1.0, -1.0, is_far), is_finite);
     norm[3] = n_bad;
 }

@@ -7,7 +7,7 @@ use tril::tensor::{DType, Shape};
 
 pub fn bench(c: &mut Criterion, gpu: &Arc<Gpu>) {
     for n in [804_096, 16 << 20] {
-        let slab = (Shape::new(&[n]), DType::F32);
-        super::bench(c, gpu, &format!("global_norm/{n}"), GlobalNorm { max_norm: 1.0 }, &[slab], super::Per::Bytes);
+        let inputs = [1, 2, n].map(|n| (Shape::new(&[n]), DType::F32));
+        super::bench(c, gpu, &format!("global_norm/{n}"), GlobalNorm { max_norm: 1.0 }, &inputs, super::Per::Bytes);
     }
 }

@@ -15,6 +15,7 @@ use crate::kernel::Caps;
 use crate::model::{ModelConfig, Positions};
 use crate::train::fit::{self, FitError, Footprint, Room};
 pub(super) use crate::train::fit::{SharesMemory, resident_bytes};
+use crate::train::spikes::OnSpike;
 use crate::train::{OnNonfinite, RunConfig, ScheduleKind};
 
 /// Which device, and how its shaders are compiled.
@@ -164,6 +165,10 @@ struct TrainingArgs {
     /// What to do about a step whose loss or gradients aren't finite; the step itself changes nothing in any case.
     #[arg(long, value_enum)]
     on_nonfinite: Option<OnNonfinite>,
+    /// What to do about a loss or gradient norm more than 6 standard deviations above those of the steps before; a skipped step
+    /// changes nothing, and is judged by what was known three steps before it.
+    #[arg(long, value_enum)]
+    on_spike: Option<OnSpike>,
     /// Compute the logits of this many positions at a time: fewer take less memory. Rounded up to a multiple of 64; 0 for
     /// about 32 MiB of logits.
     #[arg(long, value_name = "ROWS")]
@@ -309,6 +314,7 @@ impl SettingsArgs {
         set(&mut t.checkpoint_every, flags.checkpoint_every);
         set(&mut t.keep, flags.keep);
         set(&mut t.on_nonfinite, flags.on_nonfinite);
+        set(&mut t.on_spike, flags.on_spike);
         set(&mut t.loss_chunk, flags.loss_chunk);
         set(&mut t.recompute, flags.recompute);
         let d = &mut config.data;

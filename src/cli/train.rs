@@ -393,6 +393,12 @@ impl Printer {
                         result.step, result.n_nonfinite, result.n_skipped
                     ));
                 }
+                if result.finite && !result.applied {
+                    self.say(&format!(
+                        "step {}: loss {:.4} or norm {:.2} is far above those before, the step was skipped ({} so far)",
+                        result.step, result.loss, result.grad_norm, result.n_skipped
+                    ));
+                }
                 match &self.bar {
                     Some(bar) => {
                         bar.set_position(result.step);
@@ -450,7 +456,7 @@ impl Printer {
             return;
         }
         if summary.n_skipped > 0 {
-            outln!("{} steps were skipped because their gradients were not finite", summary.n_skipped);
+            outln!("{} steps were skipped: not finite, or spikes", summary.n_skipped);
         }
         if let Some((loss, step)) = summary.best {
             outln!("best validation loss {loss:.4} at step {step}, on {}", self.device);
@@ -467,7 +473,7 @@ fn json_line(event: &Event) -> serde_json::Value {
     match event {
         Event::Step { result, lr, tokens_per_s, mfu } => json!({
             "step": result.step, "loss": result.loss, "lr": lr, "grad_norm": result.grad_norm,
-            "tokens_per_s": tokens_per_s, "mfu": mfu, "skipped": !result.finite,
+            "tokens_per_s": tokens_per_s, "mfu": mfu, "skipped": !result.applied,
         }),
         Event::Eval { step, loss, bits_per_byte, best } => {
             json!({ "step": step, "val_loss": loss, "bits_per_byte": bits_per_byte, "best": best })

@@ -10,17 +10,18 @@ pub struct OptimizerConfig {
 }
 
 impl GraphBuilder {
-    /// Appends clipping by global norm and AdamW over all parameters, after [`GraphBuilder::backward`].
+    /// Appends clipping by global norm and AdamW over all parameters, after [`GraphBuilder::backward`] of this loss.
     ///
-    /// New tensors: the input `hyper` (8: lr, beta1, beta2, eps, weight_decay, 1 - beta1, 1 - beta2, unused), the metric
-    /// `norm` (4: norm, clip coefficient, finite flag, count of non-finite elements), the state `corrections` (4:
+    /// New tensors: the input `hyper` (8: lr, beta1, beta2, eps, weight_decay, 1 - beta1, 1 - beta2, unused), the input
+    /// `limits` (2: the largest loss and norm of a step that counts, 0 for none), the metric `norm` (4: norm, clip coefficient,
+    /// whether the step counts, count of non-finite elements, as [`GlobalNorm`] has them), the state `corrections` (4:
     /// 1 - beta1^t, 1 - beta2^t, updates done, updates skipped), and the slabs `params.I`, `grads.I`, `moment1.I`,
     /// `moment2.I`.
     ///
     /// # Errors
     ///
     /// A slab too large to index.
-    pub fn optimizer(&mut self, config: OptimizerConfig) -> Result<(), GraphError> {
+    pub fn optimizer(&mut self, loss: TensorId, config: OptimizerConfig) -> Result<(), GraphError> {
         let mut layout = slabs::layout(&self.graph.tensors);
         for (i, slab) in layout.iter_mut().enumerate() {
             for member in &mut slab.members {
@@ -36,11 +37,13 @@ impl GraphBuilder {
         let wholes: Vec<([TensorId; 4], u64)> = layout.iter().filter_map(|s| s.whole.map(|w| (w, s.n_decay))).collect();
         self.graph.slabs = layout;
         let hyper = self.input("hyper", &[8], DType::F32)?;
+        let limits = self.input("limits", &[2], DType::F32)?;
         let corrections = self.tensor("corrections", Shape::new(&[4]), DType::F32, Role::State)?;
         let norm = self.tensor("norm", Shape::new(&[4]), DType::F32, Role::Metric)?;
-        let grads: Vec<TensorId> = wholes.iter().map(|(w, _)| w[1]).collect();
+        let grads = wholes.iter().map(|(w, _)| w[1]);
+        let judged: Vec<TensorId> = [loss, limits].into_iter().chain(grads).collect();
         let op = GlobalNorm { max_norm: config.max_norm };
-        self.node("global_norm", Box::new(op), &grads, &[Some((norm, false))], Phase::Update)?;
+        self.node("global_norm", Box::new(op), &judged, &[Some((norm, false))], Phase::Update)?;
         let into = [Some((corrections, false))];
         self.node("adamw.corrections", Box::new(AdamwCorrections), &[norm, hyper], &into, Phase::Update)?;
         for (i, ([params, grads, moment1, moment2], n_decay)) in wholes.into_iter().enumerate() {

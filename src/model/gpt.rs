@@ -208,7 +208,7 @@ impl Gpt {
         if let (Purpose::Train(optimizer), Some(loss)) = (purpose, loss) {
             builder.backward(loss)?;
             builder.recompute(memory.recompute)?;
-            builder.optimizer(optimizer)?;
+            builder.optimizer(loss, optimizer)?;
         }
         Ok(Self { graph: builder.finish(), inputs, logits, loss, attention_maps })
     }

@@ -4,12 +4,13 @@ use crate::reference;
 use crate::tensor::{Shape, TensorSpec};
 
 /// The norm over all gradients at once, and what follows from it for the step: norm (4) = [norm, clip coefficient,
-/// 1 or 0 for "all finite", count of elements that aren't finite].
+/// 1 where the step counts, count of gradient elements that aren't finite].
 ///
-/// With anything not finite, norm and coefficient are 0. Squares of huge and tiny elements are scaled, so every norm
+/// With a gradient or the loss not finite, norm, coefficient and the third are 0. With a loss or norm above its limit the
+/// coefficient is 0 and the third -1; a limit of 0 is none. Squares of huge and tiny elements are scaled, so every norm
 /// that f32 can hold comes out right; one that it can't hold counts as not finite, with a count of 0.
 ///
-/// Shapes: each input a slab of a multiple of 4 elements; norm (4).
+/// Shapes: loss (1), limits (2) of loss and norm, then slabs, each of a multiple of 4 elements; norm (4).
 /// Source: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks", section 3.2; Blue 1978, "A
 /// Portable Fortran Program to Find the Euclidean Norm of a Vector".
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +18,9 @@ pub struct GlobalNorm {
     /// The largest norm that isn't scaled down; 0 turns clipping off.
     pub max_norm: f32,
 }
+
+/// The inputs before the slabs.
+const N_BEFORE: usize = 2;
 
 /// Elements that one partial result covers, as in the shader.
 const BLOCK: u64 = 4096;
@@ -27,6 +31,9 @@ impl Op for GlobalNorm {
     }
 
     fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
+        ShapeError::check("global_norm", "elements of the loss", 1, inputs[0].shape.numel())?;
+        ShapeError::check("global_norm", "limits", 2, inputs[1].shape.numel())?;
+        let inputs = &inputs[N_BEFORE..];
         if let Some(slab) = inputs.iter().find(|slab| !slab.shape.numel().is_multiple_of(4)) {
             return Err(ShapeError::new("global_norm", "elements of a slab", "a multiple of 4", slab.shape.numel()));
         }
@@ -39,7 +46,7 @@ impl Op for GlobalNorm {
         let tune = stage1::tune(variant);
         let mut dispatches = vec![];
         let mut first_partial = 0;
-        for i in 0..io.inputs.len() {
+        for i in N_BEFORE..io.inputs.len() {
             let n = io.shape_in(i).numel();
             // whole blocks, which keep a range's start aligned
             let step = (ctx.max_binding_elems() / BLOCK).max(1) * BLOCK;
@@ -55,21 +62,23 @@ impl Op for GlobalNorm {
                 start += len;
             }
         }
-        let bind = stage2::Bind { norm: io.output(0), partials: io.output(1).read() };
+        let bind =
+            stage2::Bind { norm: io.output(0), partials: io.output(1).read(), loss: io.input(0), limits: io.input(1) };
         let params = stage2::Params { n: super::to_u32(first_partial), max_norm: self.max_norm };
         dispatches.push(stage2::dispatch(ctx.variant(&stage2::DEF), bind, stage2::Mode {}, params, [1, 1, 1]));
         dispatches
     }
 
     fn reference(&self, inputs: &[&[f64]], _shapes: &[Shape]) -> Vec<Vec<f64>> {
-        let norm = reference::global_norm::forward(&inputs.concat(), self.max_norm.into());
+        let norm = reference::global_norm::forward(&inputs[N_BEFORE..].concat(), self.max_norm.into());
+        let norm = reference::global_norm::gate(norm, inputs[0][0], [inputs[1][0], inputs[1][1]]);
         // beyond f32's range counts as not finite
         let in_range = norm[0] <= f64::from(f32::MAX);
-        vec![if in_range { norm.to_vec() } else { vec![0.0; 4] }]
+        vec![if in_range { norm.to_vec() } else { vec![0.0, 0.0, 0.0, norm[3]] }]
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {
-        let n: u64 = (0..io.inputs.len()).map(|i| io.shape_in(i).numel()).sum();
+        let n: u64 = (N_BEFORE..io.inputs.len()).map(|i| io.shape_in(i).numel()).sum();
         Cost { flops: 2 * n, bytes: io.bytes() }
     }
 }

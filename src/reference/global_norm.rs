@@ -21,3 +21,16 @@ pub fn forward(grads: &[f64], max_norm: f64) -> [f64; 4] {
     let coef = if max_norm == 0.0 { 1.0 } else { (max_norm / (norm + EPS)).min(1.0) };
     [norm, coef, 1.0, 0.0]
 }
+
+/// What loss and norm say about a step: with a loss that isn't finite nothing is, and with one of them above its limit the
+/// gradients count for nothing, and the third is -1. A limit of 0 is none.
+pub fn gate(norm: [f64; 4], loss: f64, limits: [f64; 2]) -> [f64; 4] {
+    let is_above = |value: f64, limit: f64| limit > 0.0 && value > limit;
+    match norm {
+        [.., n_bad] if !loss.is_finite() => [0.0, 0.0, 0.0, n_bad],
+        [length, _, 1.0, n_bad] if is_above(loss, limits[0]) || is_above(length, limits[1]) => {
+            [length, 0.0, -1.0, n_bad]
+        }
+        other => other,
+    }
+}

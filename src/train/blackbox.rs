@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint;
 use super::run_dir::io_error;
+use super::spikes::OnSpike;
 use super::{RunDir, RunDirError, RunError, Session, SessionError};
 use crate::data::{Batch, Dataset};
 use crate::gpu::Gpu;
@@ -229,8 +230,17 @@ pub fn replay(gpu: &Arc<Gpu>, path: &Path) -> Result<Evidence, RunError> {
             .map(|i| dataset.train_batch(train.seed, (step + shift) * train.grad_accum + i, b))
             .collect()
     };
+    let mut spikes = found.progress.spikes.clone();
     while session.step_count() + 1 < kept.step {
-        session.train_step(&batches(session.step_count()), config.schedule().at(session.step_count()))?;
+        let done = session.step_count();
+        if config.train.on_spike == OnSpike::Skip {
+            let [loss, grad_norm] = spikes.limits(done + 1);
+            session.set_limits(loss, grad_norm)?;
+        }
+        session.train_step(&batches(done), config.schedule().at(done))?;
+        while let Some(result) = session.poll()? {
+            spikes.take(&result);
+        }
     }
     while session.wait()?.is_some() {}
     Ok(Evidence { replay: kept.replay, ..Evidence::gather(&session, kept.step, &batches(kept.step - 1))? })

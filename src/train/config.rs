@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::spikes::OnSpike;
 use super::{AdamwConfig, Schedule, ScheduleKind, SessionConfig};
 use crate::data::{Mode, Options, Source, TokenizerSpec};
 use crate::graph::Recompute;
@@ -56,6 +57,9 @@ pub struct TrainConfig {
     /// What to do about gradients that aren't finite.
     #[serde(default)]
     pub on_nonfinite: OnNonfinite,
+    /// What to do about losses and gradient norms far above those before.
+    #[serde(default)]
+    pub on_spike: OnSpike,
     /// Rows of logits held at a time, rounded up to a multiple of 64; 0 means about 32 MiB of them.
     #[serde(default)]
     pub loss_chunk: u64,
@@ -147,6 +151,7 @@ impl RunConfig {
                 checkpoint_every: 250,
                 keep: two(),
                 on_nonfinite: OnNonfinite::default(),
+                on_spike: OnSpike::default(),
                 loss_chunk: 0,
                 recompute: Recompute::None,
                 row_size: None,

@@ -147,6 +147,6 @@ pub struct Summary {
     pub interrupted: bool,
     /// Best validation loss and its step.
     pub best: Option<(f64, u64)>,
-    /// Steps skipped because their gradients weren't finite.
+    /// Steps that changed nothing: not finite, or spikes that were to be skipped.
     pub n_skipped: u64,
 }

@@ -15,6 +15,7 @@ use super::event::{Event, RunError, Summary};
 use super::metrics::Metrics;
 use super::profiling::Profiling;
 use super::run_dir::io_error;
+use super::spikes::OnSpike;
 use super::{Evaluator, RunConfig, RunDir, RunDirError, Schedule, Session, SessionError, StepResult};
 use crate::data::{Batch, Corpus, Dataset, Extent, Tokenizer};
 use crate::exec::ExecError;
@@ -252,6 +253,10 @@ impl Run {
             if let Some((profiling, _)) = &mut self.profiling {
                 profiling.before(&self.session)?;
             }
+            if train.on_spike == OnSpike::Skip {
+                let [loss, grad_norm] = self.progress.spikes.limits(self.step() + 1);
+                self.session.set_limits(loss, grad_norm)?;
+            }
             self.session.train_step(&micro, self.schedule.at(self.step()))?;
             self.profile_step(&mut on)?;
             while let Some(result) = self.session.poll()? {
@@ -349,11 +354,13 @@ impl Run {
             "step": result.step, "loss": number(result.loss), "lr": lr, "grad_norm": number(result.grad_norm),
             "tokens": self.progress.tokens, "tokens_per_s": tokens_per_s, "mfu": mfu, "elapsed_s": self.elapsed(),
         });
-        if !result.finite {
+        if !result.applied {
             line["skipped"] = json!(true);
+        }
+        if !result.finite {
             line["nonfinite_gradients"] = json!(result.n_nonfinite);
         }
-        let spikes = if result.finite { self.progress.spikes.take(result.loss, result.grad_norm) } else { vec![] };
+        let spikes = self.progress.spikes.take(&result);
         if !spikes.is_empty() {
             line["spikes"] =
                 spikes.iter().map(|&(name, z)| (name.to_string(), json!(z))).collect::<serde_json::Map<_, _>>().into();

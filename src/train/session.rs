@@ -100,11 +100,13 @@ pub struct StepResult {
     pub loss: f32,
     /// Global norm of the gradients before clipping; 0 where they weren't finite.
     pub grad_norm: f32,
-    /// Whether the gradients were finite. A step whose gradients aren't changes nothing.
+    /// Whether loss and gradients were finite. A step in which they aren't changes nothing.
     pub finite: bool,
+    /// Whether the step changed the weights: it was finite, and within the limits of [`Session::set_limits`].
+    pub applied: bool,
     /// Gradient elements that weren't finite.
     pub n_nonfinite: f32,
-    /// Steps skipped so far because their gradients weren't finite.
+    /// Steps so far that changed nothing.
     pub n_skipped: u64,
     /// Real targets in the step.
     pub n_target: u64,
@@ -119,6 +121,7 @@ pub struct Session {
     logits: Option<TensorId>,
     attention_maps: Vec<TensorId>,
     hyper: TensorId,
+    limits: TensorId,
     corrections: TensorId,
     ring: Readback,
     /// Number and real targets of the steps that are under way.
@@ -158,7 +161,7 @@ impl Session {
         let attention_maps = gpt.attention_maps;
         let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), &gpu.choice())?)?;
         let find = |name: &str| program.find(name);
-        let (hyper, corrections, norm) = (find("hyper")?, find("corrections")?, find("norm")?);
+        let (hyper, limits, corrections, norm) = (find("hyper")?, find("limits")?, find("corrections")?, find("norm")?);
         let read: Vec<TensorId> = loss.into_iter().chain([norm, corrections]).collect();
         let ring = Readback::new(&program, &read, QUEUE_DEPTH)?;
         let session = Self {
@@ -168,6 +171,7 @@ impl Session {
             logits,
             attention_maps,
             hyper,
+            limits,
             corrections,
             ring,
             under_way: VecDeque::new(),
@@ -235,6 +239,16 @@ impl Session {
         Ok(())
     }
 
+    /// Sets the largest loss and gradient norm of a step that counts, from the next one on; 0 for none, as at first. Beyond
+    /// them a step changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the device.
+    pub fn set_limits(&self, loss: f32, grad_norm: f32) -> Result<(), SessionError> {
+        Ok(self.program.write(self.limits, &[loss, grad_norm])?)
+    }
+
     /// Forward and backward of one batch without an update: gradients and, if kept, logits can be read afterwards.
     /// Dropout is that of the next step.
     ///
@@ -285,6 +299,7 @@ impl Session {
             loss: values[0],
             grad_norm: values[1],
             finite: values[3] != 0.0,
+            applied: values[3] > 0.0,
             n_nonfinite: values[4],
             n_skipped: values[8] as u64,
             n_target,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::StepResult;
+
 /// A running mean and variance, in which a step's weight fades by a fiftieth with each later one.
 ///
 /// Source: West 1979, "Updating mean and variance estimates", with exponential weights.
@@ -20,11 +22,20 @@ impl Running {
     const WARM_UP: u64 = 50;
     const WEIGHT: f64 = 1.0 / 50.0;
 
+    fn is_warm(&self) -> bool {
+        self.n >= Self::WARM_UP && self.variance > 0.0
+    }
+
+    /// The largest value that is no spike; 0 where that isn't known.
+    fn limit(&self) -> f32 {
+        if self.is_warm() { (self.mean + SPIKE * self.variance.sqrt()) as f32 } else { 0.0 }
+    }
+
     /// Takes a value, and gives its distance from the mean of those before in standard deviations; none at first. What is
     /// far off counts as being [`SPIKE`] deviations off, so that one spike doesn't hide the next.
     pub fn take(&mut self, x: f64) -> Option<f64> {
         let deviation = self.variance.sqrt();
-        let is_warm = self.n >= Self::WARM_UP && deviation > 0.0;
+        let is_warm = self.is_warm();
         let z = (x - self.mean) / deviation;
         let x = if is_warm { x.min(self.mean + SPIKE * deviation) } else { x };
         self.n += 1;
@@ -36,18 +47,61 @@ impl Running {
     }
 }
 
+/// What to do about a step whose loss or gradient norm is a spike.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OnSpike {
+    /// Say so.
+    #[default]
+    Report,
+    /// Leave weights and moments as they are, too.
+    Skip,
+}
+
+/// So many steps lie between a step and the last one whose results are sure to be there when it begins.
+const LAG: u64 = 3;
+
 /// What is known of the steps so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spikes {
     loss: Running,
     grad_norm: Running,
+    /// The last step that was taken.
+    #[serde(default)]
+    step: u64,
+    /// What was known before each of the last steps.
+    #[serde(default)]
+    before: Vec<(Running, Running)>,
 }
 
 impl Spikes {
     /// Takes a step's results; the names and distances of those that are spikes.
-    pub fn take(&mut self, loss: f32, grad_norm: f32) -> Vec<(&'static str, f64)> {
-        let found = [("loss", self.loss.take(loss.into())), ("grad_norm", self.grad_norm.take(grad_norm.into()))];
+    pub fn take(&mut self, result: &StepResult) -> Vec<(&'static str, f64)> {
+        self.step = result.step;
+        self.before.push((self.loss, self.grad_norm));
+        if self.before.len() as u64 >= LAG {
+            self.before.remove(0);
+        }
+        if !result.finite {
+            return vec![];
+        }
+        let loss = self.loss.take(result.loss.into());
+        let found = [("loss", loss), ("grad_norm", self.grad_norm.take(result.grad_norm.into()))];
         found.into_iter().filter_map(|(name, z)| Some((name, z.filter(|&z| z > SPIKE)?))).collect()
+    }
+
+    /// Above which loss and gradient norm a step is a spike, for [`super::Session::set_limits`]; 0 where that isn't known.
+    ///
+    /// They go by the steps up to the third before it, also where later ones are known: so they are the same however fast the
+    /// device is, and in a run that was resumed.
+    pub fn limits(&self, step: u64) -> [f32; 2] {
+        let later = self.step.checked_sub(step.saturating_sub(LAG)).and_then(|n| usize::try_from(n).ok());
+        let known = match later {
+            Some(0) => Some((self.loss, self.grad_norm)),
+            Some(n) => self.before.len().checked_sub(n).map(|i| self.before[i]),
+            None => None,
+        };
+        known.map_or([0.0; 2], |(loss, grad_norm)| [loss.limit(), grad_norm.limit()])
     }
 }
 
@@ -92,10 +146,42 @@ mod tests {
     fn a_checkpoint_keeps_every_bit() {
         let mut spikes = Spikes::default();
         for i in 0..2000 {
-            spikes.take(noise(i) as f32, noise(i + 7) as f32);
+            spikes.take(&result(i + 1, noise(i) as f32));
             let json = serde_json::to_string(&spikes).unwrap();
             assert_eq!(serde_json::from_str::<Spikes>(&json).unwrap(), spikes, "after {i} steps");
         }
+    }
+
+    fn result(step: u64, loss: f32) -> StepResult {
+        StepResult {
+            step,
+            loss,
+            grad_norm: 2.0 * loss,
+            finite: loss.is_finite(),
+            applied: true,
+            n_nonfinite: 0.0,
+            n_skipped: 0,
+            n_target: 1,
+        }
+    }
+
+    #[test]
+    fn limits_depend_on_the_third_step_before_alone() {
+        let mut spikes = Spikes::default();
+        let mut after = vec![[0.0; 2]];
+        for step in 1..200 {
+            let loss = if step == 120 { f32::NAN } else { 1.0 + noise(step) as f32 };
+            assert!(spikes.take(&result(step, loss)).is_empty());
+            after.push([spikes.loss.limit(), spikes.grad_norm.limit()]);
+            // the next step is asked for with all its results known, the last one of them, or the last two unknown
+            for next in step + 1..=step + LAG {
+                let third = usize::try_from(next.saturating_sub(LAG)).unwrap();
+                assert_eq!(spikes.limits(next), after[third], "{step}: {next}");
+            }
+        }
+        assert!(after[50] != [0.0; 2] && after[49] == [0.0; 2] && after[120] == after[119]);
+        let [loss, grad_norm] = spikes.limits(200);
+        assert!(loss > 2.0 && loss < 4.0 && grad_norm > 4.0 && grad_norm < 8.0, "{loss} {grad_norm}");
     }
 
     #[test]

@@ -57,6 +57,7 @@ fn values_that_are_none_are_misuse_in_every_command() {
         ("--positions", &["rotary"]),
         ("--schedule", &["exponential"]),
         ("--on-nonfinite", &["ignore"]),
+        ("--on-spike", &["stop"]),
         ("--recompute", &["all"]),
         ("--mode", &["lines"]),
         ("--memory", &["0", "-5G", "4X", "G", "nan", "inf"]),

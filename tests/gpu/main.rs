@@ -15,6 +15,7 @@ mod memory;
 mod model;
 mod ops;
 mod optimizer;
+mod spikes;
 mod stop;
 mod survive;
 mod token_files;

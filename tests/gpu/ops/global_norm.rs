@@ -18,9 +18,14 @@ fn global_norm_golden() {
         let mut grads: Vec<f32> = case.f64("grads").into_iter().map(|x| x as f32).collect();
         grads.resize(grads.len().next_multiple_of(64), 0.0);
         let n = grads.len();
+        let (one, none) = ((Shape::new(&[1]), Data::F32(vec![1.0])), (Shape::new(&[2]), Data::F32(vec![0.0; 2])));
         let op = GlobalNorm { max_norm: case.scalar("max_norm") as f32 };
         // values are normal rather than uniform: room for a few larger ones
         let tolerance = tolerance(n).plus(Tolerance::ulps(8.0));
-        case.check(op, vec![(Shape::new(&[n as u64]), Data::F32(grads))], vec![(case.f64("out"), tolerance)]);
+        case.check(
+            op,
+            vec![one, none, (Shape::new(&[n as u64]), Data::F32(grads))],
+            vec![(case.f64("out"), tolerance)],
+        );
     });
 }
