@@ -1,4 +1,5 @@
 mod export;
 mod gguf_file;
 mod padded;
+mod round_trip;
 mod vocabulary;
