@@ -17,7 +17,7 @@ import types
 
 import torch
 
-from check_transformers import largest_difference, logits_of, random_model, report
+from check_transformers import check, logits_of_tril, random_model
 
 
 def as_llmc(model):
@@ -51,8 +51,7 @@ def main():
             model.to(dtype).float()
             file = work / f"{name}.bin"
             llmc.write_model(as_llmc(model), file, name)
-            want = logits_of(model, tokens)
-            good &= report(f"llm.c {name}", *largest_difference(tril, file, work, tokens, want))
+            good &= check(f"llm.c {name}", model, tokens, logits_of_tril(tril, file, work, tokens))
     sys.exit(0 if good else "these differ by more than f32 explains")
 
 

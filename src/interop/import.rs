@@ -222,6 +222,10 @@ fn derived(
         [rows, columns] => Ok((rows, columns)),
         ref other => Err(tensors.wrong(name, format!("has the shape {other:?}, and a table of rows is needed"))),
     };
+    if let Some(said) = tensors.n_head {
+        refuse_other_heads(path, n_head, said)?;
+    }
+    let n_head = tensors.n_head.or(n_head);
     let ((vocab_size, n_embd), (block_size, _)) = (size(WTE)?, size("wpe.weight")?);
     let layer = |name: &str| name.strip_prefix("h.")?.split_once('.')?.0.parse::<u64>().ok();
     let n_layer = tensors.names().filter_map(layer).max().map_or(0, |last| last.saturating_add(1));

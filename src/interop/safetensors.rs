@@ -83,6 +83,8 @@ pub struct Tensors {
     path: PathBuf,
     files: Vec<(PathBuf, File)>,
     places: BTreeMap<String, Place>,
+    /// Attention heads, where the file says so, as tril's do.
+    pub n_head: Option<u64>,
 }
 
 impl Tensors {
@@ -92,9 +94,13 @@ impl Tensors {
     ///
     /// A file that can't be read or is damaged.
     pub fn open(path: &Path) -> Result<Self, InteropError> {
-        let mut tensors = Self { path: path.into(), files: vec![], places: BTreeMap::new() };
+        let mut tensors = Self::of(path);
         tensors.add(path)?;
         Ok(tensors)
+    }
+
+    fn of(path: &Path) -> Self {
+        Self { path: path.into(), files: vec![], places: BTreeMap::new(), n_head: None }
     }
 
     /// Opens the shards that an index lists.
@@ -104,7 +110,7 @@ impl Tensors {
     /// A file that can't be read or is damaged, or that lacks a tensor it should have.
     pub fn open_sharded(index: &Path) -> Result<Self, InteropError> {
         let map = read_index(index, &std::fs::read(index).map_err(unreadable(index))?)?;
-        let mut tensors = Self { path: index.into(), files: vec![], places: BTreeMap::new() };
+        let mut tensors = Self::of(index);
         let folder = index.parent().unwrap_or(Path::new(""));
         let mut shards: Vec<&String> = map.values().collect();
         shards.sort();
@@ -126,6 +132,8 @@ impl Tensors {
         let mut file = File::open(path).map_err(&io)?;
         let len = file.metadata().map_err(&io)?.len();
         let (header, start) = read_header(path, &mut file, len)?;
+        let n_head = header.metadata().as_ref().and_then(|meta| meta.get("n_head")?.parse().ok());
+        self.n_head = self.n_head.or(n_head);
         for (name, info) in header.tensors() {
             let place = Place {
                 file: self.files.len(),

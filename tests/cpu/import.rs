@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use tril::data::Tokenizer;
+use tril::data::{Tokenizer, TokenizerSpec};
+use tril::interop::export::{Model, Target, export};
 use tril::interop::import::{ImportOptions, import};
 use tril::reference::IGNORE;
 use tril::reference::compare::{Tolerance, compare_f64};
 use tril::reference::model::{Batch, Config, forward_backward};
-use tril::train::{RunDir, checkpoint};
+use tril::train::{RunDir, Weights, checkpoint};
 
 use crate::common::foreign::{MODELS, folder, imported, logits};
 use crate::reference::manifest;
@@ -114,6 +115,53 @@ fn the_weights_alone_make_the_same_model_once_the_heads_are_given() {
         assert_eq!(model.notes.len(), usize::from(name == "hf_untied"), "{:?}", model.notes);
         assert_eq!(files(model.dir.root())["model.safetensors"], files(whole.dir.root())["model.safetensors"]);
     }
+}
+
+/// A model, exported and imported again.
+#[test]
+fn what_goes_out_again_comes_back_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, path, bytes) in MODELS {
+        let at = |part: &str| dir.path().join(format!("{name}_{part}"));
+        imported(path, bytes, &at("first"));
+        for (target, back) in [(Target::Hf, at("Hf")), (Target::Llmc, at("Llmc").join("model.bin"))] {
+            let (run, config, tokenizer) = RunDir::open(&at("first")).unwrap();
+            let weights = Weights::best(&run, &config.model).unwrap();
+            let mut model = Model { config: config.model.clone(), tokenizer, weights };
+            let exported = export(&mut model, target, &at(&format!("{target:?}")));
+            assert_eq!(exported.is_ok(), name != "hf_untied" || target == Target::Hf, "{name} {target:?}");
+            if exported.is_err() {
+                continue;
+            }
+            // llm.c keeps neither a tokenizer of this kind nor the dropout
+            let json = Some(TokenizerSpec::File(at("first").join("tokenizer.json")));
+            let options = if target == Target::Hf {
+                ImportOptions::default()
+            } else {
+                ImportOptions { tokenizer: json, n_head: None }
+            };
+            let second = at(&format!("{target:?}_again"));
+            import(&back, &second, &options).unwrap_or_else(|e| panic!("{name} {target:?}: {e}"));
+            let (mut before, mut after) = (files(&at("first")), files(&second));
+            if target == Target::Llmc {
+                assert!(before.remove("config.toml").is_some() && after.remove("config.toml").is_some());
+            }
+            let differing = |name: &&String| before.get(*name) != after.get(*name);
+            assert_eq!(before.keys().chain(after.keys()).find(differing), None, "{name} {target:?}");
+        }
+    }
+}
+
+#[test]
+fn weights_of_a_run_of_trils_tell_their_heads() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    imported("hf_f32", false, &first);
+    import(&first.join("model.safetensors"), &second, &ImportOptions::default()).unwrap();
+    assert_eq!(files(&first), files(&second));
+    let other = ImportOptions { n_head: Some(4), ..ImportOptions::default() };
+    let error = import(&first.join("model.safetensors"), &dir.path().join("third"), &other).unwrap_err();
+    assert!(error.to_string().contains("2 heads, not --n-head 4"), "{error}");
 }
 
 #[test]
