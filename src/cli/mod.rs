@@ -19,6 +19,7 @@ mod kernels;
 mod logits;
 mod plan;
 mod replay;
+mod self_check;
 mod settings;
 mod token_files;
 mod train;

@@ -11,6 +11,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::self_check::{WRONG, self_check};
 use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text, text_of_run};
 use super::tune::{TuningArgs, tune_first};
 use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of, must_be_writable};
@@ -140,7 +141,8 @@ struct Fault(Option<u64>);
 
 impl Fault {
     fn from_env() -> Result<Self, String> {
-        let Some(fault) = std::env::var_os("TRIL_FAULT") else { return Ok(Self(None)) };
+        let fault = std::env::var_os("TRIL_FAULT").filter(|fault| fault != WRONG);
+        let Some(fault) = fault else { return Ok(Self(None)) };
         let step = fault.to_str().and_then(|f| f.strip_prefix("lost@")?.parse().ok());
         Ok(Self(Some(step.ok_or("TRIL_FAULT is for tests and takes lost@STEP; unset it")?)))
     }
@@ -274,8 +276,10 @@ fn text_again(args: &TrainArgs, source: &Source) -> Result<Corpus, Box<dyn std::
     Ok(args.settings.source(&args.paths)?.lossily(is_lossy).load()?)
 }
 
-fn open(args: &TrainArgs) -> Result<Arc<Gpu>, crate::gpu::GpuError> {
-    args.device.open()
+fn open(args: &TrainArgs) -> Result<Arc<Gpu>, Box<dyn std::error::Error>> {
+    let gpu = args.device.open()?;
+    self_check(&gpu)?;
+    Ok(gpu)
 }
 
 /// The first free `runs/<name>-<n>`.

@@ -4,5 +4,5 @@ pub mod cases;
 mod model;
 mod verify;
 
-pub use model::{ModelFailure, check_model};
+pub use model::{ModelFailure, check_model, self_check};
 pub use verify::{Case, Data, Failure, Report, verify};

@@ -32,18 +32,69 @@ pub enum ModelFailure {
 ///
 /// [`ModelFailure`] with the first tensor that is wrong.
 pub fn check_model(gpu: &Arc<Gpu>) -> Result<Report, ModelFailure> {
-    let model = ModelConfig {
-        n_layer: 2,
-        n_head: 3,
-        n_embd: 18,
-        block_size: 11,
-        vocab_size: 29,
-        bias: true,
-        tied: true,
-        positions: Positions::Learned,
-        dropout: 0.0,
+    // some 40 roundings of values of order 1 lie between the weights and a logit or a gradient, each within 6e-8 of its
+    // operand; exp of the moderate numbers here adds 1e-6 or so on the coarsest device known
+    let tolerance = Tolerance { abs: 2e-6, rel: 2e-5 };
+    let mut report = Report { max_error: 0.0, worst: 0.0, n_dispatch: 0 };
+    let mut check = |what: &str, got: &[f32], want: &[f64]| -> Result<(), ModelFailure> {
+        let wrong = |mismatch| ModelFailure::Wrong { what: what.into(), mismatch };
+        let stats = compare(got, want, tolerance).map_err(wrong)?;
+        report.max_error = report.max_error.max(share(stats.max_abs, want));
+        report.worst = report.worst.max(stats.max_used);
+        canary(got, want, tolerance).map_err(wrong)
     };
-    let (b, t) = (3, 11);
+    let n_dispatch = compare_model(gpu, &AWKWARD, &mut |_| Ok(()), &mut check)?;
+    Ok(Report { n_dispatch, ..report })
+}
+
+/// Whether a device computes a model at all, in a second: two small GPTs, so that kernels for awkward sizes and for vectors
+/// take part. It looks for what is plainly wrong; [`check_model`] is as strict as rounding allows. `tamper` is for tests, to
+/// make a session wrong.
+///
+/// # Errors
+///
+/// As [`check_model`].
+pub fn self_check(
+    gpu: &Arc<Gpu>,
+    tamper: &mut dyn FnMut(&Session) -> Result<(), SessionError>,
+) -> Result<(), ModelFailure> {
+    let tolerance = Tolerance { abs: 2e-5, rel: 1e-3 };
+    let mut check = |what: &str, got: &[f32], want: &[f64]| {
+        let wrong = |mismatch| ModelFailure::Wrong { what: what.into(), mismatch };
+        compare(got, want, tolerance).map(|_| ()).map_err(wrong)
+    };
+    for sizes in [&AWKWARD, &EVEN] {
+        compare_model(gpu, sizes, tamper, &mut check)?;
+    }
+    Ok(())
+}
+
+/// Sizes of a model and its batch.
+struct Sizes {
+    n_layer: u64,
+    n_head: u64,
+    n_embd: u64,
+    vocab_size: u64,
+    b: u64,
+    t: u64,
+}
+
+const AWKWARD: Sizes = Sizes { n_layer: 2, n_head: 3, n_embd: 18, vocab_size: 29, b: 3, t: 11 };
+const EVEN: Sizes = Sizes { n_layer: 1, n_head: 2, n_embd: 64, vocab_size: 96, b: 2, t: 32 };
+
+type Check<'a> = dyn FnMut(&str, &[f32], &[f64]) -> Result<(), ModelFailure> + 'a;
+
+/// Gives each tensor of a model to `check`, as the device and as the reference have it; the number of dispatches.
+fn compare_model(
+    gpu: &Arc<Gpu>,
+    sizes: &Sizes,
+    tamper: &mut dyn FnMut(&Session) -> Result<(), SessionError>,
+    check: &mut Check<'_>,
+) -> Result<usize, ModelFailure> {
+    let &Sizes { n_layer, n_head, n_embd, vocab_size, b, t } = sizes;
+    let positions = Positions::Learned;
+    let (block_size, bias, tied, dropout) = (t, true, true, 0.0);
+    let model = ModelConfig { n_layer, n_head, n_embd, block_size, vocab_size, bias, tied, positions, dropout };
     let config = SessionConfig {
         model: model.clone(),
         batch_size: b,
@@ -61,20 +112,22 @@ pub fn check_model(gpu: &Arc<Gpu>) -> Result<Report, ModelFailure> {
         session.set_weight(&name, &values)?;
         params.insert(name, values.into_iter().map(f64::from).collect::<Vec<f64>>());
     }
-    let n = (b * t) as usize;
-    let ids = |salt: usize| (0..n).map(move |i| ((i * 7 + i / 5 + salt) % 29) as u32);
+    tamper(&session)?;
+    let (n, v) = ((b * t) as usize, vocab_size as usize);
+    let ids = |salt: usize| (0..n).map(move |i| ((i * 7 + i / 5 + salt) % v) as u32);
     let targets = ids(3).enumerate().map(|(i, id)| if i % 6 == 5 { IGNORE } else { id }).collect();
     let batch = Batch { tokens: ids(0).collect(), targets, firsts: vec![], b: b as usize, t: t as usize };
     let loss = session.forward_backward(&batch)?;
 
+    let [n_layer, n_head, n_embd, block_size] = [n_layer, n_head, n_embd, block_size].map(|n| n as usize);
     let shape = reference::model::Config {
-        n_layer: 2,
-        n_head: 3,
-        n_embd: 18,
-        block_size: 11,
-        vocab_size: 29,
-        bias: true,
-        tied: true,
+        n_layer,
+        n_head,
+        n_embd,
+        block_size,
+        vocab_size: v,
+        bias,
+        tied,
         learned_positions: true,
     };
     let exact = |ids: &[u32]| ids.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
@@ -89,21 +142,10 @@ pub fn check_model(gpu: &Arc<Gpu>) -> Result<Report, ModelFailure> {
             t: t as usize,
         },
     );
-    let mut report = Report { max_error: 0.0, worst: 0.0, n_dispatch: session.program().plan().steps.len() };
-    // some 40 roundings of values of order 1 lie between the weights and a logit or a gradient, each within 6e-8 of its
-    // operand; exp of the moderate numbers here adds 1e-6 or so on the coarsest device known
-    let tolerance = Tolerance { abs: 2e-6, rel: 2e-5 };
-    let mut check = |what: &str, got: &[f32], want: &[f64]| -> Result<(), ModelFailure> {
-        let wrong = |mismatch| ModelFailure::Wrong { what: what.into(), mismatch };
-        let stats = compare(got, want, tolerance).map_err(wrong)?;
-        report.max_error = report.max_error.max(share(stats.max_abs, want));
-        report.worst = report.worst.max(stats.max_used);
-        canary(got, want, tolerance).map_err(wrong)
-    };
     check("loss", &[loss], &[want_loss])?;
     check("logits", &session.logits()?, &want_logits)?;
     for (name, want) in &want_grads {
         check(&format!("gradient of {name}"), &session.gradient(name)?, want)?;
     }
-    Ok(report)
+    Ok(session.program().plan().steps.len())
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::cli::{SMALL, fails, ok, text, train, tril};
+use crate::cli::{SMALL, command, fails, ok, text, train, tril};
 
 /// Flags, and what they don't take.
 type Values = [(&'static str, &'static [&'static str])];
@@ -214,4 +214,23 @@ fn any_alphabet_trains_and_is_prompted() {
             assert!(said.starts_with(word), "{said}");
         }
     }
+}
+
+#[test]
+fn a_device_that_computes_wrongly_trains_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    let args = [&["train", &path][..], SMALL, &["--steps", "2", "--no-tune", "--out", "run"]].concat();
+    let refused = || {
+        let output = command().args(&args).current_dir(at).env("TRIL_FAULT", "wrong").output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{err}");
+        assert!(err.contains("computes a small model wrongly") && err.contains("tril doctor"), "{err}");
+        assert!(!at.join("run").exists());
+    };
+    refused();
+    ok(at, &args);
+    fs::remove_dir_all(at.join("run")).unwrap();
+    refused();
 }

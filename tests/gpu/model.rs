@@ -1,7 +1,7 @@
 //! A whole model on the device against PyTorch's f64 goldens, and properties that any decoder must have.
 
 use tril::data::Batch;
-use tril::doctor::check_model;
+use tril::doctor::{ModelFailure, check_model, self_check};
 use tril::gpu::{Gpu, GpuOptions};
 use tril::graph::Recompute;
 use tril::kernel::Choice;
@@ -133,6 +133,21 @@ fn untied_model_without_biases_equals_pytorch() {
 #[test]
 fn small_model_of_awkward_sizes_equals_the_reference() {
     check_model(&gpu()).unwrap();
+}
+
+#[test]
+fn the_check_before_training_passes_and_sees_every_wrong_weight() {
+    self_check(&gpu(), &mut |_| Ok(())).unwrap();
+    for name in
+        ["wte.weight", "wpe.weight", "h.0.ln_1.bias", "h.0.attn.c_attn.weight", "h.0.mlp.c_proj.bias", "ln_f.weight"]
+    {
+        let wrong = self_check(&gpu(), &mut |session| {
+            let mut values = session.weight(name)?;
+            values[3] += 0.05;
+            session.set_weight(name, &values)
+        });
+        assert!(matches!(wrong, Err(ModelFailure::Wrong { .. })), "{name}: {wrong:?}");
+    }
 }
 
 fn small(dropout: f32, seed: u64) -> SessionConfig {

@@ -1,0 +1,44 @@
+use std::error::Error;
+use std::fs;
+use std::sync::Arc;
+
+use crate::doctor;
+use crate::gpu::Gpu;
+use crate::kernel;
+use crate::train::{Session, SessionError};
+use crate::tune::cache_dir;
+
+/// What `TRIL_FAULT` holds in tests that want a device to compute wrongly.
+pub(super) const WRONG: &str = "wrong";
+
+/// Has a device prove on small models that it computes them, before anything is trained on it: once for each device, driver
+/// and set of kernels, as the folder of caches remembers.
+pub(super) fn self_check(gpu: &Arc<Gpu>) -> Result<(), Box<dyn Error>> {
+    let mut kernels = crc32fast::Hasher::new();
+    kernel::ALL.iter().for_each(|kernel| kernels.update(kernel.source.as_bytes()));
+    let checks = if gpu.is_checked() { ", checked" } else { "" };
+    let subject = format!("{}{checks} {:08x}\n", gpu.name(), kernels.finalize());
+    let path = cache_dir().map(|dir| dir.join(format!("right-{:08x}", crc32fast::hash(subject.as_bytes()))));
+    let is_wrong = std::env::var_os("TRIL_FAULT").is_some_and(|fault| fault == WRONG);
+    let is_known = path.as_ref().is_some_and(|path| fs::read_to_string(path).is_ok_and(|text| text == subject));
+    if is_known && !is_wrong {
+        return Ok(());
+    }
+    let mut tamper = |session: &Session| -> Result<(), SessionError> {
+        let name = "h.0.attn.c_proj.weight";
+        let twice: Vec<f32> = session.weight(name)?.into_iter().map(|x| 2.0 * x).collect();
+        if is_wrong { session.set_weight(name, &twice) } else { Ok(()) }
+    };
+    doctor::self_check(gpu, &mut tamper).map_err(|e| {
+        let device = gpu.name();
+        format!(
+            "{device} computes a small model wrongly ({e}), so nothing is trained on it; `tril doctor` says more, --device takes another"
+        )
+    })?;
+    // without a place to remember, it is checked again next time
+    if let Some(path) = path {
+        let _ = path.parent().map(fs::create_dir_all);
+        let _ = fs::write(path, subject);
+    }
+    Ok(())
+}
