@@ -19,6 +19,7 @@ mod plan;
 mod replay;
 mod settings;
 mod token_files;
+mod tokenize;
 mod train;
 mod tune;
 
@@ -48,6 +49,7 @@ enum Command {
     Generate(generate::GenerateArgs),
     Eval(eval::EvalArgs),
     Export(export::ExportArgs),
+    Tokenize(tokenize::TokenizeArgs),
     Replay(replay::ReplayArgs),
     Plan(Box<plan::PlanArgs>),
     Kernels(Box<kernels::KernelsArgs>),
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Kernels(args) => kernels::run(&args),

@@ -45,10 +45,10 @@ fn word_len(text: &str, kinds: &[Kind]) -> Option<usize> {
     const ENDINGS: [&str; 7] = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
     let kind_of = |c: char| kinds[c as usize];
     let first = text.chars().next()?;
-    if first == '\'' {
-        if let Some(ending) = ENDINGS.iter().find(|ending| text.starts_with(**ending)) {
-            return Some(ending.len());
-        }
+    if first == '\''
+        && let Some(ending) = ENDINGS.iter().find(|ending| text.starts_with(**ending))
+    {
+        return Some(ending.len());
     }
     // a word has the blank in front of it
     let begin = usize::from(first == ' ');
