@@ -7,7 +7,8 @@ use std::path::Path;
 
 use serde_json::json;
 use tril::data::grammar::Grammar;
-use tril::data::{self, Source, Tokenizer, TokenizerSpec};
+use tril::data::tokens::{self, Layout, Width};
+use tril::data::{self, Source, TokenSet, Tokenizer, TokenizerSpec};
 use tril::gpu::DeviceSelector;
 use tril::model::ModelConfig;
 use tril::train::blackbox::Evidence;
@@ -34,7 +35,9 @@ pub const ALL: &[Reader] = &[
     Reader { name: "metrics", read: read_metrics, seeds: || vec![METRICS.into()] },
     Reader { name: "model", read: read_model, seeds: || vec![weights()] },
     Reader { name: "progress", read: read_progress, seeds: || vec![PROGRESS.into()] },
+    Reader { name: "pickle", read: read_pickle, seeds: pickles },
     Reader { name: "text", read: read_text, seeds: texts },
+    Reader { name: "token_file", read: read_token_file, seeds: token_files },
     Reader { name: "tokenizer", read: read_tokenizer, seeds: tokenizers },
     Reader { name: "tune_cache", read: read_tune_cache, seeds: || vec![TUNED.into()] },
 ];
@@ -142,6 +145,33 @@ fn read_text(bytes: &[u8], at: &Path) -> bool {
     assert!(n <= text.as_str().len() && text.files().count() > 0);
     let _ = (text.n_replaced(), text.crc32());
     true
+}
+
+fn read_pickle(bytes: &[u8], _: &Path) -> bool {
+    tokens::tokenizer_of_meta(bytes).is_ok_and(|tokenizer| tokenizer.vocab_size() > 0)
+}
+
+fn pickles() -> Vec<Vec<u8>> {
+    let protocol2 = include_bytes!("../../assets/tokens/meta2.pkl");
+    vec![protocol2.into(), include_bytes!("../../assets/tokens/list.pkl").into()]
+}
+
+fn read_token_file(bytes: &[u8], at: &Path) -> bool {
+    let path = at.join("tokens.bin");
+    // never in place of one that is mapped
+    let _ = fs::remove_file(&path);
+    put(&path, bytes);
+    let Ok(set) = TokenSet::open(&[path], &[]) else { return false };
+    let n = set.train().len();
+    assert!(n > 0 && 2 * n <= bytes.len());
+    let _ = (set.train().get(0..n), set.train().get(n / 2..n), set.check(50_257), set.crc32());
+    true
+}
+
+fn token_files() -> Vec<Vec<u8>> {
+    let narrow = [Layout::header(Width::Two, 3), vec![1, 0, 2, 0, 80, 196]].concat();
+    let wide = [Layout::header(Width::Four, 2), vec![1, 0, 0, 0, 160, 134, 1, 0]].concat();
+    vec![vec![1, 0, 2, 0, 80, 196], narrow, wide]
 }
 
 fn read_tokenizer(bytes: &[u8], _: &Path) -> bool {

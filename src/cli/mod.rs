@@ -22,6 +22,7 @@ mod replay;
 mod self_check;
 mod settings;
 mod token_files;
+mod tokenize;
 mod train;
 mod tune;
 
@@ -53,6 +54,7 @@ enum Command {
     Export(export::ExportArgs),
     Import(import::ImportArgs),
     Logits(logits::LogitsArgs),
+    Tokenize(tokenize::TokenizeArgs),
     Replay(replay::ReplayArgs),
     Plan(Box<plan::PlanArgs>),
     Kernels(Box<kernels::KernelsArgs>),
@@ -101,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Logits(args) => logits::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Kernels(args) => kernels::run(&args),

@@ -10,7 +10,7 @@ use super::forms::{self, Bad, Content};
 use super::{DataError, TokenSet, embedded};
 
 /// How far into a file of a folder a zero byte is looked for; one marks the file as binary (git's rule).
-const BINARY_PROBE_BYTES: usize = 8000;
+pub(super) const BINARY_PROBE_BYTES: usize = 8000;
 
 /// Where a run's text comes from, as its config records it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,35 +280,44 @@ impl Reading<'_> {
     }
 
     fn folder(&mut self, folder: &Path, text: &mut Text) -> Result<(), DataError> {
-        let mut entries = fs::read_dir(folder)
-            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>())
-            .map_err(|error| unreadable(folder, error))?;
-        entries.sort();
-        for path in entries {
-            let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            if hidden {
+        for path in files_below(folder)? {
+            let bytes = fs::read(&path).map_err(|error| unreadable(&path, error))?;
+            let is_packed = path.extension().is_some_and(|e| e == "gz" || e == "zst");
+            if !is_packed && bytes[..bytes.len().min(BINARY_PROBE_BYTES)].contains(&0) {
+                text.skipped.push(path);
                 continue;
             }
-            // A link to a folder may lead back to where we are, a link to nothing has no text.
-            let Ok(kind) = fs::metadata(&path) else {
-                continue;
-            };
-            if kind.is_dir() && !path.is_symlink() {
-                self.folder(&path, text)?;
-            } else if kind.is_file() {
-                let bytes = fs::read(&path).map_err(|error| unreadable(&path, error))?;
-                let is_packed = path.extension().is_some_and(|e| e == "gz" || e == "zst");
-                if !is_packed && bytes[..bytes.len().min(BINARY_PROBE_BYTES)].contains(&0) {
-                    text.skipped.push(path);
-                    continue;
-                }
-                let (content, n_replaced) = forms::read(&path.display().to_string(), bytes, self.bad)?;
-                text.n_replaced += n_replaced;
-                text.add(content);
-            }
+            let (content, n_replaced) = forms::read(&path.display().to_string(), bytes, self.bad)?;
+            text.n_replaced += n_replaced;
+            text.add(content);
         }
         Ok(())
     }
+}
+
+/// The files of a folder, sorted, subfolders included, but for hidden ones and links to folders.
+pub(super) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut entries = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>())
+        .map_err(|error| unreadable(folder, error))?;
+    entries.sort();
+    let mut files = vec![];
+    for path in entries {
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if hidden {
+            continue;
+        }
+        // A link to a folder may lead back to where we are, a link to nothing has no text.
+        let Ok(kind) = fs::metadata(&path) else {
+            continue;
+        };
+        if kind.is_dir() && !path.is_symlink() {
+            files.extend(files_below(&path)?);
+        } else if kind.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
 fn unreadable(path: &Path, source: io::Error) -> DataError {

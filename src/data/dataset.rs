@@ -446,7 +446,7 @@ fn place_in(text: &Text, error: DataError) -> DataError {
 }
 
 /// `floor(n * (1 - fraction))`, in the arithmetic of nanoGPT's `int(n * 0.9)`.
-fn train_share(n: usize, val_fraction: f64) -> usize {
+pub(super) fn train_share(n: usize, val_fraction: f64) -> usize {
     // The cast can't truncate: the product lies in 0..=n, and counts of characters are far below 2^53.
     ((n as f64 * (1.0 - val_fraction)) as usize).min(n)
 }

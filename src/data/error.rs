@@ -144,6 +144,69 @@ pub enum DataError {
         /// Why.
         reason: String,
     },
+    /// A data set in the place of a new one.
+    #[error("{} is there already: choose another --out, or remove it", path.display())]
+    SetExists {
+        /// A file of it.
+        path: PathBuf,
+    },
+    /// A data set that another process is writing.
+    #[error("{} is being written by another process: wait for it, or choose another --out", path.display())]
+    SetBusy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file that can't be written.
+    #[error("cannot write {name} ({source}): check the path, its permissions and the space on the disk")]
+    Unwritable {
+        /// The file or folder.
+        name: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// More tokens than a file of llm.c can count.
+    #[error(
+        "a file of llm.c holds {most} tokens at most, and there are more: tokenize parts of the text into folders of their own, and train on all of them"
+    )]
+    TooManyTokens {
+        /// Tokens that it holds.
+        most: u64,
+    },
+    /// A vocabulary that nanoGPT's files can't hold.
+    #[error("nanoGPT's files hold ids below 65536, and the vocabulary has {vocab_size}: use --format llmc")]
+    TooWide {
+        /// Ids of the vocabulary.
+        vocab_size: usize,
+    },
+    /// Text that can only be read once, for a tokenizer that is made from it.
+    #[error(
+        "--tokenizer {tokenizer} reads the text twice, and standard input can be read once: save it to a file first"
+    )]
+    ReadOnce {
+        /// The tokenizer.
+        tokenizer: String,
+    },
+    /// Text without an end of a word or line for too long.
+    #[error("{name} has no white space or line break in {} MiB, or a line as long: it is no text", bytes >> 20)]
+    NoBorder {
+        /// The file.
+        name: String,
+        /// Units: bytes.
+        bytes: usize,
+    },
+    /// Too little text for the split that was asked for.
+    #[error(
+        "the text leaves {training} tokens for training and {validation} for validation: give more text, or change --val-fraction (0 for none)"
+    )]
+    FewTokens {
+        /// Tokens that would be trained on.
+        training: u64,
+        /// Tokens that would be held out.
+        validation: u64,
+    },
+    /// Work that was stopped from outside.
+    #[error("stopped before the end: nothing was written")]
+    Stopped,
     /// Text that isn't the text a run began with.
     #[error(
         "the {what} changed since this run began (checksum {found:08x}, expected {expected:08x}): restore it, or start a new run with --out"

@@ -38,8 +38,13 @@ pub(super) fn read(name: &str, bytes: Vec<u8>, bad: Bad) -> Result<(Content, usi
         _ => (name, bytes),
     };
     let (text, n_replaced) = decode(name, bytes, bad)?;
-    let is_lines = [".jsonl", ".ndjson"].iter().any(|end| inner.ends_with(end));
-    Ok((if is_lines { Content::Documents(documents(name, &text)?) } else { Content::Plain(text) }, n_replaced))
+    Ok((if is_lines(inner) { Content::Documents(documents(name, &text)?) } else { Content::Plain(text) }, n_replaced))
+}
+
+/// Whether each line of a file of this name is a document.
+pub(super) fn is_lines(name: &str) -> bool {
+    let inner = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(name);
+    [".jsonl", ".ndjson"].iter().any(|end| inner.ends_with(end))
 }
 
 /// A file may become so many times as large, and so large in any case: text shrinks to a tenth or so when it is packed, and
@@ -100,16 +105,20 @@ struct Line {
 
 /// The `text` of every line; blank lines and empty texts are left out.
 fn documents(name: &str, lines: &str) -> Result<Vec<String>, DataError> {
-    let mut documents = vec![];
-    for (i, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let bad = |reason: String| DataError::BadLine { name: name.into(), line: i + 1, reason };
-        let Line { text } = serde_json::from_str(line).map_err(|e| bad(e.to_string()))?;
-        // serde takes the fields of a list in order
-        match text.filter(|_| line.trim_start().starts_with('{')) {
-            Some(text) if text.is_empty() => {}
-            Some(text) => documents.push(text),
-            None => return Err(bad("it has no field \"text\"".into())),
-        }
+    let lines = lines.lines().enumerate();
+    lines.filter_map(|(i, line)| document(name, i + 1, line).transpose()).collect()
+}
+
+/// The `text` of a line, if there is any.
+pub(super) fn document(name: &str, n_line: usize, line: &str) -> Result<Option<String>, DataError> {
+    if line.trim().is_empty() {
+        return Ok(None);
     }
-    Ok(documents)
+    let bad = |reason: String| DataError::BadLine { name: name.into(), line: n_line, reason };
+    let Line { text } = serde_json::from_str(line).map_err(|e| bad(e.to_string()))?;
+    // serde takes the fields of a list in order
+    match text.filter(|_| line.trim_start().starts_with('{')) {
+        Some(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+        None => Err(bad("it has no field \"text\"".into())),
+    }
 }

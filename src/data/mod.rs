@@ -14,6 +14,7 @@ pub mod grammar;
 mod order;
 mod packing;
 mod split;
+pub mod tokenize;
 pub mod tokenizer;
 pub mod tokens;
 

@@ -15,6 +15,7 @@ pub use decoder::Decoder;
 pub use listing::{ByteLevel, ListedToken, TokenKind};
 pub use spec::TokenizerSpec;
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -157,7 +158,7 @@ impl Tokenizer {
     }
 
     /// Whether ids are characters or bytes.
-    fn has_units(&self) -> bool {
+    pub(super) fn has_units(&self) -> bool {
         matches!(self.units, Units::Bytes | Units::Chars { .. })
     }
 
@@ -211,6 +212,16 @@ impl Tokenizer {
     /// A decoder that takes one id at a time.
     pub fn decoder(&self) -> Decoder<'_> {
         Decoder::new(self)
+    }
+
+    /// The bytes that an id stands for; none where it has none of its own.
+    pub(super) fn bytes_of(&self, id: u32) -> Cow<'_, [u8]> {
+        match self.token(id) {
+            Token::Byte(byte) => vec![byte].into(),
+            Token::Char(c) => c.to_string().into_bytes().into(),
+            Token::Piece(bytes) => bytes.into(),
+            Token::Special | Token::Unknown => Cow::default(),
+        }
     }
 
     /// How many bytes of UTF-8 an id stands for; 0 for special tokens, ids that don't exist, and where that depends on an id's

@@ -54,10 +54,7 @@ impl TokenFile {
     fn read(&self, range: Range<usize>, out: &mut Vec<u32>) {
         let (start, width) = (narrow(self.layout.start), narrow(self.layout.width.bytes()));
         let bytes = &self.map[start + range.start * width..start + range.end * width];
-        match self.layout.width {
-            Width::Two => out.extend(bytes.as_chunks().0.iter().map(|&token| u32::from(u16::from_le_bytes(token)))),
-            Width::Four => out.extend(bytes.as_chunks().0.iter().map(|&token| u32::from_le_bytes(token))),
-        }
+        out.extend(self.layout.width.decode(bytes));
     }
 }
 

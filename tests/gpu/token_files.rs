@@ -1,9 +1,11 @@
 //! Training on token files, as a user does it.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::Stdio;
 
-use crate::cli::{bytes, fails, ok, text, train};
+use crate::cli::{bytes, command, fails, ok, text, train};
 
 /// The data set that nanoGPT makes of a text, with bytes as tokens.
 fn data_set(text: &str, folder: &Path) {
@@ -71,4 +73,53 @@ fn what_does_not_fit_token_files_is_one_clear_line() {
         assert!(error.contains(reason), "{error}");
     }
     assert!(!dir.path().join("runs").exists());
+}
+
+#[test]
+fn tokenize_makes_a_data_set_to_train_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = text(dir.path());
+    let json = ok(dir.path(), &["tokenize", &path, "--out", "set", "--tokenizer", "byte", "--json"]);
+    let done: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let n = fs::metadata(&path).unwrap().len();
+    assert_eq!(done["train_tokens"].as_u64().unwrap() + done["val_tokens"].as_u64().unwrap(), n, "{json}");
+    assert_eq!((&done["vocab_size"], &done["format"], &done["bits"]), (&256.into(), &"nanogpt".into(), &16.into()));
+    // tokenizer.json says what nothing else could
+    let flags = ["--steps", "4", "--checkpoint-every", "4"];
+    let train_on =
+        |path: &str, more: &[&str], out: &str| train(dir.path(), path, &[&flags, more, &["--out", out]].concat());
+    let out = train_on("set", &[], "tokens");
+    assert!(out.contains("tokens   those of") && out.contains("tokenizer.json"), "{out}");
+    train_on(&path, &["--tokenizer", "byte"], "text");
+    assert!(bytes(&dir.path().join("text"))[..3] == bytes(&dir.path().join("tokens"))[..3]);
+
+    let mut child = command()
+        .args(["tokenize", "-", "--out", "piped", "--tokenizer", "byte"])
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&fs::read(&path).unwrap()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("tril train piped"));
+    for name in ["train.bin", "val.bin"] {
+        let read = |set: &str| fs::read(dir.path().join(set).join(name)).unwrap();
+        assert_eq!(read("piped"), read("set"), "{name}");
+    }
+
+    let table: [(&[&str], &str); 4] = [
+        (&[&path, "--out", "set"], "is there already: choose another --out, or remove it"),
+        (&["set", "--out", "again"], "these are token files already; train on them with tril train"),
+        (&["-", "--out", "again", "--tokenizer", "char"], "standard input can be read once: save it to a file first"),
+        (
+            &[&path, "--out", "again", "--special-tokens", "--tokenizer", "byte"],
+            "--special-tokens is for byte-pair encodings",
+        ),
+    ];
+    for (args, reason) in table {
+        let error = fails(dir.path(), &[&["tokenize"], args].concat());
+        assert!(error.contains(reason), "{error}");
+    }
+    assert!(!dir.path().join("again").exists());
 }

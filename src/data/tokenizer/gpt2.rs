@@ -26,11 +26,11 @@ static IDS: LazyLock<FxHashMap<&'static [u8], u32>> =
 const MOST_WORDS: usize = 1 << 15;
 const LONGEST_WORD: usize = 48;
 
-type Words = FxHashMap<Box<[u8]>, Box<[u32]>>;
+/// Words that were put together of several pieces, and their ids.
+type Known = FxHashMap<Box<[u8]>, Box<[u32]>>;
 
 thread_local! {
-    /// Ids of the words that were put together of several pieces.
-    static KNOWN: RefCell<Words> = RefCell::default();
+    static KNOWN: RefCell<Known> = RefCell::default();
 }
 
 /// The ids of a text, in which the name of the end of a text is nothing special.

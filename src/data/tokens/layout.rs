@@ -30,6 +30,25 @@ impl Width {
             Width::Four => 4,
         }
     }
+
+    /// Appends ids to bytes; each must fit.
+    pub(in crate::data) fn encode(self, ids: impl Iterator<Item = u32>, bytes: &mut Vec<u8>) {
+        match self {
+            Width::Two => ids.for_each(|id| {
+                let id = u16::try_from(id).expect("an id of a vocabulary of 16 bits");
+                bytes.extend(id.to_le_bytes());
+            }),
+            Width::Four => ids.for_each(|id| bytes.extend(id.to_le_bytes())),
+        }
+    }
+
+    /// The ids that bytes hold.
+    pub(in crate::data) fn decode(self, bytes: &[u8]) -> Vec<u32> {
+        match self {
+            Width::Two => bytes.as_chunks().0.iter().map(|&id| u16::from_le_bytes(id).into()).collect(),
+            Width::Four => bytes.as_chunks().0.iter().map(|&id| u32::from_le_bytes(id)).collect(),
+        }
+    }
 }
 
 /// Where the tokens of a file lie: little-endian, one after the other, up to its end.

@@ -4,5 +4,6 @@ mod corpus;
 mod dataset;
 mod grammar;
 mod stories;
+mod tokenize;
 mod tokenizer;
 mod tokens;

@@ -354,8 +354,8 @@ fn a_meta_that_gives_no_tokenizer_says_why() {
         bytes.extend(b"uu.");
         bytes
     };
-    let itos = [(0u8, "a"), (1, "b")];
-    let stoi = [("a", 0u8), ("b", 1)];
+    let itos: [(u8, &str); 2] = [(0, "a"), (1, "b")];
+    let stoi: [(&str, u8); 2] = [("a", 0), ("b", 1)];
     assert_eq!(tokens::tokenizer_of_meta(&meta(2, &itos, &stoi)).unwrap(), Tokenizer::chars("ab"));
     let table = [
         (vec![], "it is cut off"),

@@ -1,0 +1,159 @@
+use std::cell::Cell;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::Outcome;
+use crate::data::tokenize::{Form, Job, LEARN_BYTES, Progress};
+use crate::data::{Source, TokenizerSpec, tokens};
+use crate::plan::human_bytes;
+
+/// Turn text into token files once, to train on them as often as you like.
+///
+/// Writes train.bin, val.bin and tokenizer.json into DIR, a data set for `tril train DIR` and for nanoGPT or llm.c. Text is read
+/// and written as it goes, on all cores, so that memory doesn't grow with it. An end-of-text token, where the tokenizer has one,
+/// stands in front of each document, which is a file or a line of JSON lines; a single plain file is one text without any.
+#[derive(Debug, Args)]
+pub(super) struct TokenizeArgs {
+    /// Text files, folders, or - for standard input. .gz and .zst are unpacked; a line of .jsonl or .ndjson is an object whose
+    /// "text" is a document.
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Where the files go; made where it isn't there, and it must not hold a data set.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// How text becomes tokens: char, byte, gpt2, bpe:SIZE (learned from the first 64 MiB of the text), or a tokenizer.json of
+    /// tril or Hugging Face.
+    #[arg(long, value_name = "KIND", default_value = "gpt2")]
+    tokenizer: TokenizerSpec,
+    /// The share of the text, at its end, that goes into val.bin; 0 for none.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, allow_negative_numbers = true)]
+    val_fraction: f64,
+    /// Whose form the files have [default: nanogpt; llmc where the vocabulary is beyond 16 bits].
+    #[arg(long, value_enum)]
+    format: Option<Form>,
+    /// Replace bytes that aren't UTF-8 by U+FFFD, instead of refusing the text.
+    #[arg(long)]
+    lossy: bool,
+    /// Let the names of special tokens in the text, such as <|endoftext|>, become their ids; without, they are text.
+    #[arg(long)]
+    special_tokens: bool,
+    /// One JSON object on standard output when it is done.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &TokenizeArgs) -> Outcome {
+    let Source::Files { paths, .. } = tokens::find(&args.paths, &[])? else {
+        return Err("these are token files already; train on them with tril train".into());
+    };
+    let spec = &args.tokenizer;
+    if args.special_tokens && matches!(spec, TokenizerSpec::Char | TokenizerSpec::Byte) {
+        return Err(format!("--special-tokens is for byte-pair encodings, and the tokenizer is {spec}").into());
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = stop.clone();
+    ctrlc::set_handler(move || {
+        // the second one means it
+        if seen.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?;
+    let job = Job { paths: &paths, lossy: args.lossy, val_fraction: args.val_fraction, form: args.format };
+    match spec {
+        TokenizerSpec::Char => eprintln!("reading the text for its characters"),
+        TokenizerSpec::Bpe(_) => {
+            eprintln!("learning {spec} from the first {} MiB of the text at most", LEARN_BYTES >> 20)
+        }
+        _ => {}
+    }
+    let mut tokenizer = job.tokenizer(spec)?;
+    if args.special_tokens {
+        tokenizer = tokenizer.reading_specials();
+    }
+    if Job::cuts_lines(&tokenizer) {
+        eprintln!(
+            "this tokenizer looks beyond words: plain text is encoded in pieces that end with a line, documents whole"
+        );
+    }
+    let (started, bar) = (Instant::now(), Bar::new());
+    let done = job.run(&tokenizer, &args.out, &mut |progress| {
+        bar.show(progress);
+        !stop.load(Ordering::Relaxed)
+    });
+    bar.clear();
+    let done = done?;
+    let seconds = started.elapsed().as_secs_f64();
+    if done.n_skipped > 0 {
+        eprintln!("left out {} binary or empty files", done.n_skipped);
+    }
+    if done.n_replaced > 0 {
+        eprintln!("replaced bytes that are not UTF-8 in {} places by U+FFFD", done.n_replaced);
+    }
+    if args.json {
+        let line = json!({
+            "out": args.out, "tokenizer": spec.to_string(), "vocab_size": tokenizer.vocab_size(), "train_tokens": done.n_train,
+            "val_tokens": done.n_val, "documents": done.documents, "parted": done.is_parted, "bytes_read": done.n_read,
+            "format": if done.form == Form::Llmc { "llmc" } else { "nanogpt" }, "bits": done.bits, "seconds": seconds,
+        });
+        outln!("{line}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let parted = if done.is_parted {
+        format!("; {} documents, each behind an end-of-text token", done.documents)
+    } else {
+        String::new()
+    };
+    outln!(
+        "tokens   {} to train on, {} to validate; vocabulary {}{parted}",
+        done.n_train,
+        done.n_val,
+        tokenizer.vocab_size()
+    );
+    let rate = human_bytes((done.n_read as f64 / seconds.max(1e-3)) as u64);
+    outln!("text     {} in {seconds:.1} s, {rate} a second", human_bytes(done.n_read));
+    outln!("done; train on it with: tril train {}", args.out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A bar where there is a terminal.
+struct Bar {
+    bar: Option<ProgressBar>,
+    last: Cell<Instant>,
+}
+
+/// Between two looks at it.
+const SHOW_EVERY: Duration = Duration::from_millis(100);
+
+impl Bar {
+    fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style =
+                ProgressStyle::with_template("{bar:16} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {wide_msg}");
+            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        Self { bar, last: Cell::new(Instant::now()) }
+    }
+
+    fn show(&self, progress: Progress) {
+        let Some(bar) = self.bar.as_ref().filter(|_| self.last.get().elapsed() >= SHOW_EVERY) else { return };
+        self.last.set(Instant::now());
+        // standard input has no known end
+        bar.set_length(progress.n_byte.max(progress.n_read));
+        bar.set_position(progress.n_read);
+        bar.set_message(format!("{} tokens", progress.n_token));
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

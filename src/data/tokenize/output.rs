@@ -1,0 +1,225 @@
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::Form;
+use crate::data::order::{narrow, wide};
+use crate::data::tokens::{Layout, Width};
+use crate::data::{DataError, Tokenizer};
+
+const TRAIN: &str = "train.bin";
+const VAL: &str = "val.bin";
+const TOKENIZER: &str = "tokenizer.json";
+/// In the order in which they get their names: with the first of a data set there, it is whole.
+const FILES: [&str; 3] = [TOKENIZER, VAL, TRAIN];
+
+/// Most tokens in a file of llm.c, which counts in 31 bits.
+const MOST_OF_LLMC: u64 = i32::MAX as u64;
+
+/// A data set that is being written; unless it is finished, nothing is left of it.
+pub(super) struct Output {
+    dir: PathBuf,
+    /// Folders that were made for it, the innermost first.
+    made: Vec<PathBuf>,
+    /// What lies in it and is to be removed.
+    written: Vec<PathBuf>,
+    tokens: Option<BufWriter<File>>,
+    form: Form,
+    width: Width,
+    n_token: u64,
+    /// Characters and tokens of each piece.
+    pieces: Vec<(u64, u64)>,
+}
+
+/// A piece of text as tokens.
+pub(super) struct Encoded {
+    pub bytes: Vec<u8>,
+    pub n_token: u64,
+    pub n_char: u64,
+}
+
+impl Output {
+    pub fn create(dir: &Path, form: Form, width: Width) -> Result<Output, DataError> {
+        if let Some(name) = FILES.iter().find(|name| dir.join(name).exists()) {
+            return Err(DataError::SetExists { path: dir.join(name) });
+        }
+        let made: Vec<PathBuf> =
+            dir.ancestors().take_while(|a| !a.as_os_str().is_empty() && !a.exists()).map(Path::to_path_buf).collect();
+        let mut output =
+            Output { dir: dir.into(), made, written: vec![], tokens: None, form, width, n_token: 0, pieces: vec![] };
+        fs::create_dir_all(dir).map_err(unwritable(dir))?;
+        let path = output.part(TRAIN);
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(unwritable(&path))?;
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(DataError::SetBusy { path });
+        }
+        output.written.push(path.clone());
+        file.set_len(0).map_err(unwritable(&path))?;
+        let mut file = BufWriter::with_capacity(1 << 20, file);
+        // the header comes when the number of tokens is known
+        file.write_all(&vec![0; narrow(output.start())]).map_err(unwritable(&path))?;
+        output.tokens = Some(file);
+        Ok(output)
+    }
+
+    fn part(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.part"))
+    }
+
+    /// Units: bytes in front of the tokens.
+    fn start(&self) -> u64 {
+        match self.form {
+            Form::Nanogpt => 0,
+            Form::Llmc => wide(Layout::HEAD_BYTES),
+        }
+    }
+
+    pub fn n_token(&self) -> u64 {
+        self.n_token
+    }
+
+    pub fn n_char(&self) -> u64 {
+        self.pieces.iter().map(|(n_char, _)| n_char).sum()
+    }
+
+    pub fn write(&mut self, piece: &Encoded) -> Result<(), DataError> {
+        self.n_token += piece.n_token;
+        self.pieces.push((piece.n_char, piece.n_token));
+        if self.form == Form::Llmc && self.n_token > MOST_OF_LLMC {
+            return Err(DataError::TooManyTokens { most: MOST_OF_LLMC });
+        }
+        let path = self.part(TRAIN);
+        let file = self.tokens.as_mut().ok_or(DataError::Stopped)?;
+        file.write_all(&piece.bytes).map_err(unwritable(&path))
+    }
+
+    /// Moves the tokens behind the first `n_train` into the file for validation, and gives all files their names.
+    pub fn finish(mut self, n_train: u64, tokenizer: &Tokenizer) -> Result<(), DataError> {
+        let path = self.part(TRAIN);
+        let file = self.tokens.take().ok_or(DataError::Stopped)?;
+        let mut train = file.into_inner().map_err(|e| unwritable(&path)(e.into_error()))?;
+        let n_val = self.n_token - n_train;
+        if n_val > 0 {
+            let end = self.start() + n_train * self.width.bytes();
+            let path = self.part(VAL);
+            self.written.push(path.clone());
+            let mut copy = || {
+                let mut val = File::create(&path)?;
+                val.write_all(&self.header(n_val))?;
+                train.seek(SeekFrom::Start(end))?;
+                io::copy(&mut train, &mut val)?;
+                val.sync_all()?;
+                train.set_len(end)
+            };
+            copy().map_err(unwritable(&path))?;
+        }
+        let head = self.header(n_train);
+        let mut complete = || {
+            train.rewind()?;
+            train.write_all(&head)?;
+            train.sync_all()
+        };
+        complete().map_err(unwritable(&path))?;
+        // elsewhere an open file can't be renamed
+        drop(train);
+        let json = self.part(TOKENIZER);
+        self.written.push(json.clone());
+        let content = tokenizer.to_json()?;
+        let save = || {
+            let mut file = File::create(&json)?;
+            file.write_all(content.as_bytes())?;
+            file.sync_all()
+        };
+        save().map_err(unwritable(&json))?;
+        for name in FILES.into_iter().filter(|&name| name != VAL || n_val > 0) {
+            let to = self.dir.join(name);
+            fs::rename(self.part(name), &to).map_err(unwritable(&to))?;
+            self.written.push(to);
+        }
+        // elsewhere folders can't be opened, and renames are the file system's own affair
+        if cfg!(unix) {
+            File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(unwritable(&self.dir))?;
+        }
+        self.written.clear();
+        self.made.clear();
+        Ok(())
+    }
+
+    fn header(&self, n_token: u64) -> Vec<u8> {
+        match self.form {
+            Form::Nanogpt => vec![],
+            // no more than MOST_OF_LLMC
+            Form::Llmc => Layout::header(self.width, u32::try_from(n_token).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// How many tokens stand for the first `n_char` characters.
+    pub fn tokens_before(&mut self, n_char: u64, tokenizer: &Tokenizer) -> Result<u64, DataError> {
+        let (mut chars, mut before) = (0, 0);
+        let here = self.pieces.iter().find(|&&(c, t)| {
+            let is_here = chars + c >= n_char;
+            if !is_here {
+                (chars, before) = (chars + c, before + t);
+            }
+            is_here
+        });
+        let Some(&(c, t)) = here else { return Ok(self.n_token) };
+        let at = self.start() + before * self.width.bytes();
+        let path = self.part(TRAIN);
+        let width = self.width;
+        let file = self.tokens.as_mut().ok_or(DataError::Stopped)?;
+        let mut read = || {
+            file.seek(SeekFrom::Start(at))?;
+            let mut bytes = vec![];
+            BufReader::new(file.get_ref()).take(t * width.bytes()).read_to_end(&mut bytes)?;
+            file.seek(SeekFrom::End(0))?;
+            Ok(bytes)
+        };
+        let bytes = read().map_err(unwritable(&path))?;
+        Ok(before + tokens_of_chars(&width.decode(&bytes), n_char - chars, c, tokenizer))
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.tokens = None;
+        // best effort: the error that led here is the one to report
+        self.written.iter().for_each(|path| drop(fs::remove_file(path)));
+        self.made.iter().for_each(|path| drop(fs::remove_dir(path)));
+    }
+}
+
+/// How many tokens of a piece stand for its first `n_char` characters, of `all`: those that begin before the next one. Where
+/// tokens have no text of their own, the characters are shared out alike.
+fn tokens_of_chars(ids: &[u32], n_char: u64, all: u64, tokenizer: &Tokenizer) -> u64 {
+    let (mut begun, mut n_before) = (0, None);
+    for (i, &id) in ids.iter().enumerate() {
+        let bytes = tokenizer.bytes_of(id);
+        let is_inner = |byte: &u8| byte & 0xc0 == 0x80;
+        let is_before = begun < n_char || begun == n_char && bytes.first().is_some_and(is_inner);
+        if !is_before && n_before.is_none() {
+            n_before = Some(wide(i));
+        }
+        begun += wide(bytes.iter().filter(|byte| !is_inner(byte)).count());
+    }
+    if begun == all {
+        return n_before.unwrap_or(wide(ids.len()));
+    }
+    narrow_share(n_char, wide(ids.len()), all)
+}
+
+fn narrow_share(n_char: u64, n_token: u64, all: u64) -> u64 {
+    // in u128, because a product of two counts may not fit into 64 bits
+    u64::try_from(u128::from(n_char) * u128::from(n_token) / u128::from(all.max(1))).unwrap_or(n_token)
+}
+
+fn unwritable(path: &Path) -> impl Fn(io::Error) -> DataError {
+    let name = path.display().to_string();
+    move |source| DataError::Unwritable { name: name.clone(), source }
+}
