@@ -7,9 +7,11 @@ use std::path::Path;
 
 use serde_json::json;
 use tril::data::grammar::Grammar;
-use tril::data::tokens::{self, Layout, Width};
-use tril::data::{self, Source, TokenSet, Tokenizer, TokenizerSpec};
+use tril::data::tokens::{Layout, Width};
+use tril::data::{self, Source, Tokenizer, TokenizerSpec};
 use tril::gpu::DeviceSelector;
+use tril::interop;
+use tril::interop::import::ImportOptions;
 use tril::model::ModelConfig;
 use tril::train::blackbox::Evidence;
 use tril::train::{RunConfig, RunDir, checkpoint, fit};
@@ -32,14 +34,19 @@ pub const ALL: &[Reader] = &[
     Reader { name: "evidence", read: read_evidence, seeds: || vec![EVIDENCE.into()] },
     Reader { name: "flags", read: read_flags, seeds: flags },
     Reader { name: "grammar", read: read_grammar, seeds: || vec![GRAMMAR.into()] },
+    Reader { name: "hf_config", read: read_hf_config, seeds: || vec![HF_CONFIG.into()] },
+    Reader { name: "hf_index", read: read_hf_index, seeds: || vec![HF_INDEX.into()] },
+    Reader { name: "hf_model", read: read_hf_model, seeds: || HF_MODELS.map(Vec::from).to_vec() },
+    Reader { name: "llmc_model", read: read_llmc_model, seeds: || LLMC_MODELS.map(Vec::from).to_vec() },
     Reader { name: "metrics", read: read_metrics, seeds: || vec![METRICS.into()] },
     Reader { name: "model", read: read_model, seeds: || vec![weights()] },
+    Reader { name: "pickle", read: read_pickle, seeds: || PICKLES.map(Vec::from).to_vec() },
     Reader { name: "progress", read: read_progress, seeds: || vec![PROGRESS.into()] },
-    Reader { name: "pickle", read: read_pickle, seeds: pickles },
     Reader { name: "text", read: read_text, seeds: texts },
-    Reader { name: "token_file", read: read_token_file, seeds: token_files },
     Reader { name: "tokenizer", read: read_tokenizer, seeds: tokenizers },
+    Reader { name: "tokens", read: read_tokens, seeds: tokens },
     Reader { name: "tune_cache", read: read_tune_cache, seeds: || vec![TUNED.into()] },
+    Reader { name: "vocab_and_merges", read: read_vocab, seeds: || vec![VOCAB.into()] },
 ];
 
 fn put(path: &Path, bytes: &[u8]) {
@@ -132,6 +139,60 @@ fn read_tune_cache(bytes: &[u8], at: &Path) -> bool {
     cache.take_warning().is_none()
 }
 
+/// A model of another program in a folder, of which a reader changes one file, as a run.
+fn import(at: &Path, files: &[(&str, &[u8])], model: &str) -> bool {
+    let (from, to) = (at.join("model"), at.join("run"));
+    fs::create_dir_all(&from).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+    files.iter().for_each(|(name, bytes)| put(&from.join(name), bytes));
+    // a file alone doesn't say how many heads it has
+    let is_alone = files.len() == 1 && model.ends_with(".safetensors");
+    let options = ImportOptions { tokenizer: Some(TokenizerSpec::Byte), n_head: is_alone.then_some(2) };
+    let is_taken = interop::import::import(&from.join(model), &to, &options).is_ok();
+    assert!(is_taken == to.exists(), "a refused model leaves no run");
+    let _ = fs::remove_dir_all(&to);
+    is_taken
+}
+
+fn read_hf_config(bytes: &[u8], at: &Path) -> bool {
+    import(at, &[("model.safetensors", HF_MODELS[0]), ("config.json", bytes)], "")
+}
+
+fn read_hf_index(bytes: &[u8], at: &Path) -> bool {
+    let others = [("config.json", SHARDED_CONFIG), ("model.safetensors.index.json", bytes)];
+    import(at, &[&HF_SHARDS[..], &others].concat(), "")
+}
+
+fn read_hf_model(bytes: &[u8], at: &Path) -> bool {
+    import(at, &[("model.safetensors", bytes)], "model.safetensors")
+}
+
+fn read_llmc_model(bytes: &[u8], at: &Path) -> bool {
+    import(at, &[("model.bin", bytes)], "model.bin")
+}
+
+fn read_pickle(bytes: &[u8], _: &Path) -> bool {
+    data::tokens::tokenizer_of_meta(bytes).is_ok()
+}
+
+fn read_tokens(bytes: &[u8], at: &Path) -> bool {
+    let path = at.join("tokens.bin");
+    put(&path, bytes);
+    let Ok(set) = data::TokenSet::open(&[path], &[]) else { return false };
+    let tokens = set.train();
+    let all = tokens.get(0..tokens.len());
+    assert_eq!(set.check(1 << 16).is_ok(), all.iter().all(|&id| id < 1 << 16));
+    all.len() == tokens.len()
+}
+
+/// The vocabulary ends where the first zero byte is, and the merges follow.
+fn read_vocab(bytes: &[u8], _: &Path) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let (vocab, merges) = text.split_once('\0').unwrap_or((text, ""));
+    let Ok(tokenizer) = Tokenizer::from_vocab_and_merges(vocab, merges) else { return false };
+    let _ = tokenizer.encode("ab abc\u{e9}").map(|ids| tokenizer.decode(&ids));
+    true
+}
+
 const FORMS: [&str; 6] = ["a.txt", "a.jsonl", "a.txt.gz", "a.txt.zst", "a.ndjson.gz", "a.jsonl.zst"];
 
 /// The first byte says what kind of file the others are.
@@ -145,33 +206,6 @@ fn read_text(bytes: &[u8], at: &Path) -> bool {
     assert!(n <= text.as_str().len() && text.files().count() > 0);
     let _ = (text.n_replaced(), text.crc32());
     true
-}
-
-fn read_pickle(bytes: &[u8], _: &Path) -> bool {
-    tokens::tokenizer_of_meta(bytes).is_ok_and(|tokenizer| tokenizer.vocab_size() > 0)
-}
-
-fn pickles() -> Vec<Vec<u8>> {
-    let protocol2 = include_bytes!("../../assets/tokens/meta2.pkl");
-    vec![protocol2.into(), include_bytes!("../../assets/tokens/list.pkl").into()]
-}
-
-fn read_token_file(bytes: &[u8], at: &Path) -> bool {
-    let path = at.join("tokens.bin");
-    // never in place of one that is mapped
-    let _ = fs::remove_file(&path);
-    put(&path, bytes);
-    let Ok(set) = TokenSet::open(&[path], &[]) else { return false };
-    let n = set.train().len();
-    assert!(n > 0 && 2 * n <= bytes.len());
-    let _ = (set.train().get(0..n), set.train().get(n / 2..n), set.check(50_257), set.crc32());
-    true
-}
-
-fn token_files() -> Vec<Vec<u8>> {
-    let narrow = [Layout::header(Width::Two, 3), vec![1, 0, 2, 0, 80, 196]].concat();
-    let wide = [Layout::header(Width::Four, 2), vec![1, 0, 0, 0, 160, 134, 1, 0]].concat();
-    vec![vec![1, 0, 2, 0, 80, 196], narrow, wide]
 }
 
 fn read_tokenizer(bytes: &[u8], _: &Path) -> bool {
@@ -210,6 +244,15 @@ fn texts() -> Vec<Vec<u8>> {
     // zeros shrink to almost nothing
     let bombs = [[vec![2], gz(&[0; 1 << 20])].concat(), [vec![3], zst(&[0; 1 << 20])].concat()];
     forms.chain(bombs).collect()
+}
+
+fn tokens() -> Vec<Vec<u8>> {
+    let ids: Vec<u16> = (0..40).map(|i| i * i % 97).collect();
+    let two: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+    let four: Vec<u8> = ids.iter().flat_map(|&id| u32::from(id).to_le_bytes()).collect();
+    let n = ids.len() as u32;
+    let [short, long] = [Width::Two, Width::Four].map(|width| Layout::header(width, n));
+    vec![[short, two.clone()].concat(), [long, four].concat(), two]
 }
 
 fn gz(bytes: &[u8]) -> Vec<u8> {
@@ -342,3 +385,28 @@ const EVIDENCE: &str = r#"{"step":3,"params_after":2,"first":{"micro_batch":0,"l
 const METRICS: &str = "{\"step\":1,\"loss\":4.25,\"lr\":0.001}\n{\"step\":2,\"loss\":4.0}\n{\"step\":2,\"val_loss\":3.9}\n{\"step\":3,\"loss\":null}\n";
 const TUNED: &str = r#"{"device":"a device","entries":{"matmul 1 2 3":{"checksum":"00000000","usual":"matmul/cpu","pick":"matmul/cpu","gflop":0.5,"laps":[{"candidate":"matmul/cpu","ms":1.5,"compile_ms":2.0,"failed":null}]}}}"#;
 const GRAMMAR: &str = "# greetings\nstart:\n  3 | {greet:\"Mila\",\"she\"}\n  1 | {greet:\"Otto\",\"he\"}\ngreet(name, they):\n  1 | Hello, {name}! {^they} waves {how}.\\n\nhow:\n  2 | slowly\n  1 | with both hands\n";
+const VOCAB: &str = "{\"<|endoftext|>\":0,\"a\":1,\"b\":2,\"ab\":3,\"\u{120}\":4}\0#version: 0.2\na b\n";
+
+/// What the other programs wrote.
+macro_rules! models {
+    ($path:literal) => {
+        include_bytes!(concat!("../../assets/interop/models/", $path))
+    };
+}
+
+const HF_CONFIG: &[u8] = models!("hf_f32/config.json");
+const SHARDED_CONFIG: &[u8] = models!("hf_bf16_sharded/config.json");
+const HF_MODELS: [&[u8]; 2] = [models!("hf_f32/model.safetensors"), models!("hf_old_f16/model.safetensors")];
+const HF_INDEX: &[u8] = models!("hf_bf16_sharded/model.safetensors.index.json");
+const HF_SHARDS: [(&str, &[u8]); 3] = [
+    ("model-00001-of-00003.safetensors", models!("hf_bf16_sharded/model-00001-of-00003.safetensors")),
+    ("model-00002-of-00003.safetensors", models!("hf_bf16_sharded/model-00002-of-00003.safetensors")),
+    ("model-00003-of-00003.safetensors", models!("hf_bf16_sharded/model-00003-of-00003.safetensors")),
+];
+const LLMC_MODELS: [&[u8]; 2] = [models!("llmc_f32.bin"), models!("llmc_bf16.bin")];
+const PICKLES: [&[u8]; 4] = [
+    include_bytes!("../../assets/tokens/meta2.pkl"),
+    include_bytes!("../../assets/tokens/meta3.pkl"),
+    include_bytes!("../../assets/tokens/meta4.pkl"),
+    include_bytes!("../../assets/tokens/meta5.pkl"),
+];

@@ -1,3 +1,0 @@
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(init: tril_fuzz::begin("token_file"), |bytes: &[u8]| tril_fuzz::run(bytes));
