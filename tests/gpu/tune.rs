@@ -392,7 +392,9 @@ fn without_tuning_nothing_is_measured_and_nothing_written() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     tril(at, "cache", &format!("train {FLAGS} --steps 1 --no-tune --out run"));
-    assert!(!at.join("cache").exists());
+    // that the device has been checked is remembered there, too
+    let kept = fs::read_dir(at.join("cache")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(kept.map(|name| name.to_string_lossy().into_owned()).all(|name| name.starts_with("right-")));
     let damaged = at.join("damaged");
     fs::create_dir(&damaged).unwrap();
     let name = Cache::of(&damaged, &gpu().name()).path().file_name().unwrap().to_owned();

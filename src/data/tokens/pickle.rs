@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-/// A value; others are named by their index in [`Pickle::values`].
+/// A value; others are named by their index in `Pickle::values`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
     /// A whole number of at most 64 bits.
