@@ -79,17 +79,22 @@ const OUT_OF_MEMORY: u8 = 5;
 
 /// The exit code of an error.
 fn code_of(error: &(dyn Error + 'static)) -> u8 {
-    let gpu = |error: &GpuError| match error {
-        GpuError::Lost { .. } => DEVICE_LOST,
-        GpuError::OutOfMemory { .. } => OUT_OF_MEMORY,
+    let run = error.downcast_ref::<RunError>();
+    if error.is::<train::OutOfMemory>() {
+        return OUT_OF_MEMORY;
+    }
+    if matches!(run, Some(RunError::Diverged { .. })) {
+        return DIVERGED;
+    }
+    let of_run = if let Some(RunError::Session(session)) = run { Some(session) } else { None };
+    let session = of_run.or_else(|| error.downcast_ref());
+    let of_session = if let Some(SessionError::Exec(exec)) = session { Some(exec) } else { None };
+    let exec = of_session.or_else(|| error.downcast_ref());
+    let of_exec = if let Some(ExecError::Gpu(gpu)) = exec { Some(gpu) } else { None };
+    match of_exec.or_else(|| error.downcast_ref()) {
+        Some(GpuError::Lost { .. }) => DEVICE_LOST,
+        Some(GpuError::OutOfMemory { .. }) => OUT_OF_MEMORY,
         _ => 1,
-    };
-    let exec = |error: &ExecError| if let ExecError::Gpu(error) = error { gpu(error) } else { 1 };
-    match error.downcast_ref::<RunError>() {
-        Some(RunError::Diverged { .. }) => DIVERGED,
-        Some(RunError::Session(SessionError::Exec(error))) => exec(error),
-        _ if error.is::<train::OutOfMemory>() => OUT_OF_MEMORY,
-        _ => error.downcast_ref::<ExecError>().map_or(1, exec),
     }
 }
 
@@ -116,4 +121,27 @@ pub fn main() -> ExitCode {
         eprintln!("error: {error}");
         ExitCode::from(code_of(error.as_ref()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_or_full_device_has_its_exit_code_wherever_it_is_met() {
+        let device = || "a device".to_string();
+        for (gpu, code) in [
+            (GpuError::Lost { device: device(), reason: String::new() }, 4),
+            (GpuError::OutOfMemory { device: device() }, 5),
+            (GpuError::NoAdapter, 1),
+        ] {
+            let exec = ExecError::Gpu(gpu.clone());
+            let session = SessionError::Exec(exec.clone());
+            let run = RunError::Session(session.clone());
+            let errors: [Box<dyn Error>; 4] = [gpu.into(), exec.into(), session.into(), run.into()];
+            assert_eq!(errors.map(|error| code_of(error.as_ref())), [code; 4]);
+        }
+        assert_eq!(code_of(&RunError::Diverged { reason: String::new() }), 3);
+        assert_eq!(code_of(&RunError::Unsaved { reason: String::new() }), 1);
+    }
 }

@@ -11,6 +11,7 @@ mod export;
 mod flags;
 mod generate;
 mod import;
+mod keep;
 mod memory;
 mod model;
 mod ops;
