@@ -431,12 +431,7 @@ impl Run {
     }
 
     fn sample(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
-        let start = self
-            .tokenizer
-            .start_id()
-            .or(self.tokenizer.end_of_text())
-            .or_else(|| self.tokenizer.encode("\n").ok()?.first().copied())
-            .unwrap_or(0);
+        let start = self.tokenizer.opening_id();
         let sampling = SamplerConfig { seed: self.step(), ..SamplerConfig::default() };
         let tokens = self.sample_tokens(start, sampling).map_err(SessionError::from)?;
         let (step, text) = (self.step(), self.tokenizer.decode(&tokens));
