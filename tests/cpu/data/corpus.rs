@@ -6,12 +6,7 @@ use std::path::{Path, PathBuf};
 use tril::data::corpus::read_with_input;
 use tril::data::{Corpus, DataError, Source, Text, embedded};
 
-fn write(folder: &Path, name: &str, content: &[u8]) -> PathBuf {
-    let path = folder.join(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, content).unwrap();
-    path
-}
+use super::{gz, write, zst};
 
 fn read(paths: &[&Path], input: &str) -> Result<Text, DataError> {
     let paths: Vec<PathBuf> = paths.iter().map(|path| path.to_path_buf()).collect();
@@ -126,16 +121,6 @@ fn a_source_survives_its_config() {
     }
     let source = Source::Embedded { seed: 7, chars: 5000 };
     assert_eq!(source.load().unwrap().text().unwrap().as_str(), embedded::text(7, 5000));
-}
-
-fn gz(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::default());
-    std::io::Write::write_all(&mut encoder, bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn zst(bytes: &[u8]) -> Vec<u8> {
-    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
 }
 
 #[test]

@@ -7,12 +7,7 @@ use tril::data::tokenize::{Form, Job, Summary};
 use tril::data::tokens::{self, tokenizer_beside};
 use tril::data::{DataError, Dataset, Options, Source, Text, Tokenizer, TokenizerSpec};
 
-fn write(folder: &Path, name: &str, content: &[u8]) -> PathBuf {
-    let path = folder.join(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, content).unwrap();
-    path
-}
+use super::{gz, write, zst};
 
 fn job(paths: &[PathBuf]) -> Job<'_> {
     Job { paths, lossy: false, val_fraction: 0.1, form: None }
@@ -47,16 +42,6 @@ fn long_text() -> String {
         text.push_str(PARTS[(state >> 33) as usize % PARTS.len()]);
     }
     text
-}
-
-fn gz(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::default());
-    std::io::Write::write_all(&mut encoder, bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn zst(bytes: &[u8]) -> Vec<u8> {
-    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
 }
 
 #[test]

@@ -6,12 +6,7 @@ use std::path::{Path, PathBuf};
 use tril::data::tokens::{self, Layout, Width, pickle::Pickle};
 use tril::data::{Corpus, DataError, Dataset, Mode, Options, Source, Text, TokenSet, Tokenizer};
 
-fn write(folder: &Path, name: &str, content: &[u8]) -> PathBuf {
-    let path = folder.join(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, content).unwrap();
-    path
-}
+use super::write;
 
 fn raw(ids: impl IntoIterator<Item = u16>) -> Vec<u8> {
     ids.into_iter().flat_map(u16::to_le_bytes).collect()
