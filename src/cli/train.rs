@@ -242,9 +242,9 @@ fn fit(args: &TrainArgs, config: &mut RunConfig, gpu: &Gpu, corpus: &Corpus) -> 
 }
 
 fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::Error>> {
-    let (_, config, _) = RunDir::open(root)?;
+    let (_, config, tokenizer) = RunDir::open(root)?;
     if config.data.source == Source::None {
-        return begin::begin(args, root, &config);
+        return begin::begin(args, root, &config, &tokenizer);
     }
     let changed = args.settings.resolve_over(&config)?;
     let same = RunConfig {

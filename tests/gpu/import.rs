@@ -173,3 +173,18 @@ fn an_imported_run_says_what_it_needs_and_keeps() {
     let error = fails(at, &["import", &folder().join("hf_f32").display().to_string(), "--out", "run"]);
     assert!(error.contains("run exists already"), "{error}");
 }
+
+#[test]
+fn token_files_of_another_tokenizer_are_refused_and_those_of_its_own_train() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    import(at, "hf_bf16_sharded", "run");
+    let own = at.join("run/tokenizer.json").display().to_string();
+    let set = |out: &str, tokenizer: &str| ok(at, &["tokenize", &path, "--out", out, "--tokenizer", tokenizer]);
+    set("other", "byte");
+    set("own", &own);
+    let error = fails(at, &[&["train", "other", "--resume", "run"][..], &FEW].concat());
+    assert!(error.contains("is not the run's tokenizer"), "{error}");
+    fine_tune(at, "own", "run", &[]);
+}

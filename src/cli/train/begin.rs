@@ -2,6 +2,8 @@ use std::path::Path;
 
 use super::{Started, TrainArgs, start};
 use crate::cli::settings::{check_specials, load_corpus};
+use crate::cli::token_files::check_beside;
+use crate::data::Tokenizer;
 use crate::train::{Run, RunConfig};
 
 /// Begins with an imported run, whose settings are still open.
@@ -9,6 +11,7 @@ pub(super) fn begin(
     args: &TrainArgs,
     root: &Path,
     imported: &RunConfig,
+    tokenizer: &Tokenizer,
 ) -> Result<Started, Box<dyn std::error::Error>> {
     if args.paths.is_empty() {
         let root = root.display();
@@ -21,5 +24,6 @@ pub(super) fn begin(
     let mut config = args.settings.resolve_for(imported)?;
     check_specials(&config)?;
     let corpus = load_corpus(&mut config, &args.paths, &args.settings)?;
+    check_beside(&config.data.source, tokenizer)?;
     start(args, config, &corpus, root.to_path_buf(), |gpu, config| Run::begin(gpu, root, config, &corpus))
 }
