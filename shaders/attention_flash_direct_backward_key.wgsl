@@ -3,7 +3,7 @@
 // Shapes:    dqkv, qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; dout (B, T, C); lse, delta (B, NH,
 //            T), the latter row sums of dout * out; rng (4); spans (B, T, 2), read with
 //            DOCUMENTS only. Only the blocks of keys and values in dqkv are written.
-// Work:      one workgroup of 8 lanes per 8 OWN keys of a head; a lane owns OWN keys, and queries come in rounds.
+// Work:      one workgroup of LANES per LANES OWN keys of a head; a lane owns OWN keys, and queries come in rounds.
 // Numerics:  probabilities are exp(score - lse), again; sums in f32 in the order of queries.
 // Limits:    as attention_flash_direct_forward.
 // Source:    Dao et al. 2022, "FlashAttention", algorithm 4.

@@ -2,7 +2,7 @@
 //
 // Shapes:    dqkv, qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; delta, lse (B, NH, T); dout, out
 //            (B, T, C); rng (4); spans (B, T, 2), read with DOCUMENTS only. Only the block of queries in dqkv is written.
-// Work:      one workgroup of 8 lanes per 8 OWN queries of a head; a lane owns OWN queries, and keys come in rounds.
+// Work:      one workgroup of LANES per LANES OWN queries of a head; a lane owns OWN queries, and keys come in rounds.
 // Numerics:  probabilities are exp(score - lse), again; sums in f32 in the order of keys.
 // Limits:    as attention_flash_direct_forward.
 // Source:    Dao et al. 2022, "FlashAttention", algorithm 4, with its loops over queries outside.

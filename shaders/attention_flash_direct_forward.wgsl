@@ -2,7 +2,7 @@
 //
 // Shapes:    out (B, T, C), lse (B, NH, T), qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; rng (4);
 //            spans (B, T, 2), read with DOCUMENTS only. lse is the logarithm of the sum of a row's exponentials.
-// Work:      one workgroup of 8 lanes per 8 OWN queries of a head; a lane owns OWN queries, and keys come in rounds.
+// Work:      one workgroup of LANES per LANES OWN queries of a head; a lane owns OWN queries, and keys come in rounds.
 // Numerics:  a running maximum and sums in f32 in the order of keys; exp of score - max only; masks are finite.
 // Limits:    head sizes are multiples of 4 up to 4 HS4; T <= 65,535 ROUND; every index < 2^32, but for the number of a
 //            dropped element, which is taken modulo 2^32.

@@ -6,7 +6,7 @@
 // Limits:    elements of inp < 2^32; more than 65,535 workgroups fold into y.
 // Reference: src/reference/column_sum.rs.
 //: import index
-//: variant cpu WG=8u
+//: variant cpu WG=16u
 const WG: u32 = 64u;  //: tune
 
 struct Params { n_row: u32, n_col: u32, first_row: u32, chunk_rows: u32 }

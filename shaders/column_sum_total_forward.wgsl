@@ -6,7 +6,7 @@
 // Limits:    elements of parts < 2^32; more than 65,535 workgroups fold into y.
 // Reference: src/reference/column_sum.rs.
 //: import index
-//: variant cpu WG=8u
+//: variant cpu WG=16u
 const WG: u32 = 64u;      //: tune
 const ADD: bool = false;  //: mode false true
 

@@ -8,7 +8,7 @@
 //            llvmpipe ends an invocation's loops after 65,535 rounds in all, so with LANES 1 n_col <= 262,000.
 // Reference: src/reference/cross_entropy.rs.
 //: import index lanes
-//: variant cpu WG=8u LANES=1u
+//: variant cpu WG=16u LANES=1u
 const WG: u32 = 256u;     //: tune
 const LANES: u32 = 256u;  //: tune
 const LOWEST: f32 = -3.4028235e38;

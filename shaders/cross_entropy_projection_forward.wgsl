@@ -9,7 +9,7 @@
 //            llvmpipe ends an invocation's loops after 65,535 rounds in all, so with LANES 1 n_col <= 262,000.
 // Source:    Milakov and Gimelshein 2018, "Online normalizer calculation for softmax".
 //: import index lanes
-//: variant cpu WG=8u LANES=1u
+//: variant cpu WG=16u LANES=1u
 const WG: u32 = 256u;          //: tune
 const LANES: u32 = 256u;       //: tune
 const GRADIENT: bool = false;  //: mode false true

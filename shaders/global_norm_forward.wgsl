@@ -8,7 +8,7 @@
 // Limits:    n < 2^30; more than 65,535 workgroups fold into y.
 // Source:    Blue 1978, "A Portable Fortran Program to Find the Euclidean Norm of a Vector".
 //: import index lanes
-//: variant cpu WG=8u LANES=1u
+//: variant cpu WG=16u LANES=1u
 const WG: u32 = 256u;     //: tune
 const LANES: u32 = 256u;  //: tune
 const BLOCK: u32 = 1024u;

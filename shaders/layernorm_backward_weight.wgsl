@@ -6,7 +6,7 @@
 // Limits:    n_row * n_col < 2^32; more than 65,535 workgroups fold into y.
 // Reference: src/reference/layernorm.rs.
 //: import index
-//: variant cpu WG=8u
+//: variant cpu WG=16u
 const WG: u32 = 64u;       //: tune
 const BIAS: bool = false;  //: mode false true
 const CHUNK: u32 = 32u;

@@ -6,7 +6,7 @@
 // Limits:    n_row * n_col < 2^32; differences from the mean below 1e19 / sqrt(n_col); rows fold into y.
 // Reference: src/reference/layernorm.rs.
 //: import index lanes
-//: variant cpu WG=8u LANES=1u
+//: variant cpu WG=16u LANES=1u
 const WG: u32 = 64u;      //: tune
 const LANES: u32 = 64u;   //: tune
 const BIAS: bool = true;  //: mode false true

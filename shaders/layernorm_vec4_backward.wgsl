@@ -6,7 +6,7 @@
 // Limits:    n_row * n_col4 < 2^30; rows fold into y.
 // Reference: src/reference/layernorm.rs.
 //: import index lanes
-//: variant cpu WG=8u LANES=1u
+//: variant cpu WG=16u LANES=1u
 const WG: u32 = 64u;       //: tune
 const LANES: u32 = 64u;    //: tune
 const ADD: bool = false;   //: mode false true

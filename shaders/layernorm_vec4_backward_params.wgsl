@@ -7,7 +7,7 @@
 //            fold into y. Without BIAS, dbias is not touched.
 // Reference: src/reference/layernorm.rs.
 //: import index
-//: variant cpu WG=8u
+//: variant cpu WG=16u
 const WG: u32 = 64u;             //: tune
 const BIAS: bool = false;        //: mode false true
 const ADD_WEIGHT: bool = false;  //: mode false true

@@ -7,7 +7,7 @@
 // Limits:    k is a multiple of 4, and so is n without TRANS_B; k / 4 rounds (65,535 at most on llvmpipe).
 // Reference: src/reference/matmul.rs.
 //: import gelu
-//: variant cpu WG=8u SLICES=1u
+//: variant cpu WG=16u SLICES=1u
 const WG: u32 = 128u;          //: tune
 const SLICES: u32 = 16u;       //: tune
 const TRANS_B: bool = false;   //: mode false true

@@ -1,5 +1,5 @@
 // LANES invocations work on one row of attention scores: one row per workgroup with LANES = WG, or one per invocation.
-//: variant cpu WG=8u LANES=1u
+//: variant cpu WG=16u LANES=1u
 const WG: u32 = 64u;     //: tune
 const LANES: u32 = 64u;  //: tune
 const_assert LANES == 1u || LANES == WG;

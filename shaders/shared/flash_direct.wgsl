@@ -5,15 +5,18 @@
 //: variant cpu8x4 SUBGROUP=8u SHUFFLE=1u PLAIN=0u OWN=4u
 //: variant cpu8x2 SUBGROUP=8u SHUFFLE=1u PLAIN=0u OWN=2u
 //: variant cpu8x1 SUBGROUP=8u SHUFFLE=1u PLAIN=0u OWN=1u
+//: variant cpu16x4 SUBGROUP=16u LANES=16u SHUFFLE=1u PLAIN=0u OWN=4u
+//: variant cpu16x2 SUBGROUP=16u LANES=16u SHUFFLE=1u PLAIN=0u OWN=2u
+//: variant cpu16x1 SUBGROUP=16u LANES=16u SHUFFLE=1u PLAIN=0u OWN=1u
 const SUBGROUP: u32 = 0u;     //: tune
 // loops of one round or none, since code with shuffles in it is refused where there are no subgroups
 const SHUFFLE: u32 = 0u;      //: tune
 const PLAIN: u32 = 1u;        //: tune
 const OWN: u32 = 1u;          //: tune
+const LANES: u32 = 8u;        //: tune
 const ROUND: u32 = 4u;        //: tune
 // the head size, or the next larger of these, in fours
 const HS4: u32 = 16u;         //: mode 4u 8u 12u 16u 24u 32u
-const LANES: u32 = 8u;
 const TILE: u32 = LANES * OWN;
 const N_OWN: u32 = OWN * HS4;
 // fours of a row that a lane loads

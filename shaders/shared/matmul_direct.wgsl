@@ -1,6 +1,6 @@
 // The register tile of the direct matmul kernels: no workgroup memory and no barrier. The importing file loads four
 // elements along an axis (`a_over_k`, `a_over_m`, `b_over_k`, `b_over_n`) and stores four (`store`).
-const WG: u32 = 8u;   //: tune
+const WG: u32 = 16u;  //: tune
 const TM4: u32 = 4u;  //: tune
 const TN4: u32 = 4u;  //: tune
 const TM: u32 = 4u * TM4;

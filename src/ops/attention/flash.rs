@@ -11,8 +11,6 @@ use crate::ops::{Backward, Cost, Dest, Dropout, Io, LowerCtx, Op, OutSpec, Shape
 use crate::reference::attention as reference;
 use crate::tensor::{Shape, TensorSpec};
 
-/// Lanes of a workgroup of the kernels for software devices.
-const LANES: u64 = 8;
 /// Largest head size.
 const MAX_HEAD_SIZE: u64 = 128;
 /// The head sizes that the kernels for software devices are made for, in fours: a smaller head takes the next.
@@ -71,7 +69,8 @@ macro_rules! call_either {
         if is_direct(ctx) {
             let hs4 = padded(&$job.sizes, &DIRECT_SIZES4);
             let variant = direct_variant(ctx, &$direct::DEF, hs4, $own);
-            let tile = u64::from($direct::tune(variant).own) * LANES;
+            let tune = $direct::tune(variant);
+            let tile = u64::from(tune.own * tune.lanes);
             call!($direct, variant, tile, hs4, $job, $bind)
         } else {
             let hs4 = padded(&$job.sizes, &TILED_SIZES4);
@@ -243,7 +242,7 @@ fn is_direct(ctx: &LowerCtx<'_>) -> bool {
     ctx.choice.pinned("attention_flash").map_or(ctx.caps.is_cpu, |family| family == "direct")
 }
 
-/// The usual variant; on subgroups of 8 the one that owns as many rows as are worth the time that they take to compile (a
+/// The usual variant; with subgroups the one that owns as many rows as are worth the time that they take to compile (a
 /// second for a kernel): `own` is that for head sizes up to 32, up to 64, and above.
 fn direct_variant(ctx: &LowerCtx<'_>, kernel: &'static KernelDef, hs4: u32, own: [u32; 3]) -> &'static Variant {
     let usual = ctx.variant(kernel);
@@ -256,7 +255,7 @@ fn direct_variant(ctx: &LowerCtx<'_>, kernel: &'static KernelDef, hs4: u32, own:
         9..=16 => middle,
         _ => large,
     };
-    kernel.variant(&format!("cpu8x{own}")).unwrap_or(usual)
+    kernel.variant(&format!("cpu{}x{own}", usual.subgroup)).unwrap_or(usual)
 }
 
 /// Some sequences of a batch.
