@@ -25,6 +25,7 @@ mod token_files;
 mod tokenize;
 mod train;
 mod tune;
+mod vectors;
 
 use std::error::Error;
 use std::fs::File;
@@ -101,7 +102,11 @@ fn code_of(error: &(dyn Error + 'static)) -> u8 {
 /// Runs the command line and returns its exit code: 0 on success, 1 on failure, 2 on wrong usage; 3 where training has
 /// diverged, 4 where the device was lost, 5 where it is out of memory.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let command = Cli::parse().command;
+    if !matches!(command, Command::Tokenize(_) | Command::Import(_) | Command::Export(_)) {
+        vectors::widen();
+    }
+    let outcome = match command {
         Command::Train(args) => train::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),
