@@ -4,6 +4,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::Outcome;
+use super::self_check::quick;
 use super::settings::DeviceArgs;
 use crate::doctor::{cases, check_model, verify};
 
@@ -16,12 +17,28 @@ use crate::doctor::{cases, check_model, verify};
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     device: DeviceArgs,
+
+    /// Only what `tril train` checks before it first trains on a device: small models
+    #[arg(long)]
+    quick: bool,
 }
 
 pub(super) fn run(args: &DoctorArgs) -> Outcome {
     let gpu = args.device.open()?;
     let started = Instant::now();
     outln!("device: {}", gpu.name());
+    if args.quick {
+        return Ok(match quick(&gpu) {
+            Ok(()) => {
+                outln!("small models: pass");
+                ExitCode::SUCCESS
+            }
+            Err(e) => {
+                outln!("small models: FAIL, {e}");
+                ExitCode::FAILURE
+            }
+        });
+    }
     outln!("{:<14} {:>5}  {:>12}  {:>10}  result", "op", "cases", "max error", "of allowed");
     let mut failures = vec![];
     let mut left_out = 0;

@@ -45,6 +45,12 @@ impl DeviceArgs {
     pub fn open(&self) -> Result<Arc<Gpu>, GpuError> {
         Gpu::open(&self.options())
     }
+
+    /// The flags that give these.
+    pub fn as_flags(&self) -> Vec<String> {
+        let device = self.device.iter().map(|device| format!("--device={device}"));
+        device.chain(self.checked.then(|| "--checked".to_string())).collect()
+    }
 }
 
 /// Model and training settings. A flag beats --config, which beats --preset.

@@ -278,7 +278,7 @@ fn text_again(args: &TrainArgs, source: &Source) -> Result<Corpus, Box<dyn std::
 
 fn open(args: &TrainArgs) -> Result<Arc<Gpu>, Box<dyn std::error::Error>> {
     let gpu = args.device.open()?;
-    self_check(&gpu)?;
+    self_check(&gpu, &args.device)?;
     Ok(gpu)
 }
 

@@ -10,8 +10,14 @@ pub fn command() -> Command {
     // without this folder, libwayland prints a line of its own that begins like an error of ours
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_else(|| std::env::temp_dir().into());
     command.env("XDG_RUNTIME_DIR", runtime);
-    // what these tests measure is nobody else's
-    command.env("TRIL_CACHE_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cache-{}", std::process::id())));
+    // what these tests measure is nobody else's; what a software device compiles is the same every time
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    command.env("TRIL_CACHE_DIR", dir.join(format!("cache-{}", std::process::id())));
+    if std::env::var_os("MESA_SHADER_CACHE_DIR").is_none() {
+        let kernels = dir.join("mesa");
+        let _ = fs::create_dir_all(&kernels);
+        command.env("MESA_SHADER_CACHE_DIR", kernels);
+    }
     command
 }
 
