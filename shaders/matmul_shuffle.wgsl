@@ -14,8 +14,6 @@
 //: variant big R4=2u CV=2u
 //: variant s4 SUBGROUP=4u
 //: variant s16 SUBGROUP=16u
-//: variant s16wide SUBGROUP=16u CV=2u
-//: variant s16big SUBGROUP=16u R4=2u CV=2u
 const SUBGROUP: u32 = 8u;     //: tune
 const R4: u32 = 1u;           //: tune
 const CV: u32 = 1u;           //: tune

@@ -52,9 +52,9 @@ fn terms_are_shared_out_where_there_are_few_tiles() {
     // enough tiles, or too few terms
     assert_eq!(kernels(&gradient([768, 3072, 4096], &discrete)).len(), 1);
     assert_eq!(kernels(&gradient([128, 128, 256], &discrete)).len(), 1);
-    // a software device makes no parts, nor room for them
+    // a software device makes no parts, nor room for them: one call adds to what those before it left
     let lavapipe = gradient([128, 128, 4096], &Caps::lavapipe());
-    assert_eq!(kernels(&lavapipe).len(), 1);
+    assert_eq!(kernels(&lavapipe).iter().map(|(name, ..)| *name).collect::<Vec<_>>(), ["matmul_shuffle"; 4]);
     let bytes = |plan: &Plan| plan.bytes_by_role()[&Role::Activation];
     assert!(bytes(&lavapipe) < 128 * 128 * 4 + 256, "{}", bytes(&lavapipe));
     assert_eq!(bytes(&gradient([128, 128, 4096], &discrete)), 17 * 128 * 128 * 4);

@@ -60,7 +60,8 @@ impl Product {
                 return split;
             }
         }
-        let over_k = over_k.into_iter().flat_map(in_short_sums).collect::<Vec<_>>();
+        let most = most_terms(self.op, ctx);
+        let over_k = over_k.into_iter().flat_map(|range| in_short_sums(range, most)).collect::<Vec<_>>();
         let mut dispatches = vec![];
         for &over_m in &over_m {
             for &over_n in &over_n {
@@ -83,8 +84,15 @@ impl Product {
 /// errors grow more slowly. Also far from the rounds of a loop that llvmpipe allows.
 pub(super) const MAX_TERMS: u64 = 8192;
 
-/// Splits a range of terms (start, count) into equal ones of at most [`MAX_TERMS`] that start at multiples of 64.
-fn in_short_sums((start, len): (u64, u64)) -> impl Iterator<Item = (u64, u64)> {
-    let step = len.div_ceil(len.div_ceil(MAX_TERMS).max(1)).next_multiple_of(64).max(64);
+/// The most terms of one kernel call. On a CPU a tile's columns of a matrix whose rows are terms are a strip of 256 bytes in
+/// each row, which should stay in the second cache from one tile to the next; where rows lie some KiB apart, a strip finds
+/// room in a part of it only. With 1,024 terms instead of 3,072, A' B is 1.1 to 1.6 times as fast.
+fn most_terms(op: Matmul, ctx: &LowerCtx<'_>) -> u64 {
+    if Strided::family(ctx) == "shuffle" && !op.trans_b { 1024 } else { MAX_TERMS }
+}
+
+/// Splits a range of terms (start, count) into equal ones of at most `most` that start at multiples of 64.
+fn in_short_sums((start, len): (u64, u64), most: u64) -> impl Iterator<Item = (u64, u64)> {
+    let step = len.div_ceil(len.div_ceil(most).max(1)).next_multiple_of(64).max(64);
     (0..len).step_by(to_usize(step)).map(move |k0| (start + k0, step.min(len - k0)))
 }
