@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tril::train::{RunDir, checkpoint};
 
 #[path = "../../fuzz/src/readers.rs"]
 mod readers;
@@ -94,6 +95,26 @@ fn no_reader_of_foreign_bytes_panics() {
             });
         }
     });
+}
+
+/// Sums and products with a step overflow only beyond the steps that a config may have.
+#[test]
+fn a_checkpoint_tells_no_step_that_a_config_may_not_have() {
+    let reader = readers::ALL.iter().find(|reader| reader.name == "progress").unwrap();
+    let whole = String::from_utf8((reader.seeds)().remove(0)).unwrap();
+    let folder = folder();
+    for (field, old) in [("step", 7), ("shift", 3)] {
+        let with = |n: u64| whole.replace(&format!("\"{field}\":{old}"), &format!("\"{field}\":{n}"));
+        assert!((reader.read)(with(u32::MAX.into()).as_bytes(), folder.path()), "{field}");
+        for n in [1 << 32, u64::MAX] {
+            assert!(!(reader.read)(with(n).as_bytes(), folder.path()), "{field} {n}");
+            let (dir, config, _) = RunDir::open(folder.path()).unwrap();
+            let message = checkpoint::find(&dir, &config.model).unwrap_err().to_string();
+            let path = checkpoint::folder(&dir, 7).join("state.safetensors");
+            let start = format!("{} is damaged: it is of step {n};", path.display());
+            assert!(message.starts_with(&start), "{message}");
+        }
+    }
 }
 
 #[test]

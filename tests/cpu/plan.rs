@@ -110,18 +110,25 @@ fn invalid_settings_name_their_flag() {
         f(&mut config);
         config.validate().unwrap_err().to_string()
     };
-    let cases: [(&str, String); 7] = [
+    let cases: [(&str, String); 9] = [
         ("--n-head", change(&|c| c.model.n_head = 3)),
         ("--n-layer", change(&|c| c.model.n_layer = 0)),
         ("--dropout", change(&|c| c.model.dropout = 1.0)),
         ("--batch-size", change(&|c| c.train.batch_size = 0)),
         ("--lr", change(&|c| c.train.lr = f64::NAN)),
+        ("--warmup-steps", change(&|c| c.train.warmup_steps = u64::MAX)),
+        ("--warmup-steps", change(&|c| c.train.warmup_steps = 1 << 32)),
         ("--min-lr", change(&|c| c.train.min_lr = 1.0)),
         ("--beta2", change(&|c| c.train.optimizer.beta2 = 1.0)),
     ];
     for (flag, message) in cases {
         assert!(message.starts_with(flag), "{flag}: {message}");
     }
+    let mut longest = base.clone();
+    longest.train.warmup_steps = u32::MAX.into();
+    longest.validate().unwrap();
+    let lr = longest.schedule().at(0);
+    assert!(lr > 0.0 && lr < longest.train.lr, "{lr}");
     assert!(ModelConfig::preset("huge").unwrap_err().to_string().contains("gpt2-xl"));
 }
 

@@ -146,6 +146,16 @@ fn packed_files_are_unpacked_and_json_lines_are_documents() {
     }
 }
 
+/// Were it kept, it would take many times the memory of its bytes; here it could not even be, so deep and so great it is.
+#[test]
+fn what_a_line_holds_besides_its_text_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = [&b"{\"meta\":"[..], &b"[".repeat(1000), &b"]".repeat(1000), b",\"text\":\"deep\"}\n"].concat();
+    let great = b"{\"text\":\"great\",\"n\":1e999}\n".to_vec();
+    let file = write(dir.path(), "a.jsonl", &[deep, great].concat());
+    assert_eq!(read(&[&file], "").unwrap().documents("\n").collect::<Vec<_>>(), ["deep\n", "great"]);
+}
+
 #[test]
 fn what_is_broken_in_a_packed_file_or_a_line_is_named() {
     let dir = tempfile::tempdir().unwrap();

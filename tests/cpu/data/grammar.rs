@@ -18,6 +18,16 @@ fn entropy_and_length_of_a_grammar_known_by_hand() {
 }
 
 #[test]
+fn the_greatest_weights_add_up() {
+    let coins = grammar("toss:\n  4294967295 | heads\n  4294967295 | tails\n");
+    assert!((coins.entropy().nats - 2f64.ln()).abs() < 1e-14, "{:?}", coins.entropy());
+    let mut sides: Vec<String> = (0..100).map(|i| coins.sample(1, i).text).collect();
+    sides.sort();
+    sides.dedup();
+    assert_eq!(sides, ["heads", "tails"]);
+}
+
+#[test]
 fn samples_follow_the_weights() {
     let grammar = grammar(COINS);
     let n = 10_000;
@@ -92,6 +102,7 @@ fn a_wrong_grammar_file_is_refused_with_the_line() {
         ("s:\n  a\n", 2, "an alternative is a weight, a bar and a text"),
         ("s:\n  0 | a\n", 2, "a weight is a whole number above 0 and below 2^32"),
         ("s:\n  -1 | a\n", 2, "a weight is a whole number above 0 and below 2^32"),
+        ("s:\n  4294967296 | a\n", 2, "a weight is a whole number above 0 and below 2^32"),
         ("s:\n  1 | {a\n", 2, "a brace is never closed"),
         ("s:\n  1 | {b}\n", 2, "\"b\" is neither a parameter nor a rule"),
         ("s:\n  1 | {s}\n", 2, "\"s\" is not below this rule"),
