@@ -16,6 +16,7 @@ mod memory;
 mod model;
 mod ops;
 mod optimizer;
+mod output;
 mod spikes;
 mod stop;
 mod survive;
