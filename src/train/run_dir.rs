@@ -35,6 +35,14 @@ pub enum RunDirError {
         /// What is missing.
         reason: String,
     },
+    /// A file of evidence that is damaged.
+    #[error("{path} is damaged: {reason}; restore it, or look at another folder of RUN/nonfinite")]
+    DamagedEvidence {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A config that was changed to another number of heads, which fits the weights and gives another model.
     #[error("{path} was saved with n_head = {saved}, and config.toml says {config}; put config.toml back as it was")]
     Heads {

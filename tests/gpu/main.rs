@@ -17,6 +17,7 @@ mod model;
 mod ops;
 mod optimizer;
 mod output;
+mod replay;
 mod spikes;
 mod stop;
 mod survive;
