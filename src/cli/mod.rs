@@ -3,6 +3,7 @@
 #[macro_use]
 mod out;
 
+mod again;
 mod bench;
 mod devices;
 mod doctor;

@@ -11,8 +11,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::again::text_again;
 use super::self_check::{WRONG, self_check};
-use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text, text_of_run};
+use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text};
 use super::tune::{TuningArgs, tune_first};
 use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of, must_be_writable};
 use crate::data::{Corpus, Mode, Packing, Source, embedded};
@@ -31,7 +32,7 @@ use crate::train::{Event, Run, RunConfig, RunDir, RunError, SessionError, Summar
 pub(super) struct TrainArgs {
     /// Text files, folders, or - for standard input. .gz and .zst are unpacked; a line of .jsonl or .ndjson is an object whose
     /// "text" is a document. Or token files (.bin) of nanoGPT, llm.c or `tril tokenize`, or a folder of them; quoted patterns
-    /// such as 'train_*.bin' are expanded. With --resume: where the run's text or token files are now.
+    /// such as 'train_*.bin' are expanded. With --resume: where the run's text or token files are now; it is remembered.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -124,7 +125,8 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         std::thread::sleep(REST);
         let gpu = open(args)?;
         let config = RunDir::open(&root)?.1;
-        run = Run::resume(&gpu, &root, &text_again(args, &config.data.source)?, None)?;
+        let (corpus, _) = text_again((&args.paths, &args.settings), &config.data.source, &root)?;
+        run = Run::resume(&gpu, &root, &corpus, None)?;
         printer.say(&format!("resumed at step {}", run.step()));
     };
     printer.finish(&summary, &root);
@@ -257,23 +259,17 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
                 .into(),
         );
     }
-    let corpus = text_again(args, &config.data.source)?;
+    let (corpus, moved) = text_again((&args.paths, &args.settings), &config.data.source, root)?;
     let gpu = open(args)?;
     let fit = fit(args, &mut config.clone(), &gpu, &corpus)?;
     // on the device that it was on, a run keeps its kernels, so that its results are those of an undisturbed one
     let kernels =
         if Run::is_of(root, &gpu)? { String::new() } else { tune_first(&gpu, &[config.session()], &args.tuning)? };
-    let run = Run::resume(&gpu, root, &corpus, args.settings.steps())?;
-    Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit, kernels, chosen: None })
-}
-
-/// A run's text or token files, from where it was or from where it is said to be now; that it is the same is checked later.
-fn text_again(args: &TrainArgs, source: &Source) -> Result<Corpus, Box<dyn std::error::Error>> {
-    if args.paths.is_empty() {
-        return text_of_run(source);
+    let mut run = Run::resume(&gpu, root, &corpus, args.settings.steps())?;
+    if let Some(source) = moved {
+        run.remember(source)?;
     }
-    let is_lossy = matches!(source, Source::Files { lossy: true, .. });
-    Ok(args.settings.source(&args.paths)?.lossily(is_lossy).load()?)
+    Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit, kernels, chosen: None })
 }
 
 fn open(args: &TrainArgs) -> Result<Arc<Gpu>, Box<dyn std::error::Error>> {

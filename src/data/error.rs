@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::shell::quoted;
+
 /// An error of the data layer; the message says what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,10 +13,22 @@ pub enum DataError {
     #[error("this run was imported and has no text of its own yet: give a PATH")]
     NoText,
     /// A path that isn't there.
-    #[error("nothing at {}: check the path, or give no path to use the embedded stories", path.display())]
+    #[error("nothing at {}: check the path", path.display())]
     Missing {
         /// The path as given.
         path: PathBuf,
+    },
+    /// A run's text that isn't where it was.
+    #[error(
+        "nothing at {}, where the text of this run was: put it back, or say where it is now with tril train --resume {} NEWPATH",
+        path.display(),
+        quoted(run)
+    )]
+    Moved {
+        /// The path as the run has it.
+        path: PathBuf,
+        /// The run.
+        run: PathBuf,
     },
     /// A file or folder that is there but can't be read.
     #[error("cannot read {name} ({source}): check its permissions")]

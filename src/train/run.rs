@@ -1,4 +1,5 @@
 mod begin;
+mod moved;
 mod recover;
 
 use std::collections::VecDeque;

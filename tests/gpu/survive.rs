@@ -243,9 +243,28 @@ fn a_run_goes_on_from_another_folder_and_with_its_text_elsewhere() {
     fs::rename(at.join("text.txt"), at.join("moved/other.txt")).unwrap();
     let line = fails(at, &["train", "--resume", "far", "--steps", "8"]);
     assert!(line.contains("nothing at") && line.contains("text.txt"), "{line}");
+    assert!(line.contains("tril train --resume far NEWPATH") && !line.contains("embedded"), "{line}");
+    let line = fails(at, &["eval", "far"]);
+    assert!(line.contains("tril train --resume far NEWPATH"), "{line}");
+    // another text is not remembered
+    fs::write(at.join("another.txt"), "another text\n".repeat(99)).unwrap();
+    let before = fs::read_to_string(at.join("far/config.toml")).unwrap();
+    let line = fails(at, &["train", "--resume", "far", "another.txt", "--steps", "8"]);
+    assert!(line.contains("the text has changed"), "{line}");
+    assert_eq!(fs::read_to_string(at.join("far/config.toml")).unwrap(), before);
+    // its own is, from then on
     ok(at, &["train", "--resume", "far", "moved/other.txt", "--steps", "8"]);
+    ok(at, &["train", "--resume", "far"]);
+    ok(at, &["eval", "far"]);
     for run in ["near", "far"] {
-        assert!(bytes(&at.join(run)) == bytes(&at.join("whole")), "{run}");
+        for ((name, got), (_, whole)) in bytes(&at.join(run)).into_iter().zip(bytes(&at.join("whole"))) {
+            let whole = if (run, name.as_str()) == ("far", "config") {
+                String::from_utf8(whole).unwrap().replace("/text.txt", "/moved/other.txt").into_bytes()
+            } else {
+                whole
+            };
+            assert!(got == whole, "{run}: {name}");
+        }
     }
     fs::write(at.join("moved/other.txt"), "another text\n".repeat(99)).unwrap();
     let line = fails(at, &["train", "--resume", "far", "moved/other.txt", "--steps", "9"]);
