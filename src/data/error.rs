@@ -235,7 +235,7 @@ pub enum DataError {
     },
     /// A character that the vocabulary lacks.
     #[error(
-        "character {character:?} (U+{:04X}) at position {position} is not among the {vocabulary} characters of the tokenizer: remove it, or train with --tokenizer byte",
+        "character {character:?} (U+{:04X}) at position {position} is not among the {vocabulary} characters of the tokenizer: remove it, or train a new run with --tokenizer byte",
         u32::from(*character)
     )]
     UnknownCharacter {
@@ -253,14 +253,16 @@ pub enum DataError {
         reason: String,
     },
     /// A text that the model of a `tokenizer.json` has no ids for.
-    #[error("the tokenizer has no ids for this text ({reason}): take another with --tokenizer")]
+    #[error(
+        "the tokenizer has no ids for this text ({reason}): change the text, or train a new run with another --tokenizer"
+    )]
     Encode {
         /// What it says.
         reason: String,
     },
     /// A document mode without a tokenizer that has the special tokens.
     #[error(
-        "documents need a tokenizer with start and end tokens, and this one has none: use --mode stream, or train with --mode documents"
+        "documents need a tokenizer with start and end tokens, and this one has none: use --mode stream, or a new run with another --tokenizer"
     )]
     NoSpecials,
     /// A mask between the documents of a stream without a token that parts them.

@@ -23,6 +23,7 @@ mod stop;
 mod survive;
 mod token_files;
 mod tune;
+mod words;
 
 #[path = "../../examples/train_step.rs"]
 mod train_step;

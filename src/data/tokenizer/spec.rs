@@ -120,7 +120,7 @@ impl TokenizerSpec {
             Self::Bpe(size) => Tokenizer::train_bpe(training_part(text, val_fraction), size),
             Self::File(path) => {
                 let unreadable = |source| DataError::Unreadable { name: path.display().to_string(), source };
-                Tokenizer::from_json(&fs::read_to_string(&path).map_err(unreadable)?)
+                Ok(Tokenizer::from_json(&fs::read_to_string(&path).map_err(unreadable)?)?.recognised())
             }
         }
     }

@@ -49,7 +49,7 @@ pub(super) fn find(
     if n > v {
         return Err(none(format!("the tokenizer ({from}) has {n} ids, and the model {v}")));
     }
-    Ok((ours(tokenizer), from))
+    Ok((tokenizer.recognised(), from))
 }
 
 fn text(path: &PathBuf) -> Result<String, InteropError> {
@@ -63,17 +63,6 @@ fn read(path: &PathBuf) -> Result<(Tokenizer, String), InteropError> {
 
 fn at(path: &Path, error: impl std::fmt::Display) -> InteropError {
     InteropError::NoTokenizer { path: path.display().to_string(), reason: error.to_string() }
-}
-
-/// Tril's own tokenizer, where the file is what tril writes for it.
-fn ours(tokenizer: Tokenizer) -> Tokenizer {
-    let size = tokenizer.vocab_size();
-    let candidate = match size as u64 {
-        GPT2_SIZE => Tokenizer::gpt2(),
-        256 => Tokenizer::bytes(),
-        _ => return tokenizer,
-    };
-    if candidate.to_hf_json() == tokenizer.to_hf_json() { candidate } else { tokenizer }
 }
 
 /// How a run's settings name a tokenizer that came with a model: without a path, so that they don't tell where it was.

@@ -1,0 +1,42 @@
+//! What is said where something is wrong, and whether that is of use.
+
+use std::fs;
+
+use crate::cli::{fails, ok, text, train};
+
+const FEW: &[&str] = &["--steps", "2", "--no-tune"];
+
+#[test]
+fn an_imported_run_of_characters_names_the_one_that_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    for (run, more) in [("stream", &[][..]), ("documents", &["--mode", "documents"])] {
+        train(at, &path, &[FEW, &["--tokenizer", "char", "--out", run], more].concat());
+        let [hf, back] = [format!("{run}-hf"), format!("{run}-back")];
+        ok(at, &["export", run, "--to", "hf", "--out", &hf]);
+        ok(at, &["import", &hf, "--out", &back]);
+        let json = |run: &str| fs::read_to_string(at.join(run).join("tokenizer.json")).unwrap();
+        assert_eq!(json(&back), json(run));
+        assert_eq!(
+            ok(at, &["generate", &back, "--prompt", "line 1", "--tokens", "9"]),
+            ok(at, &["generate", run, "--prompt", "line 1", "--tokens", "9"])
+        );
+        fs::write(at.join("odd.txt"), "line 7 says 49\nl\u{e9}ne\n".repeat(20)).unwrap();
+        let settings = [&["--batch-size", "2", "--warmup-steps", "1", "--block-size", "8"][..], FEW, more].concat();
+        for args in [
+            &["generate", &back, "--prompt", "l\u{e9}"][..],
+            &["eval", &back, "odd.txt"],
+            &[&["train", "odd.txt", "--resume", &back], &settings[..]].concat(),
+            &["train", "odd.txt", "--tokenizer", &format!("{hf}/tokenizer.json")],
+        ] {
+            let line = fails(at, args);
+            assert!(line.contains("character '\u{e9}' (U+00E9) at position") && line.contains("a new run"), "{line}");
+        }
+        ok(at, &[&["train", &path, "--resume", &back], &settings[..]].concat());
+    }
+    // what came without tokens for the ends of documents has none for them later
+    ok(at, &["import", "stream-hf", "--out", "again"]);
+    let line = fails(at, &[&["train", &path, "--resume", "again", "--mode", "documents"], FEW].concat());
+    assert!(line.contains("--mode stream, or a new run") && !line.contains("with --mode documents"), "{line}");
+}
