@@ -148,7 +148,7 @@ fn values_out_of_range_are_said_before_a_device_is_opened_or_a_file_made() {
         (&["--tokenizer", "not.json"], "tokenizer"),
         (&["--tokenizer", "panics.json"], "tokenizer"),
         (&["--preset", "gpt5"], "gpt2-xl"),
-        (&["--config", "wide.toml"], "wide.toml"),
+        (&["--config", "wide.toml"], "wide.toml: line 2, train.steps: "),
         (&["--config", "head.toml", "--n-embd", "16"], "--n-head"),
         (&["--device", "99"], "--device"),
         (&["--trace", "nowhere/t.json", "--profile"], "--trace"),
