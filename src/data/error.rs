@@ -31,7 +31,7 @@ pub enum DataError {
         run: PathBuf,
     },
     /// A file or folder that is there but can't be read.
-    #[error("cannot read {name} ({source}): check its permissions")]
+    #[error("cannot read {name} ({source}): {}", advice(source))]
     Unreadable {
         /// The file, folder or "standard input".
         name: String,
@@ -252,6 +252,14 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What `--tokenizer` names and is none.
+    #[error("--tokenizer {} {reason}: give the path of a tokenizer.json of tril or of Hugging Face, or a kind of tokenizer", path.display())]
+    TokenizerFile {
+        /// The path as given.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A text that the model of a `tokenizer.json` has no ids for.
     #[error(
         "the tokenizer has no ids for this text ({reason}): change the text, or train a new run with another --tokenizer"
@@ -330,4 +338,13 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// What to do about a file that can't be read.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "check its permissions",
+        io::ErrorKind::IsADirectory => "it is a folder, and a file is needed",
+        _ => "check the path and the disk",
+    }
 }
