@@ -16,6 +16,7 @@ use super::self_check::{WRONG, self_check};
 use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text};
 use super::tune::{TuningArgs, tune_first};
 use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of, must_be_writable};
+use crate::data::shell::quoted;
 use crate::data::{Corpus, Mode, Packing, Source, embedded};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
@@ -177,8 +178,9 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     let root = args.out.clone().unwrap_or_else(|| free_run(&config));
     if root.join("config.toml").exists() && !RunDir::is_unborn(&root) {
         return Err(format!(
-            "{0} holds a run already; go on with --resume {0}, or choose another --out",
-            root.display()
+            "{} holds a run already; go on with --resume {}, or choose another --out",
+            root.display(),
+            quoted(&root)
         )
         .into());
     }
@@ -432,7 +434,7 @@ impl Printer {
                 self.say(&format!("step {step}: {what} is {z:.1} standard deviations above those before"));
             }
             Event::Evidence { evidence, path } => {
-                self.say(&format!("{evidence}kept in {0}; to do the step again: tril replay {0}", path.display()));
+                self.say(&format!("{evidence}kept in {0}; to do the step again: tril replay {0}", quoted(path)));
             }
             Event::RolledBack { to, from } => {
                 self.say(&format!(
@@ -446,7 +448,7 @@ impl Printer {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        let root = root.display();
+        let run = quoted(root);
         if self.json {
             let line = json!({
                 "done": !summary.interrupted, "step": summary.step, "best_val_loss": summary.best.map(|b| b.0),
@@ -462,9 +464,9 @@ impl Printer {
             outln!("best validation loss {loss:.4} at step {step}, on {}", self.device);
         }
         if summary.interrupted {
-            outln!("stopped and saved at step {}; go on with: tril train --resume {root}", summary.step);
+            outln!("stopped and saved at step {}; go on with: tril train --resume {run}", summary.step);
         } else {
-            outln!("done; let it talk with: tril generate {root}");
+            outln!("done; let it talk with: tril generate {run}");
         }
     }
 }

@@ -18,6 +18,7 @@ use super::checkpoint;
 use super::run_dir::io_error;
 use super::{RunDir, RunDirError, Session, SessionError};
 use crate::data::Batch;
+use crate::data::shell::quoted;
 use crate::graph::Phase;
 use crate::tensor::DType;
 
@@ -160,7 +161,7 @@ impl Evidence {
         self.checksums = files.iter().map(|(name, text)| (name.to_string(), batches::checksum(text))).collect();
         let path = self.free_folder(&all);
         fs::create_dir_all(&path).map_err(io_error(&path))?;
-        self.replay = format!("tril replay {}", path.display());
+        self.replay = format!("tril replay {}", quoted(&path));
         let write = |name: &str, text: &str| fs::write(path.join(name), text).map_err(io_error(&path.join(name)));
         for (name, text) in &files {
             write(name, text)?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{RunConfig, checkpoint};
 use crate::data::Tokenizer;
+use crate::data::shell::quoted;
 
 /// A run directory that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +18,7 @@ pub enum RunDirError {
         source: io::Error,
     },
     /// A new run over something that exists.
-    #[error("{0} exists already; go on with --resume {0}, or choose another --out")]
+    #[error("{0} exists already; go on with --resume {quoted}, or choose another --out", quoted = quoted(Path::new(.0)))]
     Exists(String),
     /// Not a run directory.
     #[error("{path} is not a run directory of tril: {reason}; give the directory that `tril train` wrote with --out")]

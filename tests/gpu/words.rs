@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::cli::{fails, ok, text, train};
+use crate::cli::{SMALL, fails, ok, text, train, tril};
 
 const FEW: &[&str] = &["--steps", "2", "--no-tune"];
 
@@ -39,4 +39,24 @@ fn an_imported_run_of_characters_names_the_one_that_it_lacks() {
     ok(at, &["import", "stream-hf", "--out", "again"]);
     let line = fails(at, &[&["train", &path, "--resume", "again", "--mode", "documents"], FEW].concat());
     assert!(line.contains("--mode stream, or a new run") && !line.contains("with --mode documents"), "{line}");
+}
+
+#[test]
+fn printed_commands_can_be_given_to_a_shell() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    let out = train(at, &path, &[FEW, &["--out", "my runs/it's"]].concat());
+    assert!(out.contains(r"tril generate 'my runs/it'\''s'"), "{out}");
+    let line = fails(at, &[&["train", &path][..], SMALL, FEW, &["--out", "my runs/it's"]].concat());
+    assert!(line.contains(r"--resume 'my runs/it'\''s'"), "{line}");
+    let out = ok(at, &["tokenize", &path, "--tokenizer", "char", "--out", "my set"]);
+    assert!(out.contains("tril train 'my set'"), "{out}");
+    let huge = ["--lr", "1e30", "--min-lr", "1e30", "--clip", "0", "--steps", "9", "--no-tune", "--out", "a run"];
+    let output = tril(at, &[&["train", &path][..], SMALL, &huge].concat());
+    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    assert!(out.contains("tril replay 'a run/nonfinite/step-") && err.contains("tril generate 'a run'"), "{out}{err}");
+    fs::remove_file(&path).unwrap();
+    let line = fails(at, &["train", "--resume", "my runs/it's"]);
+    assert!(line.contains(r"tril train --resume 'my runs/it'\''s' NEWPATH"), "{line}");
 }

@@ -1,6 +1,7 @@
 //! What a run does about gradients that aren't finite.
 
 use super::Run;
+use crate::data::shell::quoted;
 use crate::train::blackbox::{Batches, Evidence, MOST_BEFORE};
 use crate::train::checkpoint::{self, Progress};
 use crate::train::metrics::Metrics;
@@ -43,7 +44,7 @@ impl Run {
     }
 
     pub(super) fn diverged(&self, what: &str) -> RunError {
-        let (step, root) = (self.step(), self.dir.root().display());
+        let (step, root) = (self.step(), quoted(self.dir.root()));
         RunError::Diverged {
             reason: format!(
                 "{what} before step {step} gave gradients that are not finite: training has diverged; lower --lr, or look at the last good state with tril generate {root}"
