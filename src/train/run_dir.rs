@@ -54,6 +54,14 @@ pub enum RunDirError {
         /// What the config says.
         config: u64,
     },
+    /// A run without a whole checkpoint.
+    #[error("{path} {reason}")]
+    NoCheckpoint {
+        /// The run.
+        path: String,
+        /// What there is instead, and what to do.
+        reason: String,
+    },
     /// A run that another process is training.
     #[error("{0} is being trained by another process; wait for it, or stop it with Ctrl-C")]
     Busy(String),

@@ -108,7 +108,15 @@ fn the_checkpoint_before_a_damaged_one_is_used_and_said() {
         fs::write(state, "x").unwrap();
     }
     let line = fails(at, &["train", "--resume", "run"]);
-    assert!(line.contains("00000012") && line.contains("damaged"), "{line}");
+    for word in ["3 checkpoints, all damaged", "00000004", "00000008", "00000012", "model.safetensors, is intact"] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+    fs::write(at.join("run/model.safetensors"), "x").unwrap();
+    assert!(!fails(at, &["train", "--resume", "run"]).contains("intact"));
+    // without any, there is one thing to do
+    fs::remove_dir_all(at.join("run/checkpoints")).unwrap();
+    let line = fails(at, &["train", "--resume", "run"]);
+    assert!(line.contains("holds no checkpoint") && line.contains("--out") && !line.contains("give the"), "{line}");
 }
 
 #[test]
