@@ -46,11 +46,13 @@ pub enum DataError {
     },
     /// Bytes that aren't UTF-8.
     #[error(
-        "{name} is not UTF-8 text (first bad byte at offset {offset}): convert it, as with iconv -f latin1 -t utf-8, or give --lossy"
+        "{name} is not UTF-8 text (first bad byte at offset {offset}): convert it, as with iconv -f {encoding} -t utf-8, or give --lossy"
     )]
     NotUtf8 {
         /// The file or "standard input".
         name: String,
+        /// What it may be instead.
+        encoding: &'static str,
         /// Units: bytes from the start.
         offset: usize,
     },

@@ -60,3 +60,27 @@ fn printed_commands_can_be_given_to_a_shell() {
     let line = fails(at, &["train", "--resume", "my runs/it's"]);
     assert!(line.contains(r"tril train --resume 'my runs/it'\''s' NEWPATH"), "{line}");
 }
+
+#[test]
+fn text_says_which_encoding_it_has_and_which_path_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let utf16 = |order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        "\u{feff}some text".repeat(20).encode_utf16().flat_map(order).collect()
+    };
+    fs::write(at.join("little"), utf16(u16::to_le_bytes)).unwrap();
+    fs::write(at.join("big"), utf16(u16::to_be_bytes)).unwrap();
+    fs::write(at.join("latin"), b"caf\xe9 ".repeat(99)).unwrap();
+    for (name, encoding) in [("little", "utf-16"), ("big", "utf-16"), ("latin", "latin1")] {
+        for args in [&["train", name][..], &["tokenize", name, "--out", "set"]] {
+            let line = fails(at, args);
+            assert!(line.contains(&format!("iconv -f {encoding} -t utf-8")), "{args:?}: {line}");
+        }
+    }
+    assert!(fails(at, &["train", "nosuch"]).contains("or give none to train on the embedded stories"));
+    train(at, &text(at), &[FEW, &["--out", "run"]].concat());
+    for args in [&["tokenize", "nosuch", "--out", "set"][..], &["eval", "run", "nosuch"]] {
+        let line = fails(at, args);
+        assert!(line.contains("nosuch: check the path") && !line.contains("stories"), "{args:?}: {line}");
+    }
+}
