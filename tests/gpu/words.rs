@@ -84,3 +84,15 @@ fn text_says_which_encoding_it_has_and_which_path_is_missing() {
         assert!(line.contains("nosuch: check the path") && !line.contains("stories"), "{args:?}: {line}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn logits_are_a_file_like_any_other() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    train(at, &text(at), &[FEW, &["--out", "run"]].concat());
+    ok(at, &["logits", "run", "--prompt", "line", "--out", "logits.safetensors"]);
+    let mode = |name: &str| fs::metadata(at.join(name)).unwrap().mode();
+    assert_eq!(mode("logits.safetensors"), mode("text.txt"));
+}
