@@ -83,7 +83,7 @@ pub enum DataError {
         reason: String,
     },
     /// A folder in which everything is hidden, binary or empty.
-    #[error("no text in folder {} (hidden, binary and empty files are skipped): name the files themselves", path.display())]
+    #[error("no text in folder {} (hidden, binary and empty files, runs and data sets are skipped): name the files themselves", path.display())]
     NoTextInFolder {
         /// The folder as given.
         path: PathBuf,

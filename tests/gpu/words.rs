@@ -96,3 +96,27 @@ fn logits_are_a_file_like_any_other() {
     let mode = |name: &str| fs::metadata(at.join(name)).unwrap().mode();
     assert_eq!(mode("logits.safetensors"), mode("text.txt"));
 }
+
+#[test]
+fn what_tril_writes_into_a_folder_of_text_is_no_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    fs::create_dir(at.join("texts")).unwrap();
+    let path = text(at);
+    fs::rename(&path, at.join("texts/a.txt")).unwrap();
+    fs::write(at.join("texts/b.txt"), "another\n".repeat(30)).unwrap();
+    let tokenize = |out: &str| -> serde_json::Value {
+        let line = ok(at, &["tokenize", "texts", "--tokenizer", "byte", "--out", out, "--json"]);
+        serde_json::from_str(&line).unwrap()
+    };
+    let first = tokenize("texts/out1");
+    let second = tokenize("texts/out2");
+    for key in ["documents", "train_tokens", "val_tokens", "bytes_read"] {
+        assert_eq!(first[key], second[key], "{key}");
+    }
+    // nor is a run
+    let flags = [FEW, &["--tokenizer", "byte", "--out"]].concat();
+    train(at, "texts", &[&flags[..], &["texts/runs/one"]].concat());
+    ok(at, &["train", "--resume", "texts/runs/one", "--steps", "4"]);
+    ok(at, &["eval", "texts/runs/one"]);
+}

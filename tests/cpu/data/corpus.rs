@@ -77,7 +77,7 @@ fn bad_paths_say_what_is_wrong_and_what_to_do() {
         (
             &binary,
             format!(
-                "no text in folder {} (hidden, binary and empty files are skipped): name the files themselves",
+                "no text in folder {} (hidden, binary and empty files, runs and data sets are skipped): name the files themselves",
                 binary.display()
             ),
         ),
