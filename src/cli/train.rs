@@ -430,6 +430,7 @@ impl Printer {
             Event::NotSaved { step, reason } => {
                 self.say(&format!("step {step}: not saved, training goes on and the next save tries again: {reason}"));
             }
+            Event::MetricsAnew { step } => self.say(&format!("step {step}: {METRICS_GONE}")),
             Event::Spike { step, what, z } => {
                 self.say(&format!("step {step}: {what} is {z:.1} standard deviations above those before"));
             }
@@ -471,6 +472,8 @@ impl Printer {
     }
 }
 
+const METRICS_GONE: &str = "metrics.jsonl was removed: the lines before are lost, and a new file begins here";
+
 fn json_line(event: &Event) -> serde_json::Value {
     match event {
         Event::Step { result, lr, tokens_per_s, mfu } => json!({
@@ -484,6 +487,7 @@ fn json_line(event: &Event) -> serde_json::Value {
         Event::Profile { profile, trace } => json!({ "profile": profile.to_json(), "trace": trace }),
         Event::Saved { step } => json!({ "step": step, "saved": true }),
         Event::NotSaved { step, reason } => json!({ "step": step, "saved": false, "reason": reason }),
+        Event::MetricsAnew { step } => json!({ "step": step, "warning": METRICS_GONE }),
         Event::Spike { step, what, z } => json!({ "step": step, "spike": what, "z": z }),
         Event::Evidence { evidence, path } => json!({ "nonfinite": evidence, "kept": path }),
         Event::RolledBack { to, from } => json!({ "step": to, "rolled_back_from": from }),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::cli::{SMALL, fails, ok, text, train, tril};
+use crate::cli::{SMALL, fails, ok, states, text, train, tril};
 
 const FEW: &[&str] = &["--steps", "2", "--no-tune"];
 
@@ -83,6 +83,29 @@ fn text_says_which_encoding_it_has_and_which_path_is_missing() {
         let line = fails(at, args);
         assert!(line.contains("nosuch: check the path") && !line.contains("stories"), "{args:?}: {line}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn metrics_that_are_removed_on_the_way_are_begun_anew_and_that_is_said() {
+    use std::io::{BufRead, BufReader};
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    let flags =
+        ["--steps", "300", "--checkpoint-every", "0", "--eval-every", "1000", "--no-tune", "--json", "--out", "run"];
+    let mut child = crate::cli::command();
+    child.args([&["train", &path][..], SMALL, &flags].concat()).current_dir(at);
+    let mut child = child.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains(r#""loss""#)));
+    fs::remove_file(at.join("run/metrics.jsonl")).unwrap();
+    let warnings: Vec<String> = lines.filter(|line| line.contains("metrics.jsonl was removed")).collect();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let kept = fs::read_to_string(at.join("run/metrics.jsonl")).unwrap();
+    assert!(kept.lines().last().unwrap().contains(r#""step":300"#), "{kept}");
+    assert!(states(&at.join("run")).last().unwrap().display().to_string().contains("00000300"));
 }
 
 #[cfg(unix)]
