@@ -206,10 +206,11 @@ struct TrainingArgs {
     /// there [default: true with --pack].
     #[arg(long, value_name = "BOOL")]
     document_mask: Option<bool>,
-    /// Token files to validate on; without, a folder's val.bin, or the last --val-fraction of the tokens.
+    /// Token files to validate on; without, those of a folder or a pattern with val in their names, or the last --val-fraction
+    /// of the tokens.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     val: Vec<PathBuf>,
-    /// The share of the text held out for validation.
+    /// The share of the text, or of token files without others to validate on, held out for validation.
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     val_fraction: Option<f64>,
 }
@@ -389,6 +390,12 @@ impl SettingsArgs {
         let source = tokens::find(paths, &self.train.val)?;
         if self.train.lossy && matches!(source, Source::Tokens { .. }) {
             return Err("--lossy is about text, and these are token files; leave it out".into());
+        }
+        if let (Source::Tokens { val, .. }, Some(share)) = (&source, self.train.val_fraction)
+            && let Some(val) = val.first()
+        {
+            let val = val.display();
+            return Err(format!("--val-fraction {share} and {val} are two validation splits; leave the flag out, or name the files to train on alone").into());
         }
         Ok(source.lossily(self.train.lossy))
     }

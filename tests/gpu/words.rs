@@ -143,3 +143,26 @@ fn what_tril_writes_into_a_folder_of_text_is_no_text() {
     ok(at, &["train", "--resume", "texts/runs/one", "--steps", "4"]);
     ok(at, &["eval", "texts/runs/one"]);
 }
+
+#[test]
+fn token_files_have_one_validation_split() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    ok(at, &["tokenize", &path, "--tokenizer", "byte", "--out", "set"]);
+    let start = [&["train", "set"][..], SMALL, FEW, &["--out", "run"]].concat();
+    let line = fails(at, &[&start[..], &["--val-fraction", "0.5"]].concat());
+    assert!(line.contains("--val-fraction 0.5") && line.contains("val.bin"), "{line}");
+    ok(at, &[&["train", "set/train.bin"][..], SMALL, FEW, &["--out", "part", "--val-fraction", "0.5"]].concat());
+    // a pattern parts the files as a folder does
+    let tokens = |paths: &[&str], out: &str| {
+        let line = ok(at, &[&["train"][..], paths, SMALL, FEW, &["--json", "--out", out]].concat());
+        let line: serde_json::Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
+        (line["train_tokens"].clone(), line["val_tokens"].clone())
+    };
+    let whole = tokens(&["set"], "a");
+    assert_eq!(tokens(&["set/*.bin"], "b"), whole);
+    assert_eq!(tokens(&["set/train*", "--val", "set/val*"], "c"), whole);
+    let only = tokens(&["set/val*.bin", "--val-fraction", "0"], "d");
+    assert_eq!(only, (whole.1, 0.into()));
+}
