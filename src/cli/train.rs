@@ -92,7 +92,7 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     if !args.json && !kernels.is_empty() {
         printer.say(&format!("kernels  {kernels}"));
     }
-    for line in run.passed_over() {
+    for line in run.passed_over().iter().cloned().chain(run.config().schedule().short_of_peak()) {
         eprintln!("warning: {line}");
     }
     if let Some(device) = run.moved_from() {

@@ -1,10 +1,19 @@
 //! What is said where something is wrong, and whether that is of use.
 
 use std::fs;
+use std::path::Path;
 
 use crate::cli::{SMALL, fails, ok, states, text, train, tril};
 
 const FEW: &[&str] = &["--steps", "2", "--no-tune"];
+
+/// What a command says on standard error, which is to end well.
+fn said(at: &Path, args: &[&str]) -> String {
+    let output = tril(at, args);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "tril {args:?}: {err}");
+    err
+}
 
 #[test]
 fn an_imported_run_of_characters_names_the_one_that_it_lacks() {
@@ -82,6 +91,21 @@ fn text_says_which_encoding_it_has_and_which_path_is_missing() {
     for args in [&["tokenize", "nosuch", "--out", "set"][..], &["eval", "run", "nosuch"]] {
         let line = fails(at, args);
         assert!(line.contains("nosuch: check the path") && !line.contains("stories"), "{args:?}: {line}");
+    }
+}
+
+#[test]
+fn a_warm_up_beyond_the_end_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    let args = |steps: &'static str, out: &'static str| {
+        [&["train", &path][..], SMALL, &["--no-tune", "--json", "--steps", steps, "--out", out]].concat()
+    };
+    for (steps, is_said) in [("1", true), ("2", true), ("3", false)] {
+        let err = said(at, &args(steps, steps));
+        assert_eq!(err.contains("warning: the warm-up takes 2 steps"), is_said, "--steps {steps}: {err}");
+        assert_eq!(err.contains("--warmup-steps"), is_said, "--steps {steps}: {err}");
     }
 }
 
