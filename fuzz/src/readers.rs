@@ -47,6 +47,7 @@ pub const ALL: &[Reader] = &[
     Reader { name: "tokens", read: read_tokens, seeds: tokens },
     Reader { name: "tune_cache", read: read_tune_cache, seeds: || vec![TUNED.into()] },
     Reader { name: "vocab_and_merges", read: read_vocab, seeds: || vec![VOCAB.into()] },
+    Reader { name: "batches", read: read_batches, seeds: || vec![BATCHES.into(), PACKED_BATCHES.into()] },
 ];
 
 fn put(path: &Path, bytes: &[u8]) {
@@ -98,6 +99,14 @@ fn read_metrics(bytes: &[u8], at: &Path) -> bool {
 fn read_evidence(bytes: &[u8], at: &Path) -> bool {
     put(&at.join("report.json"), bytes);
     Evidence::read(at).is_ok_and(|evidence| !evidence.to_string().is_empty())
+}
+
+fn read_batches(bytes: &[u8], at: &Path) -> bool {
+    put(&at.join("batches.json"), bytes);
+    let mut config = config();
+    config.train.batch_size = 2;
+    let evidence: Evidence = serde_json::from_str(EVIDENCE).unwrap_or_else(|e| panic!("{e}"));
+    evidence.batches(at, &config).is_ok()
 }
 
 fn read_config(bytes: &[u8], _: &Path) -> bool {
@@ -381,6 +390,9 @@ fn safetensors(tensors: &[(String, Vec<u64>)], checked: Option<BTreeMap<&str, &s
 }
 
 const PROGRESS: &str = r#"{"step":7,"best":[2.5,6],"elapsed_s":1.25,"tokens":336,"spikes":{"loss":{"n":7,"mean":2.5,"variance":0.25},"grad_norm":{"n":7,"mean":1.0,"variance":0.5}},"shift":3,"rolled_back":[5,1],"tuned":{"matmul 1 2 3":"matmul_tiled/small"},"kernels":["gelu_forward/cpu"],"device":"a device"}"#;
+const BATCHES: &str = r#"[{"b":2,"t":4,"tokens":[0,1,2,0,1,2,0,1],"targets":[1,2,0,1,2,0,1,4294967295],"firsts":[]}]"#;
+const PACKED_BATCHES: &str =
+    r#"[{"b":2,"t":4,"tokens":[0,1,2,0,1,2,0,1],"targets":[1,2,0,1,2,0,1,2],"firsts":[0,0,2,2,0,1,1,1]}]"#;
 const EVIDENCE: &str = r#"{"step":3,"params_after":2,"first":{"micro_batch":0,"label":"h.0.ln_1","op":"layernorm","tensor":"h.0.ln_1.out","count":1,"of":64,"largest_finite":3.5},"gradient_norms":[["wte",1.5],["h.0",null]],"replay":"tril replay run/nonfinite/step-00000003"}"#;
 const METRICS: &str = "{\"step\":1,\"loss\":4.25,\"lr\":0.001}\n{\"step\":2,\"loss\":4.0}\n{\"step\":2,\"val_loss\":3.9}\n{\"step\":3,\"loss\":null}\n";
 const TUNED: &str = r#"{"device":"a device","entries":{"matmul 1 2 3":{"checksum":"00000000","usual":"matmul/cpu","pick":"matmul/cpu","gflop":0.5,"laps":[{"candidate":"matmul/cpu","ms":1.5,"compile_ms":2.0,"failed":null}]}}}"#;

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::settings::{DeviceArgs, text_of_run};
+use super::again::text_of_run;
+use super::settings::DeviceArgs;
 use super::{Outcome, token_files};
 use crate::data::{Dataset, Mode, Source, tokens};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig, free_run};
@@ -52,7 +53,7 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     let weights = checkpoint::load_model(&dir, &config.model)?;
     let own = args.paths.is_empty();
     let dataset = if own {
-        let text = text_of_run(&config.data.source)?;
+        let text = text_of_run(&config.data.source, &args.run)?;
         text.verify(config.data.crc32)?;
         Dataset::of(&text, &tokenizer, &config.data_options())?
     } else {

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::Outcome;
 use crate::data::TokenizerSpec;
+use crate::data::shell::quoted;
 use crate::interop::import::{ImportOptions, import};
 
 /// Make a run of a GPT-2 that another program wrote: Hugging Face's format or llm.c's.
@@ -36,7 +37,7 @@ pub(super) struct ImportArgs {
 pub(super) fn run(args: &ImportArgs) -> Outcome {
     let options = ImportOptions { tokenizer: args.tokenizer.clone(), n_head: args.n_head };
     let imported = import(&args.path, &args.out, &options)?;
-    let (m, run) = (&imported.config.model, args.out.display());
+    let (m, run) = (&imported.config.model, quoted(&args.out));
     if args.json {
         let line = json!({
             "run": args.out, "format": imported.format, "n_layer": m.n_layer, "n_head": m.n_head, "n_embd": m.n_embd,
@@ -51,7 +52,7 @@ pub(super) fn run(args: &ImportArgs) -> Outcome {
     for note in &imported.notes {
         outln!("note     {note}");
     }
-    outln!("run      {run}; let it talk with: tril generate {run}");
+    outln!("run      {}; let it talk with: tril generate {run}", args.out.display());
     outln!("         or train it further with: tril train TEXT --resume {run}");
     Ok(ExitCode::SUCCESS)
 }

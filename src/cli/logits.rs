@@ -49,7 +49,8 @@ pub(super) fn run(args: &LogitsArgs) -> Outcome {
         ("logits", TensorView::new(Dtype::F32, vec![t, values.len() / t], bytemuck::cast_slice(&values))?),
         ("tokens", TensorView::new(Dtype::I64, vec![t], bytemuck::cast_slice(&ids))?),
     ];
-    let written = safetensors::serialize_to_file(tensors, None, &args.out);
-    written.map_err(|e| format!("--out {}: {e}", args.out.display()))?;
+    // serialize_to_file would make a file that only its owner may read
+    let bytes = safetensors::serialize(tensors, None)?;
+    std::fs::write(&args.out, bytes).map_err(|e| format!("--out {}: {e}", args.out.display()))?;
     Ok(ExitCode::SUCCESS)
 }

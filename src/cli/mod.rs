@@ -1,13 +1,9 @@
 //! The command line: parses, calls the library, prints.
 
-/// Prints a line; a closed pipe or a full disk behind standard output must not end a training run, so errors are ignored.
-macro_rules! outln {
-    ($($arg:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($arg)*);
-    }};
-}
+#[macro_use]
+mod out;
 
+mod again;
 mod bench;
 mod devices;
 mod doctor;
@@ -99,12 +95,15 @@ fn code_of(error: &(dyn Error + 'static)) -> u8 {
     }
 }
 
-/// Runs the command line and returns its exit code: 0 on success, 1 on failure, 2 on wrong usage; 3 where training has
-/// diverged, 4 where the device was lost, 5 where it is out of memory.
+/// Runs the command line and returns its exit code: 0 on success, 1 on failure, also to write standard output, 2 on wrong
+/// usage; 3 where training has diverged, 4 where the device was lost, 5 where it is out of memory.
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
     if !matches!(command, Command::Tokenize(_) | Command::Import(_) | Command::Export(_)) {
         vectors::widen();
+    }
+    if matches!(command, Command::Train(_)) {
+        out::tell_at_once();
     }
     let outcome = match command {
         Command::Train(args) => train::run(&args),
@@ -122,10 +121,17 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Tune(args) => tune::run(&args),
     };
-    outcome.unwrap_or_else(|error| {
+    let code = outcome.unwrap_or_else(|error| {
         eprintln!("error: {error}");
         ExitCode::from(code_of(error.as_ref()))
-    })
+    });
+    match out::fault().filter(|_| code == ExitCode::SUCCESS) {
+        None => code,
+        Some(fault) => {
+            eprintln!("error: {fault}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 #[cfg(test)]

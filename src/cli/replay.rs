@@ -5,13 +5,14 @@ use clap::Args;
 
 use super::Outcome;
 use super::settings::DeviceArgs;
-use crate::train::blackbox;
+use crate::train::blackbox::{self, Replayed};
 
 /// Do a step again whose loss or gradients weren't finite, and say where that began.
 ///
-/// Where a step gives something that isn't finite, `tril train` keeps the batch, a checkpoint from before and a first report in
-/// RUN/nonfinite. This trains from that checkpoint up to the step, runs the step op by op, and prints the first op whose output
-/// isn't finite and the gradients' norms by layer. Nothing is written.
+/// Where a step gives something that isn't finite, `tril train` keeps the batch, the last checkpoint before the step and a first
+/// report in RUN/nonfinite. This trains from that checkpoint up to the step, runs the step op by op with the batch that was kept,
+/// and prints the first op whose output isn't finite and the gradients' norms by layer. The run's text is needed only where the
+/// steps in between have too many tokens (a million) to be kept as well. Nothing is written.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
     /// A folder in RUN/nonfinite.
@@ -27,7 +28,10 @@ pub(super) struct ReplayArgs {
 pub(super) fn run(args: &ReplayArgs) -> Outcome {
     let gpu = args.device.open()?;
     eprintln!("device: {}", gpu.name());
-    let evidence = blackbox::replay(&gpu, &args.path)?;
+    let Replayed { evidence, note } = blackbox::replay(&gpu, &args.path)?;
+    if let Some(note) = note {
+        eprintln!("warning: {note}");
+    }
     if args.json {
         outln!("{}", serde_json::to_string(&evidence)?);
     } else {

@@ -1,14 +1,13 @@
 //! Flags that several commands share, and how they become settings.
 
 use std::error::Error;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
 use super::token_files;
-use crate::data::{Corpus, Mode, Source, Tokenizer, TokenizerSpec, embedded, tokens};
+use crate::data::{Corpus, DataError, Mode, Source, Tokenizer, TokenizerSpec, embedded, tokens};
 use crate::gpu::{AdapterReport, DeviceSelector, Gpu, GpuError, GpuOptions, find_adapter};
 use crate::graph::Recompute;
 use crate::kernel::Caps;
@@ -207,10 +206,11 @@ struct TrainingArgs {
     /// there [default: true with --pack].
     #[arg(long, value_name = "BOOL")]
     document_mask: Option<bool>,
-    /// Token files to validate on; without, a folder's val.bin, or the last --val-fraction of the tokens.
+    /// Token files to validate on; without, those of a folder or a pattern with val in their names, or the last --val-fraction
+    /// of the tokens.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     val: Vec<PathBuf>,
-    /// The share of the text held out for validation.
+    /// The share of the text, or of token files without others to validate on, held out for validation.
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     val_fraction: Option<f64>,
 }
@@ -391,6 +391,12 @@ impl SettingsArgs {
         if self.train.lossy && matches!(source, Source::Tokens { .. }) {
             return Err("--lossy is about text, and these are token files; leave it out".into());
         }
+        if let (Source::Tokens { val, .. }, Some(share)) = (&source, self.train.val_fraction)
+            && let Some(val) = val.first()
+        {
+            let val = val.display();
+            return Err(format!("--val-fraction {share} and {val} are two validation splits; leave the flag out, or name the files to train on alone").into());
+        }
         Ok(source.lossily(self.train.lossy))
     }
 
@@ -417,7 +423,12 @@ pub(super) fn read_text(
     paths: &[PathBuf],
     settings: &SettingsArgs,
 ) -> Result<Read, Box<dyn Error>> {
-    let corpus = load_corpus(config, paths, settings)?;
+    let corpus = load_corpus(config, paths, settings).map_err(|error| match error.downcast_ref() {
+        Some(DataError::Missing { path }) if paths.iter().any(|given| path.ends_with(given)) => {
+            format!("{error}, or give none to train on the embedded stories").into()
+        }
+        _ => error,
+    })?;
     let Some(text) = corpus.text() else {
         let (tokenizer, how) = token_files::tokenizer(config, settings.train.tokenizer.as_ref())?;
         config.model.vocab_size = tokenizer.vocab_size() as u64;
@@ -477,17 +488,4 @@ pub(super) fn check_specials(config: &RunConfig) -> Result<(), Box<dyn Error>> {
         .into());
     }
     Ok(())
-}
-
-/// The text or token files that a run began with, read again.
-///
-/// # Errors
-///
-/// As [`Source::load`], and where the text came from standard input and nothing is piped in now.
-pub(super) fn text_of_run(source: &Source) -> Result<Corpus, Box<dyn Error>> {
-    let piped = matches!(source, Source::Files { paths, .. } if paths.iter().any(|p| p.as_os_str() == "-"));
-    if piped && std::io::stdin().is_terminal() {
-        return Err("this run's text came from standard input; pipe the same text in again".into());
-    }
-    Ok(source.load()?)
 }

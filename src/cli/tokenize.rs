@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::Outcome;
+use crate::data::shell::quoted;
 use crate::data::tokenize::{Form, Job, LEARN_BYTES, Progress};
 use crate::data::{Source, TokenizerSpec, tokens};
 use crate::plan::human_bytes;
@@ -119,7 +120,7 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
     );
     let rate = human_bytes((done.n_read as f64 / seconds.max(1e-3)) as u64);
     outln!("text     {} in {seconds:.1} s, {rate} a second", human_bytes(done.n_read));
-    outln!("done; train on it with: tril train {}", args.out.display());
+    outln!("done; train on it with: tril train {}", quoted(&args.out));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,10 +11,12 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::again::text_again;
 use super::self_check::{WRONG, self_check};
-use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text, text_of_run};
+use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text};
 use super::tune::{TuningArgs, tune_first};
 use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of, must_be_writable};
+use crate::data::shell::quoted;
 use crate::data::{Corpus, Mode, Packing, Source, embedded};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
@@ -31,7 +33,7 @@ use crate::train::{Event, Run, RunConfig, RunDir, RunError, SessionError, Summar
 pub(super) struct TrainArgs {
     /// Text files, folders, or - for standard input. .gz and .zst are unpacked; a line of .jsonl or .ndjson is an object whose
     /// "text" is a document. Or token files (.bin) of nanoGPT, llm.c or `tril tokenize`, or a folder of them; quoted patterns
-    /// such as 'train_*.bin' are expanded. With --resume: where the run's text or token files are now.
+    /// such as 'train_*.bin' are expanded. With --resume: where the run's text or token files are now; it is remembered.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -90,7 +92,7 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     if !args.json && !kernels.is_empty() {
         printer.say(&format!("kernels  {kernels}"));
     }
-    for line in run.passed_over() {
+    for line in run.passed_over().iter().cloned().chain(run.config().schedule().short_of_peak()) {
         eprintln!("warning: {line}");
     }
     if let Some(device) = run.moved_from() {
@@ -124,7 +126,8 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         std::thread::sleep(REST);
         let gpu = open(args)?;
         let config = RunDir::open(&root)?.1;
-        run = Run::resume(&gpu, &root, &text_again(args, &config.data.source)?, None)?;
+        let (corpus, _) = text_again((&args.paths, &args.settings), &config.data.source, &root)?;
+        run = Run::resume(&gpu, &root, &corpus, None)?;
         printer.say(&format!("resumed at step {}", run.step()));
     };
     printer.finish(&summary, &root);
@@ -175,8 +178,9 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     let root = args.out.clone().unwrap_or_else(|| free_run(&config));
     if root.join("config.toml").exists() && !RunDir::is_unborn(&root) {
         return Err(format!(
-            "{0} holds a run already; go on with --resume {0}, or choose another --out",
-            root.display()
+            "{} holds a run already; go on with --resume {}, or choose another --out",
+            root.display(),
+            quoted(&root)
         )
         .into());
     }
@@ -257,23 +261,17 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
                 .into(),
         );
     }
-    let corpus = text_again(args, &config.data.source)?;
+    let (corpus, moved) = text_again((&args.paths, &args.settings), &config.data.source, root)?;
     let gpu = open(args)?;
     let fit = fit(args, &mut config.clone(), &gpu, &corpus)?;
     // on the device that it was on, a run keeps its kernels, so that its results are those of an undisturbed one
     let kernels =
         if Run::is_of(root, &gpu)? { String::new() } else { tune_first(&gpu, &[config.session()], &args.tuning)? };
-    let run = Run::resume(&gpu, root, &corpus, args.settings.steps())?;
-    Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit, kernels, chosen: None })
-}
-
-/// A run's text or token files, from where it was or from where it is said to be now; that it is the same is checked later.
-fn text_again(args: &TrainArgs, source: &Source) -> Result<Corpus, Box<dyn std::error::Error>> {
-    if args.paths.is_empty() {
-        return text_of_run(source);
+    let mut run = Run::resume(&gpu, root, &corpus, args.settings.steps())?;
+    if let Some(source) = moved {
+        run.remember(source)?;
     }
-    let is_lossy = matches!(source, Source::Files { lossy: true, .. });
-    Ok(args.settings.source(&args.paths)?.lossily(is_lossy).load()?)
+    Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit, kernels, chosen: None })
 }
 
 fn open(args: &TrainArgs) -> Result<Arc<Gpu>, Box<dyn std::error::Error>> {
@@ -432,11 +430,12 @@ impl Printer {
             Event::NotSaved { step, reason } => {
                 self.say(&format!("step {step}: not saved, training goes on and the next save tries again: {reason}"));
             }
+            Event::MetricsAnew { step } => self.say(&format!("step {step}: {METRICS_GONE}")),
             Event::Spike { step, what, z } => {
                 self.say(&format!("step {step}: {what} is {z:.1} standard deviations above those before"));
             }
             Event::Evidence { evidence, path } => {
-                self.say(&format!("{evidence}kept in {0}; to do the step again: tril replay {0}", path.display()));
+                self.say(&format!("{evidence}kept in {0}; to do the step again: tril replay {0}", quoted(path)));
             }
             Event::RolledBack { to, from } => {
                 self.say(&format!(
@@ -450,7 +449,7 @@ impl Printer {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        let root = root.display();
+        let run = quoted(root);
         if self.json {
             let line = json!({
                 "done": !summary.interrupted, "step": summary.step, "best_val_loss": summary.best.map(|b| b.0),
@@ -466,12 +465,14 @@ impl Printer {
             outln!("best validation loss {loss:.4} at step {step}, on {}", self.device);
         }
         if summary.interrupted {
-            outln!("stopped and saved at step {}; go on with: tril train --resume {root}", summary.step);
+            outln!("stopped and saved at step {}; go on with: tril train --resume {run}", summary.step);
         } else {
-            outln!("done; let it talk with: tril generate {root}");
+            outln!("done; let it talk with: tril generate {run}");
         }
     }
 }
+
+const METRICS_GONE: &str = "metrics.jsonl was removed: the lines before are lost, and a new file begins here";
 
 fn json_line(event: &Event) -> serde_json::Value {
     match event {
@@ -486,6 +487,7 @@ fn json_line(event: &Event) -> serde_json::Value {
         Event::Profile { profile, trace } => json!({ "profile": profile.to_json(), "trace": trace }),
         Event::Saved { step } => json!({ "step": step, "saved": true }),
         Event::NotSaved { step, reason } => json!({ "step": step, "saved": false, "reason": reason }),
+        Event::MetricsAnew { step } => json!({ "step": step, "warning": METRICS_GONE }),
         Event::Spike { step, what, z } => json!({ "step": step, "spike": what, "z": z }),
         Event::Evidence { evidence, path } => json!({ "nonfinite": evidence, "kept": path }),
         Event::RolledBack { to, from } => json!({ "step": to, "rolled_back_from": from }),

@@ -295,16 +295,28 @@ impl Reading<'_> {
     }
 }
 
-/// The files of a folder, sorted, subfolders included, but for hidden ones and links to folders.
+/// What a data set consists of, in the order in which it is written.
+const OF_A_SET: [&str; 7] =
+    ["train.bin", "train.bin.part", "val.bin", "val.bin.part", "tokenizer.json", "tokenizer.json.part", "meta.pkl"];
+/// What a run has from its beginning.
+const OF_A_RUN: [&str; 3] = ["config.toml", "tokenizer.json", "metrics.jsonl"];
+
+/// The files of a folder, sorted, subfolders included, but for hidden ones, links to folders, and what tril writes itself: runs
+/// and the files of data sets.
 pub(super) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    if OF_A_RUN.iter().all(|name| folder.join(name).is_file()) {
+        return Ok(vec![]);
+    }
+    let is_set = OF_A_SET[..2].iter().any(|name| folder.join(name).is_file());
     let mut entries = fs::read_dir(folder)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>())
         .map_err(|error| unreadable(folder, error))?;
     entries.sort();
     let mut files = vec![];
     for path in entries {
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if hidden {
+        let name = path.file_name().unwrap_or_default();
+        let is_hidden = name.as_encoded_bytes().starts_with(b".");
+        if is_hidden || is_set && OF_A_SET.iter().any(|part| name == *part) {
             continue;
         }
         // A link to a folder may lead back to where we are, a link to nothing has no text.

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::shell::quoted;
+
 /// An error of the data layer; the message says what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,13 +13,25 @@ pub enum DataError {
     #[error("this run was imported and has no text of its own yet: give a PATH")]
     NoText,
     /// A path that isn't there.
-    #[error("nothing at {}: check the path, or give no path to use the embedded stories", path.display())]
+    #[error("nothing at {}: check the path", path.display())]
     Missing {
         /// The path as given.
         path: PathBuf,
     },
+    /// A run's text that isn't where it was.
+    #[error(
+        "nothing at {}, where the text of this run was: put it back, or say where it is now with tril train --resume {} NEWPATH",
+        path.display(),
+        quoted(run)
+    )]
+    Moved {
+        /// The path as the run has it.
+        path: PathBuf,
+        /// The run.
+        run: PathBuf,
+    },
     /// A file or folder that is there but can't be read.
-    #[error("cannot read {name} ({source}): check its permissions")]
+    #[error("cannot read {name} ({source}): {}", advice(source))]
     Unreadable {
         /// The file, folder or "standard input".
         name: String,
@@ -32,11 +46,13 @@ pub enum DataError {
     },
     /// Bytes that aren't UTF-8.
     #[error(
-        "{name} is not UTF-8 text (first bad byte at offset {offset}): convert it, as with iconv -f latin1 -t utf-8, or give --lossy"
+        "{name} is not UTF-8 text (first bad byte at offset {offset}): convert it, as with iconv -f {encoding} -t utf-8, or give --lossy"
     )]
     NotUtf8 {
         /// The file or "standard input".
         name: String,
+        /// What it may be instead.
+        encoding: &'static str,
         /// Units: bytes from the start.
         offset: usize,
     },
@@ -67,7 +83,7 @@ pub enum DataError {
         reason: String,
     },
     /// A folder in which everything is hidden, binary or empty.
-    #[error("no text in folder {} (hidden, binary and empty files are skipped): name the files themselves", path.display())]
+    #[error("no text in folder {} (hidden, binary and empty files, runs and data sets are skipped): name the files themselves", path.display())]
     NoTextInFolder {
         /// The folder as given.
         path: PathBuf,
@@ -221,7 +237,7 @@ pub enum DataError {
     },
     /// A character that the vocabulary lacks.
     #[error(
-        "character {character:?} (U+{:04X}) at position {position} is not among the {vocabulary} characters of the tokenizer: remove it, or train with --tokenizer byte",
+        "character {character:?} (U+{:04X}) at position {position} is not among the {vocabulary} characters of the tokenizer: remove it, or train a new run with --tokenizer byte",
         u32::from(*character)
     )]
     UnknownCharacter {
@@ -238,15 +254,25 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What `--tokenizer` names and is none.
+    #[error("--tokenizer {} {reason}: give the path of a tokenizer.json of tril or of Hugging Face, or a kind of tokenizer", path.display())]
+    TokenizerFile {
+        /// The path as given.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A text that the model of a `tokenizer.json` has no ids for.
-    #[error("the tokenizer has no ids for this text ({reason}): take another with --tokenizer")]
+    #[error(
+        "the tokenizer has no ids for this text ({reason}): change the text, or train a new run with another --tokenizer"
+    )]
     Encode {
         /// What it says.
         reason: String,
     },
     /// A document mode without a tokenizer that has the special tokens.
     #[error(
-        "documents need a tokenizer with start and end tokens, and this one has none: use --mode stream, or train with --mode documents"
+        "documents need a tokenizer with start and end tokens, and this one has none: use --mode stream, or a new run with another --tokenizer"
     )]
     NoSpecials,
     /// A mask between the documents of a stream without a token that parts them.
@@ -314,4 +340,13 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// What to do about a file that can't be read.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "check its permissions",
+        io::ErrorKind::IsADirectory => "it is a folder, and a file is needed",
+        _ => "check the path and the disk",
+    }
 }

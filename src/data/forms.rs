@@ -79,12 +79,22 @@ fn broken(name: &str, reason: &dyn Display) -> DataError {
     DataError::Archive { name: name.into(), reason: reason.to_string() }
 }
 
+/// What text is likely to be that isn't UTF-8, as `iconv` calls it: what its byte order mark says.
+pub(super) fn likely(start: &[u8]) -> &'static str {
+    match start {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "utf-32",
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "utf-16",
+        _ => "latin1",
+    }
+}
+
 /// Text without a byte order mark, and how often bytes had to be replaced.
 fn decode(name: &str, bytes: Vec<u8>, bad: Bad) -> Result<(String, usize), DataError> {
     let (mut text, n_replaced) = match String::from_utf8(bytes) {
         Ok(text) => (text, 0),
         Err(error) if bad == Bad::Refuse => {
-            return Err(DataError::NotUtf8 { name: name.into(), offset: error.utf8_error().valid_up_to() });
+            let (encoding, offset) = (likely(error.as_bytes()), error.utf8_error().valid_up_to());
+            return Err(DataError::NotUtf8 { name: name.into(), encoding, offset });
         }
         Err(error) => {
             let n = error.as_bytes().utf8_chunks().filter(|chunk| !chunk.invalid().is_empty()).count();

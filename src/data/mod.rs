@@ -13,6 +13,7 @@ mod forms;
 pub mod grammar;
 mod order;
 mod packing;
+pub mod shell;
 mod split;
 pub mod tokenize;
 pub mod tokenizer;

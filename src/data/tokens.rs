@@ -209,7 +209,7 @@ pub fn tokenizer_beside(files: &[PathBuf]) -> Result<Option<(PathBuf, Tokenizer)
         let (json, meta) = (folder.join("tokenizer.json"), folder.join("meta.pkl"));
         let (path, tokenizer) = if json.is_file() {
             let text = String::from_utf8(read_small(&json)?).map_err(|_| bad_tokenizer(&json, "it is not UTF-8"))?;
-            (json.clone(), Tokenizer::from_json(&text).map_err(|e| bad_tokenizer(&json, e))?)
+            (json.clone(), Tokenizer::from_json(&text).map_err(|e| bad_tokenizer(&json, e))?.recognised())
         } else if meta.is_file() {
             (meta.clone(), meta::tokenizer(&read_small(&meta)?).map_err(|reason| bad_tokenizer(&meta, reason))?)
         } else {

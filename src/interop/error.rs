@@ -73,12 +73,14 @@ pub enum InteropError {
         reason: String,
     },
     /// No tokenizer that fits the model.
-    #[error("{path}: {reason}; give one with --tokenizer gpt2, --tokenizer byte or --tokenizer PATH/tokenizer.json")]
+    #[error("{path}: {reason}; give one with {}", fitting(*vocab_size))]
     NoTokenizer {
         /// The model, or the tokenizer's file.
         path: String,
         /// Why not.
         reason: String,
+        /// Ids that the model has.
+        vocab_size: u64,
     },
     /// A model file that doesn't say how many heads there are.
     #[error("nothing beside {path} says how many attention heads the model has; give --n-head")]
@@ -86,6 +88,13 @@ pub enum InteropError {
         /// The file.
         path: String,
     },
+}
+
+/// The kinds of tokenizers that a model has room for.
+fn fitting(vocab_size: u64) -> String {
+    let kinds = [("gpt2", 50_257), ("byte", 256), ("PATH/tokenizer.json", 0)];
+    let fitting: Vec<_> = kinds.iter().filter(|(_, size)| vocab_size >= *size).map(|(kind, _)| *kind).collect();
+    fitting.iter().map(|kind| format!("--tokenizer {kind}")).collect::<Vec<_>>().join(" or ")
 }
 
 /// Makes an error of the operating system one about a file.

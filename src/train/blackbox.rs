@@ -1,21 +1,25 @@
 //! What is kept of a step whose loss or gradients weren't finite: enough to see where that began, and to do it again.
 
+mod batches;
+mod replay;
+
+pub(super) use batches::MOST_BEFORE;
+pub use replay::{Replayed, replay};
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint;
 use super::run_dir::io_error;
-use super::spikes::OnSpike;
-use super::{RunDir, RunDirError, RunError, Session, SessionError};
-use crate::data::{Batch, Dataset};
-use crate::gpu::Gpu;
+use super::{RunDir, RunDirError, Session, SessionError};
+use crate::data::Batch;
+use crate::data::shell::quoted;
 use crate::graph::Phase;
-use crate::kernel::Choice;
 use crate::tensor::DType;
 
 /// The folder of a run in which evidence is kept, a folder for each step.
@@ -48,7 +52,8 @@ pub struct Origin {
 pub struct Evidence {
     /// The step, counted from 1.
     pub step: u64,
-    /// The step after which the parameters were as they were looked at: the step's own are those after `step - 1`.
+    /// The step after which the parameters were as they were looked at: the step's own are those after `step - 1`. Steps are
+    /// under way when one turns out not to be finite, and may have changed them; doing the step again has its own.
     pub params_after: u64,
     /// Where it began, in the order of execution; none where nothing but finite numbers was found this time.
     pub first: Option<Origin>,
@@ -56,6 +61,17 @@ pub struct Evidence {
     pub gradient_norms: Vec<(String, Option<f64>)>,
     /// What does the step again.
     pub replay: String,
+    /// CRC-32 of the files of batches that were kept.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checksums: BTreeMap<String, String>,
+}
+
+/// The batches that it takes to do a step again.
+pub(super) struct Batches {
+    /// The step's micro-batches.
+    pub own: Vec<Batch>,
+    /// Those of each step between the checkpoint and it, or nothing where they are too many to keep.
+    pub before: Vec<Vec<Batch>>,
 }
 
 impl Evidence {
@@ -112,6 +128,7 @@ impl Evidence {
             first,
             gradient_norms: norms(session)?,
             replay: String::new(),
+            checksums: BTreeMap::new(),
         })
     }
 
@@ -126,32 +143,45 @@ impl Evidence {
         serde_json::from_str(&text).map_err(|e| foreign(folder, format!("{REPORT}: {e}")))
     }
 
-    /// Keeps it in a run's directory with the batch and the checkpoint from which the step can be done again.
+    /// Keeps it in a run's directory with the batch and the checkpoint from which the step can be done again, beside what was
+    /// kept of the same step with another batch, as there is after a rollback.
     ///
     /// # Errors
     ///
     /// The operating system's refusal.
-    pub(super) fn keep(mut self, dir: &RunDir, batches: &[Batch], from: u64) -> Result<Option<PathBuf>, RunDirError> {
+    pub(super) fn keep(mut self, dir: &RunDir, batches: &Batches, from: u64) -> Result<Option<PathBuf>, RunDirError> {
         let all = dir.path(FOLDER);
         if fs::read_dir(&all).is_ok_and(|entries| entries.count() >= MOST) {
             return Ok(None);
         }
-        let path = all.join(format!("step-{:08}", self.step));
+        let mut files = vec![(batches::OWN, batches::to_json(&batches.own))];
+        if !batches.before.is_empty() {
+            files.push((batches::BEFORE, batches::all_to_json(&batches.before)));
+        }
+        self.checksums = files.iter().map(|(name, text)| (name.to_string(), batches::checksum(text))).collect();
+        let path = self.free_folder(&all);
         fs::create_dir_all(&path).map_err(io_error(&path))?;
-        self.replay = format!("tril replay {}", path.display());
-        let batches: Vec<_> = batches
-            .iter()
-            .map(|b| serde_json::json!({ "b": b.b, "t": b.t, "tokens": b.tokens, "targets": b.targets, "firsts": b.firsts }))
-            .collect();
-        let write = |name: &str, text: String| fs::write(path.join(name), text).map_err(io_error(&path.join(name)));
-        write("batches.json", serde_json::json!(batches).to_string())?;
-        let report = serde_json::to_string_pretty(&self).unwrap_or_else(|e| panic!("evidence has a JSON form: {e}"));
-        write(REPORT, report + "\n")?;
+        self.replay = format!("tril replay {}", quoted(&path));
+        let write = |name: &str, text: &str| fs::write(path.join(name), text).map_err(io_error(&path.join(name)));
+        for (name, text) in &files {
+            write(name, text)?;
+        }
         // a second name of the same file where the file system has that
         let (state, copy) = (checkpoint::folder(dir, from).join(checkpoint::STATE), path.join(checkpoint::STATE));
         let _ = fs::remove_file(&copy);
         fs::hard_link(&state, &copy).or_else(|_| fs::copy(&state, &copy).map(|_| ())).map_err(io_error(&copy))?;
+        let report = serde_json::to_string_pretty(&self).unwrap_or_else(|e| panic!("evidence has a JSON form: {e}"));
+        // the last, so that with it all is there
+        write(REPORT, &(report + "\n"))?;
         Ok(Some(path))
+    }
+
+    /// The folder of its step, with a number behind it where that has other evidence.
+    fn free_folder(&self, all: &Path) -> PathBuf {
+        let first = all.join(format!("step-{:08}", self.step));
+        let more = (2u32..).map(|n| all.join(format!("step-{:08}-{n}", self.step)));
+        let is_free = |path: &PathBuf| Self::read(path).map_or(true, |other| other.checksums == self.checksums);
+        std::iter::once(first.clone()).chain(more).find(is_free).unwrap_or(first)
     }
 }
 
@@ -183,8 +213,12 @@ impl fmt::Display for Evidence {
                 self.step, o.tensor, o.op, o.label, o.micro_batch, o.count, o.of, o.largest_finite
             )?,
         }
-        if self.params_after + 1 != self.step {
-            writeln!(f, "with the parameters after step {}", self.params_after)?;
+        let (after, own) = (self.params_after, self.step.saturating_sub(1));
+        if after != own {
+            writeln!(
+                f,
+                "seen with the parameters after step {after}; those of the step itself were the ones after step {own}"
+            )?;
         }
         for (layer, norm) in &self.gradient_norms {
             let norm = norm.map_or("not finite".into(), |x| format!("{x:.3e}"));
@@ -196,52 +230,4 @@ impl fmt::Display for Evidence {
 
 fn foreign(path: &Path, reason: String) -> RunDirError {
     RunDirError::NoEvidence { path: path.display().to_string(), reason }
-}
-
-/// Does a step again of which evidence was kept at `path`: trains from the checkpoint there up to the step before, and looks at
-/// the step itself. Nothing is written.
-///
-/// # Errors
-///
-/// [`RunError`]: no evidence there, a damaged checkpoint, text that has changed, the device.
-pub fn replay(gpu: &Arc<Gpu>, path: &Path) -> Result<Evidence, RunError> {
-    let kept = Evidence::read(path)?;
-    let whole = path.canonicalize().map_err(io_error(path))?;
-    let root = whole.parent().and_then(Path::parent).ok_or_else(|| foreign(path, "it lies in no run".into()))?;
-    let (_, config, tokenizer) = RunDir::open(root)?;
-    let corpus = config.data.source.load()?;
-    corpus.verify(config.data.crc32)?;
-    let dataset = Dataset::of(&corpus, &tokenizer, &config.data_options())?;
-    let mut found = checkpoint::find_at(&path.join(checkpoint::STATE), &config.model)?;
-    let (step, steps, after) = (kept.step, config.train.steps, found.progress.step);
-    if step <= after || step > steps {
-        let reason = format!("{REPORT} tells of step {step}, in a run of {steps} with the checkpoint of step {after}");
-        return Err(foreign(path, reason).into());
-    }
-    if found.progress.device == gpu.name() {
-        gpu.choose(Choice::of_tuned(found.progress.tuned.clone()));
-    }
-    let mut session = Session::new(gpu, config.session())?;
-    found.load(&mut session)?;
-    let (train, shift) = (&config.train, found.progress.shift);
-    let b = usize::try_from(train.batch_size).unwrap_or(usize::MAX);
-    let batches = |step: u64| -> Vec<Batch> {
-        (0..train.grad_accum)
-            .map(|i| dataset.train_batch(train.seed, (step + shift) * train.grad_accum + i, b))
-            .collect()
-    };
-    let mut spikes = found.progress.spikes.clone();
-    while session.step_count() + 1 < kept.step {
-        let done = session.step_count();
-        if config.train.on_spike == OnSpike::Skip {
-            let [loss, grad_norm] = spikes.limits(done + 1);
-            session.set_limits(loss, grad_norm)?;
-        }
-        session.train_step(&batches(done), config.schedule().at(done))?;
-        while let Some(result) = session.poll()? {
-            spikes.take(&result);
-        }
-    }
-    while session.wait()?.is_some() {}
-    Ok(Evidence { replay: kept.replay, ..Evidence::gather(&session, kept.step, &batches(kept.step - 1))? })
 }

@@ -243,25 +243,45 @@ pub struct Found {
 ///
 /// No checkpoint, or none but damaged ones.
 pub fn find(dir: &RunDir, model: &ModelConfig) -> Result<Found, RunDirError> {
-    let (mut passed_over, mut first) = (vec![], None);
+    let mut passed_over = vec![];
     for (_, path) in candidates(dir) {
         match open(&path.join(STATE), model) {
-            Ok((file, progress)) => return Ok(Found { file, progress, passed_over }),
+            Ok((file, progress)) => {
+                passed_over.iter_mut().for_each(|line: &mut String| line.push_str(" and passed over"));
+                return Ok(Found { file, progress, passed_over });
+            }
             Err(error @ (RunDirError::Damaged { .. } | RunDirError::Io { .. })) => {
                 let reason = match &error {
                     RunDirError::Damaged { reason, .. } => reason.clone(),
                     other => other.to_string(),
                 };
-                passed_over.push(format!("{} is damaged ({reason}) and passed over", path.display()));
-                first.get_or_insert(error);
+                passed_over.push(format!("{} is damaged ({reason})", path.display()));
             }
             Err(error) => return Err(error),
         }
     }
-    Err(first.unwrap_or_else(|| RunDirError::Foreign {
-        path: dir.root().display().to_string(),
-        reason: "it holds no checkpoint; give the command that began it again".into(),
-    }))
+    Err(none(dir, model, &passed_over))
+}
+
+/// What is said of a run without a whole checkpoint. `damaged` has a line for each that isn't.
+fn none(dir: &RunDir, model: &ModelConfig, damaged: &[String]) -> RunDirError {
+    let best = match Weights::best(dir, model) {
+        Ok(_) => format!("; the best model, {MODEL}, is intact"),
+        Err(_) => String::new(),
+    };
+    let reason = match damaged {
+        [] if RunDir::is_unborn(dir.root()) => {
+            "was stopped before it had a checkpoint; give the command that began it again".into()
+        }
+        [] => format!("holds no checkpoint{best}; put the folder {CHECKPOINTS} back, or begin a new run with --out"),
+        [one] => format!("has no other checkpoint: {one}{best}; restore it, or begin a new run with --out"),
+        all => format!(
+            "has {} checkpoints, all damaged: {}{best}; restore one, or begin a new run with --out",
+            all.len(),
+            all.join(", ")
+        ),
+    };
+    RunDirError::NoCheckpoint { path: dir.root().display().to_string(), reason }
 }
 
 /// A checkpoint at a place of its own.

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::spikes::OnSpike;
-use super::{AdamwConfig, Schedule, ScheduleKind, SessionConfig};
+use super::{AdamwConfig, Schedule, ScheduleKind, SessionConfig, TomlError};
 use crate::data::{Mode, Options, Source, TokenizerSpec};
 use crate::graph::Recompute;
 use crate::model::{ConfigError, Keep, Memory, ModelConfig};
@@ -111,16 +111,6 @@ pub struct RunConfig {
     pub data: DataConfig,
 }
 
-/// A configuration file that can't be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}: {reason}; `tril train --help` lists the settings, and config.toml of any run shows their places")]
-pub struct TomlError {
-    /// The file.
-    pub file: String,
-    /// The parser's reason.
-    pub reason: String,
-}
-
 impl RunConfig {
     /// The settings of a preset on the embedded corpus.
     ///
@@ -176,11 +166,9 @@ impl RunConfig {
     ///
     /// [`TomlError`] on a syntax error, an unknown key or a value of the wrong type.
     pub fn overlaid(&self, file: &str, text: &str) -> Result<Self, TomlError> {
-        let error = |reason: String| TomlError { file: file.into(), reason: reason.trim().replace('\n', " ") };
-        let over: toml::Table = text.parse().map_err(|e: toml::de::Error| error(e.message().to_string()))?;
-        let mut base = toml::Table::try_from(self).map_err(|e| error(e.to_string()))?;
-        merge(&mut base, over);
-        base.try_into().map_err(|e: toml::de::Error| error(e.message().to_string()))
+        let mut base = toml::Table::try_from(self).unwrap_or_else(|e| panic!("every setting has a TOML form: {e}"));
+        merge(&mut base, TomlError::parse(file, text)?);
+        base.try_into().map_err(|e| TomlError::of_value(file, text, &e))
     }
 
     /// Reads a complete `config.toml`.
@@ -189,7 +177,7 @@ impl RunConfig {
     ///
     /// As [`RunConfig::overlaid`].
     pub fn from_toml(file: &str, text: &str) -> Result<Self, TomlError> {
-        toml::from_str(text).map_err(|e| TomlError { file: file.into(), reason: e.message().trim().replace('\n', " ") })
+        TomlError::parse(file, text)?.try_into().map_err(|e| TomlError::of_value(file, text, &e))
     }
 
     /// The text of `config.toml`.

@@ -113,6 +113,11 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// `metrics.jsonl` was removed while the run goes on: the lines before are lost, and another file is begun.
+    MetricsAnew {
+        /// Steps done.
+        step: u64,
+    },
     /// A loss or gradient norm far above those before.
     Spike {
         /// The step.

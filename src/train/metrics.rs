@@ -15,6 +15,8 @@ pub(super) struct Metrics {
     /// Bytes of whole lines in the file.
     len: u64,
     waiting: String,
+    /// Set where the file was removed and another one begun.
+    is_anew: bool,
 }
 
 impl Metrics {
@@ -23,7 +25,7 @@ impl Metrics {
         let path = dir.path("metrics.jsonl");
         let file = File::options().append(true).create(true).open(&path).map_err(io_error(&path))?;
         let len = file.metadata().map_err(io_error(&path))?.len();
-        Ok(Self { path, file, len, waiting: String::new() })
+        Ok(Self { path, file, len, waiting: String::new(), is_anew: false })
     }
 
     /// Appends a line.
@@ -45,7 +47,23 @@ impl Metrics {
         self.flush().and_then(|()| self.file.sync_all()).map_err(io_error(&self.path))
     }
 
+    /// Whether the file was removed and another one begun since this was asked last.
+    pub fn take_anew(&mut self) -> bool {
+        std::mem::take(&mut self.is_anew)
+    }
+
+    /// Begins another file where somebody has removed the one that is open: what is written into that is lost.
+    fn reopen(&mut self) -> io::Result<()> {
+        if self.path.exists() {
+            return Ok(());
+        }
+        self.file = File::options().append(true).create(true).open(&self.path)?;
+        (self.len, self.is_anew) = (0, true);
+        Ok(())
+    }
+
     fn flush(&mut self) -> io::Result<()> {
+        self.reopen()?;
         if self.waiting.is_empty() {
             return Ok(());
         }

@@ -17,9 +17,10 @@ mod session;
 mod session_config;
 pub mod spikes;
 pub(crate) mod tensor_file;
+mod toml_error;
 mod weights;
 
-pub use config::{DataConfig, OnNonfinite, RunConfig, TomlError, TrainConfig};
+pub use config::{DataConfig, OnNonfinite, RunConfig, TrainConfig};
 pub use evaluator::Evaluator;
 pub use event::{Event, RunError, Summary};
 pub use imported::WeightSource;
@@ -29,4 +30,5 @@ pub(crate) use run_dir::{io_error, sync_dir};
 pub use schedule::{Schedule, ScheduleKind};
 pub use session::{Moment, Session, SessionError, StepResult};
 pub use session_config::{AdamwConfig, SessionConfig};
+pub use toml_error::TomlError;
 pub use weights::Weights;

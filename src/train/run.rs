@@ -1,4 +1,5 @@
 mod begin;
+mod moved;
 mod recover;
 
 use std::collections::VecDeque;
@@ -380,6 +381,7 @@ impl Run {
     fn log(&mut self, line: &Value, on: &mut impl FnMut(&Event)) {
         let written = self.metrics.log(line);
         self.note(written, on);
+        self.note_metrics(on);
     }
 
     /// Says that something couldn't be written, once until something can again.
@@ -450,6 +452,7 @@ impl Run {
             // without a validation split, or before the first evaluation, the last model is the best one known
             if progress.best.is_none() { checkpoint::save_model(&run.dir, &run.session) } else { Ok(()) }
         })?;
+        self.note_metrics(on);
         if saved {
             self.unsaved = None;
             self.progress = progress;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{RunConfig, checkpoint};
 use crate::data::Tokenizer;
+use crate::data::shell::quoted;
 
 /// A run directory that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +18,7 @@ pub enum RunDirError {
         source: io::Error,
     },
     /// A new run over something that exists.
-    #[error("{0} exists already; go on with --resume {0}, or choose another --out")]
+    #[error("{0} exists already; go on with --resume {quoted}, or choose another --out", quoted = quoted(Path::new(.0)))]
     Exists(String),
     /// Not a run directory.
     #[error("{path} is not a run directory of tril: {reason}; give the directory that `tril train` wrote with --out")]
@@ -35,6 +36,14 @@ pub enum RunDirError {
         /// What is missing.
         reason: String,
     },
+    /// A file of evidence that is damaged.
+    #[error("{path} is damaged: {reason}; restore it, or look at another folder of RUN/nonfinite")]
+    DamagedEvidence {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A config that was changed to another number of heads, which fits the weights and gives another model.
     #[error("{path} was saved with n_head = {saved}, and config.toml says {config}; put config.toml back as it was")]
     Heads {
@@ -44,6 +53,14 @@ pub enum RunDirError {
         saved: String,
         /// What the config says.
         config: u64,
+    },
+    /// A run without a whole checkpoint.
+    #[error("{path} {reason}")]
+    NoCheckpoint {
+        /// The run.
+        path: String,
+        /// What there is instead, and what to do.
+        reason: String,
     },
     /// A run that another process is training.
     #[error("{0} is being trained by another process; wait for it, or stop it with Ctrl-C")]

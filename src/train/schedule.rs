@@ -34,6 +34,18 @@ pub struct Schedule {
 const WSD_DECAY: f64 = 0.2;
 
 impl Schedule {
+    /// What is to be said of a run that ends before its warm-up does.
+    pub fn short_of_peak(&self) -> Option<String> {
+        let Self { warmup_steps, steps, lr, .. } = self;
+        let most = self.at(steps.saturating_sub(1));
+        (warmup_steps >= steps && *steps > 0).then(|| {
+            format!(
+                "the warm-up takes {warmup_steps} steps and the run {steps}, so the learning rate gets no further than {most:.2e} \
+                 of {lr:.2e}; give fewer --warmup-steps, or more --steps"
+            )
+        })
+    }
+
     /// The learning rate of a step, counted from 0.
     pub fn at(&self, step: u64) -> f64 {
         if step < self.warmup_steps {

@@ -101,6 +101,8 @@ fn values_out_of_range_are_said_before_a_device_is_opened_or_a_file_made() {
     let at = dir.path();
     let path = text(at);
     fs::write(at.join("not.json"), "{\"model\":").unwrap();
+    fs::write(at.join("small.txt"), "a text").unwrap();
+    fs::create_dir(at.join("some.folder")).unwrap();
     fs::write(at.join("panics.json"), r#"{"version":"1.0","model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]}}"#)
         .unwrap();
     fs::write(at.join("wide.toml"), "[train]\nsteps = 1e9\n").unwrap();
@@ -144,11 +146,13 @@ fn values_out_of_range_are_said_before_a_device_is_opened_or_a_file_made() {
         (&["--pack", "true"], "--mode documents"),
         (&["--separator", ","], "--mode documents"),
         (&["--special-tokens", "--tokenizer", "char"], "--special-tokens"),
-        (&["--tokenizer", "none.json"], "none.json"),
-        (&["--tokenizer", "not.json"], "tokenizer"),
+        (&["--tokenizer", "none.json"], "--tokenizer none.json is not there"),
+        (&["--tokenizer", "not.json"], "--tokenizer not.json is no tokenizer.json"),
+        (&["--tokenizer", "small.txt"], "--tokenizer small.txt is no tokenizer.json"),
+        (&["--tokenizer", "some.folder"], "--tokenizer some.folder is a folder"),
         (&["--tokenizer", "panics.json"], "tokenizer"),
         (&["--preset", "gpt5"], "gpt2-xl"),
-        (&["--config", "wide.toml"], "wide.toml"),
+        (&["--config", "wide.toml"], "wide.toml: line 2, train.steps: "),
         (&["--config", "head.toml", "--n-embd", "16"], "--n-head"),
         (&["--device", "99"], "--device"),
         (&["--trace", "nowhere/t.json", "--profile"], "--trace"),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::cli::{bytes, fails, ok, states, text, train};
+use crate::cli::{bytes, fails, ok, states, text, train, tril};
 
 #[test]
 fn the_best_model_is_kept_beside_the_last_and_survives_a_resume() {
@@ -83,5 +83,30 @@ fn evidence_of_a_step_that_the_run_never_had_is_refused() {
         assert!(fails(at, &replay).contains("report.json"), "{bad}");
     }
     fs::write(folder.join("report.json"), report("5")).unwrap();
+    let refused = |batches: &str| {
+        fs::write(folder.join("batches.json"), batches).unwrap();
+        let line = fails(at, &replay);
+        assert!(line.contains("batches.json is damaged"), "{line}");
+        line
+    };
+    // of the run's shape and vocabulary, whatever they are
+    let ids = |id: u32| [id; 32].map(|id| id.to_string()).join(",");
+    let batch = |b: u64, token: u32, targets: &str| {
+        format!(r#"{{"b":{b},"t":16,"tokens":[{}],"targets":[{targets}],"firsts":[]}}"#, ids(token))
+    };
+    let whole = batch(2, 0, &ids(1));
+    assert!(refused("").contains("EOF"));
+    assert!(refused("[]").contains("0 micro-batches"));
+    assert!(refused(&format!("[{whole},{whole}]")).contains("2 micro-batches"));
+    assert!(refused(&format!("[{}]", batch(1, 0, &ids(1)))).contains("2 rows of 16"));
+    assert!(refused(&format!("[{}]", batch(2, 0, "1,2"))).contains("2 rows of 16"));
+    assert!(refused(&format!("[{}]", batch(2, 999, &ids(1)))).contains("token 999"));
+    fs::write(folder.join("batches.json"), format!("[{whole}]")).unwrap();
     assert!(ok(at, &replay).contains("step 5: everything is finite"));
+    // steps between the checkpoint and it that weren't kept need the text
+    fs::rename(at.join("text.txt"), at.join("away.txt")).unwrap();
+    let output = tril(at, &replay);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && err.contains("warning: the run's text is gone"), "{err}");
+    assert!(out.contains("seen with the parameters after step 0"), "{out}");
 }

@@ -16,11 +16,14 @@ mod memory;
 mod model;
 mod ops;
 mod optimizer;
+mod output;
+mod replay;
 mod spikes;
 mod stop;
 mod survive;
 mod token_files;
 mod tune;
+mod words;
 
 #[path = "../../examples/train_step.rs"]
 mod train_step;

@@ -4,6 +4,7 @@ use super::{Started, TrainArgs, start};
 use crate::cli::settings::{check_specials, load_corpus};
 use crate::cli::token_files::check_beside;
 use crate::data::Tokenizer;
+use crate::data::shell::quoted;
 use crate::train::{Run, RunConfig};
 
 /// Begins with an imported run, whose settings are still open.
@@ -14,9 +15,9 @@ pub(super) fn begin(
     tokenizer: &Tokenizer,
 ) -> Result<Started, Box<dyn std::error::Error>> {
     if args.paths.is_empty() {
-        let root = root.display();
+        let (root, run) = (root.display(), quoted(root));
         return Err(format!(
-            "{root} was imported and has no text yet; give the one to train on: tril train TEXT --resume {root}"
+            "{root} was imported and has no text yet; give the one to train on: tril train TEXT --resume {run}"
         )
         .into());
     }

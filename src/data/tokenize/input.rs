@@ -191,7 +191,9 @@ impl TextStream<'_> {
             }
             if self.bad == forms::Bad::Refuse {
                 let offset = usize::try_from(self.offset).unwrap_or(usize::MAX).saturating_add(n_done);
-                return Err(DataError::NotUtf8 { name: self.name.clone(), offset });
+                // a byte order mark is what comes first
+                let encoding = forms::likely(if offset == 0 { &self.held } else { &[] });
+                return Err(DataError::NotUtf8 { name: self.name.clone(), encoding, offset });
             }
             text.push('\u{fffd}');
             self.n_replaced += 1;

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::hf::{self, Hf};
-use super::{Tokenizer, Units};
+use super::{BYTES, Tokenizer, Units, gpt2};
 use crate::data::DataError;
 
 impl Tokenizer {
@@ -96,10 +97,38 @@ impl Tokenizer {
         }
     }
 
+    /// Tril's own tokenizer, where this one came in a file that tril writes for it: of characters, which then names the one that
+    /// it lacks, of bytes, or GPT-2's.
+    #[must_use]
+    pub fn recognised(self) -> Tokenizer {
+        let Units::Hf(hf) = &self.units else { return self };
+        let parsed = |json: &str| serde_json::from_str::<Value>(json).unwrap_or_default();
+        let file = parsed(&hf.json);
+        let units = match (file["model"]["type"].as_str(), hf.vocab_size()) {
+            (Some("WordLevel"), _) => {
+                let listed = hf.listed().into_iter().flatten().filter(|(_, added)| added.is_none());
+                let single = |(token, _): (String, _)| {
+                    let mut chars = token.chars();
+                    chars.next().filter(|_| chars.next().is_none())
+                };
+                listed.map(single).collect::<Option<Vec<char>>>().map(Tokenizer::from_chars)
+            }
+            (_, gpt2::VOCAB_SIZE) => Some(Tokenizer::gpt2()),
+            (_, BYTES | WITH_SPECIALS) => Some(Tokenizer::bytes()),
+            _ => None,
+        };
+        let forms = units.into_iter().flat_map(|units| [units.clone(), units.for_documents()]);
+        let same = forms.into_iter().find(|own| parsed(&own.to_hf_json()) == file);
+        same.unwrap_or(self)
+    }
+
     fn special_ids(&self) -> Option<Specials> {
         Some(Specials { pad: self.pad_id(), start: self.start_id()?, end: self.end_id()? })
     }
 }
+
+/// Bytes, and what parts documents.
+const WITH_SPECIALS: usize = BYTES + 3;
 
 const FORMAT: &str = "tril-tokenizer-1";
 

@@ -1,7 +1,8 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -118,11 +119,25 @@ impl TokenizerSpec {
             Self::Byte => Ok(Tokenizer::bytes()),
             Self::Gpt2 => Ok(Tokenizer::gpt2()),
             Self::Bpe(size) => Tokenizer::train_bpe(training_part(text, val_fraction), size),
-            Self::File(path) => {
-                let unreadable = |source| DataError::Unreadable { name: path.display().to_string(), source };
-                Tokenizer::from_json(&fs::read_to_string(&path).map_err(unreadable)?)
-            }
+            Self::File(path) => from_file(&path).map_err(|reason| DataError::TokenizerFile { path, reason }),
         }
+    }
+}
+
+/// The tokenizer in a file, or what is wrong with that.
+fn from_file(path: &Path) -> Result<Tokenizer, String> {
+    if path.is_dir() {
+        return Err("is a folder".into());
+    }
+    let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => "is not there".into(),
+        io::ErrorKind::InvalidData => "is no tokenizer.json (it is not UTF-8 text)".into(),
+        _ => format!("can't be read ({error})"),
+    })?;
+    match Tokenizer::from_json(&text) {
+        Ok(tokenizer) => Ok(tokenizer.recognised()),
+        Err(DataError::BadTokenizer { reason }) => Err(format!("is no tokenizer.json ({reason})")),
+        Err(error) => Err(format!("can't be used ({error})")),
     }
 }
 

@@ -9,7 +9,8 @@ use crate::data::{DataError, Source};
 /// no file themselves stand for all that fit them, sorted.
 ///
 /// Token files end in `.bin`. A folder of some has a `train.bin`, with or without a `val.bin`, as nanoGPT and `tril tokenize`
-/// write it, or files of llm.c with `train` or `val` in their names. `val` are files to validate on, in the place of a folder's.
+/// write it, or files of llm.c with `train` or `val` in their names; of the files that a pattern stands for, those with `val` and
+/// without `train` in their names are to validate on, too. `val` are files to validate on, in the place of a folder's.
 ///
 /// # Errors
 ///
@@ -18,16 +19,26 @@ pub fn find(paths: &[PathBuf], val: &[PathBuf]) -> Result<Source, DataError> {
     let mut train_set = vec![];
     let mut val_set = vec![];
     let mut text = vec![];
-    for path in expand(paths)? {
-        match data_set(&path) {
-            Some((train, val)) => {
-                train_set.extend(train);
-                val_set.extend(val);
+    for path in paths {
+        let fitting = expand(std::slice::from_ref(path))?;
+        let is_pattern = fitting != std::slice::from_ref(path);
+        for path in fitting {
+            match data_set(&path) {
+                // a file that a pattern names is what it would be in a folder
+                Some((files, _)) if is_pattern && path.is_file() && is_for_validation(&path) => val_set.extend(files),
+                Some((train, val)) => {
+                    train_set.extend(train);
+                    val_set.extend(val);
+                }
+                None => text.push(path),
             }
-            None => text.push(path),
         }
     }
-    if let (Some(tokens), Some(text)) = (train_set.first(), text.first()) {
+    // where there is nothing else, they are what is meant
+    if train_set.is_empty() && text.is_empty() {
+        std::mem::swap(&mut train_set, &mut val_set);
+    }
+    if let (Some(tokens), Some(text)) = (train_set.first().or(val_set.first()), text.first()) {
         return Err(DataError::Mixed { tokens: tokens.clone(), text: text.clone() });
     }
     if train_set.is_empty() {
@@ -100,12 +111,17 @@ fn data_set(path: &Path) -> Option<(Vec<PathBuf>, Vec<PathBuf>)> {
     let mut files: Vec<PathBuf> = fs::read_dir(path).ok()?.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| is_bin(file) && is_llmc(file));
     files.sort();
-    let named = |part: &str| -> Vec<PathBuf> {
-        let has = |file: &&PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().contains(part));
-        files.iter().filter(has).cloned().collect()
-    };
-    let (train, val) = (named("train"), named("val"));
+    files.retain(|file| name_has(file, "train") || name_has(file, "val"));
+    let (val, train): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| is_for_validation(file));
     (!train.is_empty()).then_some((train, val))
+}
+
+fn name_has(file: &Path, part: &str) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().contains(part))
+}
+
+fn is_for_validation(file: &Path) -> bool {
+    name_has(file, "val") && !name_has(file, "train")
 }
 
 fn is_llmc(path: &Path) -> bool {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::data::{Tokenizer, TokenizerSpec};
+use crate::data::{DataError, Tokenizer, TokenizerSpec};
 use crate::interop::InteropError;
 use crate::interop::error::unreadable;
 use crate::model::ModelConfig;
@@ -21,21 +21,22 @@ pub(super) fn find(
     model: &ModelConfig,
     asked: Option<&TokenizerSpec>,
 ) -> Result<(Tokenizer, String), InteropError> {
-    let none = |reason: String| InteropError::NoTokenizer { path: path.display().to_string(), reason };
+    let vocab_size = model.vocab_size;
+    let none = |reason: String| InteropError::NoTokenizer { path: path.display().to_string(), reason, vocab_size };
     let [json, vocab, merges] = [FILE, "vocab.json", "merges.txt"].map(|name| folder.join(name));
     let (tokenizer, from) = match asked {
         Some(TokenizerSpec::Gpt2) => (Tokenizer::gpt2(), "GPT-2".into()),
         Some(TokenizerSpec::Byte) => (Tokenizer::bytes(), "bytes".into()),
-        Some(TokenizerSpec::File(path)) => read(path)?,
+        Some(TokenizerSpec::File(path)) => read(path, vocab_size)?,
         Some(other) => {
             return Err(none(format!(
                 "--tokenizer {other} is learned from a text, and the model has learned with its own"
             )));
         }
-        None if json.exists() => read(&json)?,
+        None if json.exists() => read(&json, vocab_size)?,
         None if vocab.exists() && merges.exists() => {
             let tokenizer = Tokenizer::from_vocab_and_merges(&text(&vocab)?, &text(&merges)?);
-            (tokenizer.map_err(|e| at(&vocab, e))?, format!("{} and merges.txt", vocab.display()))
+            (tokenizer.map_err(|e| at(&vocab, vocab_size, e))?, format!("{} and merges.txt", vocab.display()))
         }
         None if model.vocab_size == GPT2_SIZE => (Tokenizer::gpt2(), "GPT-2, by the size of the vocabulary".into()),
         None => {
@@ -49,31 +50,24 @@ pub(super) fn find(
     if n > v {
         return Err(none(format!("the tokenizer ({from}) has {n} ids, and the model {v}")));
     }
-    Ok((ours(tokenizer), from))
+    Ok((tokenizer.recognised(), from))
 }
 
 fn text(path: &PathBuf) -> Result<String, InteropError> {
     fs::read_to_string(path).map_err(unreadable(path))
 }
 
-fn read(path: &PathBuf) -> Result<(Tokenizer, String), InteropError> {
-    let tokenizer = Tokenizer::from_json(&text(path)?).map_err(|e| at(path, e))?;
+fn read(path: &PathBuf, vocab_size: u64) -> Result<(Tokenizer, String), InteropError> {
+    let tokenizer = Tokenizer::from_json(&text(path)?).map_err(|e| at(path, vocab_size, e))?;
     Ok((tokenizer, path.display().to_string()))
 }
 
-fn at(path: &Path, error: impl std::fmt::Display) -> InteropError {
-    InteropError::NoTokenizer { path: path.display().to_string(), reason: error.to_string() }
-}
-
-/// Tril's own tokenizer, where the file is what tril writes for it.
-fn ours(tokenizer: Tokenizer) -> Tokenizer {
-    let size = tokenizer.vocab_size();
-    let candidate = match size as u64 {
-        GPT2_SIZE => Tokenizer::gpt2(),
-        256 => Tokenizer::bytes(),
-        _ => return tokenizer,
+fn at(path: &Path, vocab_size: u64, error: DataError) -> InteropError {
+    let reason = match error {
+        DataError::BadTokenizer { reason } => format!("not a tokenizer.json ({reason})"),
+        other => other.to_string(),
     };
-    if candidate.to_hf_json() == tokenizer.to_hf_json() { candidate } else { tokenizer }
+    InteropError::NoTokenizer { path: path.display().to_string(), reason, vocab_size }
 }
 
 /// How a run's settings name a tokenizer that came with a model: without a path, so that they don't tell where it was.

@@ -1,7 +1,8 @@
 //! What a run does about gradients that aren't finite.
 
 use super::Run;
-use crate::train::blackbox::Evidence;
+use crate::data::shell::quoted;
+use crate::train::blackbox::{Batches, Evidence, MOST_BEFORE};
 use crate::train::checkpoint::{self, Progress};
 use crate::train::metrics::Metrics;
 use crate::train::{Event, OnNonfinite, RunError};
@@ -25,13 +26,16 @@ impl Run {
 
     /// Keeps the evidence of a step. Where it can't be written, that is said.
     fn examine(&mut self, step: u64, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
-        let batches = self.batches(step - 1);
-        let mut evidence = Evidence::gather(&self.session, step, &batches)?;
+        let from = self.progress.step;
+        let n_before = (step - 1).saturating_sub(from).saturating_mul(self.config.tokens_per_step());
+        let before = if n_before <= MOST_BEFORE { (from..step - 1).map(|s| self.batches(s)).collect() } else { vec![] };
+        let batches = Batches { own: self.batches(step - 1), before };
+        let mut evidence = Evidence::gather(&self.session, step, &batches.own)?;
         // steps that were skipped since have changed nothing
         if self.step() + 1 == step + self.in_a_row {
             evidence.params_after = step - 1;
         }
-        match evidence.clone().keep(&self.dir, &batches, self.progress.step) {
+        match evidence.clone().keep(&self.dir, &batches, from) {
             Ok(Some(path)) => on(&Event::Evidence { evidence: Box::new(evidence), path }),
             Ok(None) => {}
             Err(error) => on(&Event::NotSaved { step, reason: error.to_string() }),
@@ -40,7 +44,7 @@ impl Run {
     }
 
     pub(super) fn diverged(&self, what: &str) -> RunError {
-        let (step, root) = (self.step(), self.dir.root().display());
+        let (step, root) = (self.step(), quoted(self.dir.root()));
         RunError::Diverged {
             reason: format!(
                 "{what} before step {step} gave gradients that are not finite: training has diverged; lower --lr, or look at the last good state with tril generate {root}"

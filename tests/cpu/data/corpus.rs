@@ -65,10 +65,7 @@ fn bad_paths_say_what_is_wrong_and_what_to_do() {
     let binary = dir.path().join("binary");
     let input = PathBuf::from("-");
     let table: [(&Path, String); 5] = [
-        (
-            &missing,
-            format!("nothing at {}: check the path, or give no path to use the embedded stories", missing.display()),
-        ),
+        (&missing, format!("nothing at {}: check the path", missing.display())),
         (&empty, format!("{} is empty: give text with at least one block of tokens", empty.display())),
         (
             &latin,
@@ -80,7 +77,7 @@ fn bad_paths_say_what_is_wrong_and_what_to_do() {
         (
             &binary,
             format!(
-                "no text in folder {} (hidden, binary and empty files are skipped): name the files themselves",
+                "no text in folder {} (hidden, binary and empty files, runs and data sets are skipped): name the files themselves",
                 binary.display()
             ),
         ),

@@ -313,7 +313,7 @@ fn other_refusals() {
     };
     check(
         Dataset::new(&"a\nb\n".into(), &Tokenizer::bytes(), &options(Mode::lines(), 0.5, 4)),
-        "documents need a tokenizer with start and end tokens, and this one has none: use --mode stream, or train with --mode documents",
+        "documents need a tokenizer with start and end tokens, and this one has none: use --mode stream, or a new run with another --tokenizer",
     );
     check(
         Dataset::for_evaluation(&"a".into(), &Tokenizer::bytes(), &Options::stream(4)),
@@ -327,7 +327,7 @@ fn other_refusals() {
                 &Tokenizer::chars("\nab").for_documents(),
                 &options(mode, 0.5, 2),
             ),
-            "character '!' (U+0021) at position 5 is not among the 3 characters of the tokenizer: remove it, or train with --tokenizer byte",
+            "character '!' (U+0021) at position 5 is not among the 3 characters of the tokenizer: remove it, or train a new run with --tokenizer byte",
         );
     }
 }

@@ -69,8 +69,27 @@ fn document_tokenizers_have_padding_in_front_and_start_and_end_behind() {
 fn an_unknown_character_is_named() {
     assert_eq!(
         Tokenizer::chars("abc").encode("abécé").unwrap_err().to_string(),
-        "character 'é' (U+00E9) at position 2 is not among the 3 characters of the tokenizer: remove it, or train with --tokenizer byte"
+        "character 'é' (U+00E9) at position 2 is not among the 3 characters of the tokenizer: remove it, or train a new run with --tokenizer byte"
     );
+}
+
+#[test]
+fn a_tokenizer_that_comes_back_in_a_file_of_ours_is_recognised() {
+    let words = "{\"type\":\"WordLevel\",\"unk_token\":\"<unk>\",\"vocab\":{\"ab\":0,\"c\":1}}";
+    let foreign =
+        Tokenizer::from_hf_json(&format!("{{\"version\":\"1.0\",\"added_tokens\":[],\"model\":{words}}}")).unwrap();
+    assert_eq!(foreign.clone().recognised(), foreign);
+    for own in [
+        Tokenizer::chars("abc \n\u{e9}"),
+        Tokenizer::chars("abc").for_documents(),
+        Tokenizer::bytes(),
+        Tokenizer::bytes().for_documents(),
+        Tokenizer::gpt2(),
+    ] {
+        let foreign = Tokenizer::from_hf_json(&own.to_hf_json()).unwrap();
+        assert_ne!(foreign, own);
+        assert!(foreign.recognised().to_json().unwrap() == own.to_json().unwrap(), "{}", own.vocab_size());
+    }
 }
 
 #[test]

@@ -477,7 +477,10 @@ fn the_command_says_what_it_wrote() {
     let table: [(&[&str], &str); 4] = [
         (&["export", "nowhere", "--to", "hf", "--out", "x"], "nowhere is not a run directory of tril"),
         (&["export", "run", "--to", "hf", "--out", "out"], "out is not an empty folder"),
-        (&["export", "run", "--to", "hf", "--out", "x", "--last"], "it holds no checkpoint"),
+        (
+            &["export", "run", "--to", "hf", "--out", "x", "--last"],
+            "run holds no checkpoint; the best model, model.safetensors, is intact",
+        ),
         (&["export", "run", "--to", "onnx", "--out", "x"], "possible values: hf, llmc, gguf"),
     ];
     for (args, reason) in table {

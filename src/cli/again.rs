@@ -1,0 +1,55 @@
+//! The text or token files that a run began with, read again.
+
+use std::error::Error;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use super::settings::SettingsArgs;
+use crate::data::{Corpus, DataError, Source};
+
+/// Where they were. `root` is the run.
+///
+/// # Errors
+///
+/// As [`Source::load`], and where the text came from standard input and nothing is piped in now.
+pub(super) fn text_of_run(source: &Source, root: &Path) -> Result<Corpus, Box<dyn Error>> {
+    let piped = matches!(source, Source::Files { paths, .. } if paths.iter().any(|p| p.as_os_str() == "-"));
+    if piped && std::io::stdin().is_terminal() {
+        return Err("this run's text came from standard input; pipe the same text in again".into());
+    }
+    Ok(source.load().map_err(|error| match error {
+        DataError::Missing { path } => DataError::Moved { path, run: root.into() },
+        other => other,
+    })?)
+}
+
+/// Where they were, or where they are said to be now, and then the place to remember. That they are the same is checked later.
+///
+/// # Errors
+///
+/// As [`text_of_run`], and other files to validate on.
+pub(super) fn text_again(
+    (paths, settings): (&[PathBuf], &SettingsArgs),
+    source: &Source,
+    root: &Path,
+) -> Result<(Corpus, Option<Source>), Box<dyn Error>> {
+    if paths.is_empty() {
+        return Ok((text_of_run(source, root)?, None));
+    }
+    let is_lossy = matches!(source, Source::Files { lossy: true, .. });
+    let now = settings.source(paths)?.lossily(is_lossy);
+    if let (Source::Tokens { train, val }, Source::Tokens { val: val_now, .. }) = (source, &now)
+        && val.len() != val_now.len()
+    {
+        return Err(format!(
+            "this run has {} files to train on and {} to validate on; name them alike, the latter with --val",
+            train.len(),
+            val.len()
+        )
+        .into());
+    }
+    let corpus = now.load()?;
+    // what is piped in has no place
+    let has_place = !matches!(&now, Source::Files { paths, .. } if paths.iter().any(|p| p.as_os_str() == "-"));
+    Ok((corpus, Some(now).filter(|now| has_place && now != source)))
+}

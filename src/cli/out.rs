@@ -1,0 +1,42 @@
+//! Standard output, whose faults are remembered: a command goes on without it, and doesn't end well.
+
+use std::fmt::Arguments;
+use std::io::{self, Write};
+use std::sync::OnceLock;
+
+/// Prints a line. What can't be printed ends no command, since a training run is worth more than its lines; see
+/// [`out::fault`](fault).
+macro_rules! outln {
+    ($($arg:tt)*) => {
+        $crate::cli::out::line(format_args!($($arg)*))
+    };
+}
+
+/// Why standard output could not be written, the first time.
+static FAULT: OnceLock<String> = OnceLock::new();
+/// Set where a fault is to be told at once.
+static TELLS: OnceLock<()> = OnceLock::new();
+
+/// Has a fault be told as soon as it is met, for commands that go on for long.
+pub(super) fn tell_at_once() {
+    let _ = TELLS.set(());
+}
+
+pub(super) fn line(text: Arguments<'_>) {
+    let mut out = io::stdout().lock();
+    let Err(error) = out.write_fmt(text).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) else { return };
+    // whoever reads has seen enough
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return;
+    }
+    let is_first = FAULT.set(error.to_string()).is_ok();
+    if is_first && TELLS.get().is_some() {
+        eprintln!("warning: standard output: {error}; training goes on, and lines are lost");
+    }
+}
+
+/// What is wrong with standard output, where a line was lost.
+pub(super) fn fault() -> Option<String> {
+    let error = FAULT.get()?;
+    Some(format!("standard output: {error}; not all of it was written, send it elsewhere"))
+}

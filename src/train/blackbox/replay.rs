@@ -1,0 +1,106 @@
+//! A step done again from what was kept of it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Evidence, REPORT, foreign};
+use crate::data::{Batch, Dataset, Tokenizer};
+use crate::gpu::Gpu;
+use crate::kernel::Choice;
+use crate::train::run_dir::io_error;
+use crate::train::spikes::OnSpike;
+use crate::train::{RunConfig, RunDir, RunError, Session, checkpoint};
+
+/// What was seen when a step was done again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replayed {
+    /// As when it was first looked at.
+    pub evidence: Evidence,
+    /// Why the step has other parameters than it had, where that is so.
+    pub note: Option<String>,
+}
+
+/// Does a step again of which evidence was kept at `path`: trains from the checkpoint there up to the step before, and looks at
+/// the step itself with the batch that was kept. The run's text is needed only for steps between the two that were not kept;
+/// where it is gone, the step is looked at with the checkpoint's parameters. Nothing is written.
+///
+/// # Errors
+///
+/// [`RunError`]: no evidence there, a damaged checkpoint or batch, the device.
+pub fn replay(gpu: &Arc<Gpu>, path: &Path) -> Result<Replayed, RunError> {
+    let kept = Evidence::read(path)?;
+    let whole = path.canonicalize().map_err(io_error(path))?;
+    let root = whole.parent().and_then(Path::parent).ok_or_else(|| foreign(path, "it lies in no run".into()))?;
+    let (_, config, tokenizer) = RunDir::open(root)?;
+    let mut found = checkpoint::find_at(&path.join(checkpoint::STATE), &config.model)?;
+    let (step, steps, after) = (kept.step, config.train.steps, found.progress.step);
+    if step <= after || step > steps {
+        let reason = format!("{REPORT} tells of step {step}, in a run of {steps} with the checkpoint of step {after}");
+        return Err(foreign(path, reason).into());
+    }
+    let own = kept.batches(path, &config)?;
+    let between = match kept.batches_before(path, step - 1 - after, &config)? {
+        Some(steps) => Between::Kept(steps),
+        None => Between::Text { dataset: dataset(&config, &tokenizer)?, shift: found.progress.shift },
+    };
+    if found.progress.device == gpu.name() {
+        gpu.choose(Choice::of_tuned(found.progress.tuned.clone()));
+    }
+    let mut session = Session::new(gpu, config.session())?;
+    found.load(&mut session)?;
+    let mut spikes = found.progress.spikes.clone();
+    let mut note = None;
+    while session.step_count() + 1 < step {
+        let done = session.step_count();
+        let Some(batches) = between.step(done, after, &config) else {
+            note = Some(format!(
+                "the run's text is gone or has changed, and the steps from {} to {} can't be done again without: step {step} is \
+                 looked at with the parameters after step {after}",
+                after + 1,
+                step - 1
+            ));
+            break;
+        };
+        if config.train.on_spike == OnSpike::Skip {
+            let [loss, grad_norm] = spikes.limits(done + 1);
+            session.set_limits(loss, grad_norm)?;
+        }
+        session.train_step(&batches, config.schedule().at(done))?;
+        while let Some(result) = session.poll()? {
+            spikes.take(&result);
+        }
+    }
+    while session.wait()?.is_some() {}
+    let seen = Evidence::gather(&session, step, &own)?;
+    Ok(Replayed { evidence: Evidence { replay: kept.replay, checksums: kept.checksums, ..seen }, note })
+}
+
+/// The batches between the checkpoint and the step.
+enum Between {
+    Kept(Vec<Vec<Batch>>),
+    Text { dataset: Option<Dataset>, shift: u64 },
+}
+
+impl Between {
+    /// The micro-batches of the step after `done`, from the checkpoint after `first` on.
+    fn step(&self, done: u64, first: u64, config: &RunConfig) -> Option<Vec<Batch>> {
+        match self {
+            Self::Kept(steps) => steps.get(usize::try_from(done - first).ok()?).cloned(),
+            Self::Text { dataset, shift } => {
+                let (dataset, train) = (dataset.as_ref()?, &config.train);
+                let b = usize::try_from(train.batch_size).unwrap_or(usize::MAX);
+                let first = (done + shift) * train.grad_accum;
+                Some((0..train.grad_accum).map(|i| dataset.train_batch(train.seed, first + i, b)).collect())
+            }
+        }
+    }
+}
+
+/// What the run learned from; nothing where it is gone or has changed.
+fn dataset(config: &RunConfig, tokenizer: &Tokenizer) -> Result<Option<Dataset>, RunError> {
+    let Ok(corpus) = config.data.source.load() else { return Ok(None) };
+    if corpus.verify(config.data.crc32).is_err() {
+        return Ok(None);
+    }
+    Ok(Some(Dataset::of(&corpus, tokenizer, &config.data_options())?))
+}

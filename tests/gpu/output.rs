@@ -1,0 +1,63 @@
+//! What happens to a command whose standard output goes nowhere.
+#![cfg(target_os = "linux")]
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::cli::{SMALL, bytes, command, ok, text, train};
+
+/// The exit code, and what was said, of a command whose standard output is a full disk.
+fn full(at: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = command().args(args).current_dir(at).stdout(full).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn lines_lost_on_a_full_disk_are_an_error_of_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    train(at, &path, &["--steps", "2", "--no-tune", "--out", "run"]);
+    for args in [
+        &["eval", "run", "--json"][..],
+        &["eval", "run"],
+        &["generate", "run", "--tokens", "3"],
+        &["tokenize", &path, "--tokenizer", "char", "--out", "set", "--json"],
+        &["devices", "--json"],
+        &["devices"],
+        &["plan", "--limits", "webgpu"],
+        &["export", "run", "--to", "hf", "--out", "hf"],
+    ] {
+        let (code, err) = full(at, args);
+        let lines: Vec<&str> = err.lines().filter(|l| l.starts_with("error: ")).collect();
+        assert!(code == Some(1) && lines.len() == 1 && lines[0].contains("No space left"), "{args:?}: {code:?} {err}");
+    }
+}
+
+#[test]
+fn training_goes_on_without_its_standard_output_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    let args = [&["train", &path][..], SMALL, &["--steps", "6", "--no-tune"]].concat();
+    ok(at, &[&args[..], &["--out", "whole"]].concat());
+    for (run, more) in [("json", &["--json"][..]), ("human", &[])] {
+        let (code, err) = full(at, &[&args[..], &["--out", run], more].concat());
+        assert_eq!(code, Some(1), "{err}");
+        for begin in ["warning: standard output: ", "error: standard output: "] {
+            assert_eq!(err.lines().filter(|l| l.starts_with(begin)).count(), 1, "{err}");
+        }
+        assert!(bytes(&at.join(run)) == bytes(&at.join("whole")), "{run}");
+    }
+    // a reader that has seen enough
+    let mut child = command();
+    child.args([&args[..], &["--out", "pipe", "--json"]].concat()).current_dir(at);
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !err.contains("standard output"), "{err}");
+    assert!(bytes(&at.join("pipe")) == bytes(&at.join("whole")));
+}
