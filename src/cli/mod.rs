@@ -21,6 +21,7 @@ mod plan;
 mod replay;
 mod self_check;
 mod settings;
+mod signals;
 mod token_files;
 mod tokenize;
 mod train;
@@ -29,6 +30,7 @@ mod vectors;
 
 use std::error::Error;
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -99,9 +101,10 @@ fn code_of(error: &(dyn Error + 'static)) -> u8 {
     }
 }
 
-/// Runs the command line and returns its exit code: 0 on success, 1 on failure, 2 on wrong usage; 3 where training has
+/// Runs the command line and returns its exit code: 0 on success and after a stop that was asked for, 1 on failure, 2 on wrong usage; 3 where training has
 /// diverged, 4 where the device was lost, 5 where it is out of memory.
 pub fn main() -> ExitCode {
+    signals::survive_file_limits();
     let command = Cli::parse().command;
     if !matches!(command, Command::Tokenize(_) | Command::Import(_) | Command::Export(_)) {
         vectors::widen();
@@ -123,7 +126,8 @@ pub fn main() -> ExitCode {
         Command::Tune(args) => tune::run(&args),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        // the terminal may be gone, and the exit code tells even so
+        let _ = writeln!(std::io::stderr(), "error: {error}");
         ExitCode::from(code_of(error.as_ref()))
     })
 }

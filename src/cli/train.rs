@@ -1,6 +1,6 @@
 mod begin;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::self_check::{WRONG, self_check};
 use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text, text_of_run};
+use super::signals::{AT_ONCE, Stop, on_stop};
 use super::tune::{TuningArgs, tune_first};
 use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of, must_be_writable};
 use crate::data::{Corpus, Mode, Packing, Source, embedded};
@@ -25,8 +26,8 @@ use crate::train::{Event, Run, RunConfig, RunDir, RunError, SessionError, Summar
 /// Train a model on text; without a path, on the embedded stories.
 ///
 /// Trains a decoder-only transformer. PATH is a text file, a folder of them, or - for standard input; with no path, tril
-/// trains on small stories drawn from an embedded grammar whose entropy is known. Ctrl-C finishes the step, saves, and
-/// says how to go on.
+/// trains on small stories drawn from an embedded grammar whose entropy is known. Ctrl-C, SIGTERM and SIGHUP finish
+/// the step, save, and say how to go on.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
     /// Text files, folders, or - for standard input. .gz and .zst are unpacked; a line of .jsonl or .ndjson is an object whose
@@ -68,12 +69,19 @@ pub(super) struct TrainArgs {
 pub(super) fn run(args: &TrainArgs) -> Outcome {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = stop.clone();
-    ctrlc::set_handler(move || {
-        // the second one means it
-        if seen.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once, without saving");
+    on_stop(move |by| {
+        let again = seen.swap(true, Ordering::Relaxed);
+        // the terminal may be gone, so that what is said there is lost
+        let _ = match by {
+            // the second one means it
+            Stop::User if again => std::process::exit(AT_ONCE),
+            Stop::User => writeln!(
+                std::io::stderr(),
+                "\nstopping after this step; press Ctrl-C again to stop at once, without saving"
+            ),
+            Stop::System if again => Ok(()),
+            Stop::System => writeln!(std::io::stderr(), "\ntold to stop: stopping after this step"),
+        };
     })?;
     if let Some(trace) = &args.trace {
         must_be_writable("--trace", trace)?;
