@@ -1,5 +1,6 @@
 mod begin;
 mod recover;
+mod save;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,13 +11,13 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::checkpoint::{self, CheckpointError, Progress};
+use super::checkpoint::{self, Progress};
 use super::event::{Event, RunError, Summary};
 use super::metrics::Metrics;
 use super::profiling::Profiling;
 use super::run_dir::io_error;
 use super::spikes::OnSpike;
-use super::{Evaluator, RunConfig, RunDir, RunDirError, Schedule, Session, SessionError, StepResult};
+use super::{Evaluator, RunConfig, RunDir, Schedule, Session, SessionError, StepResult};
 use crate::data::{Batch, Corpus, Dataset, Extent, Tokenizer};
 use crate::exec::ExecError;
 use crate::generate::{Decoder, SamplerConfig};
@@ -50,7 +51,7 @@ pub struct Run {
     progress: Progress,
     n_skipped: u64,
     moved_from: Option<String>,
-    passed_over: Vec<String>,
+    warnings: Vec<String>,
     /// Why the last attempt to save failed.
     unsaved: Option<String>,
     /// A step that wasn't finite, after one that was, and of which no evidence is kept yet.
@@ -149,7 +150,7 @@ impl Run {
         run.dir.truncate_metrics(run.step())?;
         run.metrics = Metrics::open(&run.dir)?;
         run.moved_from = moved_from;
-        run.passed_over = passed_over;
+        run.warnings = passed_over;
         Ok(run)
     }
 
@@ -183,7 +184,7 @@ impl Run {
             progress,
             n_skipped,
             moved_from: None,
-            passed_over: vec![],
+            warnings: vec![],
             unsaved: None,
             unexamined: None,
             in_a_row: 0,
@@ -203,9 +204,9 @@ impl Run {
         self.moved_from.as_deref()
     }
 
-    /// Damaged checkpoints that a resumed run has passed over: a line each.
-    pub fn passed_over(&self) -> &[String] {
-        &self.passed_over
+    /// What a resumed run found wrong with its files, and what it did about it: a line each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The text's two splits.
@@ -382,33 +383,6 @@ impl Run {
         self.note(written, on);
     }
 
-    /// Says that something couldn't be written, once until something can again.
-    fn note(&mut self, written: Result<(), RunDirError>, on: &mut impl FnMut(&Event)) {
-        let Err(error) = written else { return };
-        let reason = error.to_string();
-        if self.unsaved.as_ref() != Some(&reason) {
-            on(&Event::NotSaved { step: self.step(), reason: reason.clone() });
-        }
-        self.unsaved = Some(reason);
-    }
-
-    fn evaluate(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
-        let Some(evaluator) = &mut self.evaluator else { return Ok(()) };
-        let b = usize::try_from(self.config.train.batch_size).unwrap_or(usize::MAX);
-        let (loss, n_target) = evaluator.loss(self.dataset.eval_batches(b, self.config.eval_limit()))?;
-        let (step, bits_per_byte) = (self.step(), self.extent.bits_per_byte(loss));
-        let best = loss.is_finite() && self.progress.best.is_none_or(|(best, _)| loss < best);
-        let line = json!({
-            "step": step, "val_loss": loss, "val_tokens": n_target, "bits_per_byte": bits_per_byte, "elapsed_s": self.elapsed(),
-        });
-        self.log(&line, on);
-        if best && self.try_save(on, |run| checkpoint::save_model(&run.dir, &run.session))? {
-            self.progress.best = Some((loss, step));
-        }
-        on(&Event::Eval { step, loss, bits_per_byte, best });
-        Ok(())
-    }
-
     fn sample_tokens(&mut self, start: u32, sampling: SamplerConfig) -> Result<Vec<u32>, ExecError> {
         let (session, model) = (&self.session, &self.config.model);
         let decoder = match &mut self.decoder {
@@ -438,40 +412,6 @@ impl Run {
         self.log(&json!({ "step": step, "sample": text }), on);
         on(&Event::Sample { step, text });
         Ok(())
-    }
-
-    fn save(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
-        let progress = Progress { step: self.step(), elapsed_s: self.elapsed(), ..self.progress.clone() };
-        let keep = self.config.train.keep;
-        let saved = self.try_save(on, |run| {
-            // what stands in metrics.jsonl up to a checkpoint must be on the disk when the checkpoint is
-            run.metrics.sync()?;
-            checkpoint::save(&run.dir, &run.session, &progress, keep)?;
-            // without a validation split, or before the first evaluation, the last model is the best one known
-            if progress.best.is_none() { checkpoint::save_model(&run.dir, &run.session) } else { Ok(()) }
-        })?;
-        if saved {
-            self.unsaved = None;
-            self.progress = progress;
-            on(&Event::Saved { step: self.step() });
-        }
-        Ok(())
-    }
-
-    /// Whether something was saved. A failure of the disk is said, and is no reason to stop.
-    fn try_save(
-        &mut self,
-        on: &mut impl FnMut(&Event),
-        save: impl FnOnce(&mut Self) -> Result<(), CheckpointError>,
-    ) -> Result<bool, RunError> {
-        match save(self) {
-            Ok(()) => Ok(true),
-            Err(CheckpointError::Dir(error)) => {
-                self.note(Err(error), on);
-                Ok(false)
-            }
-            Err(other) => Err(other.into()),
-        }
     }
 }
 

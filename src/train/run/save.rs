@@ -1,0 +1,75 @@
+//! What a run keeps on the disk: its checkpoints, and the best model.
+
+use serde_json::json;
+
+use super::Run;
+use crate::train::checkpoint::{self, CheckpointError, Progress};
+use crate::train::{Event, RunDirError, RunError};
+
+impl Run {
+    /// Says that something couldn't be written, once until something can again.
+    pub(super) fn note(&mut self, written: Result<(), RunDirError>, on: &mut impl FnMut(&Event)) {
+        let Err(error) = written else { return };
+        let reason = error.to_string();
+        if self.unsaved.as_ref() != Some(&reason) {
+            on(&Event::NotSaved { step: self.step(), reason: reason.clone() });
+        }
+        self.unsaved = Some(reason);
+    }
+
+    /// The loss over the validation split and its number of targets, where there is one.
+    fn validate(&mut self) -> Result<Option<(f64, u64)>, RunError> {
+        let Some(evaluator) = &mut self.evaluator else { return Ok(None) };
+        let b = usize::try_from(self.config.train.batch_size).unwrap_or(usize::MAX);
+        Ok(Some(evaluator.loss(self.dataset.eval_batches(b, self.config.eval_limit()))?))
+    }
+
+    pub(super) fn evaluate(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+        let Some((loss, n_target)) = self.validate()? else { return Ok(()) };
+        let (step, bits_per_byte) = (self.step(), self.extent.bits_per_byte(loss));
+        let best = loss.is_finite() && self.progress.best.is_none_or(|(best, _)| loss < best);
+        let line = json!({
+            "step": step, "val_loss": loss, "val_tokens": n_target, "bits_per_byte": bits_per_byte, "elapsed_s": self.elapsed(),
+        });
+        self.log(&line, on);
+        if best && self.try_save(on, |run| checkpoint::save_model(&run.dir, &run.session))? {
+            self.progress.best = Some((loss, step));
+        }
+        on(&Event::Eval { step, loss, bits_per_byte, best });
+        Ok(())
+    }
+
+    pub(super) fn save(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+        let progress = Progress { step: self.step(), elapsed_s: self.elapsed(), ..self.progress.clone() };
+        let keep = self.config.train.keep;
+        let saved = self.try_save(on, |run| {
+            // what stands in metrics.jsonl up to a checkpoint must be on the disk when the checkpoint is
+            run.metrics.sync()?;
+            checkpoint::save(&run.dir, &run.session, &progress, keep)?;
+            // without a validation split, or before the first evaluation, the last model is the best one known
+            if progress.best.is_none() { checkpoint::save_model(&run.dir, &run.session) } else { Ok(()) }
+        })?;
+        if saved {
+            self.unsaved = None;
+            self.progress = progress;
+            on(&Event::Saved { step: self.step() });
+        }
+        Ok(())
+    }
+
+    /// Whether something was saved. A failure of the disk is said, and is no reason to stop.
+    fn try_save(
+        &mut self,
+        on: &mut impl FnMut(&Event),
+        save: impl FnOnce(&mut Self) -> Result<(), CheckpointError>,
+    ) -> Result<bool, RunError> {
+        match save(self) {
+            Ok(()) => Ok(true),
+            Err(CheckpointError::Dir(error)) => {
+                self.note(Err(error), on);
+                Ok(false)
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+}
