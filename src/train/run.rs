@@ -90,11 +90,8 @@ impl Run {
         let start = |lock| {
             let mut run = Self::assemble((dir.clone(), lock), config, session, dataset, tokenizer, progress)?;
             // so that a run that is killed before its first checkpoint can be resumed, too
-            run.save(&mut |_| {})?;
-            match run.unsaved.take() {
-                None => Ok(run),
-                Some(reason) => Err(RunError::Unsaved { reason }),
-            }
+            run.save_or_fail(|reason| RunError::NotBegun { reason })?;
+            Ok(run)
         };
         let started = dir.lock().map_err(RunError::from).and_then(start);
         started.inspect_err(|_| dir.discard())

@@ -147,7 +147,10 @@ fn a_disk_that_is_full_stops_no_training_and_takes_nothing_away() {
             code(&shell.output().unwrap())
         };
         let (code, err) = limited(&[&args[..], &["--steps", "40", "--out", "small"]].concat().join(" "));
-        assert!(code == Some(1) && err.contains("could not be saved"), "{err}");
+        assert!(
+            code == Some(1) && err.contains("could not be saved") && err.contains("give the command again"),
+            "{err}"
+        );
         assert!(!at.join("small").exists());
         // a run goes on to its end, says that it isn't saved, and keeps what was
         let before = states(&at.join("whole"));

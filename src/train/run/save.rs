@@ -57,6 +57,12 @@ impl Run {
         Ok(())
     }
 
+    /// Saves what can't be gone on without.
+    pub(super) fn save_or_fail(&mut self, failed: fn(String) -> RunError) -> Result<(), RunError> {
+        self.save(&mut |_| {})?;
+        self.unsaved.take().map_or(Ok(()), |reason| Err(failed(reason)))
+    }
+
     /// Whether something was saved. A failure of the disk is said, and is no reason to stop.
     fn try_save(
         &mut self,
