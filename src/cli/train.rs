@@ -259,10 +259,11 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
         ..changed
     };
     if same != config || args.settings.chooses_batch() {
-        return Err(
-            "a resumed run keeps its settings; only --steps can change, everything else needs a new run with --out"
-                .into(),
-        );
+        return Err(format!(
+            "a resumed run keeps its settings, only --steps can change; everything else needs a new run with --out, or one that goes on from this one's best model: tril import {0} --out NEW, then tril train TEXT --resume NEW",
+            root.display()
+        )
+        .into());
     }
     let corpus = text_again(args, &config.data.source)?;
     let gpu = open(args)?;

@@ -63,9 +63,7 @@ pub enum CheckpointError {
     #[error(transparent)]
     Session(#[from] SessionError),
     /// Weights or moments that aren't finite.
-    #[error(
-        "{tensor} is not finite, so it is not saved: training has diverged; go on from the last checkpoint with a lower --lr in a new run"
-    )]
+    #[error("{tensor} is not finite, so it is not saved; train with a lower --lr")]
     NotFinite {
         /// The parameter.
         tensor: String,

@@ -188,3 +188,57 @@ fn token_files_of_another_tokenizer_are_refused_and_those_of_its_own_train() {
     assert!(error.contains("is not the run's tokenizer"), "{error}");
     fine_tune(at, "own", "run", &[]);
 }
+
+fn weights(file: &Path) -> Vec<u8> {
+    let bytes = fs::read(file).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[data..].to_vec()
+}
+
+#[test]
+fn a_run_begins_anew_with_the_weights_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    import(at, "hf_f32", "run");
+    fine_tune(at, &path, "run", &["--keep", "1"]);
+    // what it was begun with, it keeps; another one is begun with its weights
+    let error = fails(at, &["train", "--resume", "run", "--lr", "1"]);
+    assert!(error.contains("tril import run --out NEW"), "{error}");
+    ok(at, &["import", "run", "--out", "best"]);
+    let said = ok(at, &["import", "run", "--last", "--out", "last"]);
+    assert!(said.contains("the checkpoint of step 12") && said.contains("a run of tril"), "{said}");
+    let model = weights(&at.join("run/model.safetensors"));
+    assert!(weights(&at.join("best/model.safetensors")) == model);
+    let state = weights(&states(&at.join("run")).pop().unwrap());
+    assert!(weights(&at.join("last/model.safetensors"))[..] == state[..model.len()]);
+    for new in ["best", "last"] {
+        assert!(
+            fs::read(at.join(new).join("tokenizer.json")).unwrap() == fs::read(at.join("run/tokenizer.json")).unwrap()
+        );
+        fine_tune(at, &path, new, &[]);
+    }
+    for (args, words) in [
+        (&["import", "run", "--out", "best"][..], "best exists already"),
+        (&["import", "run", "--out", "x", "--tokenizer", "byte"], "keeps its tokenizer"),
+        (&["import", "run", "--out", "x", "--n-head", "2"], "keeps its tokenizer and heads"),
+        (&["import", &folder().join("hf_f32").display().to_string(), "--out", "x", "--last"], "no run of tril"),
+    ] {
+        let error = fails(at, args);
+        assert!(error.contains(words), "{args:?}: {error}");
+    }
+    assert!(!at.join("x").exists());
+}
+
+#[test]
+fn a_run_on_documents_begins_anew_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    crate::cli::train(at, &path, &["--mode", "documents", "--steps", "3", "--no-tune", "--out", "run"]);
+    ok(at, &["import", "run", "--out", "new"]);
+    let out = fine_tune(at, &path, "new", &[]);
+    assert!(out.contains("documents in"), "{out}");
+    let config = fs::read_to_string(at.join("new/config.toml")).unwrap();
+    assert!(config.contains("lr = 0.001") && config.contains("crc32"), "{config}");
+}

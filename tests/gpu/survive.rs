@@ -215,7 +215,7 @@ fn training_that_diverges_does_not_end_well() {
     ] {
         let (code, err) = run(name, more);
         assert_eq!(code, Some(3), "{name}: {err}");
-        assert!(err.contains("diverged"), "{name}: {err}");
+        assert!(err.contains("diverged") && err.contains(&format!("tril import {name} --out NEW")), "{name}: {err}");
         assert!(at.join(name).join("nonfinite").read_dir().unwrap().count() > 0, "{name}");
         for file in [states(&at.join(name)).pop().unwrap(), at.join(name).join("model.safetensors")] {
             let bytes = fs::read(&file).unwrap();

@@ -43,7 +43,7 @@ impl Run {
         let (step, root) = (self.step(), self.dir.root().display());
         RunError::Diverged {
             reason: format!(
-                "{what} before step {step} gave gradients that are not finite: training has diverged; lower --lr, or look at the last good state with tril generate {root}"
+                "{what} before step {step} gave nothing finite: training has diverged; lower --lr in a new run, or in one that goes on from the best model so far: tril import {root} --out NEW, then tril train TEXT --resume NEW --lr LR"
             ),
         }
     }

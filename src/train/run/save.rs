@@ -75,6 +75,9 @@ impl Run {
                 self.note(Err(error), on);
                 Ok(false)
             }
+            Err(CheckpointError::NotFinite { tensor }) => {
+                Err(self.diverged(&format!("{tensor} is not finite, so it is not saved: the steps")))
+            }
             Err(other) => Err(other.into()),
         }
     }
