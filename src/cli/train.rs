@@ -249,10 +249,11 @@ fn fit(args: &TrainArgs, config: &mut RunConfig, gpu: &Gpu, corpus: &Corpus) -> 
 }
 
 fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::Error>> {
-    let (_, config, tokenizer) = RunDir::open(root)?;
+    let (dir, config, tokenizer) = RunDir::open(root)?;
     if config.data.source == Source::None {
         return begin::begin(args, root, &config, &tokenizer);
     }
+    dir.check_settings(&config)?;
     let changed = args.settings.resolve_over(&config)?;
     let same = RunConfig {
         train: crate::train::TrainConfig { steps: config.train.steps, ..changed.train.clone() },

@@ -116,6 +116,7 @@ impl Run {
     pub fn resume(gpu: &Arc<Gpu>, root: &Path, corpus: &Corpus, steps: Option<u64>) -> Result<Self, RunError> {
         let (dir, mut config, tokenizer) = RunDir::open(root)?;
         let lock = dir.lock()?;
+        dir.check_settings(&config)?;
         corpus.verify(config.data.crc32)?;
         let dataset = Dataset::of(corpus, &tokenizer, &config.data_options())?;
         let mut found = checkpoint::find(&dir, &config.model)?;

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use super::kept::check_heads;
 use super::tensor_file::Reader;
 use super::{RunDir, RunDirError, checkpoint};
 use crate::model::ModelConfig;
@@ -32,7 +33,7 @@ impl Weights {
         if file.is_checked() {
             file.verify(&model.params())?;
         }
-        checkpoint::check_heads(&file, model)?;
+        check_heads(&file, model)?;
         Ok(Self { file, dims: model.params().into_iter().collect(), step: None, passed_over: vec![] })
     }
 

@@ -41,11 +41,10 @@ impl Run {
 
     pub(super) fn save(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
         let progress = Progress { step: self.step(), elapsed_s: self.elapsed(), ..self.progress.clone() };
-        let keep = self.config.train.keep;
         let saved = self.try_save(on, |run| {
             // what stands in metrics.jsonl up to a checkpoint must be on the disk when the checkpoint is
             run.metrics.sync()?;
-            checkpoint::save(&run.dir, &run.session, &progress, keep)?;
+            checkpoint::save(&run.dir, &run.session, &progress, &run.config)?;
             // without a validation split, or before the first evaluation, the last model is the best one known
             if progress.best.is_none() { checkpoint::save_model(&run.dir, &run.session) } else { Ok(()) }
         })?;
