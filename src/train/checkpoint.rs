@@ -35,6 +35,12 @@ pub struct Progress {
     /// The checkpoint that was last gone back to, and how often.
     #[serde(default)]
     pub rolled_back: Option<(u64, u64)>,
+    /// The step whose weights are in `model.safetensors`; checkpoints of before don't tell.
+    #[serde(default)]
+    pub model: Option<u64>,
+    /// The last step whose weights were better than those, and couldn't be saved.
+    #[serde(default)]
+    pub missed: Option<u64>,
     /// What was tuned for the run: `kernel/variant` by the key of a task.
     #[serde(default)]
     pub tuned: BTreeMap<String, String>,
@@ -80,7 +86,7 @@ impl From<ExecError> for CheckpointError {
 pub(super) const MODEL: &str = "model.safetensors";
 pub(super) const STATE: &str = "state.safetensors";
 
-/// Saves the weights under GPT-2's names as `model.safetensors`.
+/// Saves the weights under GPT-2's names as `model.safetensors`, which says of which step they are.
 ///
 /// # Errors
 ///
@@ -89,7 +95,7 @@ pub fn save_model(dir: &RunDir, session: &Session) -> Result<(), CheckpointError
     let part = dir.path("model.safetensors.part");
     let entries = session.config().model.params();
     let save = || {
-        let mut file = Writer::create(&part, &entries, model_meta(dir, &session.config().model))?;
+        let mut file = Writer::create(&part, &entries, model_meta(dir, &session.config().model, session.step_count()))?;
         for (name, _) in &entries {
             write(&mut file, session, Part::Weight, name)?;
         }
@@ -102,10 +108,13 @@ pub fn save_model(dir: &RunDir, session: &Session) -> Result<(), CheckpointError
     save().inspect_err(|_| drop(fs::remove_file(&part)))
 }
 
-/// What `model.safetensors` says of itself: its weights are laid out as PyTorch's, and of this run.
-pub(super) fn model_meta(dir: &RunDir, model: &ModelConfig) -> HashMap<String, String> {
+/// The key under which `model.safetensors` has its step.
+pub(super) const STEP: &str = "step";
+
+/// What `model.safetensors` says of itself: its weights are laid out as PyTorch's, and of this run and step.
+pub(super) fn model_meta(dir: &RunDir, model: &ModelConfig, step: u64) -> HashMap<String, String> {
     let mut meta = kept::of_weights(dir, model);
-    meta.insert("format".into(), "pt".into());
+    meta.extend([("format".into(), "pt".into()), (STEP.into(), step.to_string())]);
     meta
 }
 

@@ -149,6 +149,7 @@ impl Run {
         run.metrics = Metrics::open(&run.dir)?;
         run.moved_from = moved_from;
         run.warnings = passed_over;
+        run.mend_model()?;
         Ok(run)
     }
 

@@ -60,6 +60,16 @@ pub enum RunDirError {
         /// The tokenizer.
         path: String,
     },
+    /// A run whose best model can't be used.
+    #[error("{path} {reason}; {remedy}")]
+    NoModel {
+        /// The model.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What is intact, and how to go on with it.
+        remedy: String,
+    },
     /// A run that another process is training.
     #[error("{0} is being trained by another process; wait for it, or stop it with Ctrl-C")]
     Busy(String),

@@ -1,9 +1,11 @@
-//! Runs whose files aren't what they were: settings that were edited, another tokenizer.
+//! Runs whose files aren't what they were: a model that is missing, settings that were edited, another tokenizer.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 
-use crate::cli::{fails, ok, states, text, train, tril};
+use crate::cli::{SMALL, command, fails, ok, states, text, train, tril};
 
 /// What a command says besides its result; it must succeed.
 fn warned(at: &Path, args: &[&str]) -> String {
@@ -17,6 +19,81 @@ fn header(file: &Path) -> (serde_json::Value, Vec<u8>) {
     let bytes = fs::read(file).unwrap();
     let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     (serde_json::from_slice(&bytes[8..data]).unwrap(), bytes[data..].to_vec())
+}
+
+fn step(run: &Path) -> String {
+    header(&run.join("model.safetensors")).0["__metadata__"]["step"].as_str().unwrap().into()
+}
+
+#[test]
+fn a_best_model_that_could_not_be_saved_is_saved_by_a_resume() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    let often = ["--steps", "600", "--checkpoint-every", "50", "--eval-every", "50", "--no-tune", "--json"];
+    let args = [&["train", &path, "--out", "run"][..], SMALL, &often].concat();
+    let mut child = command();
+    child.args(args).current_dir(at).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains(r#""step":1,"#)));
+    let obstacle = at.join("run/model.safetensors.part");
+    fs::create_dir(&obstacle).unwrap();
+    assert!(lines.any(|line| line.contains(r#""saved":false"#)));
+    for _ in lines {}
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("train on with --resume"), "{said}");
+    assert_eq!(step(&at.join("run")), "0");
+    // as long as it is in the way, that is no success, either
+    assert!(fails(at, &["train", "--resume", "run"]).contains("could not be saved"));
+    fs::remove_dir(obstacle).unwrap();
+    let said = warned(at, &["train", "--resume", "run"]);
+    assert!(said.contains("the weights of step 600 are saved there") && said.contains("validation loss"), "{said}");
+    assert_eq!(step(&at.join("run")), "600");
+    assert!(!warned(at, &["train", "--resume", "run"]).contains("warning"));
+    ok(at, &["generate", "run", "--tokens", "3"]);
+}
+
+#[test]
+fn a_model_that_is_damaged_or_gone_is_said_and_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    train(at, &path, &["--steps", "10", "--out", "run", "--no-tune"]);
+    let model = at.join("run/model.safetensors");
+    let good = fs::read(&model).unwrap();
+    let flip = |i: usize| {
+        let mut bytes = good.clone();
+        bytes[i] ^= 1;
+        Some(bytes)
+    };
+    let tokenizer = String::from_utf8_lossy(&good).find("tokenizer_crc32").unwrap() + 18;
+    for (bad, what) in [
+        (None, "is missing"),
+        (flip(good.len() - 1), "is damaged"),
+        (flip(tokenizer), "is damaged"),
+        (Some(vec![]), "is damaged"),
+    ] {
+        match &bad {
+            Some(bytes) => fs::write(&model, bytes).unwrap(),
+            None => fs::remove_file(&model).unwrap(),
+        }
+        let out = at.join("out").display().to_string();
+        for args in [&["generate", "run"][..], &["eval", "run"], &["export", "run", "--to", "hf", "--out", &out]] {
+            let line = fails(at, args);
+            let said = [what, "the checkpoint of step 10 is whole", "--resume run", "tril export run --last"];
+            assert!(said.iter().all(|words| line.contains(words)) && !line.contains("not a run"), "{args:?}: {line}");
+        }
+        let said = warned(at, &["train", "--resume", "run", "--steps", "10"]);
+        assert!(said.contains(what) && said.contains("the weights of step 10 are saved there"), "{said}");
+        ok(at, &["generate", "run", "--tokens", "3"]);
+        assert!(!warned(at, &["train", "--resume", "run"]).contains("warning"));
+    }
+    fs::remove_file(&model).unwrap();
+    states(&at.join("run")).iter().for_each(|state| fs::write(state, "x").unwrap());
+    let line = fails(at, &["generate", "run"]);
+    assert!(line.contains("no checkpoint is whole"), "{line}");
 }
 
 #[test]
@@ -74,10 +151,17 @@ fn settings_that_were_edited_are_named() {
 fn age(file: &Path) {
     let (mut header, data) = header(file);
     let meta = header["__metadata__"].as_object_mut().unwrap();
-    for key in ["config", "model", "tokenizer_crc32", "crc32_of"] {
+    for key in ["config", "model", "tokenizer_crc32", "crc32_of", "step"] {
         meta.remove(key);
     }
     meta["crc32"] = format!("{:08x}", crc32fast::hash(&data)).into();
+    if let Some(progress) = meta.get_mut("progress") {
+        let mut fields: serde_json::Value = serde_json::from_str(progress.as_str().unwrap()).unwrap();
+        for key in ["model", "missed"] {
+            assert!(fields.as_object_mut().unwrap().remove(key).is_some(), "{key}");
+        }
+        *progress = fields.to_string().into();
+    }
     let mut text = header.to_string();
     text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
     fs::write(file, [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &data].concat()).unwrap();
@@ -106,4 +190,5 @@ fn another_tokenizer_is_refused_and_a_run_of_before_goes_on() {
     ok(at, &["generate", "run", "--tokens", "2"]);
     let said = warned(at, &resume);
     assert!(!said.contains("warning"), "{said}");
+    assert!(step(&at.join("run")).parse::<u64>().unwrap() > 0);
 }

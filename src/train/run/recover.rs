@@ -67,6 +67,10 @@ impl Run {
         self.progress = Progress {
             shift: self.progress.shift + (from - to),
             rolled_back: Some((to, tries + 1)),
+            // what is on the disk stays the best
+            best: self.progress.best,
+            model: self.progress.model,
+            missed: self.progress.missed,
             device: self.progress.device.clone(),
             kernels: self.progress.kernels.clone(),
             tuned: self.progress.tuned.clone(),

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::Run;
 use crate::train::checkpoint::{self, CheckpointError, Progress};
-use crate::train::{Event, RunDirError, RunError};
+use crate::train::weights::reason;
+use crate::train::{Event, RunDirError, RunError, Weights};
 
 impl Run {
     /// Says that something couldn't be written, once until something can again.
@@ -27,31 +28,59 @@ impl Run {
     pub(super) fn evaluate(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
         let Some((loss, n_target)) = self.validate()? else { return Ok(()) };
         let (step, bits_per_byte) = (self.step(), self.extent.bits_per_byte(loss));
-        let best = loss.is_finite() && self.progress.best.is_none_or(|(best, _)| loss < best);
+        let best = self.is_better(loss);
         let line = json!({
             "step": step, "val_loss": loss, "val_tokens": n_target, "bits_per_byte": bits_per_byte, "elapsed_s": self.elapsed(),
         });
         self.log(&line, on);
-        if best && self.try_save(on, |run| checkpoint::save_model(&run.dir, &run.session))? {
-            self.progress.best = Some((loss, step));
+        if best {
+            self.save_model(Some(loss), on)?;
         }
         on(&Event::Eval { step, loss, bits_per_byte, best });
         Ok(())
     }
 
+    fn is_better(&self, loss: f64) -> bool {
+        loss.is_finite() && self.progress.best.is_none_or(|(best, _)| loss < best)
+    }
+
+    /// Saves the model as the best one, by its loss where that is known.
+    fn save_model(&mut self, loss: Option<f64>, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+        let step = self.step();
+        if self.try_save(on, |run| checkpoint::save_model(&run.dir, &run.session))? {
+            self.progress.best = loss.map(|loss| (loss, step));
+            self.progress.model = Some(step);
+            self.progress.missed = None;
+        } else {
+            self.progress.missed = Some(step);
+        }
+        Ok(())
+    }
+
     pub(super) fn save(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
-        let progress = Progress { step: self.step(), elapsed_s: self.elapsed(), ..self.progress.clone() };
+        let step = self.step();
+        let mut progress = Progress { step, elapsed_s: self.elapsed(), ..self.progress.clone() };
+        // without a validation split, or before the first evaluation, the last model is the best one known
+        let saves_model = progress.best.is_none();
+        if saves_model {
+            progress.model = Some(step);
+        }
         let saved = self.try_save(on, |run| {
             // what stands in metrics.jsonl up to a checkpoint must be on the disk when the checkpoint is
             run.metrics.sync()?;
-            checkpoint::save(&run.dir, &run.session, &progress, &run.config)?;
-            // without a validation split, or before the first evaluation, the last model is the best one known
-            if progress.best.is_none() { checkpoint::save_model(&run.dir, &run.session) } else { Ok(()) }
+            checkpoint::save(&run.dir, &run.session, &progress, &run.config)
         })?;
         if saved {
-            self.unsaved = None;
-            self.progress = progress;
-            on(&Event::Saved { step: self.step() });
+            self.progress = Progress { model: self.progress.model, ..progress };
+        }
+        if saves_model {
+            self.save_model(None, on)?;
+        }
+        if saved {
+            if self.progress.missed != Some(step) {
+                self.unsaved = None;
+            }
+            on(&Event::Saved { step });
         }
         Ok(())
     }
@@ -79,5 +108,45 @@ impl Run {
             }
             Err(other) => Err(other.into()),
         }
+    }
+
+    /// Saves the best model anew where the file isn't the one that the checkpoint tells of, or where a better one was missed:
+    /// all that is left to take is the state of the checkpoint.
+    pub(super) fn mend_model(&mut self) -> Result<(), RunError> {
+        let (step, fault) = (self.step(), self.fault_of_model());
+        let missed = self.progress.missed == Some(step);
+        if fault.is_none() && !missed {
+            return Ok(());
+        }
+        // before the first evaluation the last model is the best one known, and a later one has to prove nothing
+        let evaluates = missed || self.progress.best.is_some();
+        let loss =
+            if evaluates { self.validate()?.map(|(loss, _)| loss).filter(|loss| loss.is_finite()) } else { None };
+        if fault.is_some() {
+            self.progress.best = None;
+        }
+        if fault.is_some() || loss.is_some_and(|loss| self.is_better(loss)) {
+            self.save_model(loss, &mut |_| {})?;
+            let fault = fault.unwrap_or_else(|| "could not be saved before".into());
+            let loss = loss.map(|loss| format!(", with a validation loss of {loss:.4}")).unwrap_or_default();
+            let model = checkpoint::MODEL;
+            self.warnings
+                .push(format!("{model} {fault}; the weights of step {step} are saved there as the best known{loss}"));
+        } else {
+            self.progress.missed = None;
+        }
+        self.save_or_fail(|reason| RunError::Unsaved { reason })
+    }
+
+    /// What is wrong with `model.safetensors`.
+    fn fault_of_model(&self) -> Option<String> {
+        let found = match Weights::whole(&self.dir, &self.config.model) {
+            Ok(weights) => weights.step_of_best()?,
+            Err(error) => return Some(reason(&error).unwrap_or_else(|| format!("can't be used ({error})"))),
+        };
+        let expected = self.progress.model?;
+        // a process that was killed before its next checkpoint had gone further, and this one will come there, too
+        let comes_again = (self.step() + 1..=self.config.train.steps).contains(&found);
+        (found != expected && !comes_again).then(|| format!("is of step {found}, not of {expected}"))
     }
 }
