@@ -41,6 +41,9 @@ pub struct Progress {
     /// The last step whose weights were better than those, and couldn't be saved.
     #[serde(default)]
     pub missed: Option<u64>,
+    /// Whether the weights at step 0 were those of a trained model.
+    #[serde(default)]
+    pub imported: bool,
     /// What was tuned for the run: `kernel/variant` by the key of a task.
     #[serde(default)]
     pub tuned: BTreeMap<String, String>,

@@ -54,7 +54,7 @@ fn fill<S: WeightSource>(dir: &RunDir, config: &RunConfig, source: &mut S) -> Re
     fs::create_dir_all(&part).map_err(io_error(&part))?;
     let params = config.model.params();
     let mut model = Writer::create(&model_part, &params, checkpoint::model_meta(dir, &config.model, 0))?;
-    let progress = Progress { model: Some(0), ..Progress::default() };
+    let progress = Progress { model: Some(0), imported: true, ..Progress::default() };
     let meta = checkpoint::state_meta(kept::of_weights(dir, &config.model), &progress);
     let mut state = Writer::create(&part.join(STATE), &checkpoint::state(&config.model), meta)?;
     for (name, dims) in &params {

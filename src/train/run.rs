@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::checkpoint::{self, Progress};
 use super::event::{Event, RunError, Summary};
-use super::metrics::Metrics;
+use super::metrics::{METRICS, Metrics};
 use super::profiling::Profiling;
 use super::run_dir::io_error;
 use super::spikes::OnSpike;
@@ -145,7 +145,11 @@ impl Run {
         if changed.is_some() {
             run.dir.write("config.toml", run.config.to_toml().as_bytes())?;
         }
-        run.dir.truncate_metrics(run.step())?;
+        if run.evaluates_start() {
+            run.dir.write(METRICS, b"")?;
+        } else {
+            run.dir.truncate_metrics(run.step())?;
+        }
         run.metrics = Metrics::open(&run.dir)?;
         run.moved_from = moved_from;
         run.warnings = passed_over;
@@ -245,6 +249,10 @@ impl Run {
         let (model, t) = (&self.config.model, self.config.row_size());
         let peak = matmul_peak(self.session.program().gpu()).map_err(SessionError::from)?;
         self.token_s = model.train_flops(1, t) as f64 / t as f64 / peak;
+        if self.evaluates_start() && !stop.load(Ordering::Relaxed) {
+            self.evaluate(&mut on)?;
+            self.save(&mut on)?;
+        }
         self.restart_clock();
         let train = self.config.train.clone();
         let every = |n: u64, step: u64| n > 0 && step.is_multiple_of(n);
@@ -300,6 +308,12 @@ impl Run {
             return Err(self.diverged("the last steps"));
         }
         Ok(Summary { step: self.step(), interrupted, best: self.progress.best, n_skipped: self.n_skipped })
+    }
+
+    /// Whether a trained model is about to be trained further: then it has to be known how good it was.
+    fn evaluates_start(&self) -> bool {
+        let Progress { imported, best, .. } = self.progress;
+        imported && self.step() == 0 && best.is_none() && self.evaluator.is_some()
     }
 
     /// The micro-batches of the step after so many.

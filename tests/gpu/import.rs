@@ -99,11 +99,13 @@ fn fine_tuning_begins_with_the_models_weights_and_resumes_to_the_same_bytes() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && !said.contains("warning"), "{said}");
     let metrics = fs::read_to_string(at.join("whole/metrics.jsonl")).unwrap();
-    let first: serde_json::Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+    let first: serde_json::Value = serde_json::from_str(metrics.lines().nth(1).unwrap()).unwrap();
     let eval: serde_json::Value = {
         import(at, "hf_bf16_sharded", "fresh");
         serde_json::from_str(&ok(at, &["eval", "fresh", &path, "--json"])).unwrap()
     };
+    let start: serde_json::Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+    assert!(start["step"] == 0 && start["val_loss"].as_f64().unwrap() > 3.0, "{start}");
     // far above the 5.6 of a model that knows nothing; a batch of 32 targets is within 1 of the whole text
     let (first, whole) = (first["loss"].as_f64().unwrap(), eval["loss"].as_f64().unwrap());
     assert!((first - whole).abs() < 1.0, "the first step's loss is {first}, the text's {whole}");
@@ -193,6 +195,21 @@ fn weights(file: &Path) -> Vec<u8> {
     let bytes = fs::read(file).unwrap();
     let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     bytes[data..].to_vec()
+}
+
+#[test]
+fn a_model_that_training_makes_worse_stays_the_best() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    import(at, "hf_f32", "run");
+    let model = weights(&at.join("run/model.safetensors"));
+    let wild = ["--steps", "12", "--lr", "3", "--schedule", "constant", "--keep", "1", "--eval-windows", "8"];
+    let out = ok(at, &[&["train", &path, "--resume", "run"][..], &wild].concat());
+    let best = out.lines().find(|line| line.starts_with("best validation loss")).unwrap();
+    assert!(out.contains("step 0: validation loss") && best.contains("at step 0"), "{out}");
+    assert!(weights(&at.join("run/model.safetensors")) == model);
+    assert!(weights(&states(&at.join("run")).pop().unwrap())[..model.len()] != model);
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Run {
         let mut found = checkpoint::find(&dir, &config.model)?;
         let mut session = Session::new(gpu, config.session())?;
         found.load(&mut session)?;
-        let progress = Progress { model: Some(0), ..Progress::of(&session) };
+        let progress = Progress { model: Some(0), imported: true, ..Progress::of(&session) };
         let mut run = Self::assemble((dir, lock), config, session, dataset, tokenizer, progress)?;
         // so that it has the kernels that it begins with, however soon it is killed
         run.save_or_fail(|reason| RunError::NotBegun { reason })?;
