@@ -41,6 +41,9 @@ pub struct Progress {
     /// The last step whose weights were better than those, and couldn't be saved.
     #[serde(default)]
     pub missed: Option<u64>,
+    /// Steps without anything finite, up to this one.
+    #[serde(default)]
+    pub in_a_row: u64,
     /// Whether the weights at step 0 were those of a trained model.
     #[serde(default)]
     pub imported: bool,

@@ -56,8 +56,6 @@ pub struct Run {
     unsaved: Option<String>,
     /// A step that wasn't finite, after one that was, and of which no evidence is kept yet.
     unexamined: Option<u64>,
-    /// Steps skipped since the last finite one.
-    in_a_row: u64,
     /// What is to be profiled, and where its trace goes.
     profiling: Option<(Profiling, PathBuf)>,
     /// Seconds that a real token takes at the speed of the fastest matrix product; 0 before the training began.
@@ -190,7 +188,6 @@ impl Run {
             warnings: vec![],
             unsaved: None,
             unexamined: None,
-            in_a_row: 0,
             profiling: None,
             token_s: 0.0,
         })
@@ -270,7 +267,7 @@ impl Run {
             while let Some(result) = self.session.poll()? {
                 self.arrived(result, &mut on)?;
             }
-            if self.in_a_row > 0 && self.react(&mut on)? {
+            if self.progress.in_a_row > 0 && self.react(&mut on)? {
                 continue;
             }
             let (step, last) = (self.step(), self.step() == train.steps);
@@ -279,7 +276,7 @@ impl Run {
             let samples = every(train.sample_every, step) || last && train.sample_every > 0;
             if evaluates || saves || samples {
                 self.drain(&mut on)?;
-                if self.in_a_row > 0 && self.react(&mut on)? {
+                if self.progress.in_a_row > 0 && self.react(&mut on)? {
                     continue;
                 }
             }
@@ -304,7 +301,7 @@ impl Run {
         if let Some(reason) = self.unsaved.take() {
             return Err(RunError::Unsaved { reason });
         }
-        if self.in_a_row > 0 {
+        if self.progress.in_a_row > 0 {
             return Err(self.diverged("the last steps"));
         }
         Ok(Summary { step: self.step(), interrupted, best: self.progress.best, n_skipped: self.n_skipped })
@@ -358,10 +355,10 @@ impl Run {
         let tokens: u64 = self.arrivals.iter().skip(1).map(|(_, n)| n).sum();
         self.progress.tokens += result.n_target;
         self.n_skipped = result.n_skipped;
-        if !result.finite && self.in_a_row == 0 {
+        if !result.finite && self.progress.in_a_row == 0 {
             self.unexamined = Some(result.step);
         }
-        self.in_a_row = if result.finite { 0 } else { self.in_a_row + 1 };
+        self.progress.in_a_row = if result.finite { 0 } else { self.progress.in_a_row + 1 };
         let (lr, tokens_per_s) = (self.schedule.at(result.step - 1), tokens as f64 / seconds);
         let mfu = tokens_per_s * self.token_s;
         let mut line = json!({

@@ -224,6 +224,19 @@ fn training_that_diverges_does_not_end_well() {
             assert!(values.into_iter().all(f32::is_finite), "{}", file.display());
         }
     }
+    // a run that ended so is none that is done, however often it is asked
+    let said = |text: &str| text.lines().rfind(|line| line.starts_with("error: ")).map(str::to_string);
+    let (_, first) = run("again", &["--steps", "6"]);
+    for _ in 0..2 {
+        let (again, err) = code(&tril(at, &["train", "--resume", "again"]));
+        assert_eq!((again, said(&err)), (Some(3), said(&first)));
+    }
+    // an evaluation behind steps that gave nothing finite makes no best model
+    let huge = &huge[..huge.len() - 2];
+    let behind = ["--steps", "6", "--eval-every", "5", "--checkpoint-every", "0", "--out", "behind"];
+    assert_eq!(code(&tril(at, &[&["train", &path][..], SMALL, huge, &behind].concat())).0, Some(3));
+    let header = fs::read(at.join("behind/model.safetensors")).unwrap();
+    assert!(String::from_utf8_lossy(&header).contains(r#""step":"0""#));
 }
 
 #[test]

@@ -16,7 +16,7 @@ impl Run {
             self.examine(step, on)?;
         }
         match self.config.train.on_nonfinite {
-            OnNonfinite::Skip if self.in_a_row >= MOST_IN_A_ROW => Err(self.diverged("20 steps in a row")),
+            OnNonfinite::Skip if self.progress.in_a_row >= MOST_IN_A_ROW => Err(self.diverged("20 steps in a row")),
             OnNonfinite::Skip => Ok(false),
             OnNonfinite::Stop => Err(self.diverged("a step")),
             OnNonfinite::Rollback => self.roll_back(on).map(|()| true),
@@ -28,7 +28,7 @@ impl Run {
         let batches = self.batches(step - 1);
         let mut evidence = Evidence::gather(&self.session, step, &batches)?;
         // steps that were skipped since have changed nothing
-        if self.step() + 1 == step + self.in_a_row {
+        if self.step() + 1 == step + self.progress.in_a_row {
             evidence.params_after = step - 1;
         }
         match evidence.clone().keep(&self.dir, &batches, self.progress.step) {
@@ -71,12 +71,12 @@ impl Run {
             best: self.progress.best,
             model: self.progress.model,
             missed: self.progress.missed,
+            in_a_row: 0,
             device: self.progress.device.clone(),
             kernels: self.progress.kernels.clone(),
             tuned: self.progress.tuned.clone(),
             ..found.progress
         };
-        self.in_a_row = 0;
         self.n_skipped = self.session.corrections()?[3] as u64;
         self.metrics.sync()?;
         self.dir.truncate_metrics(to)?;

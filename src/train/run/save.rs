@@ -28,7 +28,8 @@ impl Run {
     pub(super) fn evaluate(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
         let Some((loss, n_target)) = self.validate()? else { return Ok(()) };
         let (step, bits_per_byte) = (self.step(), self.extent.bits_per_byte(loss));
-        let best = self.is_better(loss);
+        // weights that gave nothing finite are no good, whatever the loss of a forward pass
+        let best = self.is_better(loss) && self.progress.in_a_row == 0;
         let line = json!({
             "step": step, "val_loss": loss, "val_tokens": n_target, "bits_per_byte": bits_per_byte, "elapsed_s": self.elapsed(),
         });
@@ -61,7 +62,7 @@ impl Run {
         let step = self.step();
         let mut progress = Progress { step, elapsed_s: self.elapsed(), ..self.progress.clone() };
         // without a validation split, or before the first evaluation, the last model is the best one known
-        let saves_model = progress.best.is_none();
+        let saves_model = progress.best.is_none() && progress.in_a_row == 0;
         if saves_model {
             progress.model = Some(step);
         }
