@@ -155,7 +155,7 @@ fn import(at: &Path, files: &[(&str, &[u8])], model: &str) -> bool {
     files.iter().for_each(|(name, bytes)| put(&from.join(name), bytes));
     // a file alone doesn't say how many heads it has
     let is_alone = files.len() == 1 && model.ends_with(".safetensors");
-    let options = ImportOptions { tokenizer: Some(TokenizerSpec::Byte), n_head: is_alone.then_some(2) };
+    let options = ImportOptions { tokenizer: Some(TokenizerSpec::Byte), n_head: is_alone.then_some(2), last: false };
     let is_taken = interop::import::import(&from.join(model), &to, &options).is_ok();
     assert!(is_taken == to.exists(), "a refused model leaves no run");
     let _ = fs::remove_dir_all(&to);

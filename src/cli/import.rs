@@ -9,14 +9,17 @@ use crate::data::TokenizerSpec;
 use crate::data::shell::quoted;
 use crate::interop::import::{ImportOptions, import};
 
-/// Make a run of a GPT-2 that another program wrote: Hugging Face's format or llm.c's.
+/// Make a run of a GPT-2 that another program wrote, in Hugging Face's format or llm.c's, or of another run's weights.
 ///
 /// PATH is a folder of Hugging Face's (config.json, model.safetensors or its shards), a .safetensors file, or a model file of
 /// llm.c. The run is like any other: generate and eval use it, and `tril train TEXT --resume RUN` trains it further. A model
 /// that would compute something else than tril does is refused. No device is needed.
+///
+/// Of a run of tril it makes one that stands before its first step, with the weights of the best model: to train them on
+/// another text, or with other settings, as after a learning rate that was too high.
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
-    /// The model: a folder or a file.
+    /// The model: a folder or a file, or a run of tril.
     #[arg(value_name = "PATH")]
     path: PathBuf,
     /// Where the run goes; must not exist yet.
@@ -29,13 +32,16 @@ pub(super) struct ImportArgs {
     /// Attention heads, for a .safetensors file without a config.json beside it.
     #[arg(long, value_name = "N")]
     n_head: Option<u64>,
+    /// Of a run of tril, take the weights of the last checkpoint, not the ones with the best validation loss.
+    #[arg(long)]
+    last: bool,
     /// One JSON object.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &ImportArgs) -> Outcome {
-    let options = ImportOptions { tokenizer: args.tokenizer.clone(), n_head: args.n_head };
+    let options = ImportOptions { tokenizer: args.tokenizer.clone(), n_head: args.n_head, last: args.last };
     let imported = import(&args.path, &args.out, &options)?;
     let (m, run) = (&imported.config.model, quoted(&args.out));
     if args.json {

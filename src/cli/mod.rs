@@ -17,6 +17,7 @@ mod plan;
 mod replay;
 mod self_check;
 mod settings;
+mod signals;
 mod token_files;
 mod tokenize;
 mod train;
@@ -25,6 +26,7 @@ mod vectors;
 
 use std::error::Error;
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -95,9 +97,11 @@ fn code_of(error: &(dyn Error + 'static)) -> u8 {
     }
 }
 
-/// Runs the command line and returns its exit code: 0 on success, 1 on failure, also to write standard output, 2 on wrong
-/// usage; 3 where training has diverged, 4 where the device was lost, 5 where it is out of memory.
+/// Runs the command line and returns its exit code: 0 on success and after a stop that was asked for, 1 on failure, also to
+/// write standard output, 2 on wrong usage; 3 where training has diverged, 4 where the device was lost, 5 where it is out of
+/// memory.
 pub fn main() -> ExitCode {
+    signals::survive_file_limits();
     let command = Cli::parse().command;
     if !matches!(command, Command::Tokenize(_) | Command::Import(_) | Command::Export(_)) {
         vectors::widen();
@@ -122,13 +126,14 @@ pub fn main() -> ExitCode {
         Command::Tune(args) => tune::run(&args),
     };
     let code = outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        // the terminal may be gone, and the exit code tells even so
+        let _ = writeln!(std::io::stderr(), "error: {error}");
         ExitCode::from(code_of(error.as_ref()))
     });
     match out::fault().filter(|_| code == ExitCode::SUCCESS) {
         None => code,
         Some(fault) => {
-            eprintln!("error: {fault}");
+            let _ = writeln!(std::io::stderr(), "error: {fault}");
             ExitCode::FAILURE
         }
     }

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::Outcome;
+use super::signals::{AT_ONCE, Stop, on_stop};
 use crate::data::shell::quoted;
 use crate::data::tokenize::{Form, Job, LEARN_BYTES, Progress};
 use crate::data::{Source, TokenizerSpec, tokens};
@@ -61,10 +62,10 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
     }
     let stop = Arc::new(AtomicBool::new(false));
     let seen = stop.clone();
-    ctrlc::set_handler(move || {
+    on_stop(move |by| {
         // the second one means it
-        if seen.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+        if seen.swap(true, Ordering::Relaxed) && by == Stop::User {
+            std::process::exit(AT_ONCE);
         }
     })?;
     let job = Job { paths: &paths, lossy: args.lossy, val_fraction: args.val_fraction, form: args.format };

@@ -1,34 +1,34 @@
 mod begin;
+mod printer;
 
-use std::io::IsTerminal;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
 
+use self::printer::Printer;
 use super::again::text_again;
 use super::self_check::{WRONG, self_check};
 use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text};
+use super::signals::{AT_ONCE, Stop, on_stop};
 use super::tune::{TuningArgs, tune_first};
 use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of, must_be_writable};
 use crate::data::shell::quoted;
-use crate::data::{Corpus, Mode, Packing, Source, embedded};
+use crate::data::{Corpus, Source};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
-use crate::plan::human_bytes;
 use crate::train::fit::{self, FitError, Room, SharesMemory};
-use crate::train::{Event, Run, RunConfig, RunDir, RunError, SessionError, Summary};
+use crate::train::{Event, Run, RunConfig, RunDir, RunError, SessionError};
 
 /// Train a model on text; without a path, on the embedded stories.
 ///
 /// Trains a decoder-only transformer. PATH is a text file, a folder of them, or - for standard input; with no path, tril
-/// trains on small stories drawn from an embedded grammar whose entropy is known. Ctrl-C finishes the step, saves, and
-/// says how to go on.
+/// trains on small stories drawn from an embedded grammar whose entropy is known. Ctrl-C, SIGTERM and SIGHUP finish
+/// the step, save, and say how to go on.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
     /// Text files, folders, or - for standard input. .gz and .zst are unpacked; a line of .jsonl or .ndjson is an object whose
@@ -70,12 +70,19 @@ pub(super) struct TrainArgs {
 pub(super) fn run(args: &TrainArgs) -> Outcome {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = stop.clone();
-    ctrlc::set_handler(move || {
-        // the second one means it
-        if seen.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once, without saving");
+    on_stop(move |by| {
+        let again = seen.swap(true, Ordering::Relaxed);
+        // the terminal may be gone, so that what is said there is lost
+        let _ = match by {
+            // the second one means it
+            Stop::User if again => std::process::exit(AT_ONCE),
+            Stop::User => writeln!(
+                std::io::stderr(),
+                "\nstopping after this step; press Ctrl-C again to stop at once, without saving"
+            ),
+            Stop::System if again => Ok(()),
+            Stop::System => writeln!(std::io::stderr(), "\ntold to stop: stopping after this step"),
+        };
     })?;
     if let Some(trace) = &args.trace {
         must_be_writable("--trace", trace)?;
@@ -92,7 +99,7 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     if !args.json && !kernels.is_empty() {
         printer.say(&format!("kernels  {kernels}"));
     }
-    for line in run.passed_over().iter().cloned().chain(run.config().schedule().short_of_peak()) {
+    for line in run.warnings().iter().cloned().chain(run.config().schedule().short_of_peak()) {
         eprintln!("warning: {line}");
     }
     if let Some(device) = run.moved_from() {
@@ -246,20 +253,22 @@ fn fit(args: &TrainArgs, config: &mut RunConfig, gpu: &Gpu, corpus: &Corpus) -> 
 }
 
 fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::Error>> {
-    let (_, config, tokenizer) = RunDir::open(root)?;
+    let (dir, config, tokenizer) = RunDir::open(root)?;
     if config.data.source == Source::None {
         return begin::begin(args, root, &config, &tokenizer);
     }
+    dir.check_settings(&config)?;
     let changed = args.settings.resolve_over(&config)?;
     let same = RunConfig {
         train: crate::train::TrainConfig { steps: config.train.steps, ..changed.train.clone() },
         ..changed
     };
     if same != config || args.settings.chooses_batch() {
-        return Err(
-            "a resumed run keeps its settings; only --steps can change, everything else needs a new run with --out"
-                .into(),
-        );
+        return Err(format!(
+            "a resumed run keeps its settings, only --steps can change; everything else needs a new run with --out, or one that goes on from this one's best model: tril import {0} --out NEW, then tril train TEXT --resume NEW",
+            quoted(root)
+        )
+        .into());
     }
     let (corpus, moved) = text_again((&args.paths, &args.settings), &config.data.source, root)?;
     let gpu = open(args)?;
@@ -293,203 +302,4 @@ fn free_run(config: &RunConfig) -> PathBuf {
     let root = Path::new("runs");
     let free = (1u32..).map(|i| root.join(format!("{name}-{i}"))).find(|p| !p.exists());
     free.unwrap_or_else(|| root.join(name))
-}
-
-struct Printer {
-    json: bool,
-    device: String,
-    bar: Option<ProgressBar>,
-    /// Where there is no terminal, a line now and then instead of a bar.
-    last_line: std::cell::Cell<Instant>,
-    steps: u64,
-    floor: Option<f64>,
-}
-
-/// Between two progress lines where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(10);
-
-impl Printer {
-    fn new(json: bool, run: &Run, device: &str) -> Self {
-        let steps = run.config().train.steps;
-        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
-            let style = ProgressStyle::with_template("{bar:16} {pos}/{len}  {eta} left  {wide_msg}");
-            let bar = ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.set_position(run.step());
-            bar.reset_eta();
-            bar
-        });
-        let embedded = matches!(run.config().data.source, Source::Embedded { .. });
-        // the floor is per character, so it compares with the loss per token only where a token is a character
-        let floor = (embedded && run.config().data.mode == Mode::Stream).then(embedded::floor_nats_per_char);
-        let long_ago = Instant::now().checked_sub(LINE_EVERY).unwrap_or_else(Instant::now);
-        Self { json, device: device.into(), bar, last_line: std::cell::Cell::new(long_ago), steps, floor }
-    }
-
-    fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None => outln!("{text}"),
-        }
-    }
-
-    fn header(&self, run: &Run, root: &Path, fit: &Fit, resumed: bool) {
-        let (config, data) = (run.config(), run.dataset());
-        let plan = run.session().program().plan();
-        if self.json {
-            let line = json!({
-                "device": self.device, "run": root, "parameters": config.model.n_param(), "train_tokens": data.token_count(),
-                "val_tokens": data.val_token_count(), "memory_bytes": plan.total_bytes(), "process_bytes": fit.footprint.total(),
-                "batch_size": config.train.batch_size, "grad_accum": config.train.grad_accum, "step": run.step(), "floor": self.floor,
-                "documents": data.packing().map(|p| p.documents), "rows": data.packing().map(|p| p.rows),
-                "padding": data.packing().map(|p| p.padding),
-            });
-            outln!("{line}");
-            return;
-        }
-        self.say(&format!("device   {}", self.device));
-        self.say(&format!("model    {}", config.model));
-        self.say(&format!(
-            "text     {} tokens to train on, {} to validate; {} tokens a step",
-            data.token_count(),
-            data.val_token_count(),
-            config.tokens_per_step()
-        ));
-        if let Some(Packing { documents, rows, padding }) = data.packing() {
-            let apart = if config.masks_documents() { ", none sees another" } else { "" };
-            let (t, share) = (config.row_size(), padding * 100.0);
-            self.say(&format!("rows     {documents} documents in {rows} rows of {t}{apart}; {share:.1} % padding"));
-        }
-        if let Some(batch) = &fit.batch {
-            self.say(&format!("batch    {batch}"));
-        }
-        let (device, process) = (human_bytes(fit.footprint.device()), human_bytes(fit.footprint.total()));
-        self.say(&match fit.room {
-            Room::Process(_) => format!("memory   {process} of the process, {device} of it on the device"),
-            _ => format!("memory   {device} on the device"),
-        });
-        if let Some(floor) = self.floor {
-            self.say(&format!(
-                "floor    {floor:.4} nats per character: the stories' own entropy, below which no model gets"
-            ));
-        }
-        let how = if resumed { format!("goes on at step {}", run.step()) } else { "starts".into() };
-        self.say(&format!("run      {} {how}", root.display()));
-    }
-
-    fn event(&self, event: &Event) {
-        if self.json {
-            outln!("{}", json_line(event));
-            return;
-        }
-        match event {
-            Event::Step { result, lr, tokens_per_s, mfu } => {
-                let message = format!(
-                    "loss {:.4}  lr {lr:.2e}  norm {:.2}  {tokens_per_s:.0} tok/s ({:.0}% of peak)",
-                    result.loss,
-                    result.grad_norm,
-                    mfu * 100.0
-                );
-                if !result.finite {
-                    self.say(&format!(
-                        "step {}: {} gradient elements are not finite, the step was skipped ({} so far)",
-                        result.step, result.n_nonfinite, result.n_skipped
-                    ));
-                }
-                if result.finite && !result.applied {
-                    self.say(&format!(
-                        "step {}: loss {:.4} or norm {:.2} is far above those before, the step was skipped ({} so far)",
-                        result.step, result.loss, result.grad_norm, result.n_skipped
-                    ));
-                }
-                match &self.bar {
-                    Some(bar) => {
-                        bar.set_position(result.step);
-                        bar.set_message(message);
-                    }
-                    None if self.last_line.get().elapsed() >= LINE_EVERY => {
-                        self.last_line.set(Instant::now());
-                        outln!("step {}/{}  {message}", result.step, self.steps);
-                    }
-                    None => {}
-                }
-            }
-            Event::Eval { step, loss, bits_per_byte, best } => {
-                let bits = bits_per_byte.map(|b| format!(", {b:.3} bits per byte")).unwrap_or_default();
-                let floor = self.floor.map(|f| format!(", {:.4} above the floor", loss - f)).unwrap_or_default();
-                let best = if *best { " (best so far)" } else { "" };
-                self.say(&format!("step {step}: validation loss {loss:.4}{bits}{floor}{best}"));
-            }
-            Event::Sample { step, text } => {
-                let indented: Vec<String> = text.lines().map(|l| format!("  | {l}")).collect();
-                self.say(&format!("step {step}: sample\n{}", indented.join("\n")));
-            }
-            Event::Profile { profile, trace } => {
-                self.say(&format!("{profile}\ntrace            {} (open it at ui.perfetto.dev)", trace.display()));
-            }
-            Event::Saved { .. } => {}
-            Event::NotSaved { step, reason } => {
-                self.say(&format!("step {step}: not saved, training goes on and the next save tries again: {reason}"));
-            }
-            Event::MetricsAnew { step } => self.say(&format!("step {step}: {METRICS_GONE}")),
-            Event::Spike { step, what, z } => {
-                self.say(&format!("step {step}: {what} is {z:.1} standard deviations above those before"));
-            }
-            Event::Evidence { evidence, path } => {
-                self.say(&format!("{evidence}kept in {0}; to do the step again: tril replay {0}", quoted(path)));
-            }
-            Event::RolledBack { to, from } => {
-                self.say(&format!(
-                    "gone back from step {from} to the checkpoint of step {to}, and on with other batches"
-                ));
-            }
-        }
-    }
-
-    fn finish(&self, summary: &Summary, root: &Path) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-        let run = quoted(root);
-        if self.json {
-            let line = json!({
-                "done": !summary.interrupted, "step": summary.step, "best_val_loss": summary.best.map(|b| b.0),
-                "best_step": summary.best.map(|b| b.1), "skipped_steps": summary.n_skipped,
-            });
-            outln!("{line}");
-            return;
-        }
-        if summary.n_skipped > 0 {
-            outln!("{} steps were skipped: not finite, or spikes", summary.n_skipped);
-        }
-        if let Some((loss, step)) = summary.best {
-            outln!("best validation loss {loss:.4} at step {step}, on {}", self.device);
-        }
-        if summary.interrupted {
-            outln!("stopped and saved at step {}; go on with: tril train --resume {run}", summary.step);
-        } else {
-            outln!("done; let it talk with: tril generate {run}");
-        }
-    }
-}
-
-const METRICS_GONE: &str = "metrics.jsonl was removed: the lines before are lost, and a new file begins here";
-
-fn json_line(event: &Event) -> serde_json::Value {
-    match event {
-        Event::Step { result, lr, tokens_per_s, mfu } => json!({
-            "step": result.step, "loss": result.loss, "lr": lr, "grad_norm": result.grad_norm,
-            "tokens_per_s": tokens_per_s, "mfu": mfu, "skipped": !result.applied,
-        }),
-        Event::Eval { step, loss, bits_per_byte, best } => {
-            json!({ "step": step, "val_loss": loss, "bits_per_byte": bits_per_byte, "best": best })
-        }
-        Event::Sample { step, text } => json!({ "step": step, "sample": text }),
-        Event::Profile { profile, trace } => json!({ "profile": profile.to_json(), "trace": trace }),
-        Event::Saved { step } => json!({ "step": step, "saved": true }),
-        Event::NotSaved { step, reason } => json!({ "step": step, "saved": false, "reason": reason }),
-        Event::MetricsAnew { step } => json!({ "step": step, "warning": METRICS_GONE }),
-        Event::Spike { step, what, z } => json!({ "step": step, "spike": what, "z": z }),
-        Event::Evidence { evidence, path } => json!({ "nonfinite": evidence, "kept": path }),
-        Event::RolledBack { to, from } => json!({ "step": to, "rolled_back_from": from }),
-    }
 }

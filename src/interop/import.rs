@@ -1,5 +1,6 @@
 //! Models of other programs as runs.
 
+mod own;
 mod tokenizer;
 
 use std::fs::{self, File};
@@ -22,6 +23,8 @@ pub struct ImportOptions {
     pub tokenizer: Option<TokenizerSpec>,
     /// Attention heads, where no file says how many there are.
     pub n_head: Option<u64>,
+    /// Of a run of tril, the weights of the last checkpoint, not the best ones.
+    pub last: bool,
 }
 
 /// A model that was imported.
@@ -47,7 +50,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const PICKLE: &str = "pytorch_model.bin";
 
 /// Makes a run of a model that another program wrote: a folder of Hugging Face's GPT-2, a safetensors file of one, or a model
-/// file of llm.c. No device is needed, and of the weights no more than one tensor is in memory. The same model gives the
+/// file of llm.c; or of a run of tril, whose weights are then trained anew. No device is needed, and of the weights no more than one tensor is in memory. The same model gives the
 /// same bytes.
 ///
 /// # Errors
@@ -55,6 +58,15 @@ const PICKLE: &str = "pytorch_model.bin";
 /// A model that tril's can't be equal to, files that are damaged or don't fit each other, no tokenizer, or a run that is
 /// there already. Nothing is left behind then.
 pub fn import(path: &Path, root: &Path, options: &ImportOptions) -> Result<Imported, InteropError> {
+    if own::is_run(path) {
+        return own::import(path, root, options);
+    }
+    if options.last {
+        return Err(not_a_model(
+            path,
+            "--last takes a run's last checkpoint, and this is no run of tril; leave it out",
+        ));
+    }
     let mut notes = vec![];
     let (mut weights, model) = match find(path)? {
         Found::Safetensors { tensors, config } => {
@@ -94,12 +106,6 @@ fn find(path: &Path) -> Result<Found, InteropError> {
     if path.is_dir() {
         let (weights, index) = (path.join(WEIGHTS), path.join(INDEX));
         let tensors = match (weights.exists(), index.exists()) {
-            _ if path.join("config.toml").exists() => {
-                return Err(not_a_model(
-                    path,
-                    "it is a run of tril already; give it to tril generate, eval or train --resume",
-                ));
-            }
             (true, _) => Tensors::open(&weights)?,
             (false, true) => Tensors::open_sharded(&index)?,
             (false, false) => return Err(without_safetensors(path)),

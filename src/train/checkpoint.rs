@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::kept::{self, Kept};
 use super::run_dir::{io_error, sync_dir};
 use super::session::Part;
 use super::spikes::Spikes;
 use super::tensor_file::{Entries, Reader, Writer};
-use super::{RunDir, RunDirError, Session, SessionError, Weights};
+use super::{RunConfig, RunDir, RunDirError, Session, SessionError, Weights};
 use crate::exec::ExecError;
 use crate::model::ModelConfig;
 
@@ -34,6 +35,18 @@ pub struct Progress {
     /// The checkpoint that was last gone back to, and how often.
     #[serde(default)]
     pub rolled_back: Option<(u64, u64)>,
+    /// The step whose weights are in `model.safetensors`; checkpoints of before don't tell.
+    #[serde(default)]
+    pub model: Option<u64>,
+    /// The last step whose weights were better than those, and couldn't be saved.
+    #[serde(default)]
+    pub missed: Option<u64>,
+    /// Steps without anything finite, up to this one.
+    #[serde(default)]
+    pub in_a_row: u64,
+    /// Whether the weights at step 0 were those of a trained model.
+    #[serde(default)]
+    pub imported: bool,
     /// What was tuned for the run: `kernel/variant` by the key of a task.
     #[serde(default)]
     pub tuned: BTreeMap<String, String>,
@@ -63,9 +76,7 @@ pub enum CheckpointError {
     #[error(transparent)]
     Session(#[from] SessionError),
     /// Weights or moments that aren't finite.
-    #[error(
-        "{tensor} is not finite, so it is not saved: training has diverged; go on from the last checkpoint with a lower --lr in a new run"
-    )]
+    #[error("{tensor} is not finite, so it is not saved; train with a lower --lr")]
     NotFinite {
         /// The parameter.
         tensor: String,
@@ -81,7 +92,7 @@ impl From<ExecError> for CheckpointError {
 pub(super) const MODEL: &str = "model.safetensors";
 pub(super) const STATE: &str = "state.safetensors";
 
-/// Saves the weights under GPT-2's names as `model.safetensors`.
+/// Saves the weights under GPT-2's names as `model.safetensors`, which says of which step they are.
 ///
 /// # Errors
 ///
@@ -90,7 +101,7 @@ pub fn save_model(dir: &RunDir, session: &Session) -> Result<(), CheckpointError
     let part = dir.path("model.safetensors.part");
     let entries = session.config().model.params();
     let save = || {
-        let mut file = Writer::create(&part, &entries, model_meta(&session.config().model))?;
+        let mut file = Writer::create(&part, &entries, model_meta(dir, &session.config().model, session.step_count()))?;
         for (name, _) in &entries {
             write(&mut file, session, Part::Weight, name)?;
         }
@@ -103,29 +114,21 @@ pub fn save_model(dir: &RunDir, session: &Session) -> Result<(), CheckpointError
     save().inspect_err(|_| drop(fs::remove_file(&part)))
 }
 
-/// What `model.safetensors` says of itself: its weights are laid out as PyTorch's, and have so many heads.
-pub(super) fn model_meta(model: &ModelConfig) -> HashMap<String, String> {
-    HashMap::from([("format".into(), "pt".into()), heads(model)])
+/// The key under which `model.safetensors` has its step.
+pub(super) const STEP: &str = "step";
+
+/// What `model.safetensors` says of itself: its weights are laid out as PyTorch's, and of this run and step.
+pub(super) fn model_meta(dir: &RunDir, model: &ModelConfig, step: u64) -> HashMap<String, String> {
+    let mut meta = kept::of_weights(dir, model);
+    meta.extend([("format".into(), "pt".into()), (STEP.into(), step.to_string())]);
+    meta
 }
 
-/// What a checkpoint says besides tensors.
-pub(super) fn state_meta(model: &ModelConfig, progress: &Progress) -> HashMap<String, String> {
+/// What a checkpoint says besides tensors and what it keeps of its run.
+pub(super) fn state_meta(mut meta: HashMap<String, String>, progress: &Progress) -> HashMap<String, String> {
     let json = serde_json::to_string(progress).unwrap_or_else(|e| panic!("progress has a JSON form: {e}"));
-    HashMap::from([("progress".into(), json), heads(model)])
-}
-
-const HEADS: &str = "n_head";
-
-/// What the shapes of a model's tensors don't tell.
-fn heads(model: &ModelConfig) -> (String, String) {
-    (HEADS.into(), model.n_head.to_string())
-}
-
-pub(super) fn check_heads(file: &Reader, model: &ModelConfig) -> Result<(), RunDirError> {
-    match file.meta(HEADS) {
-        Ok(saved) if saved != model.n_head.to_string() => Err(file.of_heads(saved, model.n_head)),
-        _ => Ok(()),
-    }
+    meta.insert("progress".into(), json);
+    meta
 }
 
 /// AdamW's moments, and the prefix of their names.
@@ -160,13 +163,13 @@ pub fn folder(dir: &RunDir, step: u64) -> PathBuf {
     dir.path(CHECKPOINTS).join(format!("{step:08}"))
 }
 
-/// Saves everything that a bit-exact resume needs, beside the checkpoints before it, of which the last `keep - 1` stay.
+/// Saves everything that a bit-exact resume needs, beside the checkpoints before it, of which as many stay as the settings say.
 ///
 /// # Errors
 ///
 /// As [`save_model`]; the older checkpoints are untouched then.
-pub fn save(dir: &RunDir, session: &Session, progress: &Progress, keep: u64) -> Result<(), CheckpointError> {
-    let meta = state_meta(&session.config().model, progress);
+pub fn save(dir: &RunDir, session: &Session, progress: &Progress, config: &RunConfig) -> Result<(), CheckpointError> {
+    let meta = state_meta(kept::of_state(dir, config), progress);
     let path = folder(dir, progress.step);
     let (part, old) = (path.with_extension("part"), path.with_extension("old"));
     remove(&part)?;
@@ -201,7 +204,7 @@ pub fn save(dir: &RunDir, session: &Session, progress: &Progress, keep: u64) -> 
     };
     save().inspect_err(|_| drop(fs::remove_dir_all(&part)))?;
     // what is left of an interrupted save, of a future that was given up, of the layout before this one
-    let (mut n_older, keep) = (0, keep.max(1));
+    let (mut n_older, keep) = (0, config.train.keep.max(1));
     for (step, other) in candidates(dir) {
         n_older += u64::from(step.is_some_and(|s| s < progress.step));
         if other != path && (step.is_none_or(|s| s >= progress.step) || n_older >= keep) {
@@ -221,6 +224,11 @@ fn candidates(dir: &RunDir) -> Vec<(Option<u64>, PathBuf)> {
     found.sort_by(|a, b| (b.0, &a.1).cmp(&(a.0, &b.1)));
     let before = ["checkpoint", "checkpoint.old"].map(|name| dir.path(name)).into_iter().filter(|p| p.exists());
     found.into_iter().chain(before.map(|path| (None, path))).collect()
+}
+
+/// The files of all checkpoints, the newest first.
+pub(super) fn states(dir: &RunDir) -> Vec<PathBuf> {
+    candidates(dir).into_iter().map(|(_, folder)| folder.join(STATE)).collect()
 }
 
 fn remove(path: &Path) -> Result<(), RunDirError> {
@@ -245,7 +253,7 @@ pub struct Found {
 pub fn find(dir: &RunDir, model: &ModelConfig) -> Result<Found, RunDirError> {
     let mut passed_over = vec![];
     for (_, path) in candidates(dir) {
-        match open(&path.join(STATE), model) {
+        match open(dir, &path.join(STATE), model) {
             Ok((file, progress)) => {
                 passed_over.iter_mut().for_each(|line: &mut String| line.push_str(" and passed over"));
                 return Ok(Found { file, progress, passed_over });
@@ -265,7 +273,7 @@ pub fn find(dir: &RunDir, model: &ModelConfig) -> Result<Found, RunDirError> {
 
 /// What is said of a run without a whole checkpoint. `damaged` has a line for each that isn't.
 fn none(dir: &RunDir, model: &ModelConfig, damaged: &[String]) -> RunDirError {
-    let best = match Weights::best(dir, model) {
+    let best = match Weights::whole(dir, model) {
         Ok(_) => format!("; the best model, {MODEL}, is intact"),
         Err(_) => String::new(),
     };
@@ -289,14 +297,23 @@ fn none(dir: &RunDir, model: &ModelConfig, damaged: &[String]) -> RunDirError {
 /// # Errors
 ///
 /// A missing or damaged file.
-pub(super) fn find_at(path: &Path, model: &ModelConfig) -> Result<Found, RunDirError> {
-    open(path, model).map(|(file, progress)| Found { file, progress, passed_over: vec![] })
+pub(super) fn find_at(dir: &RunDir, path: &Path, model: &ModelConfig) -> Result<Found, RunDirError> {
+    open(dir, path, model).map(|(file, progress)| Found { file, progress, passed_over: vec![] })
 }
 
-fn open(path: &Path, model: &ModelConfig) -> Result<(Reader, Progress), RunDirError> {
+fn open(dir: &RunDir, path: &Path, model: &ModelConfig) -> Result<(Reader, Progress), RunDirError> {
     let mut file = Reader::open(path)?;
-    file.verify(&state(model))?;
-    check_heads(&file, model)?;
+    match Kept::of(&file)? {
+        Some(kept) => {
+            // that another model was asked for is no damage
+            file.verify(&state(kept.model()))?;
+            kept.check_model(dir, model)?;
+        }
+        None => {
+            file.verify(&state(model))?;
+            kept::check_heads(&file, model)?;
+        }
+    }
     let progress: Progress = serde_json::from_str(file.meta("progress")?).map_err(|e| file.damaged(e.to_string()))?;
     // as steps of a config are: no sum of them and no product with the micro-batches overflows
     if progress.step.max(progress.shift) > u32::MAX.into() {

@@ -28,6 +28,12 @@ pub enum RunError {
         /// What was seen, and what to do.
         reason: String,
     },
+    /// A beginning that could not be saved.
+    #[error("the run could not be saved, so it was not begun: {reason}; free the disk and give the command again")]
+    NotBegun {
+        /// The failure.
+        reason: String,
+    },
     /// An end that could not be saved.
     #[error(
         "the last state could not be saved: {reason}; free the disk or restore the folder, and train on with --resume"

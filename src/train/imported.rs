@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::checkpoint::{self, MODEL, MOMENTS, Progress, STATE};
+use super::kept;
 use super::run_dir::{io_error, sync_dir};
 use super::tensor_file::{PIECE, Writer};
 use super::{RunConfig, RunDir, RunDirError};
@@ -52,8 +53,9 @@ fn fill<S: WeightSource>(dir: &RunDir, config: &RunConfig, source: &mut S) -> Re
     let (part, model_part) = (checkpoint.with_extension("part"), dir.path(&format!("{MODEL}.part")));
     fs::create_dir_all(&part).map_err(io_error(&part))?;
     let params = config.model.params();
-    let mut model = Writer::create(&model_part, &params, checkpoint::model_meta(&config.model))?;
-    let meta = checkpoint::state_meta(&config.model, &Progress::default());
+    let mut model = Writer::create(&model_part, &params, checkpoint::model_meta(dir, &config.model, 0))?;
+    let progress = Progress { model: Some(0), imported: true, ..Progress::default() };
+    let meta = checkpoint::state_meta(kept::of_weights(dir, &config.model), &progress);
     let mut state = Writer::create(&part.join(STATE), &checkpoint::state(&config.model), meta)?;
     for (name, dims) in &params {
         source.read(name, dims, &mut |piece| {

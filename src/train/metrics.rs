@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::RunDirError;
 use super::run_dir::{RunDir, io_error};
 
+/// The file of a run.
+pub(super) const METRICS: &str = "metrics.jsonl";
+
 /// `metrics.jsonl`, to which lines are appended. What can't be written waits, and is tried again with the next line.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -22,7 +25,7 @@ pub(super) struct Metrics {
 impl Metrics {
     /// Opens the file of a run.
     pub fn open(dir: &RunDir) -> Result<Self, RunDirError> {
-        let path = dir.path("metrics.jsonl");
+        let path = dir.path(METRICS);
         let file = File::options().append(true).create(true).open(&path).map_err(io_error(&path))?;
         let len = file.metadata().map_err(io_error(&path))?.len();
         Ok(Self { path, file, len, waiting: String::new(), is_anew: false })

@@ -8,6 +8,7 @@ mod event;
 pub mod fit;
 mod imported;
 mod inputs;
+mod kept;
 mod metrics;
 mod profiling;
 mod run;

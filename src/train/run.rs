@@ -1,6 +1,7 @@
 mod begin;
 mod moved;
 mod recover;
+mod save;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,13 +12,13 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::checkpoint::{self, CheckpointError, Progress};
+use super::checkpoint::{self, Progress};
 use super::event::{Event, RunError, Summary};
-use super::metrics::Metrics;
+use super::metrics::{METRICS, Metrics};
 use super::profiling::Profiling;
 use super::run_dir::io_error;
 use super::spikes::OnSpike;
-use super::{Evaluator, RunConfig, RunDir, RunDirError, Schedule, Session, SessionError, StepResult};
+use super::{Evaluator, RunConfig, RunDir, Schedule, Session, SessionError, StepResult};
 use crate::data::{Batch, Corpus, Dataset, Extent, Tokenizer};
 use crate::exec::ExecError;
 use crate::generate::{Decoder, SamplerConfig};
@@ -51,13 +52,11 @@ pub struct Run {
     progress: Progress,
     n_skipped: u64,
     moved_from: Option<String>,
-    passed_over: Vec<String>,
+    warnings: Vec<String>,
     /// Why the last attempt to save failed.
     unsaved: Option<String>,
     /// A step that wasn't finite, after one that was, and of which no evidence is kept yet.
     unexamined: Option<u64>,
-    /// Steps skipped since the last finite one.
-    in_a_row: u64,
     /// What is to be profiled, and where its trace goes.
     profiling: Option<(Profiling, PathBuf)>,
     /// Seconds that a real token takes at the speed of the fastest matrix product; 0 before the training began.
@@ -90,11 +89,8 @@ impl Run {
         let start = |lock| {
             let mut run = Self::assemble((dir.clone(), lock), config, session, dataset, tokenizer, progress)?;
             // so that a run that is killed before its first checkpoint can be resumed, too
-            run.save(&mut |_| {})?;
-            match run.unsaved.take() {
-                None => Ok(run),
-                Some(reason) => Err(RunError::Unsaved { reason }),
-            }
+            run.save_or_fail(|reason| RunError::NotBegun { reason })?;
+            Ok(run)
         };
         let started = dir.lock().map_err(RunError::from).and_then(start);
         started.inspect_err(|_| dir.discard())
@@ -119,6 +115,7 @@ impl Run {
     pub fn resume(gpu: &Arc<Gpu>, root: &Path, corpus: &Corpus, steps: Option<u64>) -> Result<Self, RunError> {
         let (dir, mut config, tokenizer) = RunDir::open(root)?;
         let lock = dir.lock()?;
+        dir.check_settings(&config)?;
         corpus.verify(config.data.crc32)?;
         let dataset = Dataset::of(corpus, &tokenizer, &config.data_options())?;
         let mut found = checkpoint::find(&dir, &config.model)?;
@@ -147,10 +144,15 @@ impl Run {
         if changed.is_some() {
             run.dir.write("config.toml", run.config.to_toml().as_bytes())?;
         }
-        run.dir.truncate_metrics(run.step())?;
+        if run.evaluates_start() {
+            run.dir.write(METRICS, b"")?;
+        } else {
+            run.dir.truncate_metrics(run.step())?;
+        }
         run.metrics = Metrics::open(&run.dir)?;
         run.moved_from = moved_from;
-        run.passed_over = passed_over;
+        run.warnings = passed_over;
+        run.mend_model()?;
         Ok(run)
     }
 
@@ -184,10 +186,9 @@ impl Run {
             progress,
             n_skipped,
             moved_from: None,
-            passed_over: vec![],
+            warnings: vec![],
             unsaved: None,
             unexamined: None,
-            in_a_row: 0,
             profiling: None,
             token_s: 0.0,
         })
@@ -204,9 +205,9 @@ impl Run {
         self.moved_from.as_deref()
     }
 
-    /// Damaged checkpoints that a resumed run has passed over: a line each.
-    pub fn passed_over(&self) -> &[String] {
-        &self.passed_over
+    /// What a resumed run found wrong with its files, and what it did about it: a line each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The text's two splits.
@@ -246,6 +247,10 @@ impl Run {
         let (model, t) = (&self.config.model, self.config.row_size());
         let peak = matmul_peak(self.session.program().gpu()).map_err(SessionError::from)?;
         self.token_s = model.train_flops(1, t) as f64 / t as f64 / peak;
+        if self.evaluates_start() && !stop.load(Ordering::Relaxed) {
+            self.evaluate(&mut on)?;
+            self.save(&mut on)?;
+        }
         self.restart_clock();
         let train = self.config.train.clone();
         let every = |n: u64, step: u64| n > 0 && step.is_multiple_of(n);
@@ -263,7 +268,7 @@ impl Run {
             while let Some(result) = self.session.poll()? {
                 self.arrived(result, &mut on)?;
             }
-            if self.in_a_row > 0 && self.react(&mut on)? {
+            if self.progress.in_a_row > 0 && self.react(&mut on)? {
                 continue;
             }
             let (step, last) = (self.step(), self.step() == train.steps);
@@ -272,7 +277,7 @@ impl Run {
             let samples = every(train.sample_every, step) || last && train.sample_every > 0;
             if evaluates || saves || samples {
                 self.drain(&mut on)?;
-                if self.in_a_row > 0 && self.react(&mut on)? {
+                if self.progress.in_a_row > 0 && self.react(&mut on)? {
                     continue;
                 }
             }
@@ -297,10 +302,16 @@ impl Run {
         if let Some(reason) = self.unsaved.take() {
             return Err(RunError::Unsaved { reason });
         }
-        if self.in_a_row > 0 {
+        if self.progress.in_a_row > 0 {
             return Err(self.diverged("the last steps"));
         }
         Ok(Summary { step: self.step(), interrupted, best: self.progress.best, n_skipped: self.n_skipped })
+    }
+
+    /// Whether a trained model is about to be trained further: then it has to be known how good it was.
+    fn evaluates_start(&self) -> bool {
+        let Progress { imported, best, .. } = self.progress;
+        imported && self.step() == 0 && best.is_none() && self.evaluator.is_some()
     }
 
     /// The micro-batches of the step after so many.
@@ -345,10 +356,10 @@ impl Run {
         let tokens: u64 = self.arrivals.iter().skip(1).map(|(_, n)| n).sum();
         self.progress.tokens += result.n_target;
         self.n_skipped = result.n_skipped;
-        if !result.finite && self.in_a_row == 0 {
+        if !result.finite && self.progress.in_a_row == 0 {
             self.unexamined = Some(result.step);
         }
-        self.in_a_row = if result.finite { 0 } else { self.in_a_row + 1 };
+        self.progress.in_a_row = if result.finite { 0 } else { self.progress.in_a_row + 1 };
         let (lr, tokens_per_s) = (self.schedule.at(result.step - 1), tokens as f64 / seconds);
         let mfu = tokens_per_s * self.token_s;
         let mut line = json!({
@@ -384,33 +395,6 @@ impl Run {
         self.note_metrics(on);
     }
 
-    /// Says that something couldn't be written, once until something can again.
-    fn note(&mut self, written: Result<(), RunDirError>, on: &mut impl FnMut(&Event)) {
-        let Err(error) = written else { return };
-        let reason = error.to_string();
-        if self.unsaved.as_ref() != Some(&reason) {
-            on(&Event::NotSaved { step: self.step(), reason: reason.clone() });
-        }
-        self.unsaved = Some(reason);
-    }
-
-    fn evaluate(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
-        let Some(evaluator) = &mut self.evaluator else { return Ok(()) };
-        let b = usize::try_from(self.config.train.batch_size).unwrap_or(usize::MAX);
-        let (loss, n_target) = evaluator.loss(self.dataset.eval_batches(b, self.config.eval_limit()))?;
-        let (step, bits_per_byte) = (self.step(), self.extent.bits_per_byte(loss));
-        let best = loss.is_finite() && self.progress.best.is_none_or(|(best, _)| loss < best);
-        let line = json!({
-            "step": step, "val_loss": loss, "val_tokens": n_target, "bits_per_byte": bits_per_byte, "elapsed_s": self.elapsed(),
-        });
-        self.log(&line, on);
-        if best && self.try_save(on, |run| checkpoint::save_model(&run.dir, &run.session))? {
-            self.progress.best = Some((loss, step));
-        }
-        on(&Event::Eval { step, loss, bits_per_byte, best });
-        Ok(())
-    }
-
     fn sample_tokens(&mut self, start: u32, sampling: SamplerConfig) -> Result<Vec<u32>, ExecError> {
         let (session, model) = (&self.session, &self.config.model);
         let decoder = match &mut self.decoder {
@@ -440,41 +424,6 @@ impl Run {
         self.log(&json!({ "step": step, "sample": text }), on);
         on(&Event::Sample { step, text });
         Ok(())
-    }
-
-    fn save(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
-        let progress = Progress { step: self.step(), elapsed_s: self.elapsed(), ..self.progress.clone() };
-        let keep = self.config.train.keep;
-        let saved = self.try_save(on, |run| {
-            // what stands in metrics.jsonl up to a checkpoint must be on the disk when the checkpoint is
-            run.metrics.sync()?;
-            checkpoint::save(&run.dir, &run.session, &progress, keep)?;
-            // without a validation split, or before the first evaluation, the last model is the best one known
-            if progress.best.is_none() { checkpoint::save_model(&run.dir, &run.session) } else { Ok(()) }
-        })?;
-        self.note_metrics(on);
-        if saved {
-            self.unsaved = None;
-            self.progress = progress;
-            on(&Event::Saved { step: self.step() });
-        }
-        Ok(())
-    }
-
-    /// Whether something was saved. A failure of the disk is said, and is no reason to stop.
-    fn try_save(
-        &mut self,
-        on: &mut impl FnMut(&Event),
-        save: impl FnOnce(&mut Self) -> Result<(), CheckpointError>,
-    ) -> Result<bool, RunError> {
-        match save(self) {
-            Ok(()) => Ok(true),
-            Err(CheckpointError::Dir(error)) => {
-                self.note(Err(error), on);
-                Ok(false)
-            }
-            Err(other) => Err(other.into()),
-        }
     }
 }
 

@@ -2,6 +2,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::kept::{self, Of};
 use super::{RunConfig, checkpoint};
 use crate::data::Tokenizer;
 use crate::data::shell::quoted;
@@ -62,6 +63,30 @@ pub enum RunDirError {
         /// What there is instead, and what to do.
         reason: String,
     },
+    /// Settings that were changed under a run.
+    #[error("{path} was changed since the run was begun: {what}; put it back, or start a new run with --out")]
+    Changed {
+        /// The config.
+        path: String,
+        /// The settings that differ.
+        what: String,
+    },
+    /// A tokenizer that was put into the place of a run's own.
+    #[error("{path} is not the tokenizer that the run was begun with, by its checksum; put that one back")]
+    OtherTokenizer {
+        /// The tokenizer.
+        path: String,
+    },
+    /// A run whose best model can't be used.
+    #[error("{path} {reason}; {remedy}")]
+    NoModel {
+        /// The model.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What is intact, and how to go on with it.
+        remedy: String,
+    },
     /// A run that another process is training.
     #[error("{0} is being trained by another process; wait for it, or stop it with Ctrl-C")]
     Busy(String),
@@ -79,6 +104,8 @@ pub enum RunDirError {
 #[derive(Debug, Clone)]
 pub struct RunDir {
     root: PathBuf,
+    /// Of the file, not of what it means.
+    tokenizer_crc32: u32,
 }
 
 impl RunDir {
@@ -107,7 +134,10 @@ impl RunDir {
     ///
     /// [`RunDirError::Exists`] where there is something already, or the operating system's refusal.
     pub fn create(root: &Path, config: &RunConfig, tokenizer: &Tokenizer) -> Result<Self, RunDirError> {
-        let dir = Self { root: root.to_path_buf() };
+        let json = tokenizer
+            .to_json()
+            .map_err(|e| RunDirError::Foreign { path: root.display().to_string(), reason: e.to_string() })?;
+        let dir = Self { root: root.to_path_buf(), tokenizer_crc32: crc32fast::hash(json.as_bytes()) };
         let empty = fs::read_dir(root).map(|mut entries| entries.next().is_none());
         match empty {
             Ok(true) => {}
@@ -119,7 +149,6 @@ impl RunDir {
             Err(e) if e.kind() == io::ErrorKind::NotFound => fs::create_dir_all(root).map_err(io_error(root))?,
             Err(e) => return Err(io_error(root)(e)),
         }
-        let json = tokenizer.to_json().map_err(|e| RunDirError::Foreign { path: dir.name(), reason: e.to_string() })?;
         let fill = || {
             let lock = dir.path(".lock");
             File::create(&lock).map_err(io_error(&lock))?;
@@ -156,10 +185,10 @@ impl RunDir {
     ///
     /// # Errors
     ///
-    /// [`RunDirError::Foreign`] where it isn't one.
+    /// [`RunDirError::Foreign`] where it isn't one, [`RunDirError::Changed`] where the model in its config isn't the one that
+    /// was saved, [`RunDirError::OtherTokenizer`].
     pub fn open(root: &Path) -> Result<(Self, RunConfig, Tokenizer), RunDirError> {
-        let dir = Self { root: root.to_path_buf() };
-        let foreign = |reason: String| RunDirError::Foreign { path: dir.name(), reason };
+        let foreign = |reason: String| RunDirError::Foreign { path: root.display().to_string(), reason };
         if !root.is_dir() {
             return Err(foreign("it is not a folder".into()));
         }
@@ -170,9 +199,11 @@ impl RunDir {
         let damaged =
             |name: &str, reason: String| RunDirError::Damaged { path: root.join(name).display().to_string(), reason };
         let config = RunConfig::from_toml("config.toml", &config).map_err(|e| damaged("config.toml", e.reason))?;
+        let json = read("tokenizer.json")?;
+        let dir = Self { root: root.to_path_buf(), tokenizer_crc32: crc32fast::hash(json.as_bytes()) };
+        kept::check(&dir, &config, Of::Model)?;
         config.validate().map_err(|e| damaged("config.toml", e.to_string()))?;
-        let tokenizer =
-            Tokenizer::from_json(&read("tokenizer.json")?).map_err(|e| damaged("tokenizer.json", e.to_string()))?;
+        let tokenizer = Tokenizer::from_json(&json).map_err(|e| damaged("tokenizer.json", e.to_string()))?;
         let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
         // models from elsewhere often have rows behind those of the tokenizer, to make a round number
         if tokenizer.vocab_size() as u64 > config.model.vocab_size {
@@ -180,6 +211,21 @@ impl RunDir {
             return Err(damaged("tokenizer.json", format!("it has {t} tokens and config.toml {c}")));
         }
         Ok((dir, config, tokenizer))
+    }
+
+    /// Fails where a run isn't to go on, as its settings aren't those that it was begun with. Only the number of steps, and
+    /// where the text is, may change.
+    ///
+    /// # Errors
+    ///
+    /// [`RunDirError::Changed`], which names the settings.
+    pub fn check_settings(&self, config: &RunConfig) -> Result<(), RunDirError> {
+        kept::check(self, config, Of::All)
+    }
+
+    /// The checksum of `tokenizer.json`.
+    pub(super) fn tokenizer_crc32(&self) -> u32 {
+        self.tokenizer_crc32
     }
 
     /// The directory's path.

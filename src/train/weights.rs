@@ -1,7 +1,10 @@
 use std::collections::HashMap;
+use std::io::ErrorKind;
 
+use super::kept::check_heads;
 use super::tensor_file::Reader;
 use super::{RunDir, RunDirError, checkpoint};
+use crate::data::shell::quoted;
 use crate::model::ModelConfig;
 
 /// The weights of a run on the disk, read a tensor at a time.
@@ -22,18 +25,25 @@ impl Weights {
     ///
     /// A missing or damaged file.
     pub fn best(dir: &RunDir, model: &ModelConfig) -> Result<Self, RunDirError> {
-        let mut file = Reader::open(&dir.path(checkpoint::MODEL)).map_err(|e| match e {
-            RunDirError::Io { source, .. } => RunDirError::Foreign {
-                path: dir.root().display().to_string(),
-                reason: format!("{} can't be read ({source})", checkpoint::MODEL),
-            },
-            other => other,
-        })?;
+        Self::whole(dir, model).map_err(|error| match reason(&error) {
+            Some(reason) => without_model(dir, model, reason),
+            None => error,
+        })
+    }
+
+    /// The same, with the plain error.
+    pub(super) fn whole(dir: &RunDir, model: &ModelConfig) -> Result<Self, RunDirError> {
+        let mut file = Reader::open(&dir.path(checkpoint::MODEL))?;
         if file.is_checked() {
             file.verify(&model.params())?;
         }
-        checkpoint::check_heads(&file, model)?;
+        check_heads(&file, model)?;
         Ok(Self { file, dims: model.params().into_iter().collect(), step: None, passed_over: vec![] })
+    }
+
+    /// The step that the best model says it is of; files of before don't.
+    pub(super) fn step_of_best(&self) -> Option<u64> {
+        self.file.meta(checkpoint::STEP).ok()?.parse().ok()
     }
 
     /// Those of the newest checkpoint that is whole.
@@ -59,4 +69,26 @@ impl Weights {
         self.file.read(&mut values)?;
         Ok(values)
     }
+}
+
+/// What is wrong with a file that is missing, unreadable or damaged; nothing where the error is about something else.
+pub(super) fn reason(error: &RunDirError) -> Option<String> {
+    match error {
+        RunDirError::Damaged { reason, .. } => Some(format!("is damaged ({reason})")),
+        RunDirError::Io { source, .. } if source.kind() == ErrorKind::NotFound => Some("is missing".into()),
+        RunDirError::Io { source, .. } => Some(format!("can't be read ({source})")),
+        _ => None,
+    }
+}
+
+fn without_model(dir: &RunDir, model: &ModelConfig, reason: String) -> RunDirError {
+    let root = quoted(dir.root());
+    let remedy = match checkpoint::find(dir, model) {
+        Ok(found) => format!(
+            "the checkpoint of step {} is whole: tril train --resume {root} writes the model again, and tril export {root} --last takes the checkpoint's",
+            found.progress.step
+        ),
+        Err(_) => "no checkpoint is whole, either; restore one of them, or start a new run with --out".into(),
+    };
+    RunDirError::NoModel { path: dir.path(checkpoint::MODEL).display().to_string(), reason, remedy }
 }

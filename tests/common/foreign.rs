@@ -29,7 +29,7 @@ pub fn logits() -> Golden {
 
 /// What a model needs to be told.
 pub fn options(bytes: bool) -> ImportOptions {
-    ImportOptions { tokenizer: bytes.then_some(TokenizerSpec::Byte), n_head: None }
+    ImportOptions { tokenizer: bytes.then_some(TokenizerSpec::Byte), ..ImportOptions::default() }
 }
 
 /// Imports a model of this folder.

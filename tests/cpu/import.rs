@@ -138,7 +138,7 @@ fn what_goes_out_again_comes_back_the_same() {
             let options = if target == Target::Hf {
                 ImportOptions::default()
             } else {
-                ImportOptions { tokenizer: json, n_head: None }
+                ImportOptions { tokenizer: json, ..ImportOptions::default() }
             };
             let second = at(&format!("{target:?}_again"));
             import(&back, &second, &options).unwrap_or_else(|e| panic!("{name} {target:?}: {e}"));

@@ -200,7 +200,7 @@ fn another_number_of_heads_is_refused_wherever_it_comes_from() {
     fs::write(&config, changed).unwrap();
     for args in [&["train", "--resume", "run", "--steps", "3"][..], &["generate", "run"], &["eval", "run"]] {
         let line = fails(at, args);
-        assert!(line.contains("n_head = 2") && line.contains("config.toml says 4"), "{line}");
+        assert!(line.contains("model.n_head = 4, and was = 2"), "{line}");
     }
 }
 

@@ -99,11 +99,13 @@ fn fine_tuning_begins_with_the_models_weights_and_resumes_to_the_same_bytes() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && !said.contains("warning"), "{said}");
     let metrics = fs::read_to_string(at.join("whole/metrics.jsonl")).unwrap();
-    let first: serde_json::Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+    let first: serde_json::Value = serde_json::from_str(metrics.lines().nth(1).unwrap()).unwrap();
     let eval: serde_json::Value = {
         import(at, "hf_bf16_sharded", "fresh");
         serde_json::from_str(&ok(at, &["eval", "fresh", &path, "--json"])).unwrap()
     };
+    let start: serde_json::Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+    assert!(start["step"] == 0 && start["val_loss"].as_f64().unwrap() > 3.0, "{start}");
     // far above the 5.6 of a model that knows nothing; a batch of 32 targets is within 1 of the whole text
     let (first, whole) = (first["loss"].as_f64().unwrap(), eval["loss"].as_f64().unwrap());
     assert!((first - whole).abs() < 1.0, "the first step's loss is {first}, the text's {whole}");
@@ -187,4 +189,73 @@ fn token_files_of_another_tokenizer_are_refused_and_those_of_its_own_train() {
     let error = fails(at, &[&["train", "other", "--resume", "run"][..], &FEW].concat());
     assert!(error.contains("is not the run's tokenizer"), "{error}");
     fine_tune(at, "own", "run", &[]);
+}
+
+fn weights(file: &Path) -> Vec<u8> {
+    let bytes = fs::read(file).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[data..].to_vec()
+}
+
+#[test]
+fn a_model_that_training_makes_worse_stays_the_best() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    import(at, "hf_f32", "run");
+    let model = weights(&at.join("run/model.safetensors"));
+    let wild = ["--steps", "12", "--lr", "3", "--schedule", "constant", "--keep", "1", "--eval-windows", "8"];
+    let out = ok(at, &[&["train", &path, "--resume", "run"][..], &wild].concat());
+    let best = out.lines().find(|line| line.starts_with("best validation loss")).unwrap();
+    assert!(out.contains("step 0: validation loss") && best.contains("at step 0"), "{out}");
+    assert!(weights(&at.join("run/model.safetensors")) == model);
+    assert!(weights(&states(&at.join("run")).pop().unwrap())[..model.len()] != model);
+}
+
+#[test]
+fn a_run_begins_anew_with_the_weights_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    import(at, "hf_f32", "run");
+    fine_tune(at, &path, "run", &["--keep", "1"]);
+    // what it was begun with, it keeps; another one is begun with its weights
+    let error = fails(at, &["train", "--resume", "run", "--lr", "1"]);
+    assert!(error.contains("tril import run --out NEW"), "{error}");
+    ok(at, &["import", "run", "--out", "best"]);
+    let said = ok(at, &["import", "run", "--last", "--out", "last"]);
+    assert!(said.contains("the checkpoint of step 12") && said.contains("a run of tril"), "{said}");
+    let model = weights(&at.join("run/model.safetensors"));
+    assert!(weights(&at.join("best/model.safetensors")) == model);
+    let state = weights(&states(&at.join("run")).pop().unwrap());
+    assert!(weights(&at.join("last/model.safetensors"))[..] == state[..model.len()]);
+    for new in ["best", "last"] {
+        assert!(
+            fs::read(at.join(new).join("tokenizer.json")).unwrap() == fs::read(at.join("run/tokenizer.json")).unwrap()
+        );
+        fine_tune(at, &path, new, &[]);
+    }
+    for (args, words) in [
+        (&["import", "run", "--out", "best"][..], "best exists already"),
+        (&["import", "run", "--out", "x", "--tokenizer", "byte"], "keeps its tokenizer"),
+        (&["import", "run", "--out", "x", "--n-head", "2"], "keeps its tokenizer and heads"),
+        (&["import", &folder().join("hf_f32").display().to_string(), "--out", "x", "--last"], "no run of tril"),
+    ] {
+        let error = fails(at, args);
+        assert!(error.contains(words), "{args:?}: {error}");
+    }
+    assert!(!at.join("x").exists());
+}
+
+#[test]
+fn a_run_on_documents_begins_anew_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    crate::cli::train(at, &path, &["--mode", "documents", "--steps", "3", "--no-tune", "--out", "run"]);
+    ok(at, &["import", "run", "--out", "new"]);
+    let out = fine_tune(at, &path, "new", &[]);
+    assert!(out.contains("documents in"), "{out}");
+    let config = fs::read_to_string(at.join("new/config.toml")).unwrap();
+    assert!(config.contains("lr = 0.001") && config.contains("crc32"), "{config}");
 }

@@ -13,6 +13,7 @@ mod generate;
 mod import;
 mod keep;
 mod memory;
+mod mend;
 mod model;
 mod ops;
 mod optimizer;

@@ -1,4 +1,4 @@
-//! Ctrl-C: the step under way is finished, everything is saved, and the run goes on as if nothing had been.
+//! Ctrl-C and the signals that ask for the same: the step under way is finished, everything is saved, and the run goes on as if nothing had been.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,8 +11,12 @@ fn start(at: &Path, args: &[&str]) -> Child {
     command().args(args).current_dir(at).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+fn signal(child: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
 fn interrupt(child: &Child) {
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    signal(child, "-INT");
 }
 
 #[test]
@@ -63,4 +67,48 @@ fn ctrl_c_before_the_first_step_leaves_a_run_to_go_on_with() {
     assert!(child.wait().unwrap().success());
     ok(at, &["train", "--resume", "run"]);
     assert!(fs::read_to_string(at.join("run/metrics.jsonl")).unwrap().contains("\"step\":5"));
+}
+
+#[test]
+fn what_ends_a_job_or_a_terminal_saves_however_often_it_is_sent_and_nohup_stays_in_force() {
+    if !cfg!(unix) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    let steps = ["--steps", "4000", "--checkpoint-every", "0", "--eval-every", "4000", "--json", "--no-tune"];
+    // where these tests were started by nohup, so is what they start
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    let hangs_up = ignored.is_some_and(|mask| mask & 1 == 0);
+    for (sent, times) in [("-TERM", 2), ("-HUP", 2)].into_iter().take(1 + usize::from(hangs_up)) {
+        let mut child =
+            start(at, &[&["train", &path, "--out", sent.trim_start_matches('-')][..], SMALL, &steps].concat());
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert_eq!(said.by_ref().take(5).count(), 5);
+        for _ in 0..times {
+            signal(&child, sent);
+        }
+        let last = said.last().unwrap();
+        assert!(child.wait().unwrap().success() && last.contains(r#""done":false"#), "{sent}: {last}");
+        let step = serde_json::from_str::<serde_json::Value>(&last).unwrap()["step"].as_u64().unwrap();
+        let state = states(&at.join(sent.trim_start_matches('-'))).pop().unwrap();
+        assert!(step > 0 && state.display().to_string().contains(&format!("{step:08}")), "{}", state.display());
+    }
+    // where hanging up is ignored from the start, it still is: only Linux tells
+    if cfg!(target_os = "linux") {
+        let tril = command();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"trap '' HUP; exec "$@""#, "sh"]).arg(tril.get_program()).args(tril.get_args());
+        shell
+            .args([&["train", &path, "--out", "nohup"][..], SMALL, &["--steps", "40", "--json", "--no-tune"]].concat());
+        shell.envs(tril.get_envs().filter_map(|(k, v)| Some((k, v?)))).current_dir(at).stdout(Stdio::piped());
+        let mut child = shell.stderr(Stdio::null()).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert_eq!(said.by_ref().take(5).count(), 5);
+        signal(&child, "-HUP");
+        let last = said.last().unwrap();
+        assert!(child.wait().unwrap().success() && last.contains(r#""done":true"#), "{last}");
+    }
 }

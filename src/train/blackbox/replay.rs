@@ -31,8 +31,9 @@ pub fn replay(gpu: &Arc<Gpu>, path: &Path) -> Result<Replayed, RunError> {
     let kept = Evidence::read(path)?;
     let whole = path.canonicalize().map_err(io_error(path))?;
     let root = whole.parent().and_then(Path::parent).ok_or_else(|| foreign(path, "it lies in no run".into()))?;
-    let (_, config, tokenizer) = RunDir::open(root)?;
-    let mut found = checkpoint::find_at(&path.join(checkpoint::STATE), &config.model)?;
+    let (dir, config, tokenizer) = RunDir::open(root)?;
+    dir.check_settings(&config)?;
+    let mut found = checkpoint::find_at(&dir, &path.join(checkpoint::STATE), &config.model)?;
     let (step, steps, after) = (kept.step, config.train.steps, found.progress.step);
     if step <= after || step > steps {
         let reason = format!("{REPORT} tells of step {step}, in a run of {steps} with the checkpoint of step {after}");

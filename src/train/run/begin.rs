@@ -27,13 +27,10 @@ impl Run {
         let mut found = checkpoint::find(&dir, &config.model)?;
         let mut session = Session::new(gpu, config.session())?;
         found.load(&mut session)?;
-        let progress = Progress::of(&session);
+        let progress = Progress { model: Some(0), imported: true, ..Progress::of(&session) };
         let mut run = Self::assemble((dir, lock), config, session, dataset, tokenizer, progress)?;
         // so that it has the kernels that it begins with, however soon it is killed
-        run.save(&mut |_| {})?;
-        if let Some(reason) = run.unsaved.take() {
-            return Err(RunError::Unsaved { reason });
-        }
+        run.save_or_fail(|reason| RunError::NotBegun { reason })?;
         run.dir.write("config.toml", run.config.to_toml().as_bytes())?;
         Ok(run)
     }

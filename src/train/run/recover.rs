@@ -17,7 +17,7 @@ impl Run {
             self.examine(step, on)?;
         }
         match self.config.train.on_nonfinite {
-            OnNonfinite::Skip if self.in_a_row >= MOST_IN_A_ROW => Err(self.diverged("20 steps in a row")),
+            OnNonfinite::Skip if self.progress.in_a_row >= MOST_IN_A_ROW => Err(self.diverged("20 steps in a row")),
             OnNonfinite::Skip => Ok(false),
             OnNonfinite::Stop => Err(self.diverged("a step")),
             OnNonfinite::Rollback => self.roll_back(on).map(|()| true),
@@ -32,7 +32,7 @@ impl Run {
         let batches = Batches { own: self.batches(step - 1), before };
         let mut evidence = Evidence::gather(&self.session, step, &batches.own)?;
         // steps that were skipped since have changed nothing
-        if self.step() + 1 == step + self.in_a_row {
+        if self.step() + 1 == step + self.progress.in_a_row {
             evidence.params_after = step - 1;
         }
         match evidence.clone().keep(&self.dir, &batches, from) {
@@ -47,7 +47,7 @@ impl Run {
         let (step, root) = (self.step(), quoted(self.dir.root()));
         RunError::Diverged {
             reason: format!(
-                "{what} before step {step} gave gradients that are not finite: training has diverged; lower --lr, or look at the last good state with tril generate {root}"
+                "{what} before step {step} gave nothing finite: training has diverged; lower --lr in a new run, or in one that goes on from the best model so far: tril import {root} --out NEW, then tril train TEXT --resume NEW --lr LR"
             ),
         }
     }
@@ -71,12 +71,16 @@ impl Run {
         self.progress = Progress {
             shift: self.progress.shift + (from - to),
             rolled_back: Some((to, tries + 1)),
+            // what is on the disk stays the best
+            best: self.progress.best,
+            model: self.progress.model,
+            missed: self.progress.missed,
+            in_a_row: 0,
             device: self.progress.device.clone(),
             kernels: self.progress.kernels.clone(),
             tuned: self.progress.tuned.clone(),
             ..found.progress
         };
-        self.in_a_row = 0;
         self.n_skipped = self.session.corrections()?[3] as u64;
         self.metrics.sync()?;
         self.dir.truncate_metrics(to)?;

@@ -335,7 +335,7 @@ fn what_is_no_model_is_said_to_be_what_it_is() {
         ("old/pytorch_model.bin", "save_pretrained"),
         ("shards", "save_pretrained"),
         ("empty", "neither model.safetensors nor"),
-        ("run", "a run of tril already"),
+        ("run", "config.toml is damaged"),
         ("text.txt", "neither a safetensors file nor"),
         ("nothing", "neither a safetensors file nor"),
         ("model.safetensors.index.json", "give the folder"),
@@ -369,7 +369,7 @@ fn a_model_without_a_tokenizer_or_heads_asks_for_the_flag() {
     for (spec, words) in
         [("char", "learned from a text"), ("gpt2", "50257 ids, and the model 272"), ("missing.json", "missing.json")]
     {
-        let options = ImportOptions { tokenizer: Some(spec.parse().unwrap()), n_head: None };
+        let options = ImportOptions { tokenizer: Some(spec.parse().unwrap()), ..ImportOptions::default() };
         let error = import(&folder().join("hf_f32"), &dir.path().join("run"), &options).unwrap_err().to_string();
         assert!(error.contains(words) && !error.contains("--tokenizer gpt2"), "{error}");
     }

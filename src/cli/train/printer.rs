@@ -1,0 +1,213 @@
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::cli::settings::Fit;
+use crate::data::shell::quoted;
+use crate::data::{Mode, Packing, Source, embedded};
+use crate::plan::human_bytes;
+use crate::train::fit::Room;
+use crate::train::{Event, Run, Summary};
+
+/// Tells what a run does, for people or in JSON.
+pub(super) struct Printer {
+    json: bool,
+    device: String,
+    bar: Option<ProgressBar>,
+    /// Where there is no terminal, a line now and then instead of a bar.
+    last_line: std::cell::Cell<Instant>,
+    steps: u64,
+    floor: Option<f64>,
+}
+
+/// Between two progress lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+impl Printer {
+    pub fn new(json: bool, run: &Run, device: &str) -> Self {
+        let steps = run.config().train.steps;
+        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
+            let style = ProgressStyle::with_template("{bar:16} {pos}/{len}  {eta} left  {wide_msg}");
+            let bar = ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_position(run.step());
+            bar.reset_eta();
+            bar
+        });
+        let embedded = matches!(run.config().data.source, Source::Embedded { .. });
+        // the floor is per character, so it compares with the loss per token only where a token is a character
+        let floor = (embedded && run.config().data.mode == Mode::Stream).then(embedded::floor_nats_per_char);
+        let long_ago = Instant::now().checked_sub(LINE_EVERY).unwrap_or_else(Instant::now);
+        Self { json, device: device.into(), bar, last_line: std::cell::Cell::new(long_ago), steps, floor }
+    }
+
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => outln!("{text}"),
+        }
+    }
+
+    pub fn header(&self, run: &Run, root: &Path, fit: &Fit, resumed: bool) {
+        let (config, data) = (run.config(), run.dataset());
+        let plan = run.session().program().plan();
+        if self.json {
+            let line = json!({
+                "device": self.device, "run": root, "parameters": config.model.n_param(), "train_tokens": data.token_count(),
+                "val_tokens": data.val_token_count(), "memory_bytes": plan.total_bytes(), "process_bytes": fit.footprint.total(),
+                "batch_size": config.train.batch_size, "grad_accum": config.train.grad_accum, "step": run.step(), "floor": self.floor,
+                "documents": data.packing().map(|p| p.documents), "rows": data.packing().map(|p| p.rows),
+                "padding": data.packing().map(|p| p.padding),
+            });
+            outln!("{line}");
+            return;
+        }
+        self.say(&format!("device   {}", self.device));
+        self.say(&format!("model    {}", config.model));
+        self.say(&format!(
+            "text     {} tokens to train on, {} to validate; {} tokens a step",
+            data.token_count(),
+            data.val_token_count(),
+            config.tokens_per_step()
+        ));
+        if let Some(Packing { documents, rows, padding }) = data.packing() {
+            let apart = if config.masks_documents() { ", none sees another" } else { "" };
+            let (t, share) = (config.row_size(), padding * 100.0);
+            self.say(&format!("rows     {documents} documents in {rows} rows of {t}{apart}; {share:.1} % padding"));
+        }
+        if let Some(batch) = &fit.batch {
+            self.say(&format!("batch    {batch}"));
+        }
+        let (device, process) = (human_bytes(fit.footprint.device()), human_bytes(fit.footprint.total()));
+        self.say(&match fit.room {
+            Room::Process(_) => format!("memory   {process} of the process, {device} of it on the device"),
+            _ => format!("memory   {device} on the device"),
+        });
+        if let Some(floor) = self.floor {
+            self.say(&format!(
+                "floor    {floor:.4} nats per character: the stories' own entropy, below which no model gets"
+            ));
+        }
+        let how = if resumed { format!("goes on at step {}", run.step()) } else { "starts".into() };
+        self.say(&format!("run      {} {how}", root.display()));
+    }
+
+    pub fn event(&self, event: &Event) {
+        if self.json {
+            outln!("{}", json_line(event));
+            return;
+        }
+        match event {
+            Event::Step { result, lr, tokens_per_s, mfu } => {
+                let message = format!(
+                    "loss {:.4}  lr {lr:.2e}  norm {:.2}  {tokens_per_s:.0} tok/s ({:.0}% of peak)",
+                    result.loss,
+                    result.grad_norm,
+                    mfu * 100.0
+                );
+                if !result.finite {
+                    self.say(&format!(
+                        "step {}: {} gradient elements are not finite, the step was skipped ({} so far)",
+                        result.step, result.n_nonfinite, result.n_skipped
+                    ));
+                }
+                if result.finite && !result.applied {
+                    self.say(&format!(
+                        "step {}: loss {:.4} or norm {:.2} is far above those before, the step was skipped ({} so far)",
+                        result.step, result.loss, result.grad_norm, result.n_skipped
+                    ));
+                }
+                match &self.bar {
+                    Some(bar) => {
+                        bar.set_position(result.step);
+                        bar.set_message(message);
+                    }
+                    None if self.last_line.get().elapsed() >= LINE_EVERY => {
+                        self.last_line.set(Instant::now());
+                        outln!("step {}/{}  {message}", result.step, self.steps);
+                    }
+                    None => {}
+                }
+            }
+            Event::Eval { step, loss, bits_per_byte, best } => {
+                let bits = bits_per_byte.map(|b| format!(", {b:.3} bits per byte")).unwrap_or_default();
+                let floor = self.floor.map(|f| format!(", {:.4} above the floor", loss - f)).unwrap_or_default();
+                let best = if *best { " (best so far)" } else { "" };
+                self.say(&format!("step {step}: validation loss {loss:.4}{bits}{floor}{best}"));
+            }
+            Event::Sample { step, text } => {
+                let indented: Vec<String> = text.lines().map(|l| format!("  | {l}")).collect();
+                self.say(&format!("step {step}: sample\n{}", indented.join("\n")));
+            }
+            Event::Profile { profile, trace } => {
+                self.say(&format!("{profile}\ntrace            {} (open it at ui.perfetto.dev)", trace.display()));
+            }
+            Event::Saved { .. } => {}
+            Event::NotSaved { step, reason } => {
+                self.say(&format!("step {step}: not saved, training goes on and the next save tries again: {reason}"));
+            }
+            Event::MetricsAnew { step } => self.say(&format!("step {step}: {METRICS_GONE}")),
+            Event::Spike { step, what, z } => {
+                self.say(&format!("step {step}: {what} is {z:.1} standard deviations above those before"));
+            }
+            Event::Evidence { evidence, path } => {
+                self.say(&format!("{evidence}kept in {0}; to do the step again: tril replay {0}", quoted(path)));
+            }
+            Event::RolledBack { to, from } => {
+                self.say(&format!(
+                    "gone back from step {from} to the checkpoint of step {to}, and on with other batches"
+                ));
+            }
+        }
+    }
+
+    pub fn finish(&self, summary: &Summary, root: &Path) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let root = quoted(root);
+        if self.json {
+            let line = json!({
+                "done": !summary.interrupted, "step": summary.step, "best_val_loss": summary.best.map(|b| b.0),
+                "best_step": summary.best.map(|b| b.1), "skipped_steps": summary.n_skipped,
+            });
+            outln!("{line}");
+            return;
+        }
+        if summary.n_skipped > 0 {
+            outln!("{} steps were skipped: not finite, or spikes", summary.n_skipped);
+        }
+        if let Some((loss, step)) = summary.best {
+            outln!("best validation loss {loss:.4} at step {step}, on {}", self.device);
+        }
+        if summary.interrupted {
+            outln!("stopped and saved at step {}; go on with: tril train --resume {root}", summary.step);
+        } else {
+            outln!("done; let it talk with: tril generate {root}");
+        }
+    }
+}
+
+const METRICS_GONE: &str = "metrics.jsonl was removed: the lines before are lost, and a new file begins here";
+
+fn json_line(event: &Event) -> serde_json::Value {
+    match event {
+        Event::Step { result, lr, tokens_per_s, mfu } => json!({
+            "step": result.step, "loss": result.loss, "lr": lr, "grad_norm": result.grad_norm,
+            "tokens_per_s": tokens_per_s, "mfu": mfu, "skipped": !result.applied,
+        }),
+        Event::Eval { step, loss, bits_per_byte, best } => {
+            json!({ "step": step, "val_loss": loss, "bits_per_byte": bits_per_byte, "best": best })
+        }
+        Event::Sample { step, text } => json!({ "step": step, "sample": text }),
+        Event::Profile { profile, trace } => json!({ "profile": profile.to_json(), "trace": trace }),
+        Event::Saved { step } => json!({ "step": step, "saved": true }),
+        Event::NotSaved { step, reason } => json!({ "step": step, "saved": false, "reason": reason }),
+        Event::MetricsAnew { step } => json!({ "step": step, "warning": METRICS_GONE }),
+        Event::Spike { step, what, z } => json!({ "step": step, "spike": what, "z": z }),
+        Event::Evidence { evidence, path } => json!({ "nonfinite": evidence, "kept": path }),
+        Event::RolledBack { to, from } => json!({ "step": to, "rolled_back_from": from }),
+    }
+}

@@ -1,0 +1,165 @@
+//! What the files of a run say of the settings and the tokenizer that they were saved with.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::tensor_file::{Entries, Reader};
+use super::{RunConfig, RunDir, RunDirError, checkpoint};
+use crate::model::ModelConfig;
+
+/// Keys of a file's metadata.
+const SETTINGS: &str = "config";
+const MODEL: &str = "model";
+const TOKENIZER: &str = "tokenizer_crc32";
+const HEADS: &str = "n_head";
+
+/// What a checkpoint keeps of its run.
+pub(super) fn of_state(dir: &RunDir, config: &RunConfig) -> HashMap<String, String> {
+    HashMap::from([(SETTINGS.into(), config.to_toml()), tokenizer(dir), heads(&config.model)])
+}
+
+/// What a file of weights alone keeps, or the checkpoint of an import, whose settings are still open. The same weights are the
+/// same bytes, however many steps they are of.
+pub(super) fn of_weights(dir: &RunDir, model: &ModelConfig) -> HashMap<String, String> {
+    let text = toml::to_string(&plain(model)).unwrap_or_else(|e| panic!("every setting has a TOML form: {e}"));
+    HashMap::from([(MODEL.into(), text), tokenizer(dir), heads(model)])
+}
+
+/// Without dropout, which is no part of the weights, and which fine-tuning may change.
+fn plain(model: &ModelConfig) -> ModelConfig {
+    ModelConfig { dropout: 0.0, ..model.clone() }
+}
+
+fn tokenizer(dir: &RunDir) -> (String, String) {
+    (TOKENIZER.into(), format!("{:08x}", dir.tokenizer_crc32()))
+}
+
+/// For whoever reads the weights alone: what the shapes don't tell.
+fn heads(model: &ModelConfig) -> (String, String) {
+    (HEADS.into(), model.n_head.to_string())
+}
+
+/// What a file was saved with.
+#[derive(Debug)]
+pub(super) struct Kept {
+    model: ModelConfig,
+    /// All settings, of a checkpoint in training.
+    all: Option<RunConfig>,
+    tokenizer: String,
+}
+
+impl Kept {
+    /// What a file says; nothing in files of before there was such a thing.
+    pub fn of(file: &Reader) -> Result<Option<Self>, RunDirError> {
+        let Ok(tokenizer) = file.meta(TOKENIZER).map(str::to_string) else { return Ok(None) };
+        let damaged = |reason: String| file.damaged(reason);
+        let all = file.meta(SETTINGS).ok().map(|text| RunConfig::from_toml(SETTINGS, text)).transpose();
+        let all = all.map_err(|e| damaged(e.to_string()))?;
+        let model = match &all {
+            Some(all) => all.model.clone(),
+            None => toml::from_str(file.meta(MODEL)?).map_err(|e| damaged(e.message().to_string()))?,
+        };
+        // before anything is computed with sizes that nothing has vouched for
+        model.validate().map_err(|e| damaged(e.to_string()))?;
+        Ok(Some(Self { model, all, tokenizer }))
+    }
+
+    /// The model.
+    pub fn model(&self) -> &ModelConfig {
+        &self.model
+    }
+
+    /// Fails where a model is another one than it was.
+    pub fn check_model(&self, dir: &RunDir, model: &ModelConfig) -> Result<(), RunDirError> {
+        changed(dir, "model.", &flat(&plain(&self.model)), &flat(&plain(model)))
+    }
+
+    /// Fails where a setting is another one than it was, but for those that may change: the number of steps, and where the
+    /// text is, which has a checksum.
+    pub fn check_settings(&self, dir: &RunDir, config: &RunConfig) -> Result<(), RunDirError> {
+        let Some(all) = &self.all else { return self.check_model(dir, &config.model) };
+        let kept = |config: &RunConfig| {
+            let mut settings = flat(config);
+            settings.retain(|key, _| key != "train.steps" && !key.starts_with("data.source"));
+            settings
+        };
+        changed(dir, "", &kept(all), &kept(config))
+    }
+}
+
+/// Every setting by the dotted name of its place.
+fn flat(settings: &impl serde::Serialize) -> BTreeMap<String, String> {
+    let table = toml::Table::try_from(settings).unwrap_or_else(|e| panic!("every setting has a TOML form: {e}"));
+    let (mut flat, mut open) = (BTreeMap::new(), vec![(String::new(), table)]);
+    while let Some((prefix, table)) = open.pop() {
+        for (key, value) in table {
+            let name = format!("{prefix}{key}");
+            match value {
+                toml::Value::Table(inner) => open.push((format!("{name}."), inner)),
+                other => drop(flat.insert(name, other.to_string())),
+            }
+        }
+    }
+    flat
+}
+
+fn changed(
+    dir: &RunDir,
+    prefix: &str,
+    before: &BTreeMap<String, String>,
+    now: &BTreeMap<String, String>,
+) -> Result<(), RunDirError> {
+    let keys: std::collections::BTreeSet<_> = before.keys().chain(now.keys()).collect();
+    let differ = keys.into_iter().filter(|key| before.get(*key) != now.get(*key));
+    let say = |value: Option<&String>| value.map_or("nothing".to_string(), |value| format!("= {value}"));
+    let lines: Vec<String> =
+        differ.map(|key| format!("{prefix}{key} {}, and was {}", say(now.get(key)), say(before.get(key)))).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    Err(RunDirError::Changed { path: dir.path("config.toml").display().to_string(), what: lines.join("; ") })
+}
+
+/// Whose differences count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// The model's and the tokenizer's: without these, the weights make no sense.
+    Model,
+    /// Those of all settings.
+    All,
+}
+
+/// Fails where `config.toml` or `tokenizer.json` isn't what a run was saved with, as the newest file that is whole says.
+pub(super) fn check(dir: &RunDir, config: &RunConfig, of: Of) -> Result<(), RunDirError> {
+    type Tensors = fn(&ModelConfig) -> Entries;
+    let states = checkpoint::states(dir).into_iter().map(|path| (path, checkpoint::state as Tensors));
+    for (path, tensors) in states.chain([(dir.path(checkpoint::MODEL), ModelConfig::params as Tensors)]) {
+        let Ok(mut file) = Reader::open(&path) else { continue };
+        let Ok(Some(kept)) = Kept::of(&file) else { continue };
+        let right = compare(dir, config, of, &kept);
+        // a damaged file says nothing about the others
+        if right.is_ok() || file.verify(&tensors(kept.model())).is_ok() {
+            return right;
+        }
+    }
+    Ok(())
+}
+
+fn compare(dir: &RunDir, config: &RunConfig, of: Of, kept: &Kept) -> Result<(), RunDirError> {
+    let is_model = kept.check_model(dir, &config.model);
+    if of == Of::All || is_model.is_err() {
+        kept.check_settings(dir, config)?;
+    }
+    is_model?;
+    if kept.tokenizer == tokenizer(dir).1 {
+        return Ok(());
+    }
+    Err(RunDirError::OtherTokenizer { path: dir.path("tokenizer.json").display().to_string() })
+}
+
+/// Fails where a file of before it kept its model was saved with another number of heads.
+pub(super) fn check_heads(file: &Reader, model: &ModelConfig) -> Result<(), RunDirError> {
+    match file.meta(HEADS) {
+        Ok(saved) if saved != model.n_head.to_string() => Err(file.of_heads(saved, model.n_head)),
+        _ => Ok(()),
+    }
+}
