@@ -153,7 +153,7 @@ impl Plan {
     /// them the first time takes more.
     pub fn kernel_bytes(&self) -> u64 {
         const BYTES_PER_SOURCE_BYTE: u64 = 102;
-        const COMPILER_BYTES: u64 = 16 << 20;
+        const COMPILER_BYTES: u64 = 8 << 20;
         let mut kernels: BTreeMap<_, u64> = BTreeMap::new();
         for step in &self.steps {
             let d = &step.dispatch;

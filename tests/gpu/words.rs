@@ -64,7 +64,7 @@ fn printed_commands_can_be_given_to_a_shell() {
     let huge = ["--lr", "1e30", "--min-lr", "1e30", "--clip", "0", "--steps", "9", "--no-tune", "--out", "a run"];
     let output = tril(at, &[&["train", &path][..], SMALL, &huge].concat());
     let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    assert!(out.contains("tril replay 'a run/nonfinite/step-") && err.contains("tril generate 'a run'"), "{out}{err}");
+    assert!(out.contains("tril replay 'a run/nonfinite/step-") && err.contains("tril import 'a run'"), "{out}{err}");
     fs::remove_file(&path).unwrap();
     let line = fails(at, &["train", "--resume", "my runs/it's"]);
     assert!(line.contains(r"tril train --resume 'my runs/it'\''s' NEWPATH"), "{line}");
