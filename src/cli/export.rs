@@ -32,7 +32,7 @@ pub(super) fn run(args: &ExportArgs) -> Outcome {
     let open = if args.last { Weights::last } else { Weights::best };
     let mut model = Model { weights: open(&dir, &config.model)?, config: config.model, tokenizer };
     for line in &model.weights.passed_over {
-        eprintln!("{line}");
+        errln!("{line}");
     }
     export(&mut model, args.to, &args.out)?;
     let from = match model.weights.step {

@@ -56,7 +56,7 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome {
     let weights = checkpoint::load_model(&dir, &config.model)?;
     let prompt = prompt_tokens(&tokenizer, args.prompt.as_deref())?;
     let gpu = args.device.open()?;
-    eprintln!("device: {}", gpu.name());
+    errln!("device: {}", gpu.name());
     let model = LoadedModel::new(&gpu, &config.model, &weights)?;
     let sampling =
         SamplerConfig { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };

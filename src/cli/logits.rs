@@ -41,7 +41,7 @@ pub(super) fn run(args: &LogitsArgs) -> Outcome {
     }
     let weights = checkpoint::load_model(&dir, &config.model)?;
     let gpu = args.device.open()?;
-    eprintln!("device: {}", gpu.name());
+    errln!("device: {}", gpu.name());
     let model = LoadedModel::new(&gpu, &config.model, &weights)?;
     let values = logits(model.program(), &config.model, &tokens)?;
     let ids: Vec<i64> = tokens.iter().map(|&id| id.into()).collect();

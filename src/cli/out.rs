@@ -12,6 +12,14 @@ macro_rules! outln {
     };
 }
 
+/// Prints a line on standard error. Where even that fails, nobody is left to tell, and a run goes on.
+macro_rules! errln {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($arg)*);
+    }};
+}
+
 /// Why standard output could not be written, the first time.
 static FAULT: OnceLock<String> = OnceLock::new();
 /// Set where a fault is to be told at once.
@@ -31,7 +39,7 @@ pub(super) fn line(text: Arguments<'_>) {
     }
     let is_first = FAULT.set(error.to_string()).is_ok();
     if is_first && TELLS.get().is_some() {
-        eprintln!("warning: standard output: {error}; training goes on, and lines are lost");
+        errln!("warning: standard output: {error}; training goes on, and lines are lost");
     }
 }
 

@@ -27,10 +27,10 @@ pub(super) struct ReplayArgs {
 
 pub(super) fn run(args: &ReplayArgs) -> Outcome {
     let gpu = args.device.open()?;
-    eprintln!("device: {}", gpu.name());
+    errln!("device: {}", gpu.name());
     let Replayed { evidence, note } = blackbox::replay(&gpu, &args.path)?;
     if let Some(note) = note {
-        eprintln!("warning: {note}");
+        errln!("warning: {note}");
     }
     if args.json {
         outln!("{}", serde_json::to_string(&evidence)?);

@@ -470,10 +470,10 @@ pub(super) fn load_corpus(
     config.data.crc32 = corpus.crc32();
     let Some(text) = corpus.text() else { return Ok(corpus) };
     if !text.skipped().is_empty() {
-        eprintln!("left out {} binary files", text.skipped().len());
+        errln!("left out {} binary files", text.skipped().len());
     }
     if text.n_replaced() > 0 {
-        eprintln!("replaced bytes that are not UTF-8 in {} places by U+FFFD", text.n_replaced());
+        errln!("replaced bytes that are not UTF-8 in {} places by U+FFFD", text.n_replaced());
     }
     Ok(corpus)
 }

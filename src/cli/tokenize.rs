@@ -70,9 +70,9 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
     })?;
     let job = Job { paths: &paths, lossy: args.lossy, val_fraction: args.val_fraction, form: args.format };
     match spec {
-        TokenizerSpec::Char => eprintln!("reading the text for its characters"),
+        TokenizerSpec::Char => errln!("reading the text for its characters"),
         TokenizerSpec::Bpe(_) => {
-            eprintln!("learning {spec} from the first {} MiB of the text at most", LEARN_BYTES >> 20)
+            errln!("learning {spec} from the first {} MiB of the text at most", LEARN_BYTES >> 20)
         }
         _ => {}
     }
@@ -81,7 +81,7 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
         tokenizer = tokenizer.reading_specials();
     }
     if Job::cuts_lines(&tokenizer) {
-        eprintln!(
+        errln!(
             "this tokenizer looks beyond words: plain text is encoded in pieces that end with a line, documents whole"
         );
     }
@@ -94,10 +94,10 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
     let done = done?;
     let seconds = started.elapsed().as_secs_f64();
     if done.n_skipped > 0 {
-        eprintln!("left out {} binary or empty files", done.n_skipped);
+        errln!("left out {} binary or empty files", done.n_skipped);
     }
     if done.n_replaced > 0 {
-        eprintln!("replaced bytes that are not UTF-8 in {} places by U+FFFD", done.n_replaced);
+        errln!("replaced bytes that are not UTF-8 in {} places by U+FFFD", done.n_replaced);
     }
     if args.json {
         let line = json!({

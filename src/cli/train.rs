@@ -100,12 +100,10 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         printer.say(&format!("kernels  {kernels}"));
     }
     for line in run.warnings().iter().cloned().chain(run.config().schedule().short_of_peak()) {
-        eprintln!("warning: {line}");
+        errln!("warning: {line}");
     }
     if let Some(device) = run.moved_from() {
-        eprintln!(
-            "warning: the checkpoint is from {device} with other kernels; from here on, results differ in rounding"
-        );
+        errln!("warning: the checkpoint is from {device} with other kernels; from here on, results differ in rounding");
     }
     if let Some(n_step) = args.profile {
         run.profile(n_step, args.trace.clone())?;
@@ -128,7 +126,7 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         if !(is_device && args.auto_resume && tries <= MOST_TRIES) {
             return Err(error.into());
         }
-        eprintln!("warning: {error}");
+        errln!("warning: {error}");
         drop((run, gpu));
         std::thread::sleep(REST);
         let gpu = open(args)?;

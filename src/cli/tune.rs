@@ -69,7 +69,7 @@ pub(super) fn run(args: &TuneArgs) -> Outcome {
     outln!("kept in {}", cache.path().display());
     let unsound = tuned.entries.values().any(|entry| entry.laps.iter().any(|lap| lap.failed.is_some()));
     if unsound {
-        eprintln!("warning: some kernels compute wrongly here and are not used; `tril doctor` says more");
+        errln!("warning: some kernels compute wrongly here and are not used; `tril doctor` says more");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -146,7 +146,7 @@ pub(super) fn tune_first(
 
 fn warn(cache: &mut Cache) {
     if let Some(warning) = cache.take_warning() {
-        eprintln!("warning: {warning}");
+        errln!("warning: {warning}");
     }
 }
 

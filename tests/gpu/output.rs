@@ -61,3 +61,21 @@ fn training_goes_on_without_its_standard_output_and_says_so() {
     assert!(output.status.success() && !err.contains("standard output"), "{err}");
     assert!(bytes(&at.join("pipe")) == bytes(&at.join("whole")));
 }
+
+/// As where both go into a file on a full disk.
+#[test]
+fn training_goes_on_where_standard_error_takes_nothing_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    let args = [&["train", &path][..], SMALL, &["--steps", "6", "--no-tune"]].concat();
+    ok(at, &[&args[..], &["--out", "whole"]].concat());
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let run = |args: &[&str]| {
+        let status = command().args(args).current_dir(at).stdout(full()).stderr(full()).status();
+        status.unwrap().code()
+    };
+    assert_eq!(run(&[&args[..], &["--out", "silent"]].concat()), Some(1));
+    assert_eq!(bytes(&at.join("silent")), bytes(&at.join("whole")));
+    assert_eq!(run(&["generate", "whole", "--tokens", "3"]), Some(1));
+}
