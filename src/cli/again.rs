@@ -13,8 +13,7 @@ use crate::data::{Corpus, DataError, Source};
 ///
 /// As [`Source::load`], and where the text came from standard input and nothing is piped in now.
 pub(super) fn text_of_run(source: &Source, root: &Path) -> Result<Corpus, Box<dyn Error>> {
-    let piped = matches!(source, Source::Files { paths, .. } if paths.iter().any(|p| p.as_os_str() == "-"));
-    if piped && std::io::stdin().is_terminal() {
+    if is_piped(source) && std::io::stdin().is_terminal() {
         return Err("this run's text came from standard input; pipe the same text in again".into());
     }
     Ok(source.load().map_err(|error| match error {
@@ -50,6 +49,10 @@ pub(super) fn text_again(
     }
     let corpus = now.load()?;
     // what is piped in has no place
-    let has_place = !matches!(&now, Source::Files { paths, .. } if paths.iter().any(|p| p.as_os_str() == "-"));
-    Ok((corpus, Some(now).filter(|now| has_place && now != source)))
+    Ok((corpus, Some(now).filter(|now| !is_piped(now) && now != source)))
+}
+
+/// Whether any of it came from standard input.
+fn is_piped(source: &Source) -> bool {
+    matches!(source, Source::Files { paths, .. } if paths.iter().any(|p| p.as_os_str() == "-"))
 }

@@ -26,7 +26,6 @@ mod vectors;
 
 use std::error::Error;
 use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -127,13 +126,13 @@ pub fn main() -> ExitCode {
     };
     let code = outcome.unwrap_or_else(|error| {
         // the terminal may be gone, and the exit code tells even so
-        let _ = writeln!(std::io::stderr(), "error: {error}");
+        errln!("error: {error}");
         ExitCode::from(code_of(error.as_ref()))
     });
     match out::fault().filter(|_| code == ExitCode::SUCCESS) {
         None => code,
         Some(fault) => {
-            let _ = writeln!(std::io::stderr(), "error: {fault}");
+            errln!("error: {fault}");
             ExitCode::FAILURE
         }
     }

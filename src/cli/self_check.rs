@@ -22,9 +22,8 @@ pub(super) fn self_check(gpu: &Arc<Gpu>, device: &DeviceArgs) -> Result<(), Box<
     let checks = if gpu.is_checked() { ", checked" } else { "" };
     let subject = format!("{}{checks} {:08x}\n", gpu.name(), kernels.finalize());
     let path = cache_dir().map(|dir| dir.join(format!("right-{:08x}", crc32fast::hash(subject.as_bytes()))));
-    let is_wrong = std::env::var_os("TRIL_FAULT").is_some_and(|fault| fault == WRONG);
     let is_known = path.as_ref().is_some_and(|path| fs::read_to_string(path).is_ok_and(|text| text == subject));
-    if is_known && !is_wrong {
+    if is_known && !is_faulty() {
         return Ok(());
     }
     if !(gpu.caps().is_cpu && passes_elsewhere(device)) {
@@ -45,7 +44,7 @@ pub(super) fn self_check(gpu: &Arc<Gpu>, device: &DeviceArgs) -> Result<(), Box<
 
 /// Compares small models with the reference.
 pub(super) fn quick(gpu: &Arc<Gpu>) -> Result<(), ModelFailure> {
-    let is_wrong = std::env::var_os("TRIL_FAULT").is_some_and(|fault| fault == WRONG);
+    let is_wrong = is_faulty();
     let mut tamper = |session: &Session| -> Result<(), SessionError> {
         let name = "h.0.attn.c_proj.weight";
         let twice: Vec<f32> = session.weight(name)?.into_iter().map(|x| 2.0 * x).collect();
@@ -66,4 +65,9 @@ fn passes_elsewhere(device: &DeviceArgs) -> bool {
         .stderr(Stdio::null())
         .status();
     child.is_ok_and(|status| status.success())
+}
+
+/// Whether a test wants the device to compute wrongly.
+fn is_faulty() -> bool {
+    std::env::var_os("TRIL_FAULT").is_some_and(|fault| fault == WRONG)
 }
