@@ -30,8 +30,17 @@ fn bench(c: &mut Criterion, gpu: &std::sync::Arc<Gpu>, name: &str, model: &Model
     let session = || {
         let (model, optimizer) = (model.clone(), AdamwConfig::default());
         let (keep, memory) = (Keep::default(), Memory::default());
-        let config =
-            SessionConfig { model, batch_size: 1, t: 16, optimizer, seed: 1, keep, memory, document_mask: false };
+        let config = SessionConfig {
+            model,
+            batch_size: 1,
+            t: 16,
+            micro_batches: 1,
+            optimizer,
+            seed: 1,
+            keep,
+            memory,
+            document_mask: false,
+        };
         Session::new(gpu, config).unwrap()
     };
     let block = model.block_size as usize;

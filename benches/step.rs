@@ -38,6 +38,7 @@ fn bench(c: &mut Criterion, gpu: &std::sync::Arc<Gpu>, name: &str, model: ModelC
                 model: model.clone(),
                 batch_size: b,
                 t,
+                micro_batches: 1,
                 optimizer,
                 seed: 1,
                 keep: Keep::default(),

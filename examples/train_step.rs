@@ -36,6 +36,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
             model,
             batch_size: 2,
             t: 8,
+            micro_batches: 1,
             optimizer,
             seed: 1,
             keep,

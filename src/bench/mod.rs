@@ -61,6 +61,7 @@ impl BenchPreset {
             model: self.model.clone(),
             batch_size: self.batch_size,
             t: self.model.block_size,
+            micro_batches: 1,
             optimizer: AdamwConfig::default(),
             seed: 1337,
             keep: Keep::default(),

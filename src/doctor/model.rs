@@ -101,6 +101,7 @@ fn compare_model(
         model: model.clone(),
         batch_size: b,
         t,
+        micro_batches: 1,
         optimizer: AdamwConfig::default(),
         seed: 5,
         keep: Keep { logits: true, attention: false },

@@ -82,7 +82,8 @@ pub(super) fn calls(gpu: &Gpu, plan: &Plan, buffers: &[wgpu::Buffer]) -> Vec<Cal
 }
 
 impl Program {
-    /// Begins a step: gradients and metrics are cleared at the start of the next command buffer.
+    /// Begins a step: gradients and metrics are cleared at the start of the next command buffer, where they aren't stored by
+    /// the first that writes them.
     pub fn begin_step(&self) {
         self.state().clears = true;
     }
@@ -170,7 +171,7 @@ impl Program {
     ) -> wgpu::SubmissionIndex {
         let mut encoder = self.encoder("run");
         let mut state = self.state();
-        if std::mem::take(&mut state.clears) {
+        if std::mem::take(&mut state.clears) && !self.plan.graph.stores_first {
             for (buffer, plan) in self.buffers.iter().zip(&self.plan.buffers) {
                 if matches!(plan.role, Role::Grad | Role::Metric) {
                     encoder.clear_buffer(buffer, 0, None);

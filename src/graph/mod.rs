@@ -12,10 +12,11 @@ pub use optimizer::OptimizerConfig;
 pub use recompute::Recompute;
 pub use slabs::{SLAB_ALIGN_ELEMS, Slab, SlabMember};
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::ops::{Io, Op, ShapeError};
-use crate::tensor::{TensorId, TensorSpec};
+use crate::tensor::{Role, TensorId, TensorSpec};
 
 /// When a node runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,9 +82,25 @@ pub struct Graph {
     pub slabs: Vec<Slab>,
     /// Forward nodes come first; this is how many.
     pub n_forward: usize,
+    /// Whether the first writer of every gradient and metric stores, so that none of them is cleared when a step begins.
+    pub stores_first: bool,
 }
 
 impl Graph {
+    /// Lets the first writer of every gradient and metric store, for steps of one micro-batch: the numbers stay the same.
+    pub(crate) fn store_first(&mut self) {
+        let mut written = HashSet::new();
+        for node in &mut self.nodes {
+            for (output, add) in node.outputs.iter().zip(&mut node.accumulate) {
+                let is_summed = matches!(self.tensors[output.0].role, Role::Grad | Role::Metric);
+                if is_summed && written.insert(*output) {
+                    *add = false;
+                }
+            }
+        }
+        self.stores_first = true;
+    }
+
     /// The spec of a tensor.
     pub fn spec(&self, tensor: TensorId) -> &TensorSpec {
         &self.tensors[tensor.0]

@@ -7,6 +7,8 @@ use crate::tensor::{DType, Role, Shape, TensorId};
 pub struct OptimizerConfig {
     /// Largest global gradient norm; 0 means no clipping.
     pub max_norm: f32,
+    /// Whether a step has several micro-batches, whose gradients are added up.
+    pub adds_up: bool,
 }
 
 impl GraphBuilder {
@@ -50,6 +52,9 @@ impl GraphBuilder {
             let into = [params, moment1, moment2].map(|t| Some((t, false)));
             let inputs = [grads, norm, hyper, corrections];
             self.node(&format!("adamw.{i}"), Box::new(Adamw { n_decay }), &inputs, &into, Phase::Update)?;
+        }
+        if !config.adds_up {
+            self.graph.store_first();
         }
         Ok(())
     }

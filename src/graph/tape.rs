@@ -46,7 +46,7 @@ impl GraphBuilder {
 }
 
 /// The reverse walk. It owns the accumulation rule: the first writer of an activation's gradient stores, later writers
-/// add; gradients of parameters are cleared when a step begins, so every writer adds.
+/// add; every writer of a parameter's gradient adds, as it may have one of an earlier micro-batch ([`Graph::store_first`]).
 struct Tape<'a> {
     builder: &'a mut GraphBuilder,
     needs: Vec<bool>,

@@ -295,6 +295,7 @@ impl RunConfig {
             model: self.model.clone(),
             batch_size: t.batch_size,
             t: self.row_size(),
+            micro_batches: t.grad_accum,
             optimizer: t.optimizer,
             seed: t.seed,
             keep: Keep::default(),

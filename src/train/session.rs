@@ -34,6 +34,16 @@ pub enum SessionError {
     /// A step without a single micro-batch.
     #[error("a step needs at least one micro-batch")]
     NoBatch,
+    /// A step with more micro-batches than the session was made for.
+    #[error(
+        "a step has {got} micro-batches, and the session was made for at most {most}; see SessionConfig::micro_batches"
+    )]
+    MicroBatches {
+        /// [`SessionConfig::micro_batches`].
+        most: u64,
+        /// What the step has.
+        got: usize,
+    },
     /// A token outside the vocabulary.
     #[error("{what} {id} at index {index} is outside the vocabulary of {vocab_size}")]
     Token {
@@ -146,7 +156,7 @@ impl Session {
     fn graph(config: &SessionConfig) -> Result<Gpt, SessionError> {
         config.validate()?;
         let max_norm = config.optimizer.max_norm as f32;
-        let purpose = Purpose::Train(OptimizerConfig { max_norm });
+        let purpose = Purpose::Train(OptimizerConfig { max_norm, adds_up: config.micro_batches > 1 });
         Ok(Gpt::build(&config.model, purpose, config.rows(), config.keep, config.memory)?)
     }
 
@@ -214,10 +224,14 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// A batch that doesn't fit the session, or a failure of the device.
+    /// A batch that doesn't fit the session, more of them than [`SessionConfig::micro_batches`], or a failure of the device.
     pub fn train_step(&mut self, micro_batches: &[Batch], lr: f64) -> Result<(), SessionError> {
         if micro_batches.is_empty() {
             return Err(SessionError::NoBatch);
+        }
+        let (most, got) = (self.config.micro_batches, micro_batches.len());
+        if got as u64 > most {
+            return Err(SessionError::MicroBatches { most, got });
         }
         let n_target: u64 = micro_batches.iter().map(Batch::n_targets).sum();
         for batch in micro_batches {

@@ -33,6 +33,8 @@ pub struct SessionConfig {
     pub batch_size: u64,
     /// Positions of a row; at most the block size.
     pub t: u64,
+    /// Most micro-batches of a step, whose gradients are added up. With 1 gradients needn't be cleared and added to.
+    pub micro_batches: u64,
     /// The optimizer.
     pub optimizer: AdamwConfig,
     /// Seed of initial weights and dropout.

@@ -13,7 +13,17 @@ use tril::train::{AdamwConfig, Session, SessionConfig};
 fn plan(preset: &str, caps: &Caps, choice: &Choice) -> Plan {
     let model = ModelConfig::preset(preset).unwrap();
     let (optimizer, keep, memory) = (AdamwConfig::default(), Keep::default(), Memory::default());
-    let config = SessionConfig { model, batch_size: 2, t: 64, optimizer, seed: 1, keep, memory, document_mask: false };
+    let config = SessionConfig {
+        model,
+        batch_size: 2,
+        t: 64,
+        micro_batches: 1,
+        optimizer,
+        seed: 1,
+        keep,
+        memory,
+        document_mask: false,
+    };
     Session::plan(&config, caps, choice).unwrap()
 }
 

@@ -14,6 +14,7 @@ fn plan(preset: &str, batch_size: u64, t: u64, caps: &Caps) -> Plan {
         model,
         batch_size,
         t,
+        micro_batches: 1,
         optimizer,
         seed: 1,
         keep: Keep::default(),

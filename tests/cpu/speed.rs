@@ -18,6 +18,7 @@ fn plan(model: &ModelConfig, batch_size: u64) -> Plan {
         model: model.clone(),
         batch_size,
         t,
+        micro_batches: 1,
         optimizer,
         seed: 1,
         keep: Keep::default(),

@@ -37,6 +37,7 @@ fn config(b: u64, positions: Positions, attention: bool) -> SessionConfig {
         model,
         batch_size: b,
         t: T as u64,
+        micro_batches: 2,
         optimizer: AdamwConfig::default(),
         seed: 3,
         keep: Keep { logits: true, attention },

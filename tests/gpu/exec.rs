@@ -17,6 +17,7 @@ fn nano() -> (Session, Batch) {
             model,
             batch_size: 2,
             t: 64,
+            micro_batches: 1,
             optimizer,
             seed: 1,
             keep,

@@ -30,7 +30,17 @@ fn config(n_embd: u64, n_head: u64, block_size: u64, vocab_size: u64) -> ModelCo
 fn session(model: &ModelConfig) -> Session {
     let (model, optimizer, t) = (model.clone(), AdamwConfig::default(), model.block_size.min(4));
     let (keep, memory) = (Keep::default(), Memory::default());
-    let config = SessionConfig { model, batch_size: 1, t, optimizer, seed: 5, keep, memory, document_mask: false };
+    let config = SessionConfig {
+        model,
+        batch_size: 1,
+        t,
+        micro_batches: 1,
+        optimizer,
+        seed: 5,
+        keep,
+        memory,
+        document_mask: false,
+    };
     let session = Session::new(&gpu(), config).unwrap();
     for name in session.param_names().into_iter().filter(|name| name.ends_with("weight") && !name.contains("ln_")) {
         let mut values = session.weight(&name).unwrap();

@@ -14,6 +14,7 @@ mod import;
 mod keep;
 mod memory;
 mod mend;
+mod micro_batches;
 mod model;
 mod ops;
 mod optimizer;

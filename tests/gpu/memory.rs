@@ -27,7 +27,17 @@ fn session(n_embd: u64, dropout: f32, keep: Keep, recompute: Recompute) -> Sessi
     let (optimizer, memory) = (AdamwConfig::default(), Memory { recompute, ..Memory::default() });
     Session::new(
         &gpu(),
-        SessionConfig { model, batch_size: 2, t: 24, optimizer, seed: 5, keep, memory, document_mask: false },
+        SessionConfig {
+            model,
+            batch_size: 2,
+            t: 24,
+            micro_batches: 2,
+            optimizer,
+            seed: 5,
+            keep,
+            memory,
+            document_mask: false,
+        },
     )
     .unwrap()
 }

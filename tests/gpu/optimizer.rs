@@ -27,7 +27,7 @@ fn program() -> Program {
     let loss = builder.apply("loss", CrossEntropy, &[logits, targets, scale]).unwrap()[0];
     builder.set_role(loss, Role::Metric);
     builder.backward(loss).unwrap();
-    builder.optimizer(loss, OptimizerConfig { max_norm: MAX_NORM }).unwrap();
+    builder.optimizer(loss, OptimizerConfig { max_norm: MAX_NORM, adds_up: true }).unwrap();
     let plan = Plan::new(builder.finish(), crate::gpu().caps(), &Choice::default()).unwrap();
     Program::new(&crate::gpu(), plan).unwrap()
 }

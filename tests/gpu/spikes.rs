@@ -13,7 +13,17 @@ fn a_step_beyond_a_limit_changes_not_a_bit() {
     let nano = ModelConfig::preset("nano").unwrap();
     let model = ModelConfig { n_layer: 1, n_head: 2, n_embd: 8, block_size: 4, vocab_size: 5, ..nano };
     let (keep, memory, optimizer) = (Keep::default(), Memory::default(), AdamwConfig::default());
-    let config = SessionConfig { model, batch_size: 2, t: 4, optimizer, seed: 1, keep, memory, document_mask: false };
+    let config = SessionConfig {
+        model,
+        batch_size: 2,
+        t: 4,
+        micro_batches: 1,
+        optimizer,
+        seed: 1,
+        keep,
+        memory,
+        document_mask: false,
+    };
     let mut session = Session::new(&crate::gpu(), config).unwrap();
     let tokens: Vec<u32> = vec![0, 1, 2, 3, 4, 0, 1, 2];
     let batch = Batch { targets: tokens.iter().map(|t| (t + 1) % 5).collect(), tokens, firsts: vec![], b: 2, t: 4 };

@@ -37,6 +37,7 @@ fn config() -> SessionConfig {
         model,
         batch_size: 4,
         t: 128,
+        micro_batches: 1,
         optimizer,
         seed: 7,
         keep: Keep::default(),
