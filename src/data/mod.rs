@@ -11,6 +11,7 @@ pub mod error;
 mod extent;
 mod forms;
 pub mod grammar;
+mod mode;
 mod order;
 mod packing;
 pub mod shell;
@@ -21,8 +22,9 @@ pub mod tokens;
 
 pub use batch::{Batch, IGNORE};
 pub use corpus::{Corpus, Source, Text, read};
-pub use dataset::{Dataset, Mode, Options};
+pub use dataset::{Dataset, Options};
 pub use error::DataError;
 pub use extent::{Extent, Packing};
+pub use mode::Mode;
 pub use tokenizer::{Decoder, Tokenizer, TokenizerSpec};
 pub use tokens::{TokenSet, Tokens};
