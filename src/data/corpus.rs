@@ -14,7 +14,7 @@ pub(super) const BINARY_PROBE_BYTES: usize = 8000;
 
 /// Where a run's text comes from, as its config records it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "lowercase", try_from = "Written")]
 pub enum Source {
     /// Stories drawn from the embedded grammar.
     Embedded {
@@ -28,7 +28,6 @@ pub enum Source {
         /// The paths, absolute, so that a run can be resumed from another folder.
         paths: Vec<PathBuf>,
         /// Whether bytes that aren't UTF-8 are replaced by U+FFFD, instead of an error.
-        #[serde(default)]
         lossy: bool,
     },
     /// None yet: the run was imported and hasn't been trained here.
@@ -38,9 +37,54 @@ pub enum Source {
         /// Those to train on, absolute; the last of their tokens are for validation where there is no `val`.
         train: Vec<PathBuf>,
         /// Those to validate on.
-        #[serde(default)]
         val: Vec<PathBuf>,
     },
+}
+
+/// The keys of all kinds of [`Source`]: read so, an error knows its key, which serde's own reading of tagged forms forgets.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    kind: Kind,
+    seed: Option<u64>,
+    chars: Option<u64>,
+    paths: Option<Vec<PathBuf>>,
+    lossy: Option<bool>,
+    train: Option<Vec<PathBuf>>,
+    val: Option<Vec<PathBuf>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Embedded,
+    Files,
+    None,
+    Tokens,
+}
+
+impl TryFrom<Written> for Source {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        let Written { kind, seed, chars, paths, lossy, train, val } = written;
+        Ok(match (kind, seed, chars, paths, lossy, train, val) {
+            (Kind::Embedded, Some(seed), Some(chars), None, None, None, None) => Source::Embedded { seed, chars },
+            (Kind::Files, None, None, Some(paths), lossy, None, None) => {
+                Source::Files { paths, lossy: lossy.unwrap_or_default() }
+            }
+            (Kind::None, None, None, None, None, None, None) => Source::None,
+            (Kind::Tokens, None, None, None, None, Some(train), val) => {
+                Source::Tokens { train, val: val.unwrap_or_default() }
+            }
+            _ => {
+                return Err(
+                    "its keys don't go with its kind: \"embedded\" has seed and chars, \"files\" has paths and may have \
+                            lossy, \"tokens\" has train and may have val, \"none\" has none",
+                );
+            }
+        })
+    }
 }
 
 impl Source {

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a row of a batch is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "lowercase", try_from = "Written")]
 pub enum Mode {
     /// A window of one long text.
     Stream,
@@ -12,6 +12,33 @@ pub enum Mode {
         /// document are dropped, and so are documents of nothing but white space.
         separator: String,
     },
+}
+
+/// The keys of all kinds of [`Mode`]: read so, an error knows its key, which serde's own reading of tagged forms forgets.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    kind: Kind,
+    separator: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Stream,
+    Documents,
+}
+
+impl TryFrom<Written> for Mode {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        match (written.kind, written.separator) {
+            (Kind::Stream, None) => Ok(Mode::Stream),
+            (Kind::Documents, Some(separator)) => Ok(Mode::Documents { separator }),
+            _ => Err("its keys don't go with its kind: \"documents\" has a separator, \"stream\" has none"),
+        }
+    }
 }
 
 impl Mode {

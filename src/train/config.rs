@@ -166,9 +166,7 @@ impl RunConfig {
     ///
     /// [`TomlError`] on a syntax error, an unknown key or a value of the wrong type.
     pub fn overlaid(&self, file: &str, text: &str) -> Result<Self, TomlError> {
-        let mut base = toml::Table::try_from(self).unwrap_or_else(|e| panic!("every setting has a TOML form: {e}"));
-        merge(&mut base, TomlError::parse(file, text)?);
-        base.try_into().map_err(|e| TomlError::of_value(file, text, &e))
+        TomlError::or_settings(file, text, Some(&self.to_toml()))
     }
 
     /// Reads a complete `config.toml`.
@@ -177,7 +175,7 @@ impl RunConfig {
     ///
     /// As [`RunConfig::overlaid`].
     pub fn from_toml(file: &str, text: &str) -> Result<Self, TomlError> {
-        TomlError::parse(file, text)?.try_into().map_err(|e| TomlError::of_value(file, text, &e))
+        TomlError::or_settings(file, text, None)
     }
 
     /// The text of `config.toml`.
@@ -312,19 +310,5 @@ impl RunConfig {
     /// Positions of a row of a batch.
     pub fn row_size(&self) -> u64 {
         self.train.row_size.unwrap_or(self.model.block_size)
-    }
-}
-
-fn merge(base: &mut toml::Table, over: toml::Table) {
-    for (key, value) in over {
-        match (base.get_mut(&key), value) {
-            // a table with a `kind` is a choice between forms with keys of their own: it is replaced whole
-            (Some(toml::Value::Table(base)), toml::Value::Table(over)) if !over.contains_key("kind") => {
-                merge(base, over)
-            }
-            (_, value) => {
-                base.insert(key, value);
-            }
-        }
     }
 }

@@ -19,6 +19,7 @@ mod session_config;
 pub mod spikes;
 pub(crate) mod tensor_file;
 mod toml_error;
+mod toml_value;
 mod weights;
 
 pub use config::{DataConfig, OnNonfinite, RunConfig, TrainConfig};

@@ -1,4 +1,11 @@
+use std::collections::VecDeque;
+
+use serde::Deserialize;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
+
+use super::RunConfig;
+use super::toml_value::{Fault, Value, What};
 
 /// A configuration file that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -6,56 +13,97 @@ use toml::de::{DeTable, DeValue, Error};
 pub struct TomlError {
     /// The file.
     pub file: String,
-    /// The line, the key, and the parser's reason.
+    /// The line, the key, what is there and what should be.
     pub reason: String,
 }
 
 impl TomlError {
-    fn new(file: &str, reason: &str) -> Self {
-        Self { file: file.into(), reason: reason.trim().replace('\n', " ") }
-    }
-
-    /// The tables of a file.
+    /// Reads the settings of a file, put over others where there are such, which are given as a text of TOML, too.
     ///
     /// # Errors
     ///
-    /// What isn't TOML, with its line.
-    pub(super) fn parse(file: &str, text: &str) -> Result<toml::Table, Self> {
-        text.parse().map_err(|e: Error| match e.span() {
-            Some(span) => Self::new(file, &format!("line {}: {}", line_of(text, span.start), e.message())),
-            None => Self::new(file, e.message()),
-        })
+    /// What isn't TOML, a value that its setting doesn't take, a key that is none, and one that is missing.
+    pub(super) fn or_settings(file: &str, text: &str, base: Option<&str>) -> Result<RunConfig, Self> {
+        let failed = |reason: String| Self { file: file.into(), reason };
+        let mut table = DeTable::parse(text).map_err(|e| failed(syntax(text, &e)))?.into_inner();
+        if let Some(base) = base {
+            let mut whole =
+                DeTable::parse(base).unwrap_or_else(|e| panic!("settings have a TOML form: {e}")).into_inner();
+            merge(&mut whole, table);
+            table = whole;
+        }
+        let table = Spanned::new(0..0, DeValue::Table(table));
+        RunConfig::deserialize(Value(&table)).map_err(|fault| failed(place(text, &fault)))
     }
+}
 
-    /// Of a value that its setting doesn't take, or a key that is none: with the key, and the line where it stands.
-    pub(super) fn of_value(file: &str, text: &str, error: &Error) -> Self {
-        // the parser names the key behind its message
-        let whole = error.to_string();
-        let key = whole.split("in `").nth(1).and_then(|rest| rest.split('`').next()).unwrap_or("");
-        let unknown = error.message().strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
-        let path: Vec<&str> = key.split('.').filter(|part| !part.is_empty()).collect();
-        let is_named = unknown.is_none_or(|unknown| path.last() == Some(&unknown));
-        let path: Vec<&str> = path.into_iter().chain(unknown.filter(|_| !is_named)).collect();
-        let at = place(text, &path).map(|at| format!("line {}, ", line_of(text, at))).unwrap_or_default();
-        let key = if path.is_empty() { String::new() } else { format!("{}: ", path.join(".")) };
-        Self::new(file, &format!("{at}{key}{}", error.message()))
+fn merge<'a>(base: &mut DeTable<'a>, over: DeTable<'a>) {
+    for (key, value) in over {
+        let (span, value) = (value.span(), value.into_inner());
+        let before = base.remove::<str>(key.get_ref()).map(Spanned::into_inner);
+        let value = match (before, value) {
+            // a table with a `kind` is a choice between forms with keys of their own: it is replaced whole
+            (Some(DeValue::Table(mut base)), DeValue::Table(over)) if !over.contains_key("kind") => {
+                merge(&mut base, over);
+                DeValue::Table(base)
+            }
+            (_, value) => value,
+        };
+        base.insert(key, Spanned::new(span, value));
     }
+}
+
+/// What is wrong with a value, with its line and key.
+fn place(text: &str, fault: &Fault) -> String {
+    let Fault { at, path, what } = fault;
+    let line = at.map(|at| format!("line {}, ", line_of(text, at))).unwrap_or_default();
+    let last = path.rsplit('.').next().unwrap_or(path);
+    match what {
+        What::NoKey(_) => match home(last) {
+            Some(home) if home != *path => format!("{line}{path}: there is no such setting here; there is {home}"),
+            _ => format!("{line}{path}: {fault}"),
+        },
+        What::Lacks(key) => format!("{line}{path}{}{key}: it is missing", if path.is_empty() { "" } else { "." }),
+        What::Other(words) => format!("{line}{path}: {words}"),
+    }
+}
+
+/// Where a setting of this name stands, also one that is written as its flag is.
+fn home(name: &str) -> Option<String> {
+    let mut all = RunConfig::preset("nano").ok()?;
+    all.train.row_size = Some(1);
+    (all.data.pack, all.data.document_mask) = (Some(true), Some(true));
+    let (name, all) = (name.trim_start_matches('-').replace('-', "_"), all.to_toml());
+    let mut open = VecDeque::from([(String::new(), DeTable::parse(&all).ok()?.into_inner())]);
+    while let Some((prefix, table)) = open.pop_front() {
+        for (key, value) in table {
+            let path = format!("{prefix}{}", key.get_ref());
+            if *key.get_ref() == name {
+                return Some(path);
+            }
+            if let DeValue::Table(inner) = value.into_inner() {
+                open.push_back((format!("{path}."), inner));
+            }
+        }
+    }
+    None
+}
+
+/// Why a text isn't TOML, with the line, and the words there.
+fn syntax(text: &str, error: &Error) -> String {
+    let reason = match error.message().trim().replace('\n', " ") {
+        twice if twice == "duplicate key" => "it is there twice".into(),
+        escape if escape.contains("escape") => {
+            format!("{escape}; write each backslash twice, or the text in single quotes")
+        }
+        other => other,
+    };
+    let Some(span) = error.span() else { return reason };
+    let there = text.get(span.clone()).map(str::trim).filter(|there| !there.is_empty() && !there.contains('\n'));
+    let there = there.map(|there| format!("at {there}: ")).unwrap_or_default();
+    format!("line {}: {there}{reason}", line_of(text, span.start))
 }
 
 fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at.min(text.len())].iter().filter(|&&byte| byte == b'\n').count() + 1
-}
-
-/// Where the last key of a path stands, or the last that is there.
-fn place(text: &str, path: &[&str]) -> Option<usize> {
-    let table = DeTable::parse(text).ok()?;
-    let mut table = table.get_ref();
-    let mut at = None;
-    for name in path {
-        let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == name) else { break };
-        at = Some(key.span().start);
-        let DeValue::Table(inner) = value.get_ref() else { break };
-        table = inner;
-    }
-    at
 }

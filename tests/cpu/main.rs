@@ -5,6 +5,7 @@
 mod common;
 
 mod compare;
+mod config;
 mod data;
 mod emit;
 mod hostile;

@@ -144,26 +144,6 @@ fn toml_goes_over_a_preset_and_back() {
     assert_eq!(documents.data.mode, Mode::Documents { separator: "%".into() });
     let files = base.overlaid("f.toml", "[data.source]\nkind = \"files\"\npaths = [\"a.txt\"]\n").unwrap();
     assert_eq!(files.data.source, Source::Files { paths: vec!["a.txt".into()], lossy: false });
-    for (text, begin, word) in [
-        ("[model]\nlayers = 2", "line 2, model.layers: ", "unknown field"),
-        ("[model]\nn_head = 2\nn_layer = \"x\"", "line 3, model.n_layer: ", "invalid type"),
-        ("\n[train]\n\nsteps = 1e9", "line 4, train.steps: ", "invalid type"),
-        ("train.optimizer.beta1 = [1]", "line 1, train.optimizer.beta1: ", "invalid type"),
-        ("[train]\nschedule = \"exponential\"", "line 2, train.schedule: ", "exponential"),
-        ("[data]\ntokenizer = \"words\"", "line 2, data.tokenizer: ", "bpe:SIZE"),
-        ("[data.mode]\nkind = \"lines\"", "line 2, data.mode.kind: ", "lines"),
-        ("steps = 3", "line 1, steps: ", "unknown field"),
-        ("[model]\nn = [", "line 2: ", ""),
-        ("[model]\nn_layer = 2\nn_layer = 3", "line 3: ", "duplicate"),
-    ] {
-        let error = base.overlaid("f.toml", text).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("f.toml: {begin}")) && error.contains(word), "{text}: {error}");
-    }
-    let cut = base.to_toml().replace("n_layer = ", "n_layer = -");
-    let error = RunConfig::from_toml("config.toml", &cut).unwrap_err().to_string();
-    assert!(error.starts_with("config.toml: line ") && error.contains("model.n_layer: "), "{error}");
-    let error = RunConfig::from_toml("config.toml", "[model]\n").unwrap_err().to_string();
-    assert!(error.contains("missing field"), "{error}");
 }
 
 /// A configuration of before there was a choice goes on as it began.
