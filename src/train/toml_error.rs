@@ -89,19 +89,24 @@ fn home(name: &str) -> Option<String> {
     None
 }
 
-/// Why a text isn't TOML, with the line, and the words there.
+/// Why a text isn't TOML, with the line where that shows.
 fn syntax(text: &str, error: &Error) -> String {
-    let reason = match error.message().trim().replace('\n', " ") {
-        twice if twice == "duplicate key" => "it is there twice".into(),
-        escape if escape.contains("escape") => {
-            format!("{escape}; write each backslash twice, or the text in single quotes")
-        }
-        other => other,
-    };
+    const MOST_CHARS: usize = 60;
+    let reason = error.message().trim().replace('\n', " ");
     let Some(span) = error.span() else { return reason };
-    let there = text.get(span.clone()).map(str::trim).filter(|there| !there.is_empty() && !there.contains('\n'));
-    let there = there.map(|there| format!("at {there}: ")).unwrap_or_default();
-    format!("line {}: {there}{reason}", line_of(text, span.start))
+    let number = line_of(text, span.start);
+    let line = text.lines().nth(number - 1).unwrap_or("").trim().chars().take(MOST_CHARS).collect::<String>();
+    let is = |begins: &[&str]| begins.iter().any(|begin| reason.starts_with(begin));
+    let reason = if is(&["duplicate key"]) {
+        "it is there twice".into()
+    } else if is(&["invalid boolean", "string values must be quoted", "missing value"]) {
+        "there is no value; write text in quotes, and numbers, true and false without".into()
+    } else if reason.contains("escape") {
+        "a backslash is written twice there; or put the text in single quotes".into()
+    } else {
+        reason
+    };
+    if line.is_empty() { format!("line {number}: {reason}") } else { format!("line {number}, {line}: {reason}") }
 }
 
 fn line_of(text: &str, at: usize) -> usize {

@@ -196,17 +196,19 @@ fn keys_that_are_none_are_told_with_those_that_there_are() {
 fn what_is_no_toml_is_told_with_its_line() {
     let base = RunConfig::preset("nano").unwrap();
     for (text, begin, words) in [
-        ("[model]\nn = [", "line 2: ", ""),
-        ("[model]\nn_layer = 2\nn_layer = 3", "line 3: at n_layer: ", "twice"),
-        ("[model]\n[train]\n[model]\n", "line 3: at ", "twice"),
-        ("[model]\nn_layer 2\n", "line 2: ", "="),
-        ("[model]\nn_layer = \n", "line 2: ", ""),
-        ("[model]\nn_layer = two\n", "line 2: at two: ", ""),
-        ("[model\nn_layer = 2\n", "line 1: ", "]"),
-        ("[model]\nn_layer = 1,5\n", "line 2: ", ""),
-        ("{\"model\": 1}", "line 1: ", ""),
-        ("[data]\ntokenizer = \"C:\\path\"\n", "line 2: ", "single quotes"),
-        ("[data]\ntokenizer = 'a\n", "line 2: ", ""),
+        ("[model]\nn = [", "line 2, n = [: ", "`]`"),
+        ("[model]\nn_layer = 2\nn_layer = 3", "line 3, n_layer = 3: ", "twice"),
+        ("[model]\n[train]\n[model]\n", "line 3, [model]: ", "twice"),
+        ("[model]\nn_layer 2\n", "line 2, n_layer 2: ", "`=`"),
+        ("[model]\nn_layer = \n", "line 2, n_layer =: ", "there is no value"),
+        ("[model]\nn_layer = two\n", "line 2, n_layer = two: ", "there is no value; write text in quotes"),
+        ("[model]\nbias = True\n", "line 2, bias = True: ", "true and false without"),
+        ("[model\nn_layer = 2\n", "line 1, [model: ", "`]`"),
+        ("[model]\nn_layer = 1,5\n", "line 2, n_layer = 1,5: ", ""),
+        ("{\"model\": 1}", "line 1, {\"model\": 1}: ", ""),
+        ("[data]\ntokenizer = \"C:\\path\"\n", "line 2, tokenizer = \"C:\\path\": ", "single quotes"),
+        ("[data]\ntokenizer = 'a\n", "line 2, tokenizer = 'a: ", ""),
+        ("\n\n\u{0}", "line 3, \u{0}: ", ""),
     ] {
         let message = base.overlaid("f.toml", text).unwrap_err().to_string();
         assert!(message.starts_with(&format!("f.toml: {begin}")) && message.contains(words), "{text}: {message}");
