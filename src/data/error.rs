@@ -56,6 +56,18 @@ pub enum DataError {
         /// Units: bytes from the start.
         offset: usize,
     },
+    /// Bytes that could be UTF-8 and have the zeros of another encoding.
+    #[error(
+        "{name} is {encoding} by its zero bytes (the first at offset {offset}), not UTF-8: convert it, as with iconv -f {encoding} -t utf-8, or give --lossy to train on the zeros"
+    )]
+    Wide {
+        /// The file or "standard input".
+        name: String,
+        /// What it is.
+        encoding: &'static str,
+        /// Units: bytes from the start.
+        offset: usize,
+    },
     /// A compressed file that can't be unpacked.
     #[error("{name} can't be unpacked ({reason}): it is cut off or damaged, get it again")]
     Archive {

@@ -30,7 +30,7 @@ pub(super) enum Bad {
 ///
 /// # Errors
 ///
-/// A broken archive, bytes that aren't UTF-8, a line that isn't JSON with a `text`.
+/// A broken archive, bytes that aren't UTF-8 or look like UTF-16, a line that isn't JSON with a `text`.
 pub(super) fn read(name: &str, bytes: Vec<u8>, bad: Bad) -> Result<(Content, usize), DataError> {
     let (inner, bytes) = match name.rsplit_once('.') {
         Some((inner, "gz")) => (inner, ungz(name, &bytes)?),
@@ -79,19 +79,73 @@ fn broken(name: &str, reason: &dyn Display) -> DataError {
     DataError::Archive { name: name.into(), reason: reason.to_string() }
 }
 
-/// What text is likely to be that isn't UTF-8, as `iconv` calls it: what its byte order mark says.
+/// What text is likely to be that isn't UTF-8, as `iconv` calls it: what its byte order mark says, or else its zeros.
 pub(super) fn likely(start: &[u8]) -> &'static str {
     match start {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "utf-32",
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "utf-16",
-        _ => "latin1",
+        _ => wide(start).unwrap_or("latin1"),
+    }
+}
+
+/// Fails where text that is UTF-8 by its bytes is UTF-16 or UTF-32 without a byte order mark by its zeros.
+pub(super) fn must_not_be_wide(name: &str, start: &[u8]) -> Result<(), DataError> {
+    let Some(encoding) = wide(start) else { return Ok(()) };
+    let offset = start.iter().position(|&byte| byte == 0).unwrap_or(0);
+    Err(DataError::Wide { name: name.into(), encoding, offset })
+}
+
+/// Which of UTF-16 and UTF-32 the beginning of a text is, by its zeros.
+///
+/// The upper byte of two is 0 for Latin letters, blanks and line breaks, and in other alphabets it is nearly always the one
+/// number of their block. A text with a zero now and then, even between all its words, has other bytes beside them.
+fn wide(start: &[u8]) -> Option<&'static str> {
+    const PROBE_BYTES: usize = 8000;
+    const LEAST_BYTES: usize = 16;
+    let units = start[..start.len().min(PROBE_BYTES)].chunks_exact(4);
+    let n = units.len();
+    if 4 * n < LEAST_BYTES {
+        return None;
+    }
+    // how often each byte stands at each place of four
+    let mut counts = [[0; 256]; 4];
+    for unit in units {
+        unit.iter().zip(&mut counts).for_each(|(&byte, count)| count[usize::from(byte)] += 1);
+    }
+    let is_most = |count: usize, of: usize| 10 * count >= 9 * of;
+    let zeros = |place: usize| counts[place][0];
+    let is_utf32 = |places: [usize; 4]| {
+        let [high, next, _, low] = places.map(zeros);
+        high == n && is_most(next, n) && 2 * low < n
+    };
+    let is_utf16 = |high: usize, low: usize| {
+        let of_byte = |byte: usize| counts[high][byte] + counts[high + 2][byte];
+        let (at_high, at_low) = (of_byte(0), zeros(low) + zeros(low + 2));
+        let block = (1..256).map(of_byte).max().unwrap_or(0);
+        16 * at_high >= 2 * n && is_most(at_high + block, 2 * n) && 16 * at_low < at_high
+    };
+    if is_utf32([3, 2, 1, 0]) {
+        Some("utf-32le")
+    } else if is_utf32([0, 1, 2, 3]) {
+        Some("utf-32be")
+    } else if is_utf16(1, 0) {
+        Some("utf-16le")
+    } else if is_utf16(0, 1) {
+        Some("utf-16be")
+    } else {
+        None
     }
 }
 
 /// Text without a byte order mark, and how often bytes had to be replaced.
 fn decode(name: &str, bytes: Vec<u8>, bad: Bad) -> Result<(String, usize), DataError> {
     let (mut text, n_replaced) = match String::from_utf8(bytes) {
-        Ok(text) => (text, 0),
+        Ok(text) => {
+            if bad == Bad::Refuse {
+                must_not_be_wide(name, text.as_bytes())?;
+            }
+            (text, 0)
+        }
         Err(error) if bad == Bad::Refuse => {
             let (encoding, offset) = (likely(error.as_bytes()), error.utf8_error().valid_up_to());
             return Err(DataError::NotUtf8 { name: name.into(), encoding, offset });

@@ -79,8 +79,9 @@ fn text_says_which_encoding_it_has_and_which_path_is_missing() {
     };
     fs::write(at.join("little"), utf16(u16::to_le_bytes)).unwrap();
     fs::write(at.join("big"), utf16(u16::to_be_bytes)).unwrap();
+    fs::write(at.join("bare"), &utf16(u16::to_le_bytes)[2..]).unwrap();
     fs::write(at.join("latin"), b"caf\xe9 ".repeat(99)).unwrap();
-    for (name, encoding) in [("little", "utf-16"), ("big", "utf-16"), ("latin", "latin1")] {
+    for (name, encoding) in [("little", "utf-16"), ("big", "utf-16"), ("bare", "utf-16le"), ("latin", "latin1")] {
         for args in [&["train", name][..], &["tokenize", name, "--out", "set"]] {
             let line = fails(at, args);
             assert!(line.contains(&format!("iconv -f {encoding} -t utf-8")), "{args:?}: {line}");

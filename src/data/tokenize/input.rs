@@ -167,6 +167,9 @@ impl TextStream<'_> {
         let (is_first, is_last) = (self.offset == 0, n == 0);
         let before = text.len();
         let n_done = self.decode(text, is_last)?;
+        if is_first && self.bad == forms::Bad::Refuse {
+            forms::must_not_be_wide(&self.name, &self.held)?;
+        }
         self.held.drain(..n_done);
         self.offset += n_done as u64;
         if is_first && text[before..].starts_with('\u{feff}') {
@@ -191,8 +194,8 @@ impl TextStream<'_> {
             }
             if self.bad == forms::Bad::Refuse {
                 let offset = usize::try_from(self.offset).unwrap_or(usize::MAX).saturating_add(n_done);
-                // a byte order mark is what comes first
-                let encoding = forms::likely(if offset == 0 { &self.held } else { &[] });
+                // the beginning tells
+                let encoding = forms::likely(if self.offset == 0 { &self.held } else { &[] });
                 return Err(DataError::NotUtf8 { name: self.name.clone(), encoding, offset });
             }
             text.push('\u{fffd}');

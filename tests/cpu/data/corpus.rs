@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tril::data::corpus::read_with_input;
-use tril::data::{Corpus, DataError, Source, Text, embedded};
+use tril::data::tokenize::Job;
+use tril::data::{Corpus, DataError, Source, Text, Tokenizer, embedded};
 
 use super::{gz, write, zst};
 
@@ -85,6 +86,65 @@ fn bad_paths_say_what_is_wrong_and_what_to_do() {
     ];
     for (path, message) in table {
         assert_eq!(read(&[path], "").unwrap_err().to_string(), message);
+    }
+}
+
+/// Reads bytes as a run does and as `tril tokenize` does.
+fn both(dir: &Path, bytes: &[u8], lossy: bool) -> [Result<(), DataError>; 2] {
+    let path = [write(dir, "wide.txt", bytes)];
+    let source = Source::from_paths(&path).lossily(lossy);
+    let job = Job { paths: &path, lossy, val_fraction: 0.1, form: None };
+    let out = tempfile::tempdir().unwrap();
+    [source.load().map(|_| ()), job.run(&Tokenizer::bytes(), &out.path().join("set"), &mut |_| true).map(|_| ())]
+}
+
+#[test]
+fn text_of_two_or_four_bytes_a_character_is_recognised_without_a_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    let texts = [
+        "Some English, and some more of it.\r\n".repeat(400),
+        "Un café très naïf, déjà vu à Noël.\n".repeat(400),
+        "Привет, мир! Это обычный текст.\n".repeat(400),
+        "Γειά σου Κόσμε, καλημέρα σε όλους.\n".repeat(400),
+        "a short text\n".into(),
+    ];
+    for text in texts {
+        let units = || text.encode_utf16();
+        let chars = || text.chars().map(u32::from);
+        let wide: [(&str, Vec<u8>); 4] = [
+            ("utf-16le", units().flat_map(u16::to_le_bytes).collect()),
+            ("utf-16be", units().flat_map(u16::to_be_bytes).collect()),
+            ("utf-32le", chars().flat_map(u32::to_le_bytes).collect()),
+            ("utf-32be", chars().flat_map(u32::to_be_bytes).collect()),
+        ];
+        for (encoding, bytes) in wide {
+            for read in both(dir.path(), &bytes, false) {
+                let message = read.unwrap_err().to_string();
+                let remedy = format!("as with iconv -f {encoding} -t utf-8");
+                assert!(message.contains("wide.txt is ") && message.contains(&remedy), "{text}: {message}");
+            }
+            for read in both(dir.path(), &bytes, true) {
+                read.unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn text_with_zeros_of_its_own_stays_text() {
+    let dir = tempfile::tempdir().unwrap();
+    for text in [
+        format!("{}\0{}", "words ".repeat(300), "more ".repeat(300)),
+        "./src/lib.rs\0./src/main.rs\0./README.md\0".repeat(50),
+        "one\0two\0six\0ten\0".repeat(50),
+        "a\0bc\0def\0ghi\0jk\0l\0".repeat(50),
+        "записи\0через\0нуль\0".repeat(50),
+        "記録\0区切り\0".repeat(50),
+        "x\0".into(),
+    ] {
+        for read in both(dir.path(), text.as_bytes(), false) {
+            read.unwrap();
+        }
     }
 }
 
