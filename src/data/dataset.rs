@@ -403,7 +403,7 @@ fn split_documents(
         let (tokens, starts) = if shuffle.at(wide(i)) < wide(n_train) { &mut train } else { &mut val };
         starts.push(tokens.len());
         tokens.push(start);
-        tokens.extend(tokenizer.encode(document).map_err(|error| place_in(text, error))?);
+        tokens.extend(tokenizer.encode(document).map_err(|error| place_in(text, document, error))?);
         tokens.push(end);
     }
     let split = |(tokens, starts): (Vec<u32>, Vec<usize>)| Split::documents(tokens, &starts, options.block_size);
@@ -411,13 +411,20 @@ fn split_documents(
 }
 
 /// Makes an error about a document count its position from the start of the text.
-fn place_in(text: &Text, error: DataError) -> DataError {
+fn place_in(text: &Text, document: &str, error: DataError) -> DataError {
     match error {
         DataError::UnknownCharacter { character, position, vocabulary } => DataError::UnknownCharacter {
             character,
             position: text.as_str().chars().position(|c| c == character).unwrap_or(position),
             vocabulary,
         },
+        DataError::UnknownWord { word, position } => {
+            let text = text.as_str();
+            let before = text
+                .get(..(document.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize))
+                .map_or(0, |t| t.chars().count());
+            DataError::UnknownWord { word, position: before + position }
+        }
         other => other,
     }
 }

@@ -274,6 +274,16 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A word that the model of a `tokenizer.json` has no id for, nor for any that it doesn't know.
+    #[error(
+        "the tokenizer has no id for {word:?} (at character {position} of the text), nor one for unknown words: change the text, or train a new run with another --tokenizer"
+    )]
+    UnknownWord {
+        /// The word, or its beginning.
+        word: String,
+        /// Units: characters from the start of the text encoded.
+        position: usize,
+    },
     /// A text that the model of a `tokenizer.json` has no ids for.
     #[error(
         "the tokenizer has no ids for this text ({reason}): change the text, or train a new run with another --tokenizer"

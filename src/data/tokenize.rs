@@ -256,6 +256,9 @@ fn placed(error: DataError, n_char: u64) -> DataError {
         DataError::UnknownCharacter { character, position, vocabulary } => {
             DataError::UnknownCharacter { character, position: position + narrow(n_char), vocabulary }
         }
+        DataError::UnknownWord { word, position } => {
+            DataError::UnknownWord { word, position: position + narrow(n_char) }
+        }
         other => other,
     }
 }

@@ -165,8 +165,8 @@ impl Tokenizer {
     /// The ids of a text; special tokens are never among them.
     ///
     /// # Errors
-    /// [`DataError::UnknownCharacter`] for a character outside a vocabulary of characters; [`DataError::Encode`] where the
-    /// model of a `tokenizer.json` refuses.
+    /// [`DataError::UnknownCharacter`] for a character outside a vocabulary of characters; [`DataError::UnknownWord`] or
+    /// [`DataError::Encode`] where the model of a `tokenizer.json` refuses.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
         let first = self.first_unit();
         match &self.units {

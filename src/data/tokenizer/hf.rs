@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use tokenizers::NormalizerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::tokenizer::{AddedToken, Tokenizer as Inner, TokenizerBuilder, TokenizerImpl, step_decode_stream};
+use tokenizers::tokenizer::{
+    AddedToken, Model, OffsetReferential, OffsetType, PreTokenizer, Tokenizer as Inner, TokenizerBuilder,
+    TokenizerImpl, step_decode_stream,
+};
 
 use super::chunks::chunks;
 use super::gpt2::{self, END_OF_TEXT_NAME};
@@ -122,9 +125,26 @@ impl Hf {
     }
 
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
-        let failed = |reason: String| DataError::Encode { reason };
-        let encoded = guarded(|| self.inner.encode_fast(text, false)).ok_or_else(|| failed(UNFIT.into()))?;
-        Ok(encoded.map_err(|e| failed(e.to_string()))?.get_ids().to_vec())
+        let failed = || {
+            let word = guarded(|| self.unknown_word(text)).flatten();
+            word.unwrap_or_else(|| DataError::Encode { reason: UNFIT.into() })
+        };
+        let encoded = guarded(|| self.inner.encode_fast(text, false)).and_then(Result::ok).ok_or_else(failed)?;
+        Ok(encoded.get_ids().to_vec())
+    }
+
+    /// The first word of a text that the model refuses.
+    fn unknown_word(&self, text: &str) -> Option<DataError> {
+        const MOST_CHARS: usize = 40;
+        let inner = &self.inner;
+        let mut words = inner.get_added_vocabulary().extract_and_normalize(inner.get_normalizer(), text);
+        if let Some(pre_tokenizer) = inner.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut words).ok()?;
+        }
+        let words = words.get_splits(OffsetReferential::Original, OffsetType::Char).into_iter();
+        let mut unknown = words.filter(|(word, _, known)| known.is_none() && inner.get_model().tokenize(word).is_err());
+        let (word, (position, _), _) = unknown.next()?;
+        Some(DataError::UnknownWord { word: word.chars().take(MOST_CHARS).collect(), position })
     }
 
     /// Whether ids stand for bytes each by itself.

@@ -1,7 +1,7 @@
 //! Text to ids and back.
 
 use tril::data::tokenizer::chunks;
-use tril::data::{Mode, Tokenizer, TokenizerSpec};
+use tril::data::{Dataset, Mode, Options, Text, Tokenizer, TokenizerSpec};
 
 const AWKWARD: [&str; 8] = [
     "",
@@ -71,6 +71,38 @@ fn an_unknown_character_is_named() {
         Tokenizer::chars("abc").encode("abécé").unwrap_err().to_string(),
         "character 'é' (U+00E9) at position 2 is not among the 3 characters of the tokenizer: remove it, or train a new run with --tokenizer byte"
     );
+}
+
+#[test]
+fn an_unknown_word_of_another_programs_tokenizer_is_named() {
+    let words = r#"{"version":"1.0","added_tokens":[],"normalizer":{"type":"Lowercase"},"pre_tokenizer":{"type":"Whitespace"},
+        "model":{"type":"WordLevel","vocab":{"the":0,"cat":1},"unk_token":"[UNK]"}}"#;
+    let words = Tokenizer::from_json(words).unwrap();
+    assert_eq!(words.encode("The cat the").unwrap(), [0, 1, 0]);
+    let unigram = r#"{"version":"1.0","added_tokens":[],"pre_tokenizer":{"type":"Whitespace"},
+        "model":{"type":"Unigram","unk_id":null,"vocab":[["a",-1.0],["b",-2.0]]}}"#;
+    let unigram = Tokenizer::from_json(unigram).unwrap();
+    let long = "x".repeat(500);
+    for (tokenizer, text, word, position) in [
+        (&words, "The Cat the DOG the", "dog", 12),
+        (&words, "The Cat \u{e9}\u{1f44d} the", "\u{e9}", 8),
+        (&words, &long, &long[..40], 0),
+        (&unigram, "ab ba abc", "abc", 6),
+    ] {
+        let message = tokenizer.encode(text).unwrap_err().to_string();
+        let begin = format!("the tokenizer has no id for {word:?} (at character {position} of the text), nor one for");
+        assert!(message.starts_with(&begin) && message.contains("another --tokenizer"), "{message}");
+    }
+    // of documents and of parts of a text, too, the position is that in the text
+    let text = Text::new("the cat\nthe the\ncat dog\n");
+    let options = Options { mode: Mode::lines(), ..Options::stream(4) };
+    let known = r#""added_tokens":[{"id":2,"content":"</s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,
+        "special":true}],"normalizer":{"type":"Lowercase"}"#;
+    let json = words.to_json().unwrap().replace(r#""added_tokens":[],"normalizer":{"type":"Lowercase"}"#, known);
+    let json = json.replace(r#""cat":1"#, r#""cat":1,"</s>":2"#);
+    let documents = Tokenizer::from_json(&json).unwrap().for_documents();
+    let message = Dataset::new(&text, &documents, &options).unwrap_err().to_string();
+    assert!(message.contains("\"dog\" (at character 20 "), "{message}");
 }
 
 #[test]
