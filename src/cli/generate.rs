@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Outcome;
 use super::settings::DeviceArgs;
+use super::{Outcome, out};
 use crate::data::{Decoder as TextDecoder, Tokenizer};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig};
 use crate::train::{RunDir, checkpoint};
@@ -141,12 +141,12 @@ fn batch(
 }
 
 /// Prints at once: text streams as it is made.
-fn emit(text: &str) -> io::Result<()> {
+fn emit(text: &str) -> Result<(), String> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // whoever reads has seen enough
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        other => other,
+        other => other.map_err(|e| out::in_words(&e)),
     }
 }
 

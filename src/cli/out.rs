@@ -1,6 +1,6 @@
 //! Standard output, whose faults are remembered: a command goes on without it, and doesn't end well.
 
-use std::fmt::Arguments;
+use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
@@ -45,6 +45,10 @@ pub(super) fn line(text: Arguments<'_>) {
 
 /// What is wrong with standard output, where a line was lost.
 pub(super) fn fault() -> Option<String> {
-    let error = FAULT.get()?;
-    Some(format!("standard output: {error}; not all of it was written, send it elsewhere"))
+    FAULT.get().map(in_words)
+}
+
+/// What is wrong with standard output.
+pub(super) fn in_words(error: &impl Display) -> String {
+    format!("standard output: {error}; not all of it was written, send it elsewhere")
 }
