@@ -9,6 +9,7 @@ pub use replay::{Replayed, replay};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -139,7 +140,15 @@ impl Evidence {
     /// [`RunDirError::NoEvidence`].
     pub fn read(folder: &Path) -> Result<Self, RunDirError> {
         let text = fs::read_to_string(folder.join(REPORT));
-        let text = text.map_err(|e| foreign(folder, format!("{REPORT} can't be read ({e})")))?;
+        let text = text.map_err(|e| {
+            let reason = match e.kind() {
+                _ if !folder.exists() => "it does not exist".into(),
+                io::ErrorKind::NotFound => format!("there is no {REPORT} in it"),
+                io::ErrorKind::NotADirectory => "it is a file, not a folder".into(),
+                _ => format!("{REPORT} can't be read: {e}"),
+            };
+            foreign(folder, reason)
+        })?;
         serde_json::from_str(&text).map_err(|e| foreign(folder, format!("{REPORT}: {e}")))
     }
 

@@ -21,6 +21,9 @@ pub enum RunDirError {
     /// A new run over something that exists.
     #[error("{0} exists already; go on with --resume {quoted}, or choose another --out", quoted = quoted(Path::new(.0)))]
     Exists(String),
+    /// Nothing where a run should be.
+    #[error("{0} does not exist; give the directory that `tril train` wrote with --out")]
+    Missing(String),
     /// Not a run directory.
     #[error("{path} is not a run directory of tril: {reason}; give the directory that `tril train` wrote with --out")]
     Foreign {
@@ -185,15 +188,24 @@ impl RunDir {
     ///
     /// # Errors
     ///
-    /// [`RunDirError::Foreign`] where it isn't one, [`RunDirError::Changed`] where the model in its config isn't the one that
+    /// [`RunDirError::Missing`], [`RunDirError::Foreign`] where it isn't one, [`RunDirError::Changed`] where the model in its config isn't the one that
     /// was saved, [`RunDirError::OtherTokenizer`].
     pub fn open(root: &Path) -> Result<(Self, RunConfig, Tokenizer), RunDirError> {
         let foreign = |reason: String| RunDirError::Foreign { path: root.display().to_string(), reason };
-        if !root.is_dir() {
-            return Err(foreign("it is not a folder".into()));
+        match fs::metadata(root) {
+            Ok(kind) if kind.is_dir() => {}
+            Ok(_) => return Err(foreign("it is a file, not a folder".into())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(RunDirError::Missing(root.display().to_string()));
+            }
+            Err(e) => return Err(io_error(root)(e)),
         }
         let read = |name: &str| {
-            fs::read_to_string(root.join(name)).map_err(|e| foreign(format!("{name} can't be read ({e})")))
+            fs::read_to_string(root.join(name)).map_err(|e| match e.kind() {
+                io::ErrorKind::NotFound => foreign(format!("there is no {name} in it")),
+                io::ErrorKind::InvalidData => foreign(format!("{name} is not UTF-8 text")),
+                _ => io_error(&root.join(name))(e),
+            })
         };
         let config = read("config.toml")?;
         let damaged =

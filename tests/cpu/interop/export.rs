@@ -475,7 +475,7 @@ fn the_command_says_what_it_wrote() {
     assert!(lines[1].contains("model.bin") && lines[2].contains("tokenizer.bin"), "{text}");
 
     let table: [(&[&str], &str); 4] = [
-        (&["export", "nowhere", "--to", "hf", "--out", "x"], "nowhere is not a run directory of tril"),
+        (&["export", "nowhere", "--to", "hf", "--out", "x"], "nowhere does not exist; give the directory"),
         (&["export", "run", "--to", "hf", "--out", "out"], "out is not an empty folder"),
         (
             &["export", "run", "--to", "hf", "--out", "x", "--last"],
