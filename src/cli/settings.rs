@@ -282,7 +282,12 @@ impl SettingsArgs {
     pub fn resolve_over(&self, base: &RunConfig) -> Result<RunConfig, Box<dyn Error>> {
         let mut config = base.clone();
         if let Some(path) = &self.config {
-            let text = std::fs::read_to_string(path).map_err(|e| format!("--config {}: {e}", path.display()))?;
+            let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
+                std::io::ErrorKind::InvalidData => {
+                    format!("--config {}: it is not UTF-8 text; save it as that", path.display())
+                }
+                _ => format!("--config {}: {e}; check the path", path.display()),
+            })?;
             config = config.overlaid(&path.display().to_string(), &text)?;
         }
         let m = &mut config.model;
