@@ -84,6 +84,38 @@ pub fn text(dir: &Path) -> String {
     path.display().to_string()
 }
 
+/// A new folder with a text in it, as [`text`] writes it; removed in the end.
+pub struct Folder {
+    dir: tempfile::TempDir,
+    pub text: String,
+}
+
+impl Folder {
+    pub fn with_text() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { text: text(dir.path()), dir }
+    }
+
+    /// The command that trains a small model on the text, with more flags.
+    pub fn train<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        [&["train", &self.text][..], SMALL, more].concat()
+    }
+}
+
+impl std::ops::Deref for Folder {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl AsRef<Path> for Folder {
+    fn as_ref(&self) -> &Path {
+        self
+    }
+}
+
 pub fn train(dir: &Path, text: &str, more: &[&str]) -> String {
     ok(dir, &[&["train", text][..], SMALL, more].concat())
 }

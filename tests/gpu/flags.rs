@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::cli::{SMALL, command, fails, ok, text, train, tril};
+use crate::cli::{Folder, SMALL, command, fails, ok, train, tril};
 
 /// Flags, and what they don't take.
 type Values = [(&'static str, &'static [&'static str])];
@@ -97,9 +97,7 @@ fn values_that_are_none_are_misuse_in_every_command() {
 
 #[test]
 fn values_out_of_range_are_said_before_a_device_is_opened_or_a_file_made() {
-    let dir = tempfile::tempdir().unwrap();
-    let at = dir.path();
-    let path = text(at);
+    let at = &Folder::with_text();
     fs::write(at.join("not.json"), "{\"model\":").unwrap();
     fs::write(at.join("small.txt"), "a text").unwrap();
     fs::create_dir(at.join("some.folder")).unwrap();
@@ -107,6 +105,7 @@ fn values_out_of_range_are_said_before_a_device_is_opened_or_a_file_made() {
         .unwrap();
     fs::write(at.join("wide.toml"), "[train]\nsteps = 1e9\n").unwrap();
     fs::write(at.join("head.toml"), "[model]\nn_head = 5\n").unwrap();
+    fs::write(at.join("utf16.toml"), b"\xff\xfe[\0m\0").unwrap();
     let cases: &[(&[&str], &str)] = &[
         (&["--n-layer", "0"], "--n-layer"),
         (&["--n-layer", "1025"], "from 1 to 1024"),
@@ -153,6 +152,8 @@ fn values_out_of_range_are_said_before_a_device_is_opened_or_a_file_made() {
         (&["--tokenizer", "panics.json"], "tokenizer"),
         (&["--preset", "gpt5"], "gpt2-xl"),
         (&["--config", "wide.toml"], "wide.toml: line 2, train.steps: "),
+        (&["--config", "utf16.toml"], "utf16.toml: it is not UTF-8 text; save it as that"),
+        (&["--config", "nowhere.toml"], "--config nowhere.toml: "),
         (&["--config", "head.toml", "--n-embd", "16"], "--n-head"),
         (&["--device", "99"], "--device"),
         (&["--trace", "nowhere/t.json", "--profile"], "--trace"),
@@ -162,7 +163,7 @@ fn values_out_of_range_are_said_before_a_device_is_opened_or_a_file_made() {
         let small: Vec<&str> =
             SMALL.chunks(2).filter(|pair| !flags.contains(&pair[0])).flatten().copied().collect::<Vec<_>>();
         let small = if flags.contains(&"head.toml") { vec![] } else { small };
-        let line = fails(at, &[&["train", &path, "--no-tune"][..], &small, flags].concat());
+        let line = fails(at, &[&["train", &at.text, "--no-tune"][..], &small, flags].concat());
         assert!(line.contains(word), "{flags:?}: {line}");
     }
     for (args, word) in [
@@ -174,8 +175,15 @@ fn values_out_of_range_are_said_before_a_device_is_opened_or_a_file_made() {
         (&["bench", "--presets", "none"], "--presets"),
         (&["bench", "--seconds", "nan"], "--seconds"),
         (&["bench", "--out", "nowhere/b.json"], "--out"),
-        (&["replay", "nowhere"], "RUN/nonfinite"),
-        (&["eval", "text.txt"], "not a run directory"),
+        (&["replay", "nowhere"], "it does not exist); give a folder in RUN/nonfinite"),
+        (&["replay", "text.txt"], "it is a file, not a folder); give a folder in RUN/nonfinite"),
+        (&["replay", "some.folder"], "there is no report.json in it); give a folder in RUN/nonfinite"),
+        (&["generate", "nowhere"], "nowhere does not exist; give the directory"),
+        (&["eval", "nowhere/run"], "nowhere/run does not exist; give the directory"),
+        (&["logits", "nowhere", "--tokens", "1", "--out", "out"], "nowhere does not exist; give the directory"),
+        (&["train", "--resume", "nowhere"], "nowhere does not exist; give the directory"),
+        (&["eval", "text.txt"], "text.txt is not a run directory of tril: it is a file, not a folder"),
+        (&["generate", "some.folder"], "some.folder is not a run directory of tril: there is no config.toml in it"),
         (&["generate", "nowhere", "--temperature", "nan"], "--temperature"),
         (&["generate", "nowhere", "--top-p", "0"], "--top-p"),
         (&["generate", "nowhere", "--top-p", "2"], "--top-p"),
@@ -188,10 +196,8 @@ fn values_out_of_range_are_said_before_a_device_is_opened_or_a_file_made() {
 
 #[test]
 fn another_number_of_heads_is_refused_wherever_it_comes_from() {
-    let dir = tempfile::tempdir().unwrap();
-    let at = dir.path();
-    let path = text(at);
-    train(at, &path, &["--steps", "2", "--out", "run", "--no-tune"]);
+    let at = &Folder::with_text();
+    ok(at, &at.train(&["--steps", "2", "--out", "run", "--no-tune"]));
     let line = fails(at, &["train", "--resume", "run", "--steps", "3", "--n-head", "4"]);
     assert!(line.contains("--steps"), "{line}");
     // the same shapes with other heads: another model
@@ -222,10 +228,8 @@ fn any_alphabet_trains_and_is_prompted() {
 
 #[test]
 fn a_device_that_computes_wrongly_trains_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let at = dir.path();
-    let path = text(at);
-    let args = [&["train", &path][..], SMALL, &["--steps", "2", "--no-tune", "--out", "run"]].concat();
+    let at = &Folder::with_text();
+    let args = at.train(&["--steps", "2", "--no-tune", "--out", "run"]);
     let refused = || {
         let output = command().args(&args).current_dir(at).env("TRIL_FAULT", "wrong").output().unwrap();
         let err = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::cli::{SMALL, bytes, command, ok, states, text};
+use crate::cli::{Folder, bytes, command, ok, states};
 
 fn start(at: &Path, args: &[&str]) -> Child {
     command().args(args).current_dir(at).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -25,12 +25,10 @@ fn ctrl_c_at_any_moment_loses_nothing() {
     if !cfg!(unix) {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let at = dir.path();
-    let path = text(at);
+    let at = &Folder::with_text();
     // no save between the first and the last: what is there after Ctrl-C was saved because of it
     let steps = ["--steps", "400", "--checkpoint-every", "0", "--eval-every", "400", "--json", "--no-tune"];
-    let args = [&["train", &path][..], SMALL, &steps].concat();
+    let args = at.train(&steps);
     ok(at, &[&args[..], &["--out", "whole"]].concat());
     let begin = [&args[..], &["--out", "stopped"]].concat();
     let go_on = ["train", "--resume", "stopped", "--json"];
@@ -54,10 +52,8 @@ fn ctrl_c_before_the_first_step_leaves_a_run_to_go_on_with() {
     if !cfg!(unix) {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let at = dir.path();
-    let path = text(at);
-    let args = [&["train", &path][..], SMALL, &["--steps", "5", "--no-tune", "--out", "run"]].concat();
+    let at = &Folder::with_text();
+    let args = at.train(&["--steps", "5", "--no-tune", "--out", "run"]);
     let mut child = start(at, &args);
     // the lock is made with the directory, before the first checkpoint
     while !at.join("run/.lock").exists() && child.try_wait().unwrap().is_none() {
@@ -74,17 +70,14 @@ fn what_ends_a_job_or_a_terminal_saves_however_often_it_is_sent_and_nohup_stays_
     if !cfg!(unix) {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let at = dir.path();
-    let path = text(at);
+    let at = &Folder::with_text();
     let steps = ["--steps", "4000", "--checkpoint-every", "0", "--eval-every", "4000", "--json", "--no-tune"];
     // where these tests were started by nohup, so is what they start
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     let hangs_up = ignored.is_some_and(|mask| mask & 1 == 0);
     for (sent, times) in [("-TERM", 2), ("-HUP", 2)].into_iter().take(1 + usize::from(hangs_up)) {
-        let mut child =
-            start(at, &[&["train", &path, "--out", sent.trim_start_matches('-')][..], SMALL, &steps].concat());
+        let mut child = start(at, &at.train(&[&["--out", sent.trim_start_matches('-')][..], &steps].concat()));
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         assert_eq!(said.by_ref().take(5).count(), 5);
         for _ in 0..times {
@@ -101,8 +94,7 @@ fn what_ends_a_job_or_a_terminal_saves_however_often_it_is_sent_and_nohup_stays_
         let tril = command();
         let mut shell = Command::new("sh");
         shell.args(["-c", r#"trap '' HUP; exec "$@""#, "sh"]).arg(tril.get_program()).args(tril.get_args());
-        shell
-            .args([&["train", &path, "--out", "nohup"][..], SMALL, &["--steps", "40", "--json", "--no-tune"]].concat());
+        shell.args(at.train(&["--out", "nohup", "--steps", "40", "--json", "--no-tune"]));
         shell.envs(tril.get_envs().filter_map(|(k, v)| Some((k, v?)))).current_dir(at).stdout(Stdio::piped());
         let mut child = shell.stderr(Stdio::null()).spawn().unwrap();
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
