@@ -10,7 +10,7 @@ use super::kept::{self, Kept};
 use super::run_dir::{io_error, sync_dir};
 use super::session::Part;
 use super::spikes::Spikes;
-use super::tensor_file::{Entries, Reader, Writer};
+use super::tensor_file::{Entries, PIECE, Reader, Writer};
 use super::{RunConfig, RunDir, RunDirError, Session, SessionError, Weights};
 use crate::exec::ExecError;
 use crate::model::ModelConfig;
@@ -22,6 +22,9 @@ pub struct Progress {
     pub step: u64,
     /// Best validation loss so far, and its step.
     pub best: Option<(f64, u64)>,
+    /// The last validation loss, and its step; checkpoints of before don't tell.
+    #[serde(default)]
+    pub last: Option<(f64, u64)>,
     /// Seconds of training so far.
     pub elapsed_s: f64,
     /// Real tokens trained on so far.
@@ -38,9 +41,9 @@ pub struct Progress {
     /// The step whose weights are in `model.safetensors`; checkpoints of before don't tell.
     #[serde(default)]
     pub model: Option<u64>,
-    /// The last step whose weights were better than those, and couldn't be saved.
+    /// Their validation loss, where it is known.
     #[serde(default)]
-    pub missed: Option<u64>,
+    pub model_loss: Option<f64>,
     /// Steps without anything finite, up to this one.
     #[serde(default)]
     pub in_a_row: u64,
@@ -63,6 +66,25 @@ impl Progress {
         let kernels: BTreeSet<String> = program.plan().steps.iter().map(|step| step.dispatch.name()).collect();
         let tuned = program.gpu().choice().tuned().clone();
         Self { device: program.gpu().name(), kernels: kernels.into_iter().collect(), tuned, ..Self::default() }
+    }
+
+    /// The validation loss of the checkpoint's own weights, where they were evaluated.
+    pub(super) fn loss(&self) -> Option<f64> {
+        self.last.filter(|&(_, step)| step == self.step).map(|(loss, _)| loss)
+    }
+
+    fn of_file(file: &Reader) -> Result<Self, RunDirError> {
+        let mut progress: Self =
+            serde_json::from_str(file.meta("progress")?).map_err(|e| file.damaged(e.to_string()))?;
+        // as steps of a config are: no sum of them and no product with the micro-batches overflows
+        if progress.step.max(progress.shift) > u32::MAX.into() {
+            return Err(file.damaged(format!("it is of step {}", progress.step.max(progress.shift))));
+        }
+        // before there was `last`, the best loss was that of the model that was saved
+        if progress.last.is_none() {
+            progress.model_loss = progress.best.map(|(loss, _)| loss);
+        }
+        Ok(progress)
     }
 }
 
@@ -98,12 +120,38 @@ pub(super) const STATE: &str = "state.safetensors";
 ///
 /// A failure of the device or the disk, or weights that aren't finite; the old file is untouched then.
 pub fn save_model(dir: &RunDir, session: &Session) -> Result<(), CheckpointError> {
+    write_model(dir, &session.config().model, session.step_count(), |file, name, _| {
+        write(file, session, Part::Weight, name)
+    })
+}
+
+/// Saves the weights of a checkpoint as [`save_model`] does those of a session: the same bytes.
+pub(super) fn copy_model(dir: &RunDir, found: &mut Found, model: &ModelConfig) -> Result<(), CheckpointError> {
+    write_model(dir, model, found.progress.step, |file, name, dims| {
+        found.file.seek(name, dims)?;
+        let (mut piece, mut left) = (vec![0.0; PIECE], dims.iter().product::<u64>());
+        while left > 0 {
+            let n = left.min(PIECE as u64);
+            found.file.read(&mut piece[..n as usize])?;
+            file.write(&piece[..n as usize])?;
+            left -= n;
+        }
+        Ok(())
+    })
+}
+
+fn write_model(
+    dir: &RunDir,
+    model: &ModelConfig,
+    step: u64,
+    mut write: impl FnMut(&mut Writer, &str, &[u64]) -> Result<(), CheckpointError>,
+) -> Result<(), CheckpointError> {
     let part = dir.path("model.safetensors.part");
-    let entries = session.config().model.params();
-    let save = || {
-        let mut file = Writer::create(&part, &entries, model_meta(dir, &session.config().model, session.step_count()))?;
-        for (name, _) in &entries {
-            write(&mut file, session, Part::Weight, name)?;
+    let entries = model.params();
+    let mut save = || {
+        let mut file = Writer::create(&part, &entries, model_meta(dir, model, step))?;
+        for (name, dims) in &entries {
+            write(&mut file, name, dims)?;
         }
         file.finish()?;
         let path = dir.path(MODEL);
@@ -292,6 +340,13 @@ fn none(dir: &RunDir, model: &ModelConfig, damaged: &[String]) -> RunDirError {
     RunDirError::NoCheckpoint { path: dir.root().display().to_string(), reason }
 }
 
+/// All checkpoints that are whole, the newest first, of those that are wanted by what they say of themselves.
+pub(super) fn whole(dir: &RunDir, model: &ModelConfig, wanted: impl Fn(&Progress) -> bool) -> Vec<Found> {
+    let is_wanted = |path: &Path| Progress::of_file(&Reader::open(path)?).map(|progress| wanted(&progress));
+    let all = states(dir).into_iter().filter(|path| is_wanted(path).unwrap_or(false));
+    all.filter_map(|path| find_at(dir, &path, model).ok()).collect()
+}
+
 /// A checkpoint at a place of its own.
 ///
 /// # Errors
@@ -314,11 +369,7 @@ fn open(dir: &RunDir, path: &Path, model: &ModelConfig) -> Result<(Reader, Progr
             kept::check_heads(&file, model)?;
         }
     }
-    let progress: Progress = serde_json::from_str(file.meta("progress")?).map_err(|e| file.damaged(e.to_string()))?;
-    // as steps of a config are: no sum of them and no product with the micro-batches overflows
-    if progress.step.max(progress.shift) > u32::MAX.into() {
-        return Err(file.damaged(format!("it is of step {}", progress.step.max(progress.shift))));
-    }
+    let progress = Progress::of_file(&file)?;
     Ok((file, progress))
 }
 
@@ -329,20 +380,31 @@ impl Found {
     ///
     /// A failure of the device or the disk.
     pub fn load(&mut self, session: &mut Session) -> Result<(), CheckpointError> {
-        let file = &mut self.file;
-        for (name, dims) in &session.config().model.params() {
-            for (prefix, part) in [("", Part::Weight)].into_iter().chain(MOMENTS) {
-                file.seek(&format!("{prefix}{name}"), dims)?;
-                let (tensor, start, len) = session.place(part, name)?;
-                session.program().write_pieces(tensor, start, len, |piece| -> Result<(), CheckpointError> {
-                    Ok(file.read(piece)?)
-                })?;
-            }
+        self.load_weights(session)?;
+        for (prefix, part) in MOMENTS {
+            self.load_part(session, prefix, part)?;
         }
         let mut corrections = [0.0; 4];
-        file.seek(CORRECTIONS, &[4])?;
-        file.read(&mut corrections)?;
+        self.file.seek(CORRECTIONS, &[4])?;
+        self.file.read(&mut corrections)?;
         Ok(session.restore(self.progress.step, &corrections)?)
+    }
+
+    /// Puts the weights alone into a session, which can then be evaluated, and not be trained on.
+    pub(super) fn load_weights(&mut self, session: &mut Session) -> Result<(), CheckpointError> {
+        self.load_part(session, "", Part::Weight)
+    }
+
+    fn load_part(&mut self, session: &Session, prefix: &str, part: Part) -> Result<(), CheckpointError> {
+        let file = &mut self.file;
+        for (name, dims) in &session.config().model.params() {
+            file.seek(&format!("{prefix}{name}"), dims)?;
+            let (tensor, start, len) = session.place(part, name)?;
+            session
+                .program()
+                .write_pieces(tensor, start, len, |piece| -> Result<(), CheckpointError> { Ok(file.read(piece)?) })?;
+        }
+        Ok(())
     }
 }
 

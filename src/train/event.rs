@@ -1,3 +1,4 @@
+use std::fmt;
 use std::path::PathBuf;
 
 use super::blackbox::Evidence;
@@ -119,6 +120,13 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The best model could not be saved before, and what is the best at hand now is saved.
+    Mended {
+        /// Steps done.
+        step: u64,
+        /// What is saved.
+        mended: Mended,
+    },
     /// `metrics.jsonl` was removed while the run goes on: the lines before are lost, and another file is begun.
     MetricsAnew {
         /// Steps done.
@@ -149,6 +157,30 @@ pub enum Event {
     },
 }
 
+/// Weights that were saved as the best model later than they were there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mended {
+    /// The step that they are of.
+    pub of: u64,
+    /// Their validation loss, where it is known.
+    pub loss: Option<f64>,
+    /// Loss and step of better ones, which are not at hand any more.
+    pub lost: Option<(f64, u64)>,
+}
+
+impl fmt::Display for Mended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the weights of step {} are saved there as the best at hand", self.of)?;
+        if let Some(loss) = self.loss {
+            write!(f, ", with a validation loss of {loss:.4}")?;
+        }
+        if let Some((loss, step)) = self.lost {
+            write!(f, "; those of step {step}, with {loss:.4}, are lost")?;
+        }
+        Ok(())
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
@@ -158,6 +190,8 @@ pub struct Summary {
     pub interrupted: bool,
     /// Best validation loss and its step.
     pub best: Option<(f64, u64)>,
+    /// Those of the model that is saved, where they are known: others only where the best one could not be saved.
+    pub saved: Option<(f64, u64)>,
     /// Steps that changed nothing: not finite, or spikes that were to be skipped.
     pub n_skipped: u64,
 }

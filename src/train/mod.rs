@@ -24,7 +24,7 @@ mod weights;
 
 pub use config::{DataConfig, OnNonfinite, RunConfig, TrainConfig};
 pub use evaluator::Evaluator;
-pub use event::{Event, RunError, Summary};
+pub use event::{Event, Mended, RunError, Summary};
 pub use imported::WeightSource;
 pub use run::Run;
 pub use run_dir::{RunDir, RunDirError};

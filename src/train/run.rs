@@ -1,4 +1,5 @@
 mod begin;
+mod mend;
 mod moved;
 mod recover;
 mod save;
@@ -152,7 +153,7 @@ impl Run {
         run.metrics = Metrics::open(&run.dir)?;
         run.moved_from = moved_from;
         run.warnings = passed_over;
-        run.mend_model()?;
+        run.mend_model(&mut found)?;
         Ok(run)
     }
 
@@ -305,7 +306,8 @@ impl Run {
         if self.progress.in_a_row > 0 {
             return Err(self.diverged("the last steps"));
         }
-        Ok(Summary { step: self.step(), interrupted, best: self.progress.best, n_skipped: self.n_skipped })
+        let Progress { best, model, model_loss, .. } = self.progress;
+        Ok(Summary { step: self.step(), interrupted, best, saved: model_loss.zip(model), n_skipped: self.n_skipped })
     }
 
     /// Whether a trained model is about to be trained further: then it has to be known how good it was.

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod best;
 mod cli;
 mod documents;
 mod exec;

@@ -157,7 +157,7 @@ fn age(file: &Path) {
     meta["crc32"] = format!("{:08x}", crc32fast::hash(&data)).into();
     if let Some(progress) = meta.get_mut("progress") {
         let mut fields: serde_json::Value = serde_json::from_str(progress.as_str().unwrap()).unwrap();
-        for key in ["model", "missed", "in_a_row", "imported"] {
+        for key in ["last", "model", "model_loss", "in_a_row", "imported"] {
             assert!(fields.as_object_mut().unwrap().remove(key).is_some(), "{key}");
         }
         *progress = fields.to_string().into();

@@ -148,6 +148,9 @@ impl Printer {
             Event::NotSaved { step, reason } => {
                 self.say(&format!("step {step}: not saved, training goes on and the next save tries again: {reason}"));
             }
+            Event::Mended { step, mended } => {
+                self.say(&format!("step {step}: model.safetensors could not be saved before; {mended}"));
+            }
             Event::MetricsAnew { step } => self.say(&format!("step {step}: {METRICS_GONE}")),
             Event::Spike { step, what, z } => {
                 self.say(&format!("step {step}: {what} is {z:.1} standard deviations above those before"));
@@ -171,7 +174,8 @@ impl Printer {
         if self.json {
             let line = json!({
                 "done": !summary.interrupted, "step": summary.step, "best_val_loss": summary.best.map(|b| b.0),
-                "best_step": summary.best.map(|b| b.1), "skipped_steps": summary.n_skipped,
+                "best_step": summary.best.map(|b| b.1), "model_step": summary.saved.map(|s| s.1),
+                "skipped_steps": summary.n_skipped,
             });
             outln!("{line}");
             return;
@@ -181,6 +185,9 @@ impl Printer {
         }
         if let Some((loss, step)) = summary.best {
             outln!("best validation loss {loss:.4} at step {step}, on {}", self.device);
+            if let Some((saved, of)) = summary.saved.filter(|&(saved, _)| saved != loss) {
+                outln!("that model could not be saved: the one that is has {saved:.4}, of step {of}");
+            }
         }
         if summary.interrupted {
             outln!("stopped and saved at step {}; go on with: tril train --resume {root}", summary.step);
@@ -205,6 +212,10 @@ fn json_line(event: &Event) -> serde_json::Value {
         Event::Profile { profile, trace } => json!({ "profile": profile.to_json(), "trace": trace }),
         Event::Saved { step } => json!({ "step": step, "saved": true }),
         Event::NotSaved { step, reason } => json!({ "step": step, "saved": false, "reason": reason }),
+        Event::Mended { step, mended } => json!({
+            "step": step, "model_step": mended.of, "model_val_loss": mended.loss,
+            "lost_step": mended.lost.map(|lost| lost.1), "lost_val_loss": mended.lost.map(|lost| lost.0),
+        }),
         Event::MetricsAnew { step } => json!({ "step": step, "warning": METRICS_GONE }),
         Event::Spike { step, what, z } => json!({ "step": step, "spike": what, "z": z }),
         Event::Evidence { evidence, path } => json!({ "nonfinite": evidence, "kept": path }),

@@ -29,6 +29,8 @@ impl Run {
         found.load(&mut session)?;
         let progress = Progress { model: Some(0), imported: true, ..Progress::of(&session) };
         let mut run = Self::assemble((dir, lock), config, session, dataset, tokenizer, progress)?;
+        run.warnings = found.passed_over.clone();
+        run.mend_model(&mut found)?;
         // so that it has the kernels that it begins with, however soon it is killed
         run.save_or_fail(|reason| RunError::NotBegun { reason })?;
         run.dir.write("config.toml", run.config.to_toml().as_bytes())?;

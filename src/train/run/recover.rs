@@ -74,7 +74,7 @@ impl Run {
             // what is on the disk stays the best
             best: self.progress.best,
             model: self.progress.model,
-            missed: self.progress.missed,
+            model_loss: self.progress.model_loss,
             in_a_row: 0,
             device: self.progress.device.clone(),
             kernels: self.progress.kernels.clone(),

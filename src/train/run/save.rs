@@ -3,9 +3,8 @@
 use serde_json::json;
 
 use super::Run;
-use crate::train::checkpoint::{self, CheckpointError, Progress};
-use crate::train::weights::reason;
-use crate::train::{Event, RunDirError, RunError, Weights};
+use crate::train::checkpoint::{self, CheckpointError, Found, Progress};
+use crate::train::{Event, RunDirError, RunError};
 
 impl Run {
     /// Says that something couldn't be written, once until something can again.
@@ -19,7 +18,7 @@ impl Run {
     }
 
     /// The loss over the validation split and its number of targets, where there is one.
-    fn validate(&mut self) -> Result<Option<(f64, u64)>, RunError> {
+    pub(super) fn validate(&mut self) -> Result<Option<(f64, u64)>, RunError> {
         let Some(evaluator) = &mut self.evaluator else { return Ok(None) };
         let b = usize::try_from(self.config.train.batch_size).unwrap_or(usize::MAX);
         Ok(Some(evaluator.loss(self.dataset.eval_batches(b, self.config.eval_limit()))?))
@@ -29,37 +28,52 @@ impl Run {
         let Some((loss, n_target)) = self.validate()? else { return Ok(()) };
         let (step, bits_per_byte) = (self.step(), self.extent.bits_per_byte(loss));
         // weights that gave nothing finite are no good, whatever the loss of a forward pass
-        let best = self.is_better(loss) && self.progress.in_a_row == 0;
+        let counts = loss.is_finite() && self.progress.in_a_row == 0;
+        let best = counts && self.is_better(loss);
         let line = json!({
             "step": step, "val_loss": loss, "val_tokens": n_target, "bits_per_byte": bits_per_byte, "elapsed_s": self.elapsed(),
         });
         self.log(&line, on);
+        if counts {
+            self.progress.last = Some((loss, step));
+        }
         if best {
-            self.save_model(Some(loss), on)?;
+            self.progress.best = Some((loss, step));
+            self.save_model(None, Some(loss), on)?;
+        } else {
+            self.keep_best(on)?;
         }
         on(&Event::Eval { step, loss, bits_per_byte, best });
         Ok(())
     }
 
-    fn is_better(&self, loss: f64) -> bool {
-        loss.is_finite() && self.progress.best.is_none_or(|(best, _)| loss < best)
+    /// Whether a loss is lower than that of every evaluation so far, whether or not its weights could be saved.
+    pub(super) fn is_better(&self, loss: f64) -> bool {
+        self.progress.best.is_none_or(|(best, _)| loss < best)
     }
 
-    /// Saves the model as the best one, by its loss where that is known.
-    fn save_model(&mut self, loss: Option<f64>, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
-        let step = self.step();
-        if self.try_save(on, |run| checkpoint::save_model(&run.dir, &run.session))? {
-            self.progress.best = loss.map(|loss| (loss, step));
-            self.progress.model = Some(step);
-            self.progress.missed = None;
-        } else {
-            self.progress.missed = Some(step);
+    /// Saves weights as the model, those of a checkpoint or else the session's, with their loss where that is known. Returns
+    /// whether that could be done.
+    pub(super) fn save_model(
+        &mut self,
+        from: Option<Found>,
+        loss: Option<f64>,
+        on: &mut impl FnMut(&Event),
+    ) -> Result<bool, RunError> {
+        let step = from.as_ref().map_or(self.step(), |found| found.progress.step);
+        let saved = self.try_save(on, |run| match from {
+            Some(mut found) => checkpoint::copy_model(&run.dir, &mut found, &run.config.model),
+            None => checkpoint::save_model(&run.dir, &run.session),
+        })?;
+        if saved {
+            (self.progress.model, self.progress.model_loss) = (Some(step), loss);
         }
-        Ok(())
+        Ok(saved)
     }
 
     pub(super) fn save(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
         let step = self.step();
+        let mut has_best = self.keep_best(on)?;
         let mut progress = Progress { step, elapsed_s: self.elapsed(), ..self.progress.clone() };
         // without a validation split, or before the first evaluation, the last model is the best one known
         let saves_model = progress.best.is_none() && progress.in_a_row == 0;
@@ -76,10 +90,10 @@ impl Run {
             self.progress = Progress { model: self.progress.model, ..progress };
         }
         if saves_model {
-            self.save_model(None, on)?;
+            has_best = self.save_model(None, None, on)?;
         }
         if saved {
-            if self.progress.missed != Some(step) {
+            if has_best {
                 self.unsaved = None;
             }
             on(&Event::Saved { step });
@@ -110,45 +124,5 @@ impl Run {
             }
             Err(other) => Err(other.into()),
         }
-    }
-
-    /// Saves the best model anew where the file isn't the one that the checkpoint tells of, or where a better one was missed:
-    /// all that is left to take is the state of the checkpoint.
-    pub(super) fn mend_model(&mut self) -> Result<(), RunError> {
-        let (step, fault) = (self.step(), self.fault_of_model());
-        let missed = self.progress.missed == Some(step);
-        if fault.is_none() && !missed {
-            return Ok(());
-        }
-        // before the first evaluation the last model is the best one known, and a later one has to prove nothing
-        let evaluates = missed || self.progress.best.is_some();
-        let loss =
-            if evaluates { self.validate()?.map(|(loss, _)| loss).filter(|loss| loss.is_finite()) } else { None };
-        if fault.is_some() {
-            self.progress.best = None;
-        }
-        if fault.is_some() || loss.is_some_and(|loss| self.is_better(loss)) {
-            self.save_model(loss, &mut |_| {})?;
-            let fault = fault.unwrap_or_else(|| "could not be saved before".into());
-            let loss = loss.map(|loss| format!(", with a validation loss of {loss:.4}")).unwrap_or_default();
-            let model = checkpoint::MODEL;
-            self.warnings
-                .push(format!("{model} {fault}; the weights of step {step} are saved there as the best known{loss}"));
-        } else {
-            self.progress.missed = None;
-        }
-        self.save_or_fail(|reason| RunError::Unsaved { reason })
-    }
-
-    /// What is wrong with `model.safetensors`.
-    fn fault_of_model(&self) -> Option<String> {
-        let found = match Weights::whole(&self.dir, &self.config.model) {
-            Ok(weights) => weights.step_of_best()?,
-            Err(error) => return Some(reason(&error).unwrap_or_else(|| format!("can't be used ({error})"))),
-        };
-        let expected = self.progress.model?;
-        // a process that was killed before its next checkpoint had gone further, and this one will come there, too
-        let comes_again = (self.step() + 1..=self.config.train.steps).contains(&found);
-        (found != expected && !comes_again).then(|| format!("is of step {found}, not of {expected}"))
     }
 }

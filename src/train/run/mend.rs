@@ -1,0 +1,117 @@
+//! The best model, where it couldn't be saved when it was there, or where its file is missing, damaged or of another step.
+
+use super::Run;
+use crate::train::checkpoint::{self, Found, MODEL, Progress};
+use crate::train::event::Mended;
+use crate::train::weights::reason;
+use crate::train::{Event, RunError, Weights};
+
+impl Run {
+    /// Saves the best weights that are at hand as the model, where the best ones so far couldn't be saved. Returns whether
+    /// nothing is left to save.
+    pub(super) fn keep_best(&mut self, on: &mut impl FnMut(&Event)) -> Result<bool, RunError> {
+        let Progress { best, last, model_loss, .. } = self.progress;
+        let Some(best) = best.filter(|&(loss, _)| model_loss != Some(loss)) else { return Ok(true) };
+        let here = last.filter(|&(_, step)| step == self.step()).map(|(loss, _)| loss);
+        let is_better = |loss: f64, than: Option<f64>| than.is_none_or(|than| loss < than);
+        let here = here.filter(|&loss| is_better(loss, model_loss));
+        let wanted = |kept: &Progress| kept.loss().is_some_and(|l| is_better(l, model_loss) && is_better(l, here));
+        let kept = self.best_kept(wanted, |_, found| Ok(found.progress.loss()))?;
+        let (loss, from) = match (kept, here) {
+            (Some((loss, found)), _) => (loss, Some(found)),
+            (None, Some(loss)) => (loss, None),
+            (None, None) => return Ok(true),
+        };
+        let of = from.as_ref().map_or(self.step(), |found| found.progress.step);
+        let saved = self.save_model(from, Some(loss), on)?;
+        if saved {
+            let mended = Mended { of, loss: Some(loss), lost: Some(best).filter(|&(best, _)| best < loss) };
+            on(&Event::Mended { step: self.step(), mended });
+        }
+        Ok(saved)
+    }
+
+    /// Saves the best model anew where the file isn't the one that the checkpoint tells of, or where it couldn't be saved
+    /// before. The session is where the newest checkpoint was taken.
+    pub(super) fn mend_model(&mut self, newest: &mut Found) -> Result<(), RunError> {
+        let mut lines = vec![];
+        let saved = match self.fault_of_model() {
+            None => self.keep_best(&mut |event| {
+                if let Event::Mended { mended, .. } = event {
+                    lines.push(format!("{MODEL} could not be saved before; {mended}"));
+                }
+            })?,
+            Some(fault) => self.replace_model(newest)?.is_some_and(|mended| {
+                lines.push(format!("{MODEL} {fault}; {mended}"));
+                true
+            }),
+        };
+        if saved && lines.is_empty() {
+            return Ok(());
+        }
+        self.warnings.append(&mut lines);
+        self.save_or_fail(|reason| RunError::Unsaved { reason })
+    }
+
+    /// Saves the best of all whole checkpoints as the model, and before the first evaluation, where the last model is the
+    /// best one known, the newest.
+    fn replace_model(&mut self, newest: &mut Found) -> Result<Option<Mended>, RunError> {
+        (self.progress.model, self.progress.model_loss) = (None, None);
+        let mut kept = None;
+        if self.progress.best.is_some() {
+            kept = self.best_kept(|_| true, Self::loss_of)?;
+            // other weights may have been put there to be evaluated
+            newest.load(&mut self.session)?;
+        }
+        let (loss, from) = kept.map_or((None, None), |(loss, found)| (Some(loss), Some(found)));
+        let of = from.as_ref().map_or(self.step(), |found| found.progress.step);
+        if !self.save_model(from, loss, &mut |_| {})? {
+            return Ok(None);
+        }
+        if let Some(loss) = loss.filter(|&loss| self.is_better(loss)) {
+            self.progress.best = Some((loss, of));
+        }
+        let lost = self.progress.best.filter(|&(best, _)| loss.is_none_or(|loss| best < loss));
+        Ok(Some(Mended { of, loss, lost }))
+    }
+
+    /// Of the whole checkpoints that are wanted the one with the least loss; of several the newest.
+    fn best_kept(
+        &mut self,
+        wanted: impl Fn(&Progress) -> bool,
+        loss_of: impl Fn(&mut Self, &mut Found) -> Result<Option<f64>, RunError>,
+    ) -> Result<Option<(f64, Found)>, RunError> {
+        let mut best: Option<(f64, Found)> = None;
+        for mut found in checkpoint::whole(&self.dir, &self.config.model, wanted) {
+            if let Some(loss) = loss_of(self, &mut found)?
+                && best.as_ref().is_none_or(|&(least, _)| loss < least)
+            {
+                best = Some((loss, found));
+            }
+        }
+        Ok(best)
+    }
+
+    /// The validation loss of a checkpoint's weights: as it was recorded, or else measured, for which they are put into the
+    /// session.
+    fn loss_of(&mut self, found: &mut Found) -> Result<Option<f64>, RunError> {
+        // weights that gave nothing finite are no good, whatever the loss of a forward pass
+        if found.progress.loss().is_some() || found.progress.in_a_row > 0 {
+            return Ok(found.progress.loss());
+        }
+        found.load_weights(&mut self.session)?;
+        Ok(self.validate()?.map(|(loss, _)| loss).filter(|loss| loss.is_finite()))
+    }
+
+    /// What is wrong with `model.safetensors`.
+    fn fault_of_model(&self) -> Option<String> {
+        let found = match Weights::whole(&self.dir, &self.config.model) {
+            Ok(weights) => weights.step_of_best()?,
+            Err(error) => return Some(reason(&error).unwrap_or_else(|| format!("can't be used ({error})"))),
+        };
+        let expected = self.progress.model?;
+        // a process that was killed before its next checkpoint had gone further, and this one will come there, too
+        let comes_again = (self.step() + 1..=self.config.train.steps).contains(&found);
+        (found != expected && !comes_again).then(|| format!("is of step {found}, not of {expected}"))
+    }
+}
