@@ -65,6 +65,9 @@ pub struct Evidence {
     /// CRC-32 of the files of batches that were kept.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub checksums: BTreeMap<String, String>,
+    /// CRC-32 of the report without it; empty in reports of before there was one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub crc32: String,
 }
 
 /// The batches that it takes to do a step again.
@@ -130,6 +133,7 @@ impl Evidence {
             gradient_norms: norms(session)?,
             replay: String::new(),
             checksums: BTreeMap::new(),
+            crc32: String::new(),
         })
     }
 
@@ -149,7 +153,16 @@ impl Evidence {
             };
             foreign(folder, reason)
         })?;
-        serde_json::from_str(&text).map_err(|e| foreign(folder, format!("{REPORT}: {e}")))
+        let mut read: Self = serde_json::from_str(&text).map_err(|e| foreign(folder, format!("{REPORT}: {e}")))?;
+        let expected = std::mem::take(&mut read.crc32);
+        if !expected.is_empty() && expected != batches::checksum(&read.to_json()) {
+            return Err(batches::damaged(folder, REPORT, "it was changed, by the checksum in it".into()));
+        }
+        Ok(read)
+    }
+
+    fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_else(|e| panic!("evidence has a JSON form: {e}")) + "\n"
     }
 
     /// Keeps it in a run's directory with the batch and the checkpoint from which the step can be done again, beside what was
@@ -179,9 +192,9 @@ impl Evidence {
         let (state, copy) = (checkpoint::folder(dir, from).join(checkpoint::STATE), path.join(checkpoint::STATE));
         let _ = fs::remove_file(&copy);
         fs::hard_link(&state, &copy).or_else(|_| fs::copy(&state, &copy).map(|_| ())).map_err(io_error(&copy))?;
-        let report = serde_json::to_string_pretty(&self).unwrap_or_else(|e| panic!("evidence has a JSON form: {e}"));
+        self.crc32 = batches::checksum(&self.to_json());
         // the last, so that with it all is there
-        write(REPORT, &(report + "\n"))?;
+        write(REPORT, &self.to_json())?;
         Ok(Some(path))
     }
 

@@ -26,7 +26,9 @@ fn a_step_that_is_not_finite_leaves_what_it_takes_to_do_it_again() {
     let at = dir.path();
     let path = text(at);
     let folder = &explode(at, &path, &["--checkpoint-every", "1"])[0];
-    let (report, batches) = (json(&folder.join("report.json")), json(&folder.join("batches.json")));
+    let (mut report, batches) = (json(&folder.join("report.json")), json(&folder.join("batches.json")));
+    // that of the file, which no other report has
+    assert!(report.as_object_mut().unwrap().remove("crc32").unwrap().is_string());
     let first = &report["first"];
     assert!(first["count"].as_u64().unwrap() > 0 && first["label"].is_string() && first["largest_finite"].is_number());
     assert!(report["gradient_norms"].as_array().unwrap().iter().any(|layer| layer[1].is_null()));
@@ -50,6 +52,13 @@ fn a_step_that_is_not_finite_leaves_what_it_takes_to_do_it_again() {
     assert_eq!(ok(&at.join("run"), &["replay", &inside, "--json"]), ok(at, &[&words[..], &["--json"]].concat()));
     let line = fails(at, &["replay", "run"]);
     assert!(line.contains("RUN/nonfinite"), "{line}");
+    // a report that isn't the one that was kept
+    let kept = fs::read_to_string(folder.join("report.json")).unwrap();
+    let of = format!("\"step\": {}", report["step"]);
+    assert!(kept.contains(&of));
+    fs::write(folder.join("report.json"), kept.replace(&of, "\"step\": 1")).unwrap();
+    assert!(fails(at, &words).contains("report.json is damaged"));
+    fs::write(folder.join("report.json"), kept).unwrap();
     // a batch that isn't the one that was kept
     let own = folder.join("batches.json");
     let whole = fs::read_to_string(&own).unwrap();

@@ -122,6 +122,6 @@ fn checked(step: Vec<Kept>, config: &RunConfig) -> Result<Vec<Batch>, String> {
     step.into_iter().map(one).collect()
 }
 
-fn damaged(folder: &Path, name: &str, reason: String) -> RunDirError {
+pub(super) fn damaged(folder: &Path, name: &str, reason: String) -> RunDirError {
     RunDirError::DamagedEvidence { path: folder.join(name).display().to_string(), reason }
 }
