@@ -58,6 +58,8 @@ pub struct Run {
     unsaved: Option<String>,
     /// A step that wasn't finite, after one that was, and of which no evidence is kept yet.
     unexamined: Option<u64>,
+    /// The first and the last of the latest steps in a row that gave nothing finite here.
+    nonfinite: Option<(u64, u64)>,
     /// What is to be profiled, and where its trace goes.
     profiling: Option<(Profiling, PathBuf)>,
     /// Seconds that a real token takes at the speed of the fastest matrix product; 0 before the training began.
@@ -190,6 +192,7 @@ impl Run {
             warnings: vec![],
             unsaved: None,
             unexamined: None,
+            nonfinite: None,
             profiling: None,
             token_s: 0.0,
         })
@@ -304,7 +307,7 @@ impl Run {
             return Err(RunError::Unsaved { reason });
         }
         if self.progress.in_a_row > 0 {
-            return Err(self.diverged("the last steps"));
+            return Err(self.diverged(""));
         }
         let Progress { best, model, model_loss, .. } = self.progress;
         Ok(Summary { step: self.step(), interrupted, best, saved: model_loss.zip(model), n_skipped: self.n_skipped })
@@ -360,6 +363,10 @@ impl Run {
         self.n_skipped = result.n_skipped;
         if !result.finite && self.progress.in_a_row == 0 {
             self.unexamined = Some(result.step);
+        }
+        if !result.finite {
+            let first = self.nonfinite.filter(|_| self.progress.in_a_row > 0).map_or(result.step, |(first, _)| first);
+            self.nonfinite = Some((first, result.step));
         }
         self.progress.in_a_row = if result.finite { 0 } else { self.progress.in_a_row + 1 };
         let (lr, tokens_per_s) = (self.schedule.at(result.step - 1), tokens as f64 / seconds);

@@ -224,6 +224,16 @@ fn training_that_diverges_does_not_end_well() {
         let (code, err) = run(name, more);
         assert_eq!(code, Some(3), "{name}: {err}");
         assert!(err.contains("diverged") && err.contains(&format!("tril import {name} --out NEW")), "{name}: {err}");
+        let metrics = fs::read_to_string(at.join(name).join("metrics.jsonl")).unwrap();
+        let is_bad = |line: &&str| line.contains("nonfinite_gradients");
+        let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].to_string();
+        let steps: Vec<String> = metrics.lines().filter(is_bad).map(step).collect();
+        let named = match &steps[..] {
+            [first, .., last] if name == "skip" || name == "short" => format!("steps {first} to {last} gave"),
+            [first, ..] => format!(" {first} "),
+            [] => panic!("{name}: {metrics}"),
+        };
+        assert!(err.lines().last().unwrap().contains(&named), "{name}: {named}: {err}");
         assert!(at.join(name).join("nonfinite").read_dir().unwrap().count() > 0, "{name}");
         for file in [states(&at.join(name)).pop().unwrap(), at.join(name).join("model.safetensors")] {
             let bytes = fs::read(&file).unwrap();

@@ -17,9 +17,9 @@ impl Run {
             self.examine(step, on)?;
         }
         match self.config.train.on_nonfinite {
-            OnNonfinite::Skip if self.progress.in_a_row >= MOST_IN_A_ROW => Err(self.diverged("20 steps in a row")),
+            OnNonfinite::Skip if self.progress.in_a_row >= MOST_IN_A_ROW => Err(self.diverged("")),
             OnNonfinite::Skip => Ok(false),
-            OnNonfinite::Stop => Err(self.diverged("a step")),
+            OnNonfinite::Stop => Err(self.diverged("")),
             OnNonfinite::Rollback => self.roll_back(on).map(|()| true),
         }
     }
@@ -43,11 +43,19 @@ impl Run {
         Ok(())
     }
 
-    pub(super) fn diverged(&self, what: &str) -> RunError {
+    /// That training has diverged, with the steps that showed it behind what is said of them.
+    pub(super) fn diverged(&self, of_them: &str) -> RunError {
         let (step, root) = (self.step(), quoted(self.dir.root()));
+        // those of a run that was resumed are the last ones of its checkpoint
+        let before = Some((step + 1 - self.progress.in_a_row.min(step), step)).filter(|&(first, last)| first <= last);
+        let steps = match self.nonfinite.or(before) {
+            Some((first, last)) if first < last => format!("steps {first} to {last} gave nothing finite"),
+            Some((only, _)) => format!("step {only} gave nothing finite"),
+            None => format!("that was the work of step {step}"),
+        };
         RunError::Diverged {
             reason: format!(
-                "{what} before step {step} gave nothing finite: training has diverged; lower --lr in a new run, or in one that goes on from the best model so far: tril import {root} --out NEW, then tril train TEXT --resume NEW --lr LR"
+                "{of_them}{steps}: training has diverged; lower --lr in a new run, or in one that goes on from the best model so far: tril import {root} --out NEW, then tril train TEXT --resume NEW --lr LR"
             ),
         }
     }
@@ -65,7 +73,7 @@ impl Run {
             0
         };
         if tries >= MOST_FROM_ONE_CHECKPOINT {
-            return Err(self.diverged(&format!("after {tries} rollbacks to step {to}, a step")));
+            return Err(self.diverged(&format!("after {tries} rollbacks to step {to}, ")));
         }
         found.load(&mut self.session)?;
         self.progress = Progress {

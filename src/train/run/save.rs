@@ -120,7 +120,7 @@ impl Run {
                 Ok(false)
             }
             Err(CheckpointError::NotFinite { tensor }) => {
-                Err(self.diverged(&format!("{tensor} is not finite, so it is not saved: the steps")))
+                Err(self.diverged(&format!("{tensor} is not finite, so it is not saved: ")))
             }
             Err(other) => Err(other.into()),
         }
