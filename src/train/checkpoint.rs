@@ -329,6 +329,9 @@ fn none(dir: &RunDir, model: &ModelConfig, damaged: &[String]) -> RunDirError {
         [] if RunDir::is_unborn(dir.root()) => {
             "was stopped before it had a checkpoint; give the command that began it again".into()
         }
+        [] if !dir.path(MODEL).exists() => format!(
+            "was trained, and neither {CHECKPOINTS} nor {MODEL} is there any more; put them back, or begin a new run with --out"
+        ),
         [] => format!("holds no checkpoint{best}; put the folder {CHECKPOINTS} back, or begin a new run with --out"),
         [one] => format!("has no other checkpoint: {one}{best}; restore it, or begin a new run with --out"),
         all => format!(

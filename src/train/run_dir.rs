@@ -127,7 +127,10 @@ impl RunDir {
                 || name == checkpoint::CHECKPOINTS && begun(path)
                 || imports()
         };
-        fs::read_dir(root).is_ok_and(|all| all.flatten().all(|e| is_first(&e.path()))) && root.join(".lock").exists()
+        // the first step comes after the first checkpoint
+        let has_trained = fs::metadata(root.join("metrics.jsonl")).is_ok_and(|metrics| metrics.len() > 0);
+        let is_begun = root.join(".lock").exists() && !has_trained;
+        is_begun && fs::read_dir(root).is_ok_and(|all| all.flatten().all(|e| is_first(&e.path())))
     }
 
     /// Makes a new run directory with its config and tokenizer, also in the place of one that was never begun. Where this

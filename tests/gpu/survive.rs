@@ -117,6 +117,12 @@ fn the_checkpoint_before_a_damaged_one_is_used_and_said() {
     fs::remove_dir_all(at.join("run/checkpoints")).unwrap();
     let line = fails(at, &["train", "--resume", "run"]);
     assert!(line.contains("holds no checkpoint") && line.contains("--out") && !line.contains("give the"), "{line}");
+    // nor with the best model gone: it is no run that was stopped at once
+    fs::remove_file(at.join("run/model.safetensors")).unwrap();
+    let line = fails(at, &["train", "--resume", "run"]);
+    assert!(line.contains("was trained") && line.contains("neither checkpoints nor model.safetensors"), "{line}");
+    let line = fails(at, &[&["train", &path][..], SMALL, &["--out", "run"]].concat());
+    assert!(line.contains("holds a run already"), "{line}");
 }
 
 #[test]
