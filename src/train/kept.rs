@@ -75,11 +75,12 @@ impl Kept {
 
     /// Fails where a setting is another one than it was, but for those that may change: the number of steps, and where the
     /// text is, which has a checksum.
-    pub fn check_settings(&self, dir: &RunDir, config: &RunConfig) -> Result<(), RunDirError> {
+    pub fn check_settings(&self, dir: &RunDir, config: &RunConfig, of: Of) -> Result<(), RunDirError> {
         let Some(all) = &self.all else { return self.check_model(dir, &config.model) };
         let kept = |config: &RunConfig| {
             let mut settings = flat(config);
             settings.retain(|key, _| key != "train.steps" && !key.starts_with("data.source"));
+            settings.retain(|key, _| of != Of::Data || key.starts_with("data."));
             settings
         };
         changed(dir, "", &kept(all), &kept(config))
@@ -124,6 +125,8 @@ fn changed(
 pub(super) enum Of {
     /// The model's and the tokenizer's: without these, the weights make no sense.
     Model,
+    /// Those of the data besides: without these, an evaluation makes none.
+    Data,
     /// Those of all settings.
     All,
 }
@@ -146,8 +149,10 @@ pub(super) fn check(dir: &RunDir, config: &RunConfig, of: Of) -> Result<(), RunD
 
 fn compare(dir: &RunDir, config: &RunConfig, of: Of, kept: &Kept) -> Result<(), RunDirError> {
     let is_model = kept.check_model(dir, &config.model);
-    if of == Of::All || is_model.is_err() {
-        kept.check_settings(dir, config)?;
+    if is_model.is_err() {
+        kept.check_settings(dir, config, Of::All)?;
+    } else if of != Of::Model {
+        kept.check_settings(dir, config, of)?;
     }
     is_model?;
     if kept.tokenizer == tokenizer(dir).1 {

@@ -138,6 +138,10 @@ fn settings_that_were_edited_are_named() {
             assert!(said.iter().all(|words| line.contains(words)) && !line.contains("damaged"), "{args:?}: {line}");
         }
     }
+    // an evaluation is of what the run wasn't trained on
+    fs::write(&config, good.replace("val_fraction = 0.1", "val_fraction = 0.9")).unwrap();
+    let line = fails(at, &["eval", "run"]);
+    assert!(line.contains("data.val_fraction = 0.9, and was = 0.1"), "{line}");
     // all of them at once
     fs::write(&config, good.replace("n_layer = 1", "n_layer = 2").replace("lr = 0.002", "lr = 0.001")).unwrap();
     let line = fails(at, &["train", "--resume", "run"]);
