@@ -58,7 +58,7 @@ pub struct Run {
     unsaved: Option<String>,
     /// A step that wasn't finite, after one that was, and of which no evidence is kept yet.
     unexamined: Option<u64>,
-    /// The first and the last of the latest steps in a row that gave nothing finite here.
+    /// The first and the last of the latest steps in a row that gave nothing finite.
     nonfinite: Option<(u64, u64)>,
     /// What is to be profiled, and where its trace goes.
     profiling: Option<(Profiling, PathBuf)>,
@@ -365,7 +365,7 @@ impl Run {
             self.unexamined = Some(result.step);
         }
         if !result.finite {
-            let first = self.nonfinite.filter(|_| self.progress.in_a_row > 0).map_or(result.step, |(first, _)| first);
+            let first = result.step.saturating_sub(self.progress.in_a_row);
             self.nonfinite = Some((first, result.step));
         }
         self.progress.in_a_row = if result.finite { 0 } else { self.progress.in_a_row + 1 };

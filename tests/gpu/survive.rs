@@ -255,6 +255,11 @@ fn training_that_diverges_does_not_end_well() {
         let (again, err) = code(&tril(at, &["train", "--resume", "again"]));
         assert_eq!((again, said(&err)), (Some(3), said(&first)));
     }
+    // also where it goes on in the midst of them
+    let (again, err) = code(&tril(at, &["train", "--resume", "again", "--steps", "9"]));
+    let first = said(&first).unwrap();
+    let start = first[..first.find(" to ").unwrap() + 4].to_string();
+    assert!(again == Some(3) && said(&err).unwrap().starts_with(&format!("{start}9 gave")), "{first}: {err}");
     // an evaluation behind steps that gave nothing finite makes no best model
     let huge = &huge[..huge.len() - 2];
     let behind = ["--steps", "6", "--eval-every", "5", "--checkpoint-every", "0", "--out", "behind"];
