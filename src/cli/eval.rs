@@ -55,7 +55,7 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     let dataset = if own {
         let text = text_of_run(&config.data.source, &args.run)?;
         text.verify(config.data.crc32)?;
-        dir.check_data(&config)?;
+        dir.check_split(&config)?;
         Dataset::of(&text, &tokenizer, &config.data_options())?
     } else {
         let source = tokens::find_for_evaluation(&args.paths)?.lossily(args.lossy);

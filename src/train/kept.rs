@@ -80,7 +80,7 @@ impl Kept {
         let kept = |config: &RunConfig| {
             let mut settings = flat(config);
             settings.retain(|key, _| key != "train.steps" && !key.starts_with("data.source"));
-            settings.retain(|key, _| of != Of::Data || key.starts_with("data."));
+            settings.retain(|key, _| of != Of::Split || key == "data.val_fraction" || key.starts_with("data.mode."));
             settings
         };
         changed(dir, "", &kept(all), &kept(config))
@@ -125,8 +125,8 @@ fn changed(
 pub(super) enum Of {
     /// The model's and the tokenizer's: without these, the weights make no sense.
     Model,
-    /// Those of the data besides: without these, an evaluation makes none.
-    Data,
+    /// Those of what is held out for validation besides: without these, an evaluation makes none.
+    Split,
     /// Those of all settings.
     All,
 }

@@ -228,13 +228,13 @@ impl RunDir {
         Ok((dir, config, tokenizer))
     }
 
-    /// Fails where the data are to be split otherwise than they were, so that a run would be evaluated on what it was trained on.
+    /// Fails where text is to be held out otherwise than it was, so that a run would be evaluated on what it was trained on.
     ///
     /// # Errors
     ///
     /// As [`RunDir::check_settings`].
-    pub fn check_data(&self, config: &RunConfig) -> Result<(), RunDirError> {
-        kept::check(self, config, Of::Data)
+    pub fn check_split(&self, config: &RunConfig) -> Result<(), RunDirError> {
+        kept::check(self, config, Of::Split)
     }
 
     /// Fails where a run isn't to go on, as its settings aren't those that it was begun with. Only the number of steps, and
