@@ -95,7 +95,8 @@ fn syntax(text: &str, error: &Error) -> String {
     let reason = error.message().trim().replace('\n', " ");
     let Some(span) = error.span() else { return reason };
     let number = line_of(text, span.start);
-    let line = text.lines().nth(number - 1).unwrap_or("").trim().chars().take(MOST_CHARS).collect::<String>();
+    let line = text.lines().nth(number - 1).unwrap_or("").trim();
+    let line = line.chars().filter(|c| !c.is_control()).take(MOST_CHARS).collect::<String>();
     let is = |begins: &[&str]| begins.iter().any(|begin| reason.starts_with(begin));
     let reason = if is(&["duplicate key"]) {
         "it is there twice".into()

@@ -208,7 +208,8 @@ fn what_is_no_toml_is_told_with_its_line() {
         ("{\"model\": 1}", "line 1, {\"model\": 1}: ", ""),
         ("[data]\ntokenizer = \"C:\\path\"\n", "line 2, tokenizer = \"C:\\path\": ", "single quotes"),
         ("[data]\ntokenizer = 'a\n", "line 2, tokenizer = 'a: ", ""),
-        ("\n\n\u{0}", "line 3, \u{0}: ", ""),
+        ("\n\n\u{0}", "line 3: ", ""),
+        ("a \u{1b}[2J\n", "line 1, a [2J: ", ""),
     ] {
         let message = base.overlaid("f.toml", text).unwrap_err().to_string();
         assert!(message.starts_with(&format!("f.toml: {begin}")) && message.contains(words), "{text}: {message}");
