@@ -6,11 +6,12 @@ use serde_json::json;
 
 use super::again::text_of_run;
 use super::settings::DeviceArgs;
+use super::which::WhichArgs;
 use super::{Outcome, token_files};
 use crate::data::{Dataset, Mode, Source, tokens};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig, free_run};
 use crate::model::Rows;
-use crate::train::{Evaluator, RunDir, checkpoint};
+use crate::train::{Evaluator, RunDir};
 
 /// Measure a trained model: teacher-forced loss, and how far it gets on its own predictions.
 ///
@@ -38,6 +39,8 @@ pub(super) struct EvalArgs {
     /// Windows for free-running; 0 leaves it out.
     #[arg(long, default_value_t = 32, value_name = "N")]
     free_windows: usize,
+    #[command(flatten)]
+    which: WhichArgs,
     /// One JSON object.
     #[arg(long)]
     json: bool,
@@ -50,7 +53,7 @@ const FREE_TOKENS: usize = 32;
 
 pub(super) fn run(args: &EvalArgs) -> Outcome {
     let (dir, config, tokenizer) = RunDir::open(&args.run)?;
-    let weights = checkpoint::load_model(&dir, &config.model)?;
+    let mut weights = args.which.open(&dir, &config.model)?;
     let own = args.paths.is_empty();
     let dataset = if own {
         let text = text_of_run(&config.data.source, &args.run)?;
@@ -68,7 +71,7 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
         return Err("there is nothing to evaluate: the run held out no validation split; give a PATH".into());
     }
     let gpu = args.device.open()?;
-    let model = LoadedModel::new(&gpu, &config.model, &weights)?;
+    let model = LoadedModel::new(&gpu, &config.model, &weights.read_all(&config.model)?)?;
     let (b, t) = (args.batch_size, config.row_size());
     let session = config.session();
     let rows = Rows { b: b.into(), ..session.rows() };
@@ -94,13 +97,14 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
 
     if args.json {
         let line = json!({
-            "device": gpu.name(), "loss": loss, "perplexity": loss.exp(), "bits_per_byte": bits_per_byte, "targets": n_target,
+            "device": gpu.name(), "model_step": weights.step, "loss": loss, "perplexity": loss.exp(), "bits_per_byte": bits_per_byte, "targets": n_target,
             "windows": extent.windows, "free_windows": free.n_window, "free_prompt": prompt, "free_share": free.share,
         });
         outln!("{line}");
         return Ok(ExitCode::SUCCESS);
     }
     outln!("device           {}", gpu.name());
+    outln!("model            {}", WhichArgs::name(&weights));
     outln!("text             {}", if own { "the run's validation split" } else { "the given paths" });
     outln!("teacher-forced   over {n_target} targets in {} windows", extent.windows);
     outln!("  loss           {loss:.4} nats per token");

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Outcome;
+use super::which::WhichArgs;
 use crate::interop::export::{Model, Target, export};
 use crate::plan::human_bytes;
-use crate::train::{RunDir, Weights};
+use crate::train::RunDir;
 
 /// Write a trained model in the files of transformers, llm.c or llama.cpp.
 ///
@@ -22,23 +23,16 @@ pub(super) struct ExportArgs {
     /// The folder to write, which must be empty or new.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Take the weights of the last checkpoint, not the ones with the best validation loss.
-    #[arg(long)]
-    last: bool,
+    #[command(flatten)]
+    which: WhichArgs,
 }
 
 pub(super) fn run(args: &ExportArgs) -> Outcome {
     let (dir, config, tokenizer) = RunDir::open(&args.run)?;
-    let open = if args.last { Weights::last } else { Weights::best };
-    let mut model = Model { weights: open(&dir, &config.model)?, config: config.model, tokenizer };
-    for line in &model.weights.passed_over {
-        errln!("{line}");
-    }
+    let weights = args.which.open(&dir, &config.model)?;
+    let from = WhichArgs::name(&weights);
+    let mut model = Model { weights, config: config.model, tokenizer };
     export(&mut model, args.to, &args.out)?;
-    let from = match model.weights.step {
-        Some(step) => format!("the checkpoint of step {step}"),
-        None => "the best model".to_string(),
-    };
     outln!("{from} of {} is in {}:", args.run.display(), args.out.display());
     let mut files: Vec<_> = std::fs::read_dir(&args.out)?.collect::<Result<_, _>>()?;
     files.sort_by_key(std::fs::DirEntry::file_name);

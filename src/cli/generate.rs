@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::settings::DeviceArgs;
+use super::which::WhichArgs;
 use super::{Outcome, out};
 use crate::data::{Decoder as TextDecoder, Tokenizer};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig};
-use crate::train::{RunDir, checkpoint};
+use crate::train::RunDir;
 
 /// Let a trained model talk.
 ///
@@ -42,6 +43,8 @@ pub(super) struct GenerateArgs {
     #[arg(long, default_value_t = 1, value_name = "N")]
     samples: u64,
     #[command(flatten)]
+    which: WhichArgs,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -53,11 +56,11 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome {
         return Err(format!("--top-p is {}, it must be above 0 and at most 1", args.top_p).into());
     }
     let (dir, config, tokenizer) = RunDir::open(&args.run)?;
-    let weights = checkpoint::load_model(&dir, &config.model)?;
+    let mut weights = args.which.open(&dir, &config.model)?;
     let prompt = prompt_tokens(&tokenizer, args.prompt.as_deref())?;
     let gpu = args.device.open()?;
     errln!("device: {}", gpu.name());
-    let model = LoadedModel::new(&gpu, &config.model, &weights)?;
+    let model = LoadedModel::new(&gpu, &config.model, &weights.read_all(&config.model)?)?;
     let sampling =
         SamplerConfig { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     let n_row = Decoder::rows_for(&config.model, gpu.caps(), args.samples);

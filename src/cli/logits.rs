@@ -6,8 +6,9 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::Outcome;
 use super::settings::DeviceArgs;
+use super::which::WhichArgs;
 use crate::generate::{LoadedModel, logits};
-use crate::train::{RunDir, checkpoint};
+use crate::train::RunDir;
 
 /// Write a model's logits for some tokens to a file, to compare it with other programs.
 ///
@@ -26,6 +27,8 @@ pub(super) struct LogitsArgs {
     #[arg(long, value_name = "FILE.safetensors")]
     out: PathBuf,
     #[command(flatten)]
+    which: WhichArgs,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -39,10 +42,10 @@ pub(super) fn run(args: &LogitsArgs) -> Outcome {
     if t == 0 || t as u64 > most {
         return Err(format!("there are {t} tokens, and the model takes 1 to {most}; see --tokens and --prompt").into());
     }
-    let weights = checkpoint::load_model(&dir, &config.model)?;
+    let mut weights = args.which.open(&dir, &config.model)?;
     let gpu = args.device.open()?;
     errln!("device: {}", gpu.name());
-    let model = LoadedModel::new(&gpu, &config.model, &weights)?;
+    let model = LoadedModel::new(&gpu, &config.model, &weights.read_all(&config.model)?)?;
     let values = logits(model.program(), &config.model, &tokens)?;
     let ids: Vec<i64> = tokens.iter().map(|&id| id.into()).collect();
     let tensors = [

@@ -23,6 +23,7 @@ mod tokenize;
 mod train;
 mod tune;
 mod vectors;
+mod which;
 
 use std::error::Error;
 use std::fs::File;

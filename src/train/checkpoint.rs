@@ -279,6 +279,11 @@ pub(super) fn states(dir: &RunDir) -> Vec<PathBuf> {
     candidates(dir).into_iter().map(|(_, folder)| folder.join(STATE)).collect()
 }
 
+/// The step of the newest checkpoint, by its name: it need not be whole.
+pub(super) fn newest_step(dir: &RunDir) -> Option<u64> {
+    candidates(dir).into_iter().find_map(|(step, _)| step)
+}
+
 fn remove(path: &Path) -> Result<(), RunDirError> {
     if path.exists() { fs::remove_dir_all(path).map_err(io_error(path)) } else { Ok(()) }
 }
@@ -417,6 +422,5 @@ impl Found {
 ///
 /// A missing or damaged file.
 pub fn load_model(dir: &RunDir, model: &ModelConfig) -> Result<Vec<(String, Vec<f32>)>, RunDirError> {
-    let mut weights = Weights::best(dir, model)?;
-    model.params().into_iter().map(|(name, _)| Ok((name.clone(), weights.read(&name)?))).collect()
+    Weights::best(dir, model)?.read_all(model)
 }

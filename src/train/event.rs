@@ -195,3 +195,11 @@ pub struct Summary {
     /// Steps that changed nothing: not finite, or spikes that were to be skipped.
     pub n_skipped: u64,
 }
+
+impl Summary {
+    /// Whether training has found no better model than the one that was imported, the only one that is evaluated before
+    /// the first step.
+    pub fn imported_is_best(&self) -> bool {
+        self.step > 0 && self.best.is_some_and(|(_, step)| step == 0)
+    }
+}

@@ -57,6 +57,23 @@ impl Weights {
         Ok(Self { file: found.file, dims: model.params().into_iter().collect(), step, passed_over })
     }
 
+    /// The step of the newest checkpoint, where training has so far found no better model than the one that was imported and
+    /// these are still its weights.
+    pub fn imported_before(&self, dir: &RunDir) -> Option<u64> {
+        // only an imported model is evaluated, and saved, before the first step
+        let is_imported = self.step.is_none() && self.step_of_best() == Some(0);
+        checkpoint::newest_step(dir).filter(|&newest| is_imported && newest > 0)
+    }
+
+    /// Every parameter of the model.
+    ///
+    /// # Errors
+    ///
+    /// As [`Weights::read`].
+    pub fn read_all(&mut self, model: &ModelConfig) -> Result<Vec<(String, Vec<f32>)>, RunDirError> {
+        model.params().into_iter().map(|(name, _)| Ok((name.clone(), self.read(&name)?))).collect()
+    }
+
     /// A parameter by its GPT-2 name.
     ///
     /// # Errors
@@ -85,7 +102,7 @@ fn without_model(dir: &RunDir, model: &ModelConfig, reason: String) -> RunDirErr
     let root = quoted(dir.root());
     let remedy = match checkpoint::find(dir, model) {
         Ok(found) => format!(
-            "the checkpoint of step {} is whole: tril train --resume {root} writes the model again, and tril export {root} --last takes the checkpoint's",
+            "the checkpoint of step {} is whole: tril train --resume {root} writes the model again, and --last takes the checkpoint's",
             found.progress.step
         ),
         Err(_) => "no checkpoint is whole, either; restore one of them, or start a new run with --out".into(),

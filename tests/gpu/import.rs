@@ -210,6 +210,47 @@ fn a_model_that_training_makes_worse_stays_the_best() {
     assert!(out.contains("step 0: validation loss") && best.contains("at step 0"), "{out}");
     assert!(weights(&at.join("run/model.safetensors")) == model);
     assert!(weights(&states(&at.join("run")).pop().unwrap())[..model.len()] != model);
+    for words in ["no step improved on the imported model", "--lr 3e-1", "tril generate run --last"] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+
+    let told = |args: &[&str]| {
+        let output = command().args(args).current_dir(at).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        (out, err.contains("still it; --last takes the checkpoint of step 12"))
+    };
+    let commands: [&[&str]; 4] = [
+        &["generate", "run", "--tokens", "40", "--temperature", "0"],
+        &["eval", "run", "--json"],
+        &["logits", "run", "--tokens", "1,2,3", "--out", "logits.safetensors"],
+        &["export", "run", "--to", "hf", "--out"],
+    ];
+    for (i, args) in commands.into_iter().enumerate() {
+        let [best, last] = [&[][..], &["--last"]].map(|flag| {
+            let _ = fs::remove_file(at.join("logits.safetensors"));
+            let folder = format!("{i}{}", flag.len());
+            let folder: &[&str] = if args[0] == "export" { &[&folder] } else { &[] };
+            let said = told(&[args, folder, flag].concat());
+            (said, fs::read(at.join("logits.safetensors")).unwrap_or_default())
+        });
+        assert!(best.0.1 && !last.0.1, "{args:?}");
+        assert!((&best.0.0, best.1) != (&last.0.0, last.1), "{args:?} {}", best.0.0);
+    }
+}
+
+#[test]
+fn a_model_that_training_improves_is_not_said_to_be_the_imported_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let path = text(at);
+    import(at, "hf_f32", "run");
+    let output = command().args(["generate", "run", "--tokens", "3"]).current_dir(at).output().unwrap();
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("note:"), "{output:?}");
+    let out = fine_tune(at, &path, "run", &[]);
+    assert!(!out.contains("imported model") && out.ends_with("tril generate run\n"), "{out}");
+    let output = command().args(["generate", "run", "--tokens", "3"]).current_dir(at).output().unwrap();
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("note:"), "{output:?}");
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub(super) struct Printer {
     /// Where there is no terminal, a line now and then instead of a bar.
     last_line: std::cell::Cell<Instant>,
     steps: u64,
+    lr: f64,
     floor: Option<f64>,
 }
 
@@ -28,7 +29,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl Printer {
     pub fn new(json: bool, run: &Run, device: &str) -> Self {
-        let steps = run.config().train.steps;
+        let (steps, lr) = (run.config().train.steps, run.config().train.lr);
         let bar = (!json && std::io::stderr().is_terminal()).then(|| {
             let style = ProgressStyle::with_template("{bar:16} {pos}/{len}  {eta} left  {wide_msg}");
             let bar = ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -40,7 +41,7 @@ impl Printer {
         // the floor is per character, so it compares with the loss per token only where a token is a character
         let floor = (embedded && run.config().data.mode == Mode::Stream).then(embedded::floor_nats_per_char);
         let long_ago = Instant::now().checked_sub(LINE_EVERY).unwrap_or_else(Instant::now);
-        Self { json, device: device.into(), bar, last_line: std::cell::Cell::new(long_ago), steps, floor }
+        Self { json, device: device.into(), bar, last_line: std::cell::Cell::new(long_ago), steps, lr, floor }
     }
 
     pub fn say(&self, text: &str) {
@@ -175,7 +176,7 @@ impl Printer {
             let line = json!({
                 "done": !summary.interrupted, "step": summary.step, "best_val_loss": summary.best.map(|b| b.0),
                 "best_step": summary.best.map(|b| b.1), "model_step": summary.saved.map(|s| s.1),
-                "skipped_steps": summary.n_skipped,
+                "skipped_steps": summary.n_skipped, "imported_is_best": summary.imported_is_best(),
             });
             outln!("{line}");
             return;
@@ -189,10 +190,24 @@ impl Printer {
                 outln!("that model could not be saved: the one that is has {saved:.4}, of step {of}");
             }
         }
+        if summary.imported_is_best() {
+            outln!(
+                "no step improved on the imported model: it is still the best one, and the one that generate, eval and \
+                 export take; --last takes the one of step {}",
+                summary.step
+            );
+            if !summary.interrupted {
+                outln!(
+                    "to try again with a lower --lr: tril import {root} --out NEW, then tril train TEXT --resume NEW --lr {:e}",
+                    self.lr / 10.0
+                );
+            }
+        }
         if summary.interrupted {
             outln!("stopped and saved at step {}; go on with: tril train --resume {root}", summary.step);
         } else {
-            outln!("done; let it talk with: tril generate {root}");
+            let last = if summary.imported_is_best() { " --last" } else { "" };
+            outln!("done; let it talk with: tril generate {root}{last}");
         }
     }
 }
