@@ -12,7 +12,7 @@ use crate::bench::{BenchOptions, BenchPreset, PRESETS, PresetResult, USUAL, benc
 /// Measure training speed on this device, in figures that can be shared.
 ///
 /// Trains models of fixed sizes on synthetic tokens and prints tokens per second, milliseconds per step, the model's GFLOP/s
-/// and MFU: their share of what this device's fastest matrix product does, measured at the start. A step's time is the median.
+/// and MFU: their share of the most that this device has shown, at first in a matrix product. A step's time is the median.
 /// Presets: nano, xs (4 layers, 128 channels, T 128, B 8), s (6 layers, 384 channels, T 256, B 12), char, gpt2 (T 256, B 1).
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
@@ -69,7 +69,7 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
         outln!("{}", report.to_json());
     } else {
         outln!(
-            "peak    {:.1} GFLOP/s in a matrix product, {:.1} GB/s adding tensors, both measured here",
+            "peak    {:.1} GFLOP/s, the most seen here, at first in a matrix product; {:.1} GB/s adding tensors",
             report.peak_gflops,
             report.peak_gbytes_per_s
         );

@@ -48,8 +48,8 @@ pub(super) struct TrainArgs {
     /// Time every dispatch of N steps [default: 5] after a few to warm up, print where the time went, and go on.
     ///
     /// The table has a line for each op and for each of its kernels: calls, time and share of a step, the rates, and the
-    /// percentage of what this device was measured to do at best (F: floating-point operations in a matrix product; B: bytes
-    /// moved in an addition). Results are the same as without.
+    /// percentage of the most that this device has shown (F: floating-point operations, at first in a matrix product; B: bytes
+    /// moved, at first in an addition). Results are the same as without.
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "5", value_parser = clap::value_parser!(u64).range(1..=1000))]
     profile: Option<u64>,
     /// Where the profile's trace goes, one event per dispatch, for ui.perfetto.dev [default: trace.json in the run].

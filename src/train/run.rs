@@ -62,7 +62,7 @@ pub struct Run {
     nonfinite: Option<(u64, u64)>,
     /// What is to be profiled, and where its trace goes.
     profiling: Option<(Profiling, PathBuf)>,
-    /// Seconds that a real token takes at the speed of the fastest matrix product; 0 before the training began.
+    /// Seconds that a real token takes at the highest speed seen, at first that of a matrix product; 0 before the training began.
     token_s: f64,
     /// When this process began, less the seconds of the processes before it.
     started: Instant,
@@ -370,6 +370,8 @@ impl Run {
         }
         self.progress.in_a_row = if result.finite { 0 } else { self.progress.in_a_row + 1 };
         let (lr, tokens_per_s) = (self.schedule.at(result.step - 1), tokens as f64 / seconds);
+        // a model that does more than the product that was measured has found a higher peak
+        self.token_s = self.token_s.min(tokens_per_s.recip());
         let mfu = tokens_per_s * self.token_s;
         let mut line = json!({
             "step": result.step, "loss": number(result.loss), "lr": lr, "grad_norm": number(result.grad_norm),

@@ -45,6 +45,45 @@ fn profile(plan: &Plan) -> Profile {
 }
 
 #[test]
+fn no_op_beats_the_peak_that_is_shown_beside_it() {
+    let plan = plan(&ModelConfig::preset("nano").unwrap(), 12);
+    let profile = |ns: fn(usize) -> u64, flops_per_s: f64, bytes_per_s: f64| {
+        let dispatches = (0..plan.steps.len()).map(|step| TimedDispatch { step, start_ns: 0, ns: ns(step) }).collect();
+        let host = HostTime { time: Duration::from_micros(600), n_dispatch: 1, n_submit: 1 };
+        let spans = Spans { n_step: 1, plain: Duration::from_millis(1), timed: Duration::from_millis(1), host };
+        let timings = Timings { dispatches, by_device: true };
+        Profile::new(&plan, &timings, spans, Peaks { flops_per_s, bytes_per_s }, "a device")
+    };
+    let shares = |profile: &Profile| -> Vec<f64> {
+        let json = profile.to_json();
+        let ops = json["ops"].as_array().unwrap();
+        ops.iter().flat_map(|op| ["of_matmul_peak", "of_copy_peak"].map(|share| op[share].as_f64().unwrap())).collect()
+    };
+    // a slow product was measured: the fastest op is the peak of its kind, and is named
+    let slow = profile(|_| 100_000, 1e6, 1e6);
+    assert_eq!(shares(&slow).iter().filter(|&&share| share == 1.0).count(), 2, "{slow}");
+    assert!(shares(&slow).iter().all(|share| (0.0..=1.0).contains(share)), "{slow}");
+    assert!(slow.peaks.flops_per_s > 1e6 && slow.peaks_of[0] == "matmul", "{slow}");
+    assert!(slow.to_string().contains("GFLOP/s (F) in matmul"), "{slow}");
+    // nothing beats what was measured
+    let fast = profile(|_| 100_000, 1e15, 1e15);
+    assert_eq!((fast.peaks.flops_per_s, fast.peaks.bytes_per_s), (1e15, 1e15));
+    assert!(fast.to_string().contains("(F) in a matrix product"), "{fast}");
+    // an op that was over before the clock went on says nothing of the device
+    let instant = profile(|_| 0, 1e12, 1e11);
+    assert_eq!(instant.peaks, Peaks { flops_per_s: 1e12, bytes_per_s: 1e11 });
+    assert!(shares(&instant).iter().all(|share| (0.0..=1.0).contains(share)), "{instant}");
+}
+
+#[test]
+fn a_model_that_beats_the_peak_raises_it() {
+    let mut peaks = Peaks { flops_per_s: 1e9, bytes_per_s: 1e9 };
+    assert_eq!(peaks.mfu(5e8), 0.5);
+    assert_eq!(peaks.mfu(4e9), 1.0);
+    assert_eq!((peaks.mfu(5e8), peaks.flops_per_s), (0.125, 4e9));
+}
+
+#[test]
 fn a_profile_adds_up_by_op_and_by_kernel() {
     let plan = plan(&ModelConfig::preset("nano").unwrap(), 12);
     let profile = profile(&plan);
