@@ -17,7 +17,7 @@ Commands of the tril project, each of which first makes sure that there is a GPU
   cargo xtask test [ARGS...]    run all tests; ARGS go to cargo test, for example: --test gpu -- --nocapture
 
 On a Linux machine without any Vulkan device both install Mesa's software driver with the system's package manager,
-printing each command before it runs.";
+printing each command before it runs. Where apt has backports configured, they take a newer Mesa from there.";
 
 /// Two or three minutes on two idle cores of a software device, seconds on a GPU; enough to see words form.
 const DEMO_STEPS: &str = "500";

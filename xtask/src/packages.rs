@@ -1,11 +1,14 @@
 //! Which commands install Mesa's software Vulkan driver on this Linux system.
 
 /// A package manager and what it is told.
-struct Manager {
+#[derive(Debug)]
+pub struct Manager {
     /// The program to look for.
     program: &'static str,
-    /// Commands in order.
-    commands: &'static [&'static [&'static str]],
+    /// Updates the list of packages, where that is a command of its own.
+    refresh: Option<&'static [&'static str]>,
+    /// Installs the driver and the loader.
+    install: &'static [&'static str],
 }
 
 /// In the order of preference; a system has one of them, as a rule.
@@ -13,31 +16,45 @@ const MANAGERS: &[Manager] = &[
     Manager {
         program: "apt-get",
         // sudo drops the environment, so env sets it behind sudo
-        commands: &[
-            &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "update"],
-            &[
-                "env",
-                "DEBIAN_FRONTEND=noninteractive",
-                "apt-get",
-                "install",
-                "-y",
-                "--no-install-recommends",
-                "mesa-vulkan-drivers",
-                "libvulkan1",
-            ],
+        refresh: Some(&["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "update"]),
+        install: &[
+            "env",
+            "DEBIAN_FRONTEND=noninteractive",
+            "apt-get",
+            "install",
+            "-y",
+            "--no-install-recommends",
+            MESA,
+            "libvulkan1",
         ],
     },
-    Manager { program: "dnf", commands: &[&["dnf", "install", "-y", "mesa-vulkan-drivers", "vulkan-loader"]] },
+    Manager {
+        program: "dnf",
+        refresh: None,
+        install: &["dnf", "install", "-y", "mesa-vulkan-drivers", "vulkan-loader"],
+    },
     Manager {
         program: "pacman",
-        commands: &[&["pacman", "-Sy", "--needed", "--noconfirm", "vulkan-swrast", "vulkan-icd-loader"]],
+        refresh: None,
+        install: &["pacman", "-Sy", "--needed", "--noconfirm", "vulkan-swrast", "vulkan-icd-loader"],
     },
     Manager {
         program: "zypper",
-        commands: &[&["zypper", "--non-interactive", "install", "--no-recommends", "libvulkan_lvp", "libvulkan1"]],
+        refresh: None,
+        install: &["zypper", "--non-interactive", "install", "--no-recommends", "libvulkan_lvp", "libvulkan1"],
     },
-    Manager { program: "apk", commands: &[&["apk", "add", "--no-cache", "mesa-vulkan-swrast", "vulkan-loader"]] },
+    Manager {
+        program: "apk",
+        refresh: None,
+        install: &["apk", "add", "--no-cache", "mesa-vulkan-swrast", "vulkan-loader"],
+    },
 ];
+
+/// Debian's package of Mesa's Vulkan drivers.
+const MESA: &str = "mesa-vulkan-drivers";
+
+/// Prints which versions of Mesa's drivers the system's sources have, in English whatever the system speaks.
+pub const APT_POLICY: &[&str] = &["env", "LC_ALL=C", "apt-cache", "policy", MESA];
 
 /// Why there is nothing to run.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,25 +65,101 @@ pub enum Unknown {
     Root(Vec<String>),
 }
 
-/// The commands that install the driver; `has` says whether a program is on the PATH.
-pub fn install_commands(has: impl Fn(&str) -> bool, is_root: bool) -> Result<Vec<Vec<&'static str>>, Unknown> {
-    let manager = MANAGERS.iter().find(|m| has(m.program)).ok_or(Unknown::Manager)?;
-    let become_root = match (is_root, ["sudo", "doas"].into_iter().find(|p| has(p))) {
-        (true, _) => None,
-        (false, Some(program)) => Some(program),
-        (false, None) => return Err(Unknown::Root(manager.commands.iter().map(|c| c.join(" ")).collect())),
-    };
-    Ok(manager.commands.iter().map(|c| become_root.into_iter().chain(c.iter().copied()).collect()).collect())
+/// How this system installs the driver.
+#[derive(Debug)]
+pub struct Installer {
+    manager: &'static Manager,
+    /// The program that runs commands as root, where we aren't.
+    become_root: Option<&'static str>,
+}
+
+impl Installer {
+    /// `has` says whether a program is on the PATH.
+    pub fn find(has: impl Fn(&str) -> bool, is_root: bool) -> Result<Self, Unknown> {
+        let manager = MANAGERS.iter().find(|m| has(m.program)).ok_or(Unknown::Manager)?;
+        let become_root = match (is_root, ["sudo", "doas"].into_iter().find(|p| has(p))) {
+            (true, _) => None,
+            (false, Some(program)) => Some(program),
+            (false, None) => {
+                let commands = manager.refresh.into_iter().chain([manager.install]);
+                return Err(Unknown::Root(commands.map(|c| c.join(" ")).collect()));
+            }
+        };
+        Ok(Self { manager, become_root })
+    }
+
+    /// Updates the list of packages.
+    pub fn refresh(&self) -> Option<Vec<&str>> {
+        self.manager.refresh.map(|command| self.as_root(command))
+    }
+
+    /// Whether [`APT_POLICY`] runs here.
+    pub fn is_apt(&self) -> bool {
+        self.manager.program == "apt-get"
+    }
+
+    /// Installs the driver, from these backports if there are any.
+    pub fn install<'a>(&'a self, backport: Option<&'a Backport>) -> Vec<&'a str> {
+        let mut command = self.as_root(self.manager.install);
+        if let (Some(Backport { archive, .. }), Some(place)) = (backport, command.iter().position(|w| *w == MESA)) {
+            // -t, so that what the driver depends on comes from there as well
+            command.splice(place..place, ["-t", archive]);
+        }
+        command
+    }
+
+    fn as_root(&self, command: &'static [&'static str]) -> Vec<&'static str> {
+        self.become_root.into_iter().chain(command.iter().copied()).collect()
+    }
+}
+
+/// A newer Mesa than the one that apt would install by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backport {
+    /// Its version.
+    pub version: String,
+    /// The archive that has it, such as `bookworm-backports`.
+    pub archive: String,
+    /// The version that apt would install.
+    pub instead_of: String,
+}
+
+impl Backport {
+    /// Finds it in what [`APT_POLICY`] printed. Backports are built for the system's release, and apt only takes them when
+    /// told to; other archives that apt ranks low (testing, experimental) would replace half the system, and one of negative
+    /// priority is forbidden by the system's settings.
+    pub fn find(policy: &str) -> Option<Self> {
+        let candidate = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate:"))?.trim();
+        let table = policy.lines().skip_while(|line| line.trim() != "Version table:").skip(1);
+        let mut version = "";
+        // versions stand from the newest to the oldest, the sources of each below it
+        for line in table {
+            let words: Vec<&str> = line.split_whitespace().filter(|&word| word != "***").collect();
+            match words[..] {
+                [found, _priority] if found == candidate => return None,
+                [found, _priority] if found.parse::<i32>().is_err() => version = found,
+                [priority, _url, release, ..] if priority.parse().is_ok_and(|p: i32| p > 0) => {
+                    let archive = release.split('/').next().unwrap_or(release);
+                    if archive.ends_with("-backports") && !version.is_empty() {
+                        let [version, archive, instead_of] = [version, archive, candidate].map(String::from);
+                        return Some(Self { version, archive, instead_of });
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{MANAGERS, Unknown, install_commands};
+    use super::{Backport, Installer, MANAGERS, Unknown};
 
     /// What is run, a line a command, on a system with these programs.
     fn lines(programs: &[&str], is_root: bool) -> Result<Vec<String>, Unknown> {
-        let commands = install_commands(|p| programs.contains(&p), is_root)?;
-        Ok(commands.iter().map(|c| c.join(" ")).collect())
+        let installer = Installer::find(|p| programs.contains(&p), is_root)?;
+        Ok(installer.refresh().into_iter().chain([installer.install(None)]).map(|c| c.join(" ")).collect())
     }
 
     #[test]
@@ -112,5 +205,72 @@ mod tests {
                 assert!(words.iter().any(|w| quiet.contains(w)), "{line} may ask");
             }
         }
+    }
+
+    /// What `apt-cache policy` prints of the driver, with this version table.
+    fn policy(candidate: &str, table: &str) -> String {
+        format!("mesa-vulkan-drivers:\n  Installed: (none)\n  Candidate: {candidate}\n  Version table:\n{table}")
+    }
+
+    const BOOKWORM: &str =
+        "     22.3.6-1+deb12u1 500\n        500 http://deb.debian.org/debian bookworm/main amd64 Packages\n";
+    const BACKPORT: &str =
+        "     25.0.7-2~bpo12+1 100\n        100 http://deb.debian.org/debian bookworm-backports/main amd64 Packages\n";
+
+    fn found(policy: &str) -> Option<(String, String)> {
+        Backport::find(policy).map(|b| (b.version, b.archive))
+    }
+
+    #[test]
+    fn a_newer_mesa_comes_from_backports_that_are_configured() {
+        let bookworm = "22.3.6-1+deb12u1";
+        let backport = Some(("25.0.7-2~bpo12+1".to_string(), "bookworm-backports".to_string()));
+        assert_eq!(found(&policy(bookworm, &format!("{BACKPORT}{BOOKWORM}"))), backport);
+        // the older one is installed
+        let installed = BOOKWORM.replacen("    ", " ***", 1) + "        100 /var/lib/dpkg/status\n";
+        assert_eq!(found(&policy(bookworm, &format!("{BACKPORT}{installed}"))), backport);
+        // the newer one is in two places
+        let twice = "     25.0.7-2~bpo12+1 100\n        100 http://mirror.example/debian bookworm-backports/main arm64 Packages\n        \
+                     100 https://deb.debian.org/debian bookworm-backports/main arm64 Packages\n";
+        assert_eq!(found(&policy(bookworm, &format!("{twice}{BOOKWORM}"))), backport);
+        // an even newer one of an archive that is no backport is passed over
+        let testing = "     26.1.0-1 90\n         90 http://deb.debian.org/debian testing/main amd64 Packages\n";
+        assert_eq!(found(&policy(bookworm, &format!("{testing}{BACKPORT}{BOOKWORM}"))), backport);
+    }
+
+    #[test]
+    fn without_a_newer_backport_apt_chooses() {
+        let bookworm = "22.3.6-1+deb12u1";
+        let experimental =
+            "     26.1.0-1 1\n          1 http://deb.debian.org/debian experimental/main amd64 Packages\n";
+        let forbidden = BACKPORT.replace("100", "-1");
+        let older = "     21.0.1-1~bpo12+1 100\n        100 http://deb.debian.org/debian bookworm-backports/main amd64 Packages\n";
+        for table in [
+            BOOKWORM.to_string(),
+            format!("{experimental}{BOOKWORM}"),
+            format!("{forbidden}{BOOKWORM}"),
+            format!("{BOOKWORM}{older}"),
+            String::new(),
+        ] {
+            assert_eq!(found(&policy(bookworm, &table)), None, "{table}");
+        }
+        // the candidate is the backport already, by the system's own pinning
+        assert_eq!(found(&policy("25.0.7-2~bpo12+1", &format!("{BACKPORT}{BOOKWORM}"))), None);
+        // apt-cache knows no such package
+        assert_eq!(found(""), None);
+        assert_eq!(found("N: Unable to locate package mesa-vulkan-drivers\n"), None);
+    }
+
+    #[test]
+    fn what_the_driver_needs_comes_from_the_backports_too() {
+        let backport = Backport::find(&policy("22.3.6-1+deb12u1", &format!("{BACKPORT}{BOOKWORM}")));
+        let Ok(installer) = Installer::find(|p| ["apt-get", "sudo"].contains(&p), false) else {
+            panic!("apt is there")
+        };
+        assert_eq!(
+            installer.install(backport.as_ref()).join(" "),
+            "sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -t bookworm-backports \
+             mesa-vulkan-drivers libvulkan1"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
-use crate::packages::{Unknown, install_commands};
+use crate::packages::{APT_POLICY, Backport, Installer, Unknown};
 use crate::run::{cargo, cargo_command, fail, show};
 
 /// Builds tril and checks that it finds an adapter, installing Mesa's software driver if that is what it takes.
@@ -38,7 +38,7 @@ fn has_adapter(stderr: &dyn Fn() -> Stdio) -> Result<bool, ExitCode> {
 }
 
 fn install() -> Result<(), ExitCode> {
-    let commands = install_commands(|program| find(program).is_some(), is_root()).map_err(|unknown| match unknown {
+    let installer = Installer::find(|program| find(program).is_some(), is_root()).map_err(|unknown| match unknown {
         Unknown::Manager => fail(
             "there is no package manager here that this command knows (apt-get, dnf, pacman, zypper, apk); install a Vulkan \
              loader and a Vulkan driver for your GPU, or Mesa's software driver (lavapipe), then run this again",
@@ -48,27 +48,47 @@ fn install() -> Result<(), ExitCode> {
             commands.join("\n  ")
         )),
     })?;
-    // once more after a failure: mirrors have bad moments, and a stale index is fetched anew
-    if run_all(&commands) {
-        return Ok(());
+    // mirrors have bad moments, and the list of packages may be stale
+    for again in [true, false] {
+        if installer.refresh().is_none_or(|command| run(&command)) {
+            let backport = if installer.is_apt() { newer_mesa() } else { None };
+            if backport.is_some() && run(&installer.install(backport.as_ref())) {
+                return Ok(());
+            }
+            if backport.is_some() {
+                eprintln!("That failed; installing the release's own Mesa.");
+            }
+            if run(&installer.install(None)) {
+                return Ok(());
+            }
+        }
+        if again {
+            eprintln!("That failed; trying once more.");
+        }
     }
-    eprintln!("That failed; trying once more.");
-    if run_all(&commands) {
-        return Ok(());
-    }
-    let lines: Vec<String> = commands.iter().map(|c| c.join(" ")).collect();
+    let commands = installer.refresh().into_iter().chain([installer.install(None)]);
+    let lines: Vec<String> = commands.map(|c| c.join(" ")).collect();
     Err(fail(&format!(
         "the driver could not be installed; see the messages above, check the network, and run by hand:\n  {}",
         lines.join("\n  ")
     )))
 }
 
-/// Runs commands in order as long as they succeed.
-fn run_all(commands: &[Vec<&str>]) -> bool {
-    commands.iter().all(|words| {
-        show(words);
-        Command::new(words[0]).args(&words[1..]).status().is_ok_and(|status| status.success())
-    })
+/// A Mesa newer than the release's own, from backports that this system has configured; newer software drivers are faster.
+fn newer_mesa() -> Option<Backport> {
+    show(APT_POLICY);
+    let output = Command::new(APT_POLICY[0]).args(&APT_POLICY[1..]).output().ok()?;
+    let backport = Backport::find(&String::from_utf8_lossy(&output.stdout));
+    if let Some(Backport { version, archive, instead_of }) = &backport {
+        eprintln!("Taking Mesa {version} from {archive} in place of {instead_of}: newer software drivers are faster.");
+    }
+    backport
+}
+
+/// Prints a command and runs it; says whether it succeeded.
+fn run(words: &[&str]) -> bool {
+    show(words);
+    Command::new(words[0]).args(&words[1..]).status().is_ok_and(|status| status.success())
 }
 
 /// A program on the PATH.
