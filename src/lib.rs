@@ -2,6 +2,8 @@
 //!
 //! Modules are listed in layer order: each may import only from those above it, and a test says so.
 
+pub mod units;
+
 pub mod tensor;
 
 pub mod reference;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::settings::SettingsArgs;
 use crate::data::{Corpus, DataError, Source};
+use crate::units::count;
 
 /// Where they were. `root` is the run.
 ///
@@ -41,8 +42,8 @@ pub(super) fn text_again(
         && val.len() != val_now.len()
     {
         return Err(format!(
-            "this run has {} files to train on and {} to validate on; name them alike, the latter with --val",
-            train.len(),
+            "this run has {} to train on and {} to validate on; name them alike, the latter with --val",
+            count(train.len(), "file"),
             val.len()
         )
         .into());

@@ -7,6 +7,7 @@ use super::Outcome;
 use super::self_check::quick;
 use super::settings::DeviceArgs;
 use crate::doctor::{cases, check_model, verify};
+use crate::units::count;
 
 /// Check every kernel against its CPU reference on this machine's adapter.
 ///
@@ -69,7 +70,8 @@ pub(super) fn run(args: &DoctorArgs) -> Outcome {
         }
     }
     if left_out > 0 {
-        outln!("left out: {left_out} cases of kernels that this device can't run and that tril doesn't use on it");
+        let cases = count(left_out, "case");
+        outln!("left out: {cases} of kernels that this device can't run and that tril doesn't use on it");
     }
     for failure in &failures {
         outln!("FAILED {failure}");

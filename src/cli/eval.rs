@@ -12,6 +12,7 @@ use crate::data::{Dataset, Mode, Source, tokens};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig, free_run};
 use crate::model::Rows;
 use crate::train::{Evaluator, RunDir};
+use crate::units::count;
 
 /// Measure a trained model: teacher-forced loss, and how far it gets on its own predictions.
 ///
@@ -106,7 +107,7 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     outln!("device           {}", gpu.name());
     outln!("model            {}", WhichArgs::name(&weights));
     outln!("text             {}", if own { "the run's validation split" } else { "the given paths" });
-    outln!("teacher-forced   over {n_target} targets in {} windows", extent.windows);
+    outln!("teacher-forced   over {} in {}", count(n_target, "target"), count(extent.windows, "window"));
     outln!("  loss           {loss:.4} nats per token");
     outln!("  perplexity     {:.3}", loss.exp());
     if let Some(bits) = bits_per_byte {
@@ -122,7 +123,8 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
         outln!("free-running     no full window to continue");
         return Ok(ExitCode::SUCCESS);
     }
-    outln!("free-running     {} windows, {prompt} tokens given, then its own predictions", free.n_window);
+    let (windows, given) = (count(free.n_window, "window"), count(prompt, "token"));
+    outln!("free-running     {windows}, {given} given, then its own predictions");
     for k in [1, 2, 4, 8, 16, 32] {
         if let Some(share) = free.share.get(k - 1) {
             outln!("  token {k:>2}       {:.1} % right", share * 100.0);

@@ -6,8 +6,8 @@ use clap::Args;
 use super::Outcome;
 use super::which::WhichArgs;
 use crate::interop::export::{Model, Target, export};
-use crate::plan::human_bytes;
 use crate::train::RunDir;
+use crate::units::human_bytes;
 
 /// Write a trained model in the files of transformers, llm.c or llama.cpp.
 ///

@@ -8,6 +8,7 @@ use super::Outcome;
 use crate::data::TokenizerSpec;
 use crate::data::shell::quoted;
 use crate::interop::import::{ImportOptions, import};
+use crate::units::count;
 
 /// Make a run of a GPT-2 that another program wrote, in Hugging Face's format or llm.c's, or of another run's weights.
 ///
@@ -54,7 +55,7 @@ pub(super) fn run(args: &ImportArgs) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     outln!("model    {}: {}", imported.format, m);
-    outln!("tokens   {}: {} ids", imported.tokenizer_from, imported.n_token);
+    outln!("tokens   {}: {}", imported.tokenizer_from, count(imported.n_token, "id"));
     for note in &imported.notes {
         outln!("note     {note}");
     }

@@ -8,9 +8,9 @@ use super::plan::{Limits, process_bytes};
 use super::settings::{DeviceArgs, SettingsArgs};
 use crate::emit::{self, KernelEntry};
 use crate::kernel::Choice;
-use crate::plan::human_bytes;
 use crate::train::Session;
 use crate::train::fit::{FitError, SharesMemory};
+use crate::units::{count, human_bytes};
 
 /// List the shaders of a training step, and write them to files for the compilers of other devices.
 ///
@@ -80,7 +80,8 @@ pub(super) fn run(args: &KernelsArgs) -> Outcome {
     };
     let manifest = emit::emit(&plan, dir)?;
     show(&manifest.kernels);
-    outln!("wrote {} shaders in 4 forms and manifest.json to {}", manifest.kernels.len(), dir.display());
+    let shaders = count(manifest.kernels.len(), "shader");
+    outln!("wrote {shaders} in 4 forms and manifest.json to {}", dir.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,6 +9,7 @@ use super::settings::DeviceArgs;
 use super::which::WhichArgs;
 use crate::generate::{LoadedModel, logits};
 use crate::train::RunDir;
+use crate::units::count;
 
 /// Write a model's logits for some tokens to a file, to compare it with other programs.
 ///
@@ -40,7 +41,12 @@ pub(super) fn run(args: &LogitsArgs) -> Outcome {
     };
     let (t, most) = (tokens.len(), config.model.block_size);
     if t == 0 || t as u64 > most {
-        return Err(format!("there are {t} tokens, and the model takes 1 to {most}; see --tokens and --prompt").into());
+        return Err(format!(
+            "there {} {}, and the model takes 1 to {most}; see --tokens and --prompt",
+            if t == 1 { "is" } else { "are" },
+            count(t, "token")
+        )
+        .into());
     }
     let mut weights = args.which.open(&dir, &config.model)?;
     let gpu = args.device.open()?;

@@ -6,9 +6,9 @@ use super::Outcome;
 use super::settings::{DeviceArgs, Fit, SettingsArgs};
 use crate::graph::Phase;
 use crate::kernel::{Caps, Choice};
-use crate::plan::human_bytes;
 use crate::train::Session;
 use crate::train::fit::{FitError, Footprint, Room, SharesMemory, resident_bytes};
+use crate::units::{count, human_bytes};
 
 /// Show what a configuration needs on a device, before anything is allocated.
 ///
@@ -65,10 +65,10 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
     let plan = Session::plan(&config.session(), &caps, &Choice::default())?;
     let m = &config.model;
     outln!(
-        "model            {} layers, {} heads, {} channels, block {}, vocabulary {}",
-        m.n_layer,
-        m.n_head,
-        m.n_embd,
+        "model            {}, {}, {}, block {}, vocabulary {}",
+        count(m.n_layer, "layer"),
+        count(m.n_head, "head"),
+        count(m.n_embd, "channel"),
         m.block_size,
         m.vocab_size
     );
@@ -76,7 +76,7 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
     outln!("recompute        {}", config.train.recompute);
     outln!("{plan}");
     let flops: u64 = plan.cost.iter().map(|(phase, cost)| cost.flops * repeats(*phase, config.train.grad_accum)).sum();
-    outln!("step             {} tokens, {:.3} GFLOP", config.tokens_per_step(), flops as f64 / 1e9);
+    outln!("step             {}, {:.3} GFLOP", count(config.tokens_per_step(), "token"), flops as f64 / 1e9);
     if args.dispatches {
         outln!("dispatches");
         for step in &plan.steps {

@@ -16,6 +16,7 @@ use crate::train::fit::{self, FitError, Footprint, Room};
 pub(super) use crate::train::fit::{SharesMemory, resident_bytes};
 use crate::train::spikes::OnSpike;
 use crate::train::{OnNonfinite, RunConfig, ScheduleKind};
+use crate::units::count;
 
 /// Which device, and how its shaders are compiled.
 #[derive(Debug, Args)]
@@ -379,7 +380,10 @@ impl SettingsArgs {
             let (b, n) = fit::choose_batch(config, caps, room, process, tokens)?;
             (config.train.batch_size, config.train.grad_accum) = (b, n);
             let rows = if n == 1 { "all at once" } else { "the most rows that fit" };
-            batch = Some(format!("--batch-size {b} --grad-accum {n} for {tokens} tokens a step: {rows} in {room}"));
+            batch = Some(format!(
+                "--batch-size {b} --grad-accum {n} for {} a step: {rows} in {room}",
+                count(tokens, "token")
+            ));
         }
         let footprint = fit::check(config, caps, room, process)?;
         Ok(Fit { footprint, room, batch })
@@ -475,10 +479,10 @@ pub(super) fn load_corpus(
     config.data.crc32 = corpus.crc32();
     let Some(text) = corpus.text() else { return Ok(corpus) };
     if !text.skipped().is_empty() {
-        errln!("left out {} binary files", text.skipped().len());
+        errln!("left out {}", count(text.skipped().len(), "binary file"));
     }
     if text.n_replaced() > 0 {
-        errln!("replaced bytes that are not UTF-8 in {} places by U+FFFD", text.n_replaced());
+        errln!("replaced bytes that are not UTF-8 in {} by U+FFFD", count(text.n_replaced(), "place"));
     }
     Ok(corpus)
 }

@@ -15,7 +15,7 @@ use super::signals::{AT_ONCE, Stop, on_stop};
 use crate::data::shell::quoted;
 use crate::data::tokenize::{Form, Job, LEARN_BYTES, Progress};
 use crate::data::{Source, TokenizerSpec, tokens};
-use crate::plan::human_bytes;
+use crate::units::{count, human_bytes};
 
 /// Turn text into token files once, to train on them as often as you like.
 ///
@@ -94,10 +94,10 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
     let done = done?;
     let seconds = started.elapsed().as_secs_f64();
     if done.n_skipped > 0 {
-        errln!("left out {} binary or empty files", done.n_skipped);
+        errln!("left out {}, binary or empty", count(done.n_skipped, "file"));
     }
     if done.n_replaced > 0 {
-        errln!("replaced bytes that are not UTF-8 in {} places by U+FFFD", done.n_replaced);
+        errln!("replaced bytes that are not UTF-8 in {} by U+FFFD", count(done.n_replaced, "place"));
     }
     if args.json {
         let line = json!({
@@ -109,7 +109,7 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let parted = if done.is_parted {
-        format!("; {} documents, each behind an end-of-text token", done.documents)
+        format!("; {}, each behind an end-of-text token", count(done.documents, "document"))
     } else {
         String::new()
     };
@@ -150,7 +150,7 @@ impl Bar {
         // standard input has no known end
         bar.set_length(progress.n_byte.max(progress.n_read));
         bar.set_position(progress.n_read);
-        bar.set_message(format!("{} tokens", progress.n_token));
+        bar.set_message(count(progress.n_token, "token"));
     }
 
     fn clear(&self) {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::shell::quoted;
+use crate::units::count;
 
 /// An error of the data layer; the message says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +127,8 @@ pub enum DataError {
     },
     /// Token files that are shorter than a window.
     #[error(
-        "{name} holds {tokens} tokens, and a block of {block_size} needs {}: give more, or lower --block-size",
+        "{name} holds {}, and a block of {block_size} needs {}: give more, or lower --block-size",
+        count(*tokens, "token"),
         block_size + 1
     )]
     ShortTokens {
@@ -224,7 +226,8 @@ pub enum DataError {
     },
     /// Too little text for the split that was asked for.
     #[error(
-        "the text leaves {training} tokens for training and {validation} for validation: give more text, or change --val-fraction (0 for none)"
+        "the text leaves {} for training and {validation} for validation: give more text, or change --val-fraction (0 for none)",
+        count(*training, "token")
     )]
     FewTokens {
         /// Tokens that would be trained on.
@@ -249,8 +252,9 @@ pub enum DataError {
     },
     /// A character that the vocabulary lacks.
     #[error(
-        "character {character:?} (U+{:04X}) at position {position} is not among the {vocabulary} characters of the tokenizer: remove it, or train a new run with --tokenizer byte",
-        u32::from(*character)
+        "character {character:?} (U+{:04X}) at position {position} is not among the {} of the tokenizer: remove it, or train a new run with --tokenizer byte",
+        u32::from(*character),
+        count(*vocabulary, "character")
     )]
     UnknownCharacter {
         /// The character.
@@ -316,7 +320,8 @@ pub enum DataError {
     },
     /// A training split shorter than one window and its targets.
     #[error(
-        "the training split has {tokens} tokens, and a block of {block_size} needs {}: give more text, or lower --block-size",
+        "the training split has {}, and a block of {block_size} needs {}: give more text, or lower --block-size",
+        count(*tokens, "token"),
         block_size + 1
     )]
     ShortTraining {
@@ -327,7 +332,8 @@ pub enum DataError {
     },
     /// A validation split shorter than one window and its targets.
     #[error(
-        "the validation split has {tokens} tokens, and a block of {block_size} needs {}: give more text, raise --val-fraction, or lower --block-size",
+        "the validation split has {}, and a block of {block_size} needs {}: give more text, raise --val-fraction, or lower --block-size",
+        count(*tokens, "token"),
         block_size + 1
     )]
     ShortValidation {
@@ -337,14 +343,16 @@ pub enum DataError {
         block_size: usize,
     },
     /// A text to evaluate in which no token follows another.
-    #[error("the text to evaluate has {tokens} tokens, and a prediction needs 2: give more text")]
+    #[error("the text to evaluate has {}, and a prediction needs 2: give more text", count(*tokens, "token"))]
     ShortEvaluation {
         /// Tokens in the text.
         tokens: usize,
     },
     /// Too few documents for the split that was asked for.
     #[error(
-        "{documents} documents leave {training} for training and {validation} for validation: give more documents, check --separator, or change --val-fraction (0 for none)"
+        "{} leave{} {training} for training and {validation} for validation: give more documents, check --separator, or change --val-fraction (0 for none)",
+        count(*documents, "document"),
+        if *documents == 1 { "s" } else { "" }
     )]
     FewDocuments {
         /// Documents in the text.

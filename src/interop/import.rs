@@ -15,6 +15,7 @@ use super::{InteropError, llmc_read::Header};
 use crate::data::{Mode, Source, Tokenizer, TokenizerSpec};
 use crate::model::{ModelConfig, Positions};
 use crate::train::{DataConfig, RunConfig, RunDir, RunDirError, ScheduleKind, TrainConfig, WeightSource};
+use crate::units::count;
 
 /// What the files of a model may leave open.
 #[derive(Debug, Clone, Default)]
@@ -163,7 +164,7 @@ fn not_a_model(path: &Path, reason: impl Into<String>) -> InteropError {
 fn refuse_other_heads(path: &Path, flag: Option<u64>, n_head: u64) -> Result<(), InteropError> {
     match flag {
         Some(n) if n != n_head => {
-            Err(not_a_model(path, format!("it has {n_head} heads, not --n-head {n}; leave the flag out")))
+            Err(not_a_model(path, format!("it has {}, not --n-head {n}; leave the flag out", count(n_head, "head"))))
         }
         _ => Ok(()),
     }
@@ -272,8 +273,8 @@ fn check(path: &Path, tensors: &Tensors, model: &ModelConfig) -> Result<(), Inte
         Some(name) => Err(tensors.wrong(
             name,
             format!(
-                "is none of a GPT-2 with {} layers; {} has to hold exactly that model",
-                model.n_layer,
+                "is none of a GPT-2 with {}; {} has to hold exactly that model",
+                count(model.n_layer, "layer"),
                 path.display()
             ),
         )),

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::units::count;
+
 /// How a token's position enters the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -38,13 +40,13 @@ impl std::fmt::Display for ModelConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} layers, {} heads, {} channels, block {}, vocabulary {}: {} parameters",
-            self.n_layer,
-            self.n_head,
-            self.n_embd,
+            "{}, {}, {}, block {}, vocabulary {}: {}",
+            count(self.n_layer, "layer"),
+            count(self.n_head, "head"),
+            count(self.n_embd, "channel"),
             self.block_size,
             self.vocab_size,
-            self.n_param()
+            count(self.n_param(), "parameter")
         )
     }
 }

@@ -10,7 +10,6 @@ mod slots;
 pub use check::PlanError;
 pub use pace::{Pace, n_within};
 pub use place::{BufferPlan, Place, share};
-pub(crate) use show::human_bytes;
 pub use slots::{Interval, Slots, assign, most_alive};
 
 use std::collections::BTreeMap;

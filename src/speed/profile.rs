@@ -8,6 +8,7 @@ use super::Peaks;
 use crate::exec::{HostTime, Timings};
 use crate::ops::Cost;
 use crate::plan::Plan;
+use crate::units::count;
 
 /// What was measured around the timed dispatches.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -185,7 +186,7 @@ impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let n = self.spans.n_step.max(1) as f64;
         let (busy, ms) = (self.busy_ns().max(1), |ns: u64| ns as f64 / n / 1e6);
-        writeln!(f, "{} steps on {}", self.spans.n_step, self.device)?;
+        writeln!(f, "{} on {}", count(self.spans.n_step, "step"), self.device)?;
         if !self.by_device {
             writeln!(
                 f,

@@ -6,7 +6,8 @@ use super::{RunConfig, Session, SessionError};
 use crate::graph::Recompute;
 use crate::kernel::{Caps, Choice};
 use crate::model::{Gpt, Keep, Memory, Purpose, Rows};
-use crate::plan::{Plan, human_bytes, share};
+use crate::plan::{Plan, share};
+use crate::units::human_bytes;
 
 /// What a run takes, bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

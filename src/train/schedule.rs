@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::units::count;
+
 /// The shape of the learning rate over a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -40,8 +42,9 @@ impl Schedule {
         let most = self.at(steps.saturating_sub(1));
         (warmup_steps >= steps && *steps > 0).then(|| {
             format!(
-                "the warm-up takes {warmup_steps} steps and the run {steps}, so the learning rate gets no further than {most:.2e} \
-                 of {lr:.2e}; give fewer --warmup-steps, or more --steps"
+                "the warm-up takes {} and the run {steps}, so the learning rate gets no further than {most:.2e} of {lr:.2e}; \
+                 give fewer --warmup-steps, or more --steps",
+                count(*warmup_steps, "step")
             )
         })
     }

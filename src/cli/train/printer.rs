@@ -8,9 +8,9 @@ use serde_json::json;
 use crate::cli::settings::Fit;
 use crate::data::shell::quoted;
 use crate::data::{Mode, Packing, Source, embedded};
-use crate::plan::human_bytes;
 use crate::train::fit::Room;
 use crate::train::{Event, Run, Summary};
+use crate::units::{count, human_bytes};
 
 /// Tells what a run does, for people or in JSON.
 pub(super) struct Printer {
@@ -68,15 +68,16 @@ impl Printer {
         self.say(&format!("device   {}", self.device));
         self.say(&format!("model    {}", config.model));
         self.say(&format!(
-            "text     {} tokens to train on, {} to validate; {} tokens a step",
-            data.token_count(),
+            "text     {} to train on, {} to validate; {} a step",
+            count(data.token_count(), "token"),
             data.val_token_count(),
-            config.tokens_per_step()
+            count(config.tokens_per_step(), "token")
         ));
         if let Some(Packing { documents, rows, padding }) = data.packing() {
             let apart = if config.masks_documents() { ", none sees another" } else { "" };
             let (t, share) = (config.row_size(), padding * 100.0);
-            self.say(&format!("rows     {documents} documents in {rows} rows of {t}{apart}; {share:.1} % padding"));
+            let (documents, rows) = (count(documents, "document"), count(rows, "row"));
+            self.say(&format!("rows     {documents} in {rows} of {t}{apart}; {share:.1} % padding"));
         }
         if let Some(batch) = &fit.batch {
             self.say(&format!("batch    {batch}"));
@@ -110,8 +111,10 @@ impl Printer {
                 );
                 if !result.finite {
                     self.say(&format!(
-                        "step {}: {} gradient elements are not finite, the step was skipped ({} so far)",
-                        result.step, result.n_nonfinite, result.n_skipped
+                        "step {}: {} not finite, the step was skipped ({} so far)",
+                        result.step,
+                        count(result.n_nonfinite as u64, "gradient element"),
+                        result.n_skipped
                     ));
                 }
                 if result.finite && !result.applied {
@@ -182,7 +185,7 @@ impl Printer {
             return;
         }
         if summary.n_skipped > 0 {
-            outln!("{} steps were skipped: not finite, or spikes", summary.n_skipped);
+            outln!("skipped {}: not finite, or spikes", count(summary.n_skipped, "step"));
         }
         if let Some((loss, step)) = summary.best {
             outln!("best validation loss {loss:.4} at step {step}, on {}", self.device);

@@ -7,6 +7,7 @@ use crate::data::{DataError, Tokenizer, TokenizerSpec};
 use crate::interop::InteropError;
 use crate::interop::error::unreadable;
 use crate::model::ModelConfig;
+use crate::units::count;
 
 /// How a run says that its tokenizer is a file of its own.
 const FILE: &str = "tokenizer.json";
@@ -48,7 +49,7 @@ pub(super) fn find(
     };
     let (n, v) = (tokenizer.vocab_size() as u64, model.vocab_size);
     if n > v {
-        return Err(none(format!("the tokenizer ({from}) has {n} ids, and the model {v}")));
+        return Err(none(format!("the tokenizer ({from}) has {}, and the model {v}", count(n, "id"))));
     }
     Ok((tokenizer.recognised(), from))
 }

@@ -290,7 +290,7 @@ fn what_cannot_be_trained_on_is_refused_with_the_flag_to_change() {
         (
             "one\n",
             options(lines(), 0.1, 2),
-            "1 documents leave 0 for training and 1 for validation: give more documents, check --separator, or change --val-fraction (0 for none)",
+            "1 document leaves 0 for training and 1 for validation: give more documents, check --separator, or change --val-fraction (0 for none)",
         ),
         (
             "\n\n",
@@ -317,7 +317,7 @@ fn other_refusals() {
     );
     check(
         Dataset::for_evaluation(&"a".into(), &Tokenizer::bytes(), &Options::stream(4)),
-        "the text to evaluate has 1 tokens, and a prediction needs 2: give more text",
+        "the text to evaluate has 1 token, and a prediction needs 2: give more text",
     );
     // The position counts from the start of the text in both modes.
     for mode in [Mode::Stream, Mode::lines()] {
