@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::misuse::misuse;
 use super::settings::DeviceArgs;
 use super::tune::{TuningArgs, tune_first};
 use super::{Outcome, must_be_writable};
@@ -23,7 +24,7 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
     /// Most seconds of each (three steps at least).
-    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    #[arg(long, value_name = "S", default_value_t = 5.0, allow_negative_numbers = true)]
     seconds: f64,
     /// The figures as JSON on standard output, instead of a table.
     #[arg(long)]
@@ -43,9 +44,9 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
         .iter()
         .map(|name| BenchPreset::by_name(name))
         .collect::<Result<_, _>>()
-        .map_err(|_| format!("--presets {}: there are {}", args.presets.join(","), PRESETS.join(", ")))?;
+        .map_err(|_| misuse(format!("--presets {}: there are {}", args.presets.join(","), PRESETS.join(", "))))?;
     let time = Duration::try_from_secs_f64(args.seconds)
-        .map_err(|_| format!("--seconds is {}, it must be a number of at least 0", args.seconds))?;
+        .map_err(|_| misuse(format!("--seconds is {}, it must be a number of at least 0", args.seconds)))?;
     if let Some(path) = &args.out {
         must_be_writable("--out", path)?;
     }

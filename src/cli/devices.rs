@@ -45,9 +45,36 @@ pub(super) fn run(args: &DevicesArgs) -> Outcome {
             c.max_workgroup_bytes >> 10,
             c.max_storage_buffers
         );
-        let yes_no: Vec<String> =
-            a.features.iter().map(|(n, has)| format!("{n} {}", if *has { "yes" } else { "no" })).collect();
-        outln!("   features         {} (size {} to {})", yes_no.join(", "), a.subgroup_size.0, a.subgroup_size.1);
+        let features: Vec<String> = a.features.iter().map(|&(name, has)| feature(name, has, a.subgroup_size)).collect();
+        outln!("   features         {}", features.join(", "));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A feature and whether it is there; of subgroups also how large they are.
+fn feature(name: &str, has: bool, (least, most): (u32, u32)) -> String {
+    match (name, has) {
+        ("subgroups", true) if least == most => format!("subgroups of {least}"),
+        ("subgroups", true) => format!("subgroups of {least} to {most}"),
+        (_, true) => name.to_string(),
+        (_, false) => format!("no {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::feature;
+
+    #[test]
+    fn sizes_stand_beside_the_subgroups_whose_they_are() {
+        for (name, has, sizes, text) in [
+            ("subgroups", true, (16, 16), "subgroups of 16"),
+            ("subgroups", true, (8, 32), "subgroups of 8 to 32"),
+            ("subgroups", false, (0, 0), "no subgroups"),
+            ("f16", true, (16, 16), "f16"),
+            ("cooperative matrices", false, (16, 16), "no cooperative matrices"),
+        ] {
+            assert_eq!(feature(name, has, sizes), text);
+        }
+    }
 }

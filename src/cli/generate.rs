@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::misuse::misuse;
 use super::settings::DeviceArgs;
 use super::which::WhichArgs;
 use super::{Outcome, out};
@@ -28,13 +29,13 @@ pub(super) struct GenerateArgs {
     #[arg(long, default_value_t = 500)]
     tokens: usize,
     /// Divides the logits: below 1 bolder, above 1 wilder, 0 always the likeliest token.
-    #[arg(long, default_value_t = 0.8)]
+    #[arg(long, default_value_t = 0.8, allow_negative_numbers = true)]
     temperature: f32,
     /// Choose among the K likeliest tokens only; 0 means all.
     #[arg(long, default_value_t = 0, value_name = "K")]
     top_k: usize,
     /// Choose among the likeliest tokens that together have probability P.
-    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    #[arg(long, default_value_t = 1.0, value_name = "P", allow_negative_numbers = true)]
     top_p: f32,
     /// The same seed gives the same text on the same device.
     #[arg(long, default_value_t = 1)]
@@ -50,10 +51,10 @@ pub(super) struct GenerateArgs {
 
 pub(super) fn run(args: &GenerateArgs) -> Outcome {
     if !(args.temperature.is_finite() && args.temperature >= 0.0) {
-        return Err(format!("--temperature is {}, it must be a finite number, at least 0", args.temperature).into());
+        return Err(misuse(format!("--temperature is {}, it must be a finite number, at least 0", args.temperature)));
     }
     if !(args.top_p > 0.0 && args.top_p <= 1.0) {
-        return Err(format!("--top-p is {}, it must be above 0 and at most 1", args.top_p).into());
+        return Err(misuse(format!("--top-p is {}, it must be above 0 and at most 1", args.top_p)));
     }
     let (dir, config, tokenizer) = RunDir::open(&args.run)?;
     let mut weights = args.which.open(&dir, &config.model)?;
@@ -156,7 +157,7 @@ fn emit(text: &str) -> Result<(), String> {
 /// The prompt with the start token in front where the model knows one; never empty.
 fn prompt_tokens(tokenizer: &Tokenizer, prompt: Option<&str>) -> Result<Vec<u32>, Box<dyn std::error::Error>> {
     let mut tokens: Vec<u32> = tokenizer.start_id().into_iter().collect();
-    tokens.extend(tokenizer.encode(prompt.unwrap_or(""))?);
+    tokens.extend(tokenizer.encode(prompt.unwrap_or("")).map_err(|error| misuse(format!("--prompt: {error}")))?);
     if tokens.is_empty() {
         tokens.push(tokenizer.opening_id());
     }

@@ -50,7 +50,7 @@ pub(super) fn run(args: &KernelsArgs) -> Outcome {
     if let Some(vocab_size) = args.vocab_size {
         config.model.vocab_size = vocab_size;
     }
-    config.validate()?;
+    args.settings.check(&config)?;
     args.settings.check_batch()?;
     let (mut caps, shares) = match args.limits {
         Some(limits) => (limits.caps(), limits.caps().is_cpu),

@@ -5,6 +5,7 @@ use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::Outcome;
+use super::misuse::misuse;
 use super::settings::DeviceArgs;
 use super::which::WhichArgs;
 use crate::generate::{LoadedModel, logits};
@@ -36,17 +37,16 @@ pub(super) struct LogitsArgs {
 pub(super) fn run(args: &LogitsArgs) -> Outcome {
     let (dir, config, tokenizer) = RunDir::open(&args.run)?;
     let tokens = match &args.prompt {
-        Some(text) => tokenizer.encode(text)?,
+        Some(text) => tokenizer.encode(text).map_err(|error| misuse(format!("--prompt: {error}")))?,
         None => args.tokens.clone(),
     };
     let (t, most) = (tokens.len(), config.model.block_size);
     if t == 0 || t as u64 > most {
-        return Err(format!(
-            "there {} {}, and the model takes 1 to {most}; see --tokens and --prompt",
-            if t == 1 { "is" } else { "are" },
+        let there = if t == 1 { "is" } else { "are" };
+        return Err(misuse(format!(
+            "there {there} {}, and the model takes 1 to {most}; see --tokens and --prompt",
             count(t, "token")
-        )
-        .into());
+        )));
     }
     let mut weights = args.which.open(&dir, &config.model)?;
     let gpu = args.device.open()?;

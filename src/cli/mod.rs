@@ -5,6 +5,7 @@ mod out;
 
 mod again;
 mod bench;
+mod device;
 mod devices;
 mod doctor;
 mod eval;
@@ -13,6 +14,7 @@ mod generate;
 mod import;
 mod kernels;
 mod logits;
+mod misuse;
 mod plan;
 mod replay;
 mod self_check;
@@ -32,6 +34,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::misuse::is_misuse;
 use crate::exec::ExecError;
 use crate::gpu::GpuError;
 use crate::train::{RunError, SessionError};
@@ -72,12 +75,16 @@ fn must_be_writable(flag: &str, path: &Path) -> Result<(), String> {
 }
 
 /// Exit codes for what a script may want to react to.
+const MISUSE: u8 = 2;
 const DIVERGED: u8 = 3;
 const DEVICE_LOST: u8 = 4;
 const OUT_OF_MEMORY: u8 = 5;
 
 /// The exit code of an error.
 fn code_of(error: &(dyn Error + 'static)) -> u8 {
+    if is_misuse(error) {
+        return MISUSE;
+    }
     let run = error.downcast_ref::<RunError>();
     if error.is::<train::OutOfMemory>() {
         return OUT_OF_MEMORY;
@@ -156,6 +163,13 @@ mod tests {
             let run = RunError::Session(session.clone());
             let errors: [Box<dyn Error>; 4] = [gpu.into(), exec.into(), session.into(), run.into()];
             assert_eq!(errors.map(|error| code_of(error.as_ref())), [code; 4]);
+        }
+        let wanted = || "x".to_string();
+        for gpu in [
+            GpuError::NoSuchAdapter { wanted: wanted(), there: String::new() },
+            GpuError::SeveralAdapters { wanted: wanted(), matching: String::new() },
+        ] {
+            assert_eq!(code_of(&gpu), 2);
         }
         assert_eq!(code_of(&RunError::Diverged { reason: String::new() }), 3);
         assert_eq!(code_of(&RunError::Unsaved { reason: String::new() }), 1);

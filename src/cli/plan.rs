@@ -46,7 +46,7 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
     if let Some(vocab_size) = args.vocab_size {
         config.model.vocab_size = vocab_size;
     }
-    config.validate()?;
+    args.settings.check(&config)?;
     args.settings.check_batch()?;
     let (caps, shares) = match args.limits.map(Limits::caps) {
         Some(caps) => (caps.clone(), SharesMemory(caps.is_cpu)),

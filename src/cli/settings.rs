@@ -2,13 +2,13 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+pub(super) use super::device::DeviceArgs;
+use super::misuse::misuse;
 use super::token_files;
 use crate::data::{Corpus, DataError, Mode, Source, Tokenizer, TokenizerSpec, embedded, tokens};
-use crate::gpu::{AdapterReport, DeviceSelector, Gpu, GpuError, GpuOptions, find_adapter};
 use crate::graph::Recompute;
 use crate::kernel::Caps;
 use crate::model::{ModelConfig, Positions};
@@ -17,41 +17,6 @@ pub(super) use crate::train::fit::{SharesMemory, resident_bytes};
 use crate::train::spikes::OnSpike;
 use crate::train::{OnNonfinite, RunConfig, ScheduleKind};
 use crate::units::count;
-
-/// Which device, and how its shaders are compiled.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Device")]
-pub(super) struct DeviceArgs {
-    /// Adapter by index or by part of its name, as `tril devices` lists them [default: the fastest kind there is].
-    #[arg(long, value_name = "NAME|INDEX")]
-    device: Option<String>,
-    /// Keep bounds checks in the shaders: slower, for hunting down a driver's fault.
-    #[arg(long)]
-    checked: bool,
-}
-
-impl DeviceArgs {
-    pub fn options(&self) -> GpuOptions {
-        let selector =
-            self.device.as_deref().map(|d| d.parse().unwrap_or_else(|e: std::convert::Infallible| match e {}));
-        GpuOptions { selector: selector.unwrap_or(DeviceSelector::Best), checked: self.checked }
-    }
-
-    /// The adapter, without opening it.
-    pub fn find(&self) -> Result<AdapterReport, GpuError> {
-        find_adapter(&self.options().selector)
-    }
-
-    pub fn open(&self) -> Result<Arc<Gpu>, GpuError> {
-        Gpu::open(&self.options())
-    }
-
-    /// The flags that give these.
-    pub fn as_flags(&self) -> Vec<String> {
-        let device = self.device.iter().map(|device| format!("--device={device}"));
-        device.chain(self.checked.then(|| "--checked".to_string())).collect()
-    }
-}
 
 /// Model and training settings. A flag beats --config, which beats --preset.
 #[derive(Debug, Args)]
@@ -153,19 +118,19 @@ struct TrainingArgs {
     /// Seed of weights, batch order and dropout.
     #[arg(long)]
     seed: Option<u64>,
-    /// Steps between evaluations of the validation split.
+    /// Steps between evaluations of the validation split; 0 for one at the end only.
     #[arg(long, value_name = "N")]
     eval_every: Option<u64>,
     /// Evaluate on N windows, always the same ones, instead of the whole split; 0 means all.
     #[arg(long, value_name = "N")]
     eval_windows: Option<u64>,
-    /// Steps between samples; 0 for none.
+    /// Steps between samples, with one at the end; 0 for none.
     #[arg(long, value_name = "N")]
     sample_every: Option<u64>,
     /// Steps between checkpoints; 0 for one at the end only.
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<u64>,
-    /// Checkpoints to keep: the last ones.
+    /// Checkpoints to keep: the last ones, at least 1.
     #[arg(long, value_name = "N")]
     keep: Option<u64>,
     /// What to do about a step whose loss or gradients aren't finite; the step itself changes nothing in any case.
@@ -263,34 +228,50 @@ impl SettingsArgs {
         }
         if config.model.block_size > model.block_size {
             let (n, most) = (config.model.block_size, model.block_size);
-            return Err(format!(
+            return Err(misuse(format!(
                 "--block-size is {n}, and the imported model has positions for {most}; give at most that"
-            )
-            .into());
+            )));
         }
         if config.model != (ModelConfig { dropout: config.model.dropout, ..model.clone() }) {
-            return Err("an imported model stays what it is: of its settings, only --dropout and a smaller --block-size can be given".into());
+            return Err(misuse(
+                "an imported model stays what it is: of its settings, only --dropout and a smaller --block-size can be given",
+            ));
         }
         if config.data.tokenizer != imported.data.tokenizer {
-            return Err(
-                "an imported model keeps its tokenizer; leave --tokenizer out, or import the model with it".into()
-            );
+            return Err(misuse(
+                "an imported model keeps its tokenizer; leave --tokenizer out, or import the model with it",
+            ));
         }
         Ok(config)
     }
 
+    /// The settings of `--config` over given ones.
+    fn with_file(&self, base: &RunConfig) -> Result<RunConfig, Box<dyn Error>> {
+        let Some(path) = &self.config else { return Ok(base.clone()) };
+        let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::InvalidData => {
+                format!("--config {}: it is not UTF-8 text; save it as that", path.display())
+            }
+            _ => format!("--config {}: {e}; check the path", path.display()),
+        })?;
+        Ok(base.overlaid(&path.display().to_string(), &text)?)
+    }
+
+    /// Fails on a setting out of its range, and says whether the flags or `--config` are to blame.
+    pub fn check(&self, config: &RunConfig) -> Result<(), Box<dyn Error>> {
+        let Err(error) = config.validate() else { return Ok(()) };
+        let preset = RunConfig::preset(self.preset.as_deref().unwrap_or("nano"))?;
+        match (&self.config, self.with_file(&preset)?.validate()) {
+            (Some(path), Err(of_file)) if of_file == error => {
+                Err(format!("--config {}: {error}; correct the file", path.display()).into())
+            }
+            _ => Err(error.into()),
+        }
+    }
+
     /// File, then flags, over given settings.
     pub fn resolve_over(&self, base: &RunConfig) -> Result<RunConfig, Box<dyn Error>> {
-        let mut config = base.clone();
-        if let Some(path) = &self.config {
-            let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
-                std::io::ErrorKind::InvalidData => {
-                    format!("--config {}: it is not UTF-8 text; save it as that", path.display())
-                }
-                _ => format!("--config {}: {e}; check the path", path.display()),
-            })?;
-            config = config.overlaid(&path.display().to_string(), &text)?;
-        }
+        let mut config = self.with_file(base)?;
         let m = &mut config.model;
         set(&mut m.n_layer, self.model.n_layer);
         set(&mut m.n_head, self.model.n_head);
@@ -344,7 +325,7 @@ impl SettingsArgs {
         );
         if let Some(text) = &flags.separator {
             let Mode::Documents { separator } = &mut d.mode else {
-                return Err("--separator is for --mode documents; add that flag".into());
+                return Err(misuse("--separator is for --mode documents; add that flag"));
             };
             *separator = text.replace("\\n", "\n").replace("\\t", "\t");
         }
@@ -360,7 +341,7 @@ impl SettingsArgs {
     pub fn check_batch(&self) -> Result<(), Box<dyn Error>> {
         let t = &self.train;
         if t.batch_tokens.is_some() && (t.batch_size.is_some() || t.grad_accum.is_some()) {
-            return Err("--batch-tokens chooses --batch-size and --grad-accum itself; leave those two out".into());
+            return Err(misuse("--batch-tokens chooses --batch-size and --grad-accum itself; leave those two out"));
         }
         Ok(())
     }
@@ -398,13 +379,15 @@ impl SettingsArgs {
     pub fn source(&self, paths: &[PathBuf]) -> Result<Source, Box<dyn Error>> {
         let source = tokens::find(paths, &self.train.val)?;
         if self.train.lossy && matches!(source, Source::Tokens { .. }) {
-            return Err("--lossy is about text, and these are token files; leave it out".into());
+            return Err(misuse("--lossy is about text, and these are token files; leave it out"));
         }
         if let (Source::Tokens { val, .. }, Some(share)) = (&source, self.train.val_fraction)
             && let Some(val) = val.first()
         {
             let val = val.display();
-            return Err(format!("--val-fraction {share} and {val} are two validation splits; leave the flag out, or name the files to train on alone").into());
+            return Err(misuse(format!(
+                "--val-fraction {share} and {val} are two validation splits; leave the flag out, or name the files to train on alone"
+            )));
         }
         Ok(source.lossily(self.train.lossy))
     }
@@ -467,14 +450,15 @@ pub(super) fn load_corpus(
     if !paths.is_empty() {
         config.data.source = settings.source(paths)?;
     } else if let Some(val) = settings.train.val.first() {
-        return Err(format!("--val {} needs token files to train on; name them as PATH", val.display()).into());
+        return Err(misuse(format!("--val {} needs token files to train on; name them as PATH", val.display())));
     }
     let stories = matches!(config.data.source, Source::Embedded { .. });
     if let (true, false, Mode::Documents { separator }) = (stories, settings.has_separator(), &mut config.data.mode) {
         *separator = embedded::SEPARATOR.into();
     }
     // a bad setting is found before a long text is read
-    RunConfig { model: ModelConfig { vocab_size: 1, ..config.model.clone() }, ..config.clone() }.validate()?;
+    let any_text = RunConfig { model: ModelConfig { vocab_size: 1, ..config.model.clone() }, ..config.clone() };
+    settings.check(&any_text)?;
     let corpus = config.data.source.load()?;
     config.data.crc32 = corpus.crc32();
     let Some(text) = corpus.text() else { return Ok(corpus) };
@@ -491,10 +475,9 @@ pub(super) fn load_corpus(
 pub(super) fn check_specials(config: &RunConfig) -> Result<(), Box<dyn Error>> {
     let spec = &config.data.tokenizer;
     if config.data.special_tokens && matches!(spec, TokenizerSpec::Char | TokenizerSpec::Byte) {
-        return Err(format!(
+        return Err(misuse(format!(
             "--special-tokens is for byte-pair encodings, and the tokenizer is {spec}; see --tokenizer"
-        )
-        .into());
+        )));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use super::misuse::misuse;
 use crate::data::tokens::tokenizer_beside;
 use crate::data::{DataError, Mode, Source, Tokenizer, TokenizerSpec};
 use crate::train::RunConfig;
@@ -20,15 +21,14 @@ pub(super) fn tokenizer(
         return Err(DataError::DocumentsOfTokens.into());
     }
     if config.data.special_tokens {
-        return Err("--special-tokens is about text, and these are token files; leave it out".into());
+        return Err(misuse("--special-tokens is about text, and these are token files; leave it out"));
     }
     let files: Vec<_> = train.iter().chain(val).cloned().collect();
     let (spec, tokenizer, how) = match asked {
         Some(spec @ (TokenizerSpec::Char | TokenizerSpec::Bpe(_))) => {
-            return Err(format!(
+            return Err(misuse(format!(
                 "--tokenizer {spec} is made from text, and these are token files; give byte, gpt2 or their tokenizer.json"
-            )
-            .into());
+            )));
         }
         Some(spec) if *spec != TokenizerSpec::Auto => (spec.clone(), spec.make("", 0.0)?, spec.to_string()),
         _ => match tokenizer_beside(&files)? {

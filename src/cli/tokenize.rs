@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::Outcome;
+use super::misuse::misuse;
 use super::signals::{AT_ONCE, Stop, on_stop};
 use crate::data::shell::quoted;
 use crate::data::tokenize::{Form, Job, LEARN_BYTES, Progress};
@@ -58,7 +59,8 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
     };
     let spec = &args.tokenizer;
     if args.special_tokens && matches!(spec, TokenizerSpec::Char | TokenizerSpec::Byte) {
-        return Err(format!("--special-tokens is for byte-pair encodings, and the tokenizer is {spec}").into());
+        let why = format!("--special-tokens is for byte-pair encodings, and the tokenizer is {spec}; see --tokenizer");
+        return Err(misuse(why));
     }
     let stop = Arc::new(AtomicBool::new(false));
     let seen = stop.clone();

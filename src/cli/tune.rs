@@ -81,7 +81,7 @@ fn of_run(args: &TuneArgs) -> Result<SessionConfig, Box<dyn Error>> {
         Some(n) => config.model.vocab_size = n,
         None => drop(read_text(&mut config, &args.paths, &args.settings)?),
     }
-    config.validate()?;
+    args.settings.check(&config)?;
     if args.settings.chooses_batch() {
         let adapter = args.device.find()?;
         let shares = SharesMemory(adapter.shares_memory());

@@ -17,12 +17,20 @@ pub enum DeviceSelector {
 }
 
 impl FromStr for DeviceSelector {
-    type Err = std::convert::Infallible;
+    type Err = EmptyName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(text.parse().map_or_else(|_| Self::Name(text.into()), Self::Index))
+        match text.trim() {
+            "" => Err(EmptyName),
+            name => Ok(name.parse().map_or_else(|_| Self::Name(name.into()), Self::Index)),
+        }
     }
 }
+
+/// An adapter's name without a character, which would be a part of every name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("give an index or a part of a name, as `tril devices` lists them")]
+pub struct EmptyName;
 
 impl fmt::Display for DeviceSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,18 +94,41 @@ pub(super) fn select(selector: &DeviceSelector) -> Result<(wgpu::Adapter, Adapte
         return Err(GpuError::NoAdapter);
     }
     let reports: Vec<AdapterReport> = found.iter().map(report).collect();
-    let matches = |wanted: &str| reports.iter().position(|r| r.name.to_lowercase().contains(&wanted.to_lowercase()));
-    let index = match selector {
-        DeviceSelector::Best => Some(0),
-        DeviceSelector::Index(index) => Some(*index).filter(|&i| i < found.len()),
-        DeviceSelector::Name(name) => matches(name),
-    };
-    let Some(index) = index else {
-        let there: Vec<String> = reports.iter().enumerate().map(|(i, r)| format!("{i} = {}", r.name)).collect();
-        return Err(GpuError::NoSuchAdapter { wanted: selector.to_string(), there: there.join(", ") });
-    };
+    let names: Vec<&str> = reports.iter().map(|r| r.name.as_str()).collect();
+    let index = find(selector, &names)?;
     let report = reports[index].clone();
     Ok((found.swap_remove(index), report))
+}
+
+/// The index of the adapter that a selector means, among these names. A whole name goes before parts of others; of several
+/// adapters with one name, which are alike, or one card with several drivers, the first is taken.
+fn find(selector: &DeviceSelector, names: &[&str]) -> Result<usize, GpuError> {
+    let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
+    let list = |indices: &[usize]| {
+        let items: Vec<String> = indices.iter().map(|&i| format!("{i} = {}", names[i])).collect();
+        items.join(", ")
+    };
+    let missing = || {
+        let all: Vec<usize> = (0..names.len()).collect();
+        GpuError::NoSuchAdapter { wanted: selector.to_string(), there: list(&all) }
+    };
+    match selector {
+        DeviceSelector::Best => Ok(0),
+        DeviceSelector::Index(index) if *index < names.len() => Ok(*index),
+        DeviceSelector::Index(_) => Err(missing()),
+        DeviceSelector::Name(name) => {
+            let wanted = name.to_lowercase();
+            if let Some(whole) = lower.iter().position(|name| *name == wanted) {
+                return Ok(whole);
+            }
+            let parts: Vec<usize> = (0..names.len()).filter(|&i| lower[i].contains(&wanted)).collect();
+            match parts[..] {
+                [] => Err(missing()),
+                [first, ..] if parts.iter().all(|&i| lower[i] == lower[first]) => Ok(first),
+                _ => Err(GpuError::SeveralAdapters { wanted: name.clone(), matching: list(&parts) }),
+            }
+        }
+    }
 }
 
 fn enumerate() -> Vec<wgpu::Adapter> {
@@ -173,5 +204,42 @@ fn report(adapter: &wgpu::Adapter) -> AdapterReport {
             ("timestamps", has(wgpu::Features::TIMESTAMP_QUERY)),
             ("cooperative matrices", has(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)),
         ],
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_chosen_by_index_or_by_what_only_its_name_has() {
+        const NAMES: [&str; 5] = ["GeForce 5090", "Radeon 780M", "GeForce 5090", "Radeon 780", "llvmpipe (256 bits)"];
+        let find = |text: &str| match find(&text.parse().unwrap(), &NAMES) {
+            Ok(index) => index.to_string(),
+            Err(error) => error.to_string(),
+        };
+        for (text, index) in [
+            ("0", "0"),
+            (" 3 ", "3"),
+            // two of one name
+            ("geforce", "0"),
+            ("780m", "1"),
+            // a whole name, and a part of another
+            ("radeon 780", "3"),
+            ("llvm", "4"),
+            ("(256 bits)", "4"),
+        ] {
+            assert_eq!(find(text), index, "{text}");
+        }
+        assert!(find("Radeon").ends_with(
+            "--device Radeon matches several adapters: 1 = Radeon 780M, 3 = Radeon 780; give the index or more of the name"
+        ));
+        for text in ["5", "18446744073709551616", "Arc", "-1"] {
+            assert!(find(text).starts_with(&format!("no adapter matches --device {text}; there are: 0 = ")), "{text}");
+        }
+        for text in ["", " ", "\t"] {
+            assert_eq!(text.parse::<DeviceSelector>(), Err(EmptyName));
+        }
     }
 }

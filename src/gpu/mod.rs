@@ -3,7 +3,7 @@
 mod adapter;
 mod pipelines;
 
-pub use adapter::{AdapterReport, DeviceSelector, adapters, find_adapter};
+pub use adapter::{AdapterReport, DeviceSelector, EmptyName, adapters, find_adapter};
 pub(crate) use pipelines::Pipeline;
 
 use std::collections::HashMap;
@@ -27,6 +27,14 @@ pub enum GpuError {
         wanted: String,
         /// The adapters that exist.
         there: String,
+    },
+    /// A name that is a part of several adapters' names.
+    #[error("--device {wanted} matches several adapters: {matching}; give the index or more of the name")]
+    SeveralAdapters {
+        /// What was asked for.
+        wanted: String,
+        /// The adapters with it in their names.
+        matching: String,
     },
     /// The adapter wouldn't open.
     #[error("{adapter} can't be opened: {reason}; try another with --device")]

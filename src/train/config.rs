@@ -43,7 +43,7 @@ pub struct TrainConfig {
     pub warmup_steps: u64,
     /// Seed of weights, batch order and dropout.
     pub seed: u64,
-    /// Steps between evaluations.
+    /// Steps between evaluations; 0 means only at the end.
     pub eval_every: u64,
     /// Validation windows per evaluation; 0 means all.
     pub eval_windows: u64,
@@ -193,13 +193,8 @@ impl RunConfig {
         let t = &self.train;
         let range =
             |flag, value: String, expected: &str| Err(ConfigError::Range { flag, value, expected: expected.into() });
-        let counts = [
-            ("--steps", t.steps),
-            ("--batch-size", t.batch_size),
-            ("--grad-accum", t.grad_accum),
-            ("--eval-every", t.eval_every),
-            ("--keep", t.keep),
-        ];
+        let counts =
+            [("--steps", t.steps), ("--batch-size", t.batch_size), ("--grad-accum", t.grad_accum), ("--keep", t.keep)];
         for (flag, value) in counts {
             if value == 0 {
                 return range(flag, value.to_string(), "it must be at least 1");

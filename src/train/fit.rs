@@ -282,7 +282,8 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         _ => 0,
     };
     match number.trim().parse::<f64>() {
-        Ok(n) if n > 0.0 && n.is_finite() && unit > 0 => Ok((n * unit as f64) as u64),
+        // more bytes than memory can be addressed with are a slip
+        Ok(n) if n > 0.0 && n * unit as f64 <= 2f64.powi(62) && unit > 0 => Ok((n * unit as f64) as u64),
         _ => Err("a size such as 1500M or 1.5G".into()),
     }
 }

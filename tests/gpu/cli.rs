@@ -48,9 +48,14 @@ pub fn ok(dir: &Path, args: &[&str]) -> String {
 
 /// The one error line of a command that must fail with exit code 1.
 pub fn fails(dir: &Path, args: &[&str]) -> String {
+    fails_with(1, dir, args)
+}
+
+/// The one error line of a command that must fail with this exit code.
+pub fn fails_with(code: i32, dir: &Path, args: &[&str]) -> String {
     let output = tril(dir, args);
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "tril {args:?}: {err}");
+    assert_eq!(output.status.code(), Some(code), "tril {args:?}: {err}");
     let lines: Vec<&str> = err.lines().filter(|l| l.starts_with("error: ")).collect();
     assert_eq!(lines.len(), 1, "tril {args:?}: {err}");
     assert!(!err.contains("panicked"), "{err}");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::cli::{Folder, SMALL, command, fails, ok, train, tril};
+use crate::cli::{Folder, SMALL, command, fails, fails_with, ok, train, tril};
 
 /// Flags, and what they don't take.
 type Values = [(&'static str, &'static [&'static str])];
@@ -96,7 +96,7 @@ fn values_that_are_none_are_misuse_in_every_command() {
 }
 
 #[test]
-fn values_out_of_range_are_said_before_a_device_is_opened_or_a_file_made() {
+fn wrong_values_and_flags_that_do_not_go_together_are_misuse_and_leave_nothing_behind() {
     let at = &Folder::with_text();
     fs::write(at.join("not.json"), "{\"model\":").unwrap();
     fs::write(at.join("small.txt"), "a text").unwrap();
@@ -106,92 +106,131 @@ fn values_out_of_range_are_said_before_a_device_is_opened_or_a_file_made() {
     fs::write(at.join("wide.toml"), "[train]\nsteps = 1e9\n").unwrap();
     fs::write(at.join("head.toml"), "[model]\nn_head = 5\n").unwrap();
     fs::write(at.join("utf16.toml"), b"\xff\xfe[\0m\0").unwrap();
-    let cases: &[(&[&str], &str)] = &[
-        (&["--n-layer", "0"], "--n-layer"),
-        (&["--n-layer", "1025"], "from 1 to 1024"),
-        (&["--n-head", "0"], "--n-head"),
-        (&["--n-embd", "18446744073709551615"], "--n-embd"),
-        (&["--n-head", "7"], "--n-head"),
-        (&["--block-size", "0"], "--block-size"),
-        (&["--block-size", "65537"], "--block-size"),
-        (&["--dropout", "1"], "--dropout"),
-        (&["--dropout", "nan"], "--dropout"),
-        (&["--dropout", "-0.1"], "--dropout"),
-        (&["--steps", "0"], "--steps"),
-        (&["--steps", "4294967296"], "--steps"),
-        (&["--batch-size", "0"], "--batch-size"),
-        (&["--batch-size", "18446744073709551615"], "--batch-size"),
-        (&["--grad-accum", "0"], "--grad-accum"),
-        (&["--grad-accum", "65537"], "--grad-accum"),
-        (&["--batch-tokens", "64", "--grad-accum", "2"], "--batch-tokens"),
-        (&["--lr", "-1"], "--lr"),
-        (&["--lr", "nan"], "--lr"),
-        (&["--lr", "1e999"], "--lr"),
-        (&["--min-lr", "1"], "--min-lr"),
-        (&["--warmup-steps", "18446744073709551615"], "--warmup-steps"),
-        (&["--beta1", "1"], "--beta1"),
-        (&["--beta2", "-0.5"], "--beta2"),
-        (&["--eps", "0"], "--eps"),
-        (&["--weight-decay", "inf"], "--weight-decay"),
-        (&["--clip", "-1"], "--clip"),
-        (&["--keep", "0"], "--keep"),
-        (&["--eval-every", "0"], "--eval-every"),
-        (&["--seed", "18446744073709551615"], "--seed"),
-        (&["--checkpoint-every", "9223372036854775808"], "--checkpoint-every"),
-        (&["--loss-chunk", "18446744073709551615"], "--loss-chunk"),
-        (&["--val-fraction", "1"], "--val-fraction"),
-        (&["--val-fraction", "nan"], "--val-fraction"),
-        (&["--memory", "1"], "--block-size"),
-        (&["--pack", "true"], "--mode documents"),
-        (&["--separator", ","], "--mode documents"),
-        (&["--special-tokens", "--tokenizer", "char"], "--special-tokens"),
-        (&["--tokenizer", "none.json"], "--tokenizer none.json is not there"),
-        (&["--tokenizer", "not.json"], "--tokenizer not.json is no tokenizer.json"),
-        (&["--tokenizer", "small.txt"], "--tokenizer small.txt is no tokenizer.json"),
-        (&["--tokenizer", "some.folder"], "--tokenizer some.folder is a folder"),
-        (&["--tokenizer", "panics.json"], "tokenizer"),
-        (&["--preset", "gpt5"], "gpt2-xl"),
-        (&["--config", "wide.toml"], "wide.toml: line 2, train.steps: "),
-        (&["--config", "utf16.toml"], "utf16.toml: it is not UTF-8 text; save it as that"),
-        (&["--config", "nowhere.toml"], "--config nowhere.toml: "),
-        (&["--config", "head.toml", "--n-embd", "16"], "--n-head"),
-        (&["--device", "99"], "--device"),
-        (&["--trace", "nowhere/t.json", "--profile"], "--trace"),
+    let cases: &[(i32, &[&str], &str)] = &[
+        (2, &["--n-layer", "0"], "--n-layer"),
+        (2, &["--n-layer", "1025"], "from 1 to 1024"),
+        (2, &["--n-head", "0"], "--n-head"),
+        (2, &["--n-embd", "18446744073709551615"], "--n-embd"),
+        (2, &["--n-head", "7"], "--n-head"),
+        (2, &["--block-size", "0"], "--block-size"),
+        (2, &["--block-size", "65537"], "--block-size"),
+        (2, &["--dropout", "1"], "--dropout"),
+        (2, &["--dropout", "nan"], "--dropout"),
+        (2, &["--dropout", "-0.1"], "--dropout"),
+        (2, &["--steps", "0"], "--steps"),
+        (2, &["--steps", "4294967296"], "--steps"),
+        (2, &["--batch-size", "0"], "--batch-size"),
+        (2, &["--batch-size", "18446744073709551615"], "--batch-size"),
+        (2, &["--grad-accum", "0"], "--grad-accum"),
+        (2, &["--grad-accum", "65537"], "--grad-accum"),
+        (2, &["--batch-tokens", "64", "--grad-accum", "2"], "--batch-tokens"),
+        (2, &["--lr", "-1"], "--lr"),
+        (2, &["--lr", "nan"], "--lr"),
+        (2, &["--lr", "1e999"], "--lr"),
+        (2, &["--min-lr", "1"], "--min-lr"),
+        (2, &["--warmup-steps", "18446744073709551615"], "--warmup-steps"),
+        (2, &["--beta1", "1"], "--beta1"),
+        (2, &["--beta2", "-0.5"], "--beta2"),
+        (2, &["--eps", "0"], "--eps"),
+        (2, &["--weight-decay", "inf"], "--weight-decay"),
+        (2, &["--clip", "-1"], "--clip"),
+        (2, &["--keep", "0"], "--keep"),
+        (2, &["--eval-every", "9223372036854775808"], "--eval-every"),
+        (2, &["--seed", "18446744073709551615"], "--seed"),
+        (2, &["--checkpoint-every", "9223372036854775808"], "--checkpoint-every"),
+        (2, &["--loss-chunk", "18446744073709551615"], "--loss-chunk"),
+        (2, &["--val-fraction", "1"], "--val-fraction"),
+        (2, &["--val-fraction", "nan"], "--val-fraction"),
+        (1, &["--memory", "1"], "--block-size"),
+        (2, &["--pack", "true"], "--mode documents"),
+        (2, &["--separator", ","], "--mode documents"),
+        (2, &["--special-tokens", "--tokenizer", "char"], "--special-tokens"),
+        (1, &["--tokenizer", "none.json"], "--tokenizer none.json is not there"),
+        (1, &["--tokenizer", "not.json"], "--tokenizer not.json is no tokenizer.json"),
+        (1, &["--tokenizer", "small.txt"], "--tokenizer small.txt is no tokenizer.json"),
+        (1, &["--tokenizer", "some.folder"], "--tokenizer some.folder is a folder"),
+        (1, &["--tokenizer", "panics.json"], "tokenizer"),
+        (2, &["--preset", "gpt5"], "gpt2-xl"),
+        (1, &["--config", "wide.toml"], "wide.toml: line 2, train.steps: "),
+        (1, &["--config", "utf16.toml"], "utf16.toml: it is not UTF-8 text; save it as that"),
+        (1, &["--config", "nowhere.toml"], "--config nowhere.toml: "),
+        (2, &["--config", "head.toml", "--n-embd", "16"], "--n-head"),
+        (1, &["--config", "head.toml", "--n-layer", "1"], "--config head.toml: --n-head is 5, "),
+        (2, &["--device", "99"], "--device"),
+        (2, &["--device", "no such card"], "--device"),
+        (2, &["--separator", "", "--mode", "documents"], "--separator"),
+        (2, &["--document-mask", "true"], "--document-mask"),
+        (2, &["--val", "text.txt"], "--val"),
+        (2, &["--batch-tokens", "65", "--block-size", "16"], "--batch-tokens"),
+        (2, &["--batch-size", "4294967295"], "--batch-size"),
+        (1, &["--trace", "nowhere/t.json", "--profile"], "--trace"),
     ];
     let before = fs::read_dir(at).unwrap().count();
-    for (flags, word) in cases {
+    for (code, flags, word) in cases {
         let small: Vec<&str> =
             SMALL.chunks(2).filter(|pair| !flags.contains(&pair[0])).flatten().copied().collect::<Vec<_>>();
         let small = if flags.contains(&"head.toml") { vec![] } else { small };
-        let line = fails(at, &[&["train", &at.text, "--no-tune"][..], &small, flags].concat());
+        let small = if flags.contains(&"--batch-tokens") { vec![] } else { small };
+        let line = fails_with(*code, at, &[&["train", &at.text, "--no-tune"][..], &small, flags].concat());
         assert!(line.contains(word), "{flags:?}: {line}");
     }
-    for (args, word) in [
-        (&["plan", "--vocab-size", "0"][..], "--vocab-size"),
-        (&["plan", "--n-head", "3"], "--n-head"),
-        (&["plan", "--limits", "webgpu", "--batch-size", "0"], "--batch-size"),
-        (&["kernels", "--limits", "webgpu", "--n-embd", "0"], "--n-embd"),
-        (&["tune", "--block-size", "0"], "--block-size"),
-        (&["bench", "--presets", "none"], "--presets"),
-        (&["bench", "--seconds", "nan"], "--seconds"),
-        (&["bench", "--out", "nowhere/b.json"], "--out"),
-        (&["replay", "nowhere"], "it does not exist); give a folder in RUN/nonfinite"),
-        (&["replay", "text.txt"], "it is a file, not a folder); give a folder in RUN/nonfinite"),
-        (&["replay", "some.folder"], "there is no report.json in it); give a folder in RUN/nonfinite"),
-        (&["generate", "nowhere"], "nowhere does not exist; give the directory"),
-        (&["eval", "nowhere/run"], "nowhere/run does not exist; give the directory"),
-        (&["logits", "nowhere", "--tokens", "1", "--out", "out"], "nowhere does not exist; give the directory"),
-        (&["train", "--resume", "nowhere"], "nowhere does not exist; give the directory"),
-        (&["eval", "text.txt"], "text.txt is not a run directory of tril: it is a file, not a folder"),
-        (&["generate", "some.folder"], "some.folder is not a run directory of tril: there is no config.toml in it"),
-        (&["generate", "nowhere", "--temperature", "nan"], "--temperature"),
-        (&["generate", "nowhere", "--top-p", "0"], "--top-p"),
-        (&["generate", "nowhere", "--top-p", "2"], "--top-p"),
+    for (code, args, word) in [
+        (2, &["plan", "--vocab-size", "0"][..], "--vocab-size"),
+        (2, &["plan", "--n-head", "3"], "--n-head"),
+        (2, &["plan", "--limits", "webgpu", "--batch-size", "0"], "--batch-size"),
+        (2, &["kernels", "--limits", "webgpu", "--n-embd", "0"], "--n-embd"),
+        (2, &["tune", "--block-size", "0"], "--block-size"),
+        (2, &["bench", "--presets", "none"], "--presets"),
+        (2, &["bench", "--seconds", "nan"], "--seconds"),
+        (1, &["bench", "--out", "nowhere/b.json"], "--out"),
+        (1, &["replay", "nowhere"], "it does not exist); give a folder in RUN/nonfinite"),
+        (1, &["replay", "text.txt"], "it is a file, not a folder); give a folder in RUN/nonfinite"),
+        (1, &["replay", "some.folder"], "there is no report.json in it); give a folder in RUN/nonfinite"),
+        (1, &["generate", "nowhere"], "nowhere does not exist; give the directory"),
+        (1, &["eval", "nowhere/run"], "nowhere/run does not exist; give the directory"),
+        (1, &["logits", "nowhere", "--tokens", "1", "--out", "out"], "nowhere does not exist; give the directory"),
+        (1, &["train", "--resume", "nowhere"], "nowhere does not exist; give the directory"),
+        (1, &["eval", "text.txt"], "text.txt is not a run directory of tril: it is a file, not a folder"),
+        (1, &["generate", "some.folder"], "some.folder is not a run directory of tril: there is no config.toml in it"),
+        (2, &["generate", "nowhere", "--temperature", "nan"], "--temperature"),
+        (2, &["generate", "nowhere", "--top-p", "0"], "--top-p"),
+        (2, &["generate", "nowhere", "--top-p", "2"], "--top-p"),
+        (2, &["generate", "nowhere", "--temperature", "-1"], "--temperature is -1, it must be"),
+        (2, &["generate", "nowhere", "--top-p", "-0.5"], "--top-p is -0.5, it must be"),
+        (2, &["generate", "nowhere", "--device", ""], "--device"),
+        (2, &["devices", "--device", "0"], "--device"),
+        (2, &["bench", "--seconds", "-1"], "--seconds is -1, it must be"),
+        (2, &["tokenize", "text.txt", "--out", "set", "--val-fraction", "2"], "--val-fraction"),
+        (2, &["tokenize", "text.txt", "--out", "set", "--tokenizer", "char", "--special-tokens"], "--special-tokens"),
+        (2, &["doctor", "--quick", "--device", " "], "--device"),
     ] {
-        let line = fails(at, args);
+        let line = fails_with(code, at, args);
         assert!(line.contains(word), "{args:?}: {line}");
     }
     assert_eq!(fs::read_dir(at).unwrap().count(), before, "a refused command left something behind");
+}
+
+#[test]
+fn never_evaluating_still_evaluates_the_end() {
+    let at = &Folder::with_text();
+    let said = ok(at, &at.train(&["--steps", "4", "--no-tune", "--eval-every", "0", "--out", "never"]));
+    assert_eq!(said.matches("validation loss").count(), 2, "{said}");
+    assert!(said.contains("step 4: validation loss") && said.contains("best validation loss"), "{said}");
+    let said = ok(at, &["train", "--resume", "never", "--steps", "6"]);
+    assert!(said.contains("step 6: validation loss") && !said.contains("step 5: validation"), "{said}");
+}
+
+#[test]
+fn a_short_run_without_a_terminal_shows_its_first_and_last_loss() {
+    let at = &Folder::with_text();
+    for (steps, shown) in [("1", vec!["step 1/1  loss "]), ("7", vec!["step 1/7  loss ", "step 7/7  loss "])] {
+        let said = ok(at, &at.train(&["--steps", steps, "--no-tune", "--out", &format!("run-{steps}")]));
+        let lines: Vec<&str> = said.lines().filter(|line| line.contains("  loss ")).collect();
+        assert!(lines.len() >= shown.len(), "{said}");
+        assert!(lines[0].starts_with(shown[0]) && lines[lines.len() - 1].starts_with(shown[shown.len() - 1]), "{said}");
+        // before what it was evaluated to
+        assert!(said.find(shown[shown.len() - 1]) < said.find("best validation loss"), "{said}");
+    }
 }
 
 #[test]

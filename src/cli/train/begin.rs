@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::{Started, TrainArgs, start};
+use crate::cli::misuse::misuse;
 use crate::cli::settings::{check_specials, load_corpus};
 use crate::cli::token_files::check_beside;
 use crate::data::Tokenizer;
@@ -16,10 +17,9 @@ pub(super) fn begin(
 ) -> Result<Started, Box<dyn std::error::Error>> {
     if args.paths.is_empty() {
         let (root, run) = (root.display(), quoted(root));
-        return Err(format!(
+        return Err(misuse(format!(
             "{root} was imported and has no text yet; give the one to train on: tril train TEXT --resume {run}"
-        )
-        .into());
+        )));
     }
     args.settings.check_batch()?;
     let mut config = args.settings.resolve_for(imported)?;
