@@ -26,6 +26,7 @@ mod train;
 mod tune;
 mod vectors;
 mod which;
+mod wrap;
 
 use std::error::Error;
 use std::fs::File;

@@ -4,6 +4,8 @@ use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
+use super::wrap::{for_stderr, for_stdout};
+
 /// Prints a line. What can't be printed ends no command, since a training run is worth more than its lines; see
 /// [`out::fault`](fault).
 macro_rules! outln {
@@ -14,10 +16,9 @@ macro_rules! outln {
 
 /// Prints a line on standard error. Where even that fails, nobody is left to tell, and a run goes on.
 macro_rules! errln {
-    ($($arg:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($arg)*);
-    }};
+    ($($arg:tt)*) => {
+        $crate::cli::out::error_line(&format!($($arg)*))
+    };
 }
 
 /// Why standard output could not be written, the first time.
@@ -31,8 +32,10 @@ pub(super) fn tell_at_once() {
 }
 
 pub(super) fn line(text: Arguments<'_>) {
+    let text = text.to_string();
     let mut out = io::stdout().lock();
-    let Err(error) = out.write_fmt(text).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) else { return };
+    let written = writeln!(out, "{}", for_stdout(&text)).and_then(|()| out.flush());
+    let Err(error) = written else { return };
     // whoever reads has seen enough
     if error.kind() == io::ErrorKind::BrokenPipe {
         return;
@@ -41,6 +44,10 @@ pub(super) fn line(text: Arguments<'_>) {
     if is_first && TELLS.get().is_some() {
         errln!("warning: standard output: {error}; training goes on, and lines are lost");
     }
+}
+
+pub(super) fn error_line(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", for_stderr(text));
 }
 
 /// What is wrong with standard output, where a line was lost.

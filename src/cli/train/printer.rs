@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::cli::settings::Fit;
+use crate::cli::wrap::for_stderr;
 use crate::data::shell::quoted;
 use crate::data::{Mode, Packing, Source, embedded};
 use crate::train::fit::Room;
@@ -46,7 +47,7 @@ impl Printer {
 
     pub fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(for_stderr(text)),
             None => outln!("{text}"),
         }
     }
