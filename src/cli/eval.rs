@@ -8,7 +8,7 @@ use super::again::text_of_run;
 use super::settings::DeviceArgs;
 use super::which::WhichArgs;
 use super::{Outcome, token_files};
-use crate::data::{Dataset, Mode, Source, tokens};
+use crate::data::{Dataset, Source, embedded, tokens};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig, free_run};
 use crate::model::Rows;
 use crate::train::{Evaluator, RunDir};
@@ -113,11 +113,11 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     if let Some(bits) = bits_per_byte {
         outln!("  bits per byte  {bits:.4}");
     }
-    if matches!(config.data.source, Source::Embedded { .. }) && own && config.data.mode == Mode::Stream {
-        outln!(
-            "  floor          {:.4} nats per character, the stories' own entropy",
-            crate::data::embedded::floor_nats_per_char()
-        );
+    let is_of_stories = own && matches!(config.data.source, Source::Embedded { .. });
+    let floor = is_of_stories.then(|| embedded::floor(&config.data.mode)).flatten();
+    if let (Some(floor), Some(bits)) = (floor, bits_per_byte) {
+        outln!("  per character  {:.4} nats", embedded::nats_per_char(bits));
+        outln!("  floor          {floor:.4} nats per character, the stories' own entropy");
     }
     if free.n_window == 0 {
         outln!("free-running     no full window to continue");

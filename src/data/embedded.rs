@@ -8,6 +8,7 @@
 
 use std::sync::LazyLock;
 
+use super::Mode;
 use super::grammar::Grammar;
 
 /// The seed of the stories when nothing else is said.
@@ -43,6 +44,28 @@ pub fn text(seed: u64, n_chars: u64) -> String {
         index += 1;
     }
     text
+}
+
+/// The floor of the loss on what a run takes the stories for; `None` where it cuts them into documents of its own.
+///
+/// Units: nats per character. In documents mode `<end>` stands for the blank line that ends a story, and what is predicted has
+/// no other end, so the same nats come with fewer characters.
+pub fn floor(mode: &Mode) -> Option<f64> {
+    let story = grammar().entropy();
+    match mode {
+        Mode::Stream => Some(floor_nats_per_char()),
+        Mode::Documents { separator } if separator == SEPARATOR => {
+            Some(story.nats / (story.chars - SEPARATOR.len() as f64))
+        }
+        Mode::Documents { .. } => None,
+    }
+}
+
+/// A mean loss on stories per character: they are ASCII, so that a character is a byte.
+///
+/// Units: nats per character, from bits per byte.
+pub fn nats_per_char(bits_per_byte: f64) -> f64 {
+    bits_per_byte * std::f64::consts::LN_2
 }
 
 /// The least mean loss that any model can have on stories without end.

@@ -1,3 +1,4 @@
+use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use serde_json::json;
 use crate::cli::settings::Fit;
 use crate::cli::wrap::for_stderr;
 use crate::data::shell::quoted;
-use crate::data::{Mode, Packing, Source, embedded};
+use crate::data::{Packing, Source, embedded};
 use crate::train::fit::Room;
 use crate::train::{Event, Run, Summary};
 use crate::units::{count, human_bytes};
@@ -19,7 +20,9 @@ pub(super) struct Printer {
     device: String,
     bar: Option<ProgressBar>,
     /// Where there is no terminal, a line now and then instead of a bar.
-    last_line: std::cell::Cell<Instant>,
+    last_line: Cell<Option<Instant>>,
+    /// The last step's line, where it has not been printed.
+    held: RefCell<Option<String>>,
     steps: u64,
     lr: f64,
     floor: Option<f64>,
@@ -38,11 +41,10 @@ impl Printer {
             bar.reset_eta();
             bar
         });
-        let embedded = matches!(run.config().data.source, Source::Embedded { .. });
-        // the floor is per character, so it compares with the loss per token only where a token is a character
-        let floor = (embedded && run.config().data.mode == Mode::Stream).then(embedded::floor_nats_per_char);
-        let long_ago = Instant::now().checked_sub(LINE_EVERY).unwrap_or_else(Instant::now);
-        Self { json, device: device.into(), bar, last_line: std::cell::Cell::new(long_ago), steps, lr, floor }
+        let data = &run.config().data;
+        let floor = matches!(data.source, Source::Embedded { .. }).then(|| embedded::floor(&data.mode)).flatten();
+        let (last_line, held) = (Cell::new(None), RefCell::new(None));
+        Self { json, device: device.into(), bar, last_line, held, steps, lr, floor }
     }
 
     pub fn say(&self, text: &str) {
@@ -129,18 +131,23 @@ impl Printer {
                         bar.set_position(result.step);
                         bar.set_message(message);
                     }
-                    None if self.last_line.get().elapsed() >= LINE_EVERY => {
-                        self.last_line.set(Instant::now());
-                        outln!("step {}/{}  {message}", result.step, self.steps);
+                    None => {
+                        let line = format!("step {}/{}  {message}", result.step, self.steps);
+                        let is_due = self.last_line.get().is_none_or(|last| last.elapsed() >= LINE_EVERY);
+                        let is_held = !is_due && result.step < self.steps;
+                        if !is_held {
+                            self.last_line.set(Some(Instant::now()));
+                            outln!("{line}");
+                        }
+                        self.held.replace(is_held.then_some(line));
                     }
-                    None => {}
                 }
             }
             Event::Eval { step, loss, bits_per_byte, best } => {
                 let bits = bits_per_byte.map(|b| format!(", {b:.3} bits per byte")).unwrap_or_default();
-                let floor = self.floor.map(|f| format!(", {:.4} above the floor", loss - f)).unwrap_or_default();
+                let above = self.above_floor(*bits_per_byte).unwrap_or_default();
                 let best = if *best { " (best so far)" } else { "" };
-                self.say(&format!("step {step}: validation loss {loss:.4}{bits}{floor}{best}"));
+                self.say(&format!("step {step}: validation loss {loss:.4}{bits}{above}{best}"));
             }
             Event::Sample { step, text } => {
                 let indented: Vec<String> = text.lines().map(|l| format!("  | {l}")).collect();
@@ -171,6 +178,12 @@ impl Printer {
         }
     }
 
+    /// How far a loss on the stories is from the best there can be.
+    fn above_floor(&self, bits_per_byte: Option<f64>) -> Option<String> {
+        let (floor, nats) = (self.floor?, embedded::nats_per_char(bits_per_byte?));
+        Some(format!(", {nats:.4} nats per character, {:.4} above the floor", nats - floor))
+    }
+
     pub fn finish(&self, summary: &Summary, root: &Path) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -184,6 +197,10 @@ impl Printer {
             });
             outln!("{line}");
             return;
+        }
+        // where it was stopped, the last step is one like any other
+        if let Some(line) = self.held.take() {
+            outln!("{line}");
         }
         if summary.n_skipped > 0 {
             outln!("skipped {}: not finite, or spikes", count(summary.n_skipped, "step"));

@@ -45,6 +45,13 @@ fn the_exact_entropy_agrees_with_sampled_stories() {
     let floor = embedded::floor_nats_per_char();
     let residuals: Vec<f64> = stories.iter().map(|s| s.0 - floor * s.1).collect();
     check("floor", 0.0, &residuals);
+    // as documents, stories come without the blank lines between them
+    let documents = Mode::Documents { separator: embedded::SEPARATOR.into() };
+    let of_documents = embedded::floor(&documents).unwrap();
+    let residuals: Vec<f64> = stories.iter().map(|s| s.0 - of_documents * (s.1 - 2.0)).collect();
+    check("floor of documents", 0.0, &residuals);
+    assert_eq!(embedded::floor(&Mode::Stream), Some(floor));
+    assert_eq!(embedded::floor(&Mode::lines()), None);
 }
 
 #[test]
