@@ -372,6 +372,20 @@ pub enum DataError {
     },
 }
 
+impl DataError {
+    /// The same about a text of which only the part behind so many characters was looked at.
+    #[must_use]
+    pub(super) fn further(self, n_char: usize) -> DataError {
+        match self {
+            DataError::UnknownCharacter { character, position, vocabulary } => {
+                DataError::UnknownCharacter { character, position: position + n_char, vocabulary }
+            }
+            DataError::UnknownWord { word, position } => DataError::UnknownWord { word, position: position + n_char },
+            other => other,
+        }
+    }
+}
+
 /// What to do about a file that can't be read.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {

@@ -195,7 +195,7 @@ impl Job<'_> {
             let write_all = || {
                 for result in promised {
                     let encoded = result.recv().map_err(|_| DataError::Stopped)?;
-                    output.write(&encoded.map_err(|error| placed(error, output.n_char()))?)?;
+                    output.write(&encoded.map_err(|error| error.further(narrow(output.n_char())))?)?;
                     let n_read = n_read.load(Ordering::Relaxed);
                     if !on(Progress { n_read, n_byte, n_token: output.n_token() }) {
                         return Err(DataError::Stopped);
@@ -241,24 +241,11 @@ pub const LEARN_BYTES: usize = 64 << 20;
 fn encode(parts: &[Part], tokenizer: &Tokenizer, end: Option<u32>, width: Width) -> Result<Encoded, DataError> {
     let mut encoded = Encoded { bytes: vec![], n_token: 0, n_char: 0 };
     for part in parts {
-        let ids = tokenizer.encode(&part.text).map_err(|error| placed(error, encoded.n_char))?;
+        let ids = tokenizer.encode(&part.text).map_err(|error| error.further(narrow(encoded.n_char)))?;
         let end = end.filter(|_| part.begins);
         width.encode(end.into_iter().chain(ids.iter().copied()), &mut encoded.bytes);
         encoded.n_token += wide(ids.len() + usize::from(end.is_some()));
         encoded.n_char += wide(part.text.chars().count());
     }
     Ok(encoded)
-}
-
-/// Makes an error about a part of the text count its position from the start.
-fn placed(error: DataError, n_char: u64) -> DataError {
-    match error {
-        DataError::UnknownCharacter { character, position, vocabulary } => {
-            DataError::UnknownCharacter { character, position: position + narrow(n_char), vocabulary }
-        }
-        DataError::UnknownWord { word, position } => {
-            DataError::UnknownWord { word, position: position + narrow(n_char) }
-        }
-        other => other,
-    }
 }

@@ -8,6 +8,7 @@ mod guard;
 mod hf;
 mod listing;
 mod spec;
+mod windows;
 mod words;
 
 pub use chunks::{chunks, cut};

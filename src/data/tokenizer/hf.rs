@@ -10,9 +10,10 @@ use tokenizers::tokenizer::{
     TokenizerImpl, step_decode_stream,
 };
 
-use super::chunks::chunks;
+use super::chunks::{chunks, cut};
 use super::gpt2::{self, END_OF_TEXT_NAME};
 use super::guard::guarded;
+use super::windows::{Placed, WINDOW_BYTES, encode_long};
 use crate::data::DataError;
 
 /// A tokenizer of Hugging Face's format.
@@ -88,7 +89,10 @@ impl Hf {
         let pre = &value["pre_tokenizer"];
         let by_words =
             pre["type"] == "ByteLevel" && pre["use_regex"] != json!(false) && pre["add_prefix_space"] == json!(false);
-        let cuts_at_words = by_words && value["normalizer"].is_null();
+        // a token that was added may reach over a border: with a blank within, or with those behind it
+        let added = inner.get_added_tokens_decoder();
+        let crosses = |token: &AddedToken| token.rstrip || cut(&token.content, 0).is_some();
+        let cuts_at_words = by_words && value["normalizer"].is_null() && !added.values().any(crosses);
         Ok(Arc::new(Self { json, inner, n_id: highest, pieces, cuts_at_words, ends }))
     }
 
@@ -124,13 +128,41 @@ impl Hf {
         self.n_id
     }
 
+    /// The ids of a text. The crate takes some 135 bytes for each byte that it encodes, so it gets a little at a time.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
-        let failed = || {
-            let word = guarded(|| self.unknown_word(text)).flatten();
-            word.unwrap_or_else(|| DataError::Encode { reason: UNFIT.into() })
-        };
-        let encoded = guarded(|| self.inner.encode_fast(text, false)).and_then(Result::ok).ok_or_else(failed)?;
-        Ok(encoded.get_ids().to_vec())
+        const CHUNK_BYTES: usize = 1 << 14;
+        if !self.cuts_at_words {
+            return if text.len() < 2 * WINDOW_BYTES {
+                self.encode_at_once(text)
+            } else {
+                encode_long(text, &|window| self.encode_placed(window))
+            };
+        }
+        let (mut ids, mut n_char) = (vec![], 0);
+        for chunk in chunks(text, CHUNK_BYTES) {
+            ids.extend(self.encode_at_once(chunk).map_err(|error| error.further(n_char))?);
+            n_char += chunk.chars().count();
+        }
+        Ok(ids)
+    }
+
+    fn encode_at_once(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        let encoded = guarded(|| self.inner.encode_fast(text, false)).and_then(Result::ok);
+        Ok(encoded.ok_or_else(|| self.failed(text))?.get_ids().to_vec())
+    }
+
+    /// The tokens of a part of a text, with their places.
+    pub fn encode_placed(&self, text: &str) -> Result<Vec<Placed>, DataError> {
+        let encoded = guarded(|| self.inner.encode(text, false)).and_then(Result::ok);
+        let encoded = encoded.ok_or_else(|| self.failed(text))?;
+        let places = encoded.get_ids().iter().zip(encoded.get_offsets());
+        Ok(places.map(|(&id, &(start, end))| Placed { id, start, end }).collect())
+    }
+
+    /// Why a text has no ids.
+    fn failed(&self, text: &str) -> DataError {
+        let word = guarded(|| self.unknown_word(text)).flatten();
+        word.unwrap_or_else(|| DataError::Encode { reason: UNFIT.into() })
     }
 
     /// The first word of a text that the model refuses.

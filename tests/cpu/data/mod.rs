@@ -7,6 +7,7 @@ mod stories;
 mod tokenize;
 mod tokenizer;
 mod tokens;
+mod windows;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,150 @@
+//! Texts of any length for tokenizers whose words depend on what is around them: in windows that overlap.
+//!
+//! What a token is depends on its surroundings, but not on what is far away. So both windows have the same tokens in the middle
+//! of what they share, and there one goes on where the other ends. Where they don't, as in a word longer than that, the two
+//! become one: in the worst case the whole text is encoded at once.
+
+use crate::data::DataError;
+
+/// Units: bytes of a window at most, and of what it shares with the one before.
+pub(in crate::data) const WINDOW_BYTES: usize = 1 << 16;
+pub(in crate::data) const SHARED_BYTES: usize = 1 << 13;
+
+/// A token and the bytes that it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::data) struct Placed {
+    pub id: u32,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// Part of a text, and its tokens as if there were no more.
+#[derive(Debug)]
+pub(in crate::data) struct Window {
+    pub text: String,
+    /// Units: bytes in front that the window before has, too.
+    pub shared: usize,
+    /// Units: characters of the text in front of it.
+    pub first_char: usize,
+    pub tokens: Vec<Placed>,
+}
+
+/// Encodes a text that was merged.
+pub(in crate::data) type Encode<'a> = &'a dyn Fn(&str) -> Result<Vec<Placed>, DataError>;
+
+/// Puts the tokens of windows together to those of the whole text.
+#[derive(Debug, Default)]
+pub(in crate::data) struct Stitcher {
+    last: Option<Window>,
+    /// How many tokens of `last` are given on already.
+    n_done: usize,
+    /// What follows `last` and has to be encoded together with it.
+    behind: String,
+}
+
+impl Stitcher {
+    /// Takes the next window, and gives on the tokens that are certain.
+    ///
+    /// # Errors
+    ///
+    /// What `encode` says.
+    pub fn push(&mut self, next: Window, encode: Encode<'_>, ids: &mut Vec<u32>) -> Result<(), DataError> {
+        let Some(last) = &mut self.last else {
+            self.last = Some(next);
+            return Ok(());
+        };
+        if self.behind.is_empty()
+            && let Some((n_last, n_next)) = meeting(last, &next, self.n_done)
+        {
+            ids.extend(last.tokens[self.n_done..n_last].iter().map(|token| token.id));
+            (self.last, self.n_done) = (Some(next), n_next);
+            return Ok(());
+        }
+        self.behind.push_str(&next.text[next.shared..]);
+        // not until there is as much again, so that the time stays in proportion to the text
+        if self.behind.len() >= last.text.len() { self.merge(encode) } else { Ok(()) }
+    }
+
+    /// Gives on what is left.
+    ///
+    /// # Errors
+    ///
+    /// What `encode` says.
+    pub fn finish(&mut self, encode: Encode<'_>, ids: &mut Vec<u32>) -> Result<(), DataError> {
+        self.merge(encode)?;
+        let tokens = self.last.take().map_or(vec![], |last| last.tokens);
+        ids.extend(tokens.iter().skip(self.n_done).map(|token| token.id));
+        self.n_done = 0;
+        Ok(())
+    }
+
+    fn merge(&mut self, encode: Encode<'_>) -> Result<(), DataError> {
+        let Some(last) = self.last.as_mut().filter(|_| !self.behind.is_empty()) else { return Ok(()) };
+        last.text.push_str(&std::mem::take(&mut self.behind));
+        let tokens = encode(&last.text).map_err(|error| error.further(last.first_char))?;
+        // the beginning stays what it was: it is far from where the text was cut
+        let done = last.tokens.get(self.n_done).map_or(0, |token| token.start);
+        self.n_done = tokens.iter().position(|token| token.start >= done).unwrap_or(tokens.len());
+        last.tokens = tokens;
+        Ok(())
+    }
+}
+
+/// Where one window may go on for another: how many tokens to take of the first, and to pass over in the second.
+fn meeting(last: &Window, next: &Window, n_done: usize) -> Option<(usize, usize)> {
+    let begin = last.text.len() - next.shared;
+    // a quarter at either end is too near to where the text was cut
+    let middle = next.shared / 4..next.shared - next.shared / 4;
+    let of_last = within(&last.tokens, middle.start + begin..middle.end + begin);
+    let of_next = within(&next.tokens, middle);
+    let (a, b) = (&last.tokens[of_last.clone()], &next.tokens[of_next.clone()]);
+    let shifted = b.iter().map(|token| Placed { start: token.start + begin, end: token.end + begin, ..*token });
+    if a.len() != b.len() || !a.iter().copied().eq(shifted) {
+        return None;
+    }
+    // several tokens of one character stay together
+    let is_border = |&i: &usize| a[i - 1].end <= a[i].start;
+    let at = (a.len() / 2..a.len()).filter(|&i| i > 0).find(is_border)?;
+    (of_last.start + at >= n_done).then_some((of_last.start + at, of_next.start + at))
+}
+
+/// The tokens that lie within some bytes.
+fn within(tokens: &[Placed], bytes: std::ops::Range<usize>) -> std::ops::Range<usize> {
+    let first = tokens.iter().position(|token| token.start >= bytes.start).unwrap_or(tokens.len());
+    let n = tokens[first..].iter().position(|token| token.end > bytes.end).unwrap_or(tokens.len() - first);
+    first..first + n
+}
+
+/// Where a window of a text ends that goes on, and where the next one begins: in front of white space, if there is any near.
+pub(in crate::data) fn cut_window(text: &str) -> (usize, usize) {
+    let near = |from: usize| {
+        let from = text.floor_char_boundary(from);
+        let to = text.floor_char_boundary(from + SHARED_BYTES / 8);
+        text[from..to].find(char::is_whitespace).map_or(from, |n| from + n)
+    };
+    let end = near(WINDOW_BYTES);
+    (end, near(end - SHARED_BYTES))
+}
+
+/// The ids of a text that is in memory.
+///
+/// # Errors
+///
+/// What `encode` says; positions count from the start of the text.
+pub(super) fn encode_long(text: &str, encode: Encode<'_>) -> Result<Vec<u32>, DataError> {
+    let (mut stitcher, mut ids) = (Stitcher::default(), vec![]);
+    let (mut rest, mut shared, mut first_char) = (text, 0, 0);
+    loop {
+        // less than a window more is no window of its own
+        let is_last = rest.len() < 2 * WINDOW_BYTES;
+        let (end, next) = if is_last { (rest.len(), rest.len()) } else { cut_window(rest) };
+        let tokens = encode(&rest[..end]).map_err(|error| error.further(first_char))?;
+        stitcher.push(Window { text: rest[..end].into(), shared, first_char, tokens }, encode, &mut ids)?;
+        if is_last {
+            stitcher.finish(encode, &mut ids)?;
+            return Ok(ids);
+        }
+        first_char += rest[..next].chars().count();
+        (rest, shared) = (&rest[next..], end - next);
+    }
+}

@@ -1,0 +1,88 @@
+//! Long texts are encoded in parts, with the ids of the whole.
+
+use tril::data::Tokenizer;
+
+/// Words, blanks and characters of all lengths.
+fn mixed(n_byte: usize) -> String {
+    const PARTS: [&str; 12] =
+        ["the ", "word\n", "  naïve", "\u{a0}", "日本語", "👍🏽 ", "it's ", "12345", "\r\n\r\n", "\t\t", "...", " x"];
+    // a linear congruential generator: Knuth's constants for 64 bits
+    let mut state = 11u64;
+    let mut text = String::new();
+    while text.len() < n_byte {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text.push_str(PARTS[(state >> 33) as usize % PARTS.len()]);
+    }
+    text
+}
+
+/// The ids of a text that is encoded at once.
+fn at_once(json: &str, text: &str) -> Vec<u32> {
+    let mut whole = tokenizers::Tokenizer::from_bytes(json.as_bytes()).unwrap();
+    whole.set_encode_special_tokens(true);
+    whole.encode_fast(text, false).unwrap().get_ids().to_vec()
+}
+
+#[test]
+fn parts_of_a_long_text_have_the_ids_of_the_whole() {
+    let learned = Tokenizer::train_bpe(&mixed(50_000), 400).unwrap().to_hf_json();
+    let words = r#"{"version":"1.0","added_tokens":[],"normalizer":{"type":"Lowercase"},"pre_tokenizer":{"type":"Whitespace"},
+        "model":{"type":"WordLevel","vocab":{"the":0,"word":1,"[UNK]":2},"unk_token":"[UNK]"}}"#;
+    let change = |from: &str, to: &str| {
+        assert!(learned.contains(from), "{from}");
+        learned.replace(from, to)
+    };
+    let tokenizers = [
+        ("words as GPT-2 has them", learned.clone()),
+        ("a blank in front", change(r#""add_prefix_space":false"#, r#""add_prefix_space":true"#)),
+        ("no words at all", change(r#""use_regex":true"#, r#""use_regex":false"#)),
+        ("another alphabet", change(r#""normalizer":null"#, r#""normalizer":{"type":"NFKC"}"#)),
+        (
+            "ends that are stripped",
+            change(r#""normalizer":null"#, r#""normalizer":{"type":"Strip","strip_left":true,"strip_right":true}"#),
+        ),
+        ("words of a list", words.into()),
+    ];
+    let texts = [
+        mixed(300_000),
+        // no border anywhere, and words longer than what two windows share
+        "a".repeat(200_001),
+        "abc".repeat(60_000),
+        " ".repeat(150_000),
+        format!("{} {} {}", mixed(140_000), "long".repeat(10_000), mixed(140_000)),
+    ];
+    for (what, json) in &tokenizers {
+        let tokenizer = Tokenizer::from_json(json).unwrap();
+        for (i, text) in texts.iter().enumerate() {
+            assert!(tokenizer.encode(text).unwrap() == at_once(json, text), "{what}, text {i}");
+        }
+    }
+}
+
+#[test]
+fn an_added_token_that_reaches_over_a_blank_is_not_cut() {
+    let learned = Tokenizer::train_bpe(&mixed(50_000), 400).unwrap().to_hf_json();
+    let mut json: serde_json::Value = serde_json::from_str(&learned).unwrap();
+    for (content, rstrip) in [("new york", false), ("<mask>", true)] {
+        let id = json["added_tokens"].as_array().unwrap().len() + 399;
+        let added = serde_json::json!({
+            "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": rstrip, "normalized": false,
+            "special": false,
+        });
+        json["added_tokens"].as_array_mut().unwrap().push(added);
+        let json = json.to_string();
+        let tokenizer = Tokenizer::from_json(&json).unwrap();
+        let text = format!("{content} x").repeat(30_000);
+        assert!(!tokenizer.encodes_chunks(), "{content}");
+        assert!(tokenizer.encode(&text).unwrap() == at_once(&json, &text), "{content}");
+    }
+}
+
+#[test]
+fn positions_of_what_has_no_id_count_from_the_start_of_a_long_text() {
+    let words = r#"{"version":"1.0","added_tokens":[],"pre_tokenizer":{"type":"Whitespace"},
+        "model":{"type":"WordLevel","vocab":{"the":0,"naïve":1},"unk_token":"[UNK]"}}"#;
+    let text = "the naïve ".repeat(30_000) + "dog the";
+    let message = Tokenizer::from_json(words).unwrap().encode(&text).unwrap_err().to_string();
+    assert!(message.starts_with("the tokenizer has no id for \"dog\" (at character 300000 of the text)"), "{message}");
+}
