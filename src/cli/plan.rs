@@ -7,7 +7,7 @@ use super::settings::{DeviceArgs, Fit, SettingsArgs};
 use crate::graph::Phase;
 use crate::kernel::{Caps, Choice};
 use crate::train::Session;
-use crate::train::fit::{FitError, Footprint, Room, SharesMemory, resident_bytes};
+use crate::train::fit::{FitError, Footprint, Process, Room, SharesMemory, resident_bytes};
 use crate::units::{count, human_bytes};
 
 /// Show what a configuration needs on a device, before anything is allocated.
@@ -108,12 +108,13 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
 }
 
 /// What the process takes when a run begins: the drivers, now that the adapters are listed, and what opening one adds.
-pub(super) fn process_bytes(by_limits: bool) -> u64 {
+pub(super) fn process_bytes(by_limits: bool) -> Process {
     // measured: llvmpipe
     const OPENED: u64 = 15 << 20;
     const DRIVER: u64 = 72 << 20;
     let resident = resident_bytes();
-    if by_limits || resident == 0 { DRIVER } else { resident + OPENED }
+    let now = if by_limits || resident == 0 { DRIVER } else { resident + OPENED };
+    Process { now, peak: now }
 }
 
 /// The whole run, beyond the training program's buffers.
@@ -127,7 +128,7 @@ fn show(footprint: &Footprint, shares: SharesMemory) {
     let mut total = footprint.device();
     if shares.0 {
         rows.push(("kernels", footprint.kernels, "compiled, an estimate"));
-        rows.push(("process", footprint.process, "tril and the drivers, measured; without the text"));
+        rows.push(("process", footprint.process.now, "tril and the drivers, measured; without the text"));
         total = footprint.total();
     }
     let whose = if shares.0 { "of the process" } else { "on the device" };

@@ -12,8 +12,8 @@ use crate::data::{Corpus, DataError, Mode, Source, Tokenizer, TokenizerSpec, emb
 use crate::graph::Recompute;
 use crate::kernel::Caps;
 use crate::model::{ModelConfig, Positions};
-use crate::train::fit::{self, FitError, Footprint, Room};
-pub(super) use crate::train::fit::{SharesMemory, resident_bytes};
+pub(super) use crate::train::fit::SharesMemory;
+use crate::train::fit::{self, FitError, Footprint, Process, Room};
 use crate::train::spikes::OnSpike;
 use crate::train::{OnNonfinite, RunConfig, ScheduleKind};
 use crate::units::count;
@@ -353,7 +353,7 @@ impl SettingsArgs {
         config: &mut RunConfig,
         caps: &Caps,
         shares: SharesMemory,
-        process: u64,
+        process: Process,
     ) -> Result<Fit, FitError> {
         let room = Room::of(shares, self.train.memory);
         let mut batch = None;
@@ -427,10 +427,12 @@ pub(super) fn read_text(
         return Ok(Read { corpus, tokenizer, chosen: Some(how) });
     };
     let is_chosen = config.data.tokenizer == TokenizerSpec::Auto;
-    let spec = config.data.tokenizer.resolve(text.as_str());
-    let tokenizer = spec.make(text.as_str(), config.data.val_fraction)?;
+    let spec = config.data.tokenizer.resolve(text);
+    let tokenizer = spec.make(text, config.data.val_fraction, &|_| ())?;
     config.data.tokenizer = spec;
-    check_specials(config)?;
+    if config.data.special_tokens {
+        check_specials(&config.data.tokenizer)?;
+    }
     let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
     config.model.vocab_size = tokenizer.vocab_size() as u64;
     let how = || format!("{}, for the size and alphabet of the text; --tokenizer takes another", config.data.tokenizer);
@@ -459,7 +461,7 @@ pub(super) fn load_corpus(
     // a bad setting is found before a long text is read
     let any_text = RunConfig { model: ModelConfig { vocab_size: 1, ..config.model.clone() }, ..config.clone() };
     settings.check(&any_text)?;
-    let corpus = config.data.source.load()?;
+    let corpus = config.data.source.load_watched(&|_| ())?;
     config.data.crc32 = corpus.crc32();
     let Some(text) = corpus.text() else { return Ok(corpus) };
     if !text.skipped().is_empty() {
@@ -472,9 +474,8 @@ pub(super) fn load_corpus(
 }
 
 /// Fails where special tokens are to be read by a tokenizer that has none.
-pub(super) fn check_specials(config: &RunConfig) -> Result<(), Box<dyn Error>> {
-    let spec = &config.data.tokenizer;
-    if config.data.special_tokens && matches!(spec, TokenizerSpec::Char | TokenizerSpec::Byte) {
+pub(super) fn check_specials(spec: &TokenizerSpec) -> Result<(), Box<dyn Error>> {
+    if matches!(spec, TokenizerSpec::Char | TokenizerSpec::Byte) {
         return Err(misuse(format!(
             "--special-tokens is for byte-pair encodings, and the tokenizer is {spec}; see --tokenizer"
         )));

@@ -30,7 +30,9 @@ pub(super) fn tokenizer(
                 "--tokenizer {spec} is made from text, and these are token files; give byte, gpt2 or their tokenizer.json"
             )));
         }
-        Some(spec) if *spec != TokenizerSpec::Auto => (spec.clone(), spec.make("", 0.0)?, spec.to_string()),
+        Some(spec) if *spec != TokenizerSpec::Auto => {
+            (spec.clone(), spec.make(&"".into(), 0.0, &|_| ())?, spec.to_string())
+        }
         _ => match tokenizer_beside(&files)? {
             Some((path, tokenizer)) => {
                 let how = format!("those of {}", path.display());

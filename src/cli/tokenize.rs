@@ -11,10 +11,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::Outcome;
-use super::misuse::misuse;
+use super::settings::check_specials;
 use super::signals::{AT_ONCE, Stop, on_stop};
 use crate::data::shell::quoted;
-use crate::data::tokenize::{Form, Job, LEARN_BYTES, Progress};
+use crate::data::tokenize::{Form, Job, Progress};
 use crate::data::{Source, TokenizerSpec, tokens};
 use crate::units::{count, human_bytes};
 
@@ -32,9 +32,9 @@ pub(super) struct TokenizeArgs {
     /// Where the files go; made where it isn't there, and it must not hold a data set.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// How text becomes tokens: char, byte, gpt2, bpe:SIZE (learned from the first 64 MiB of the text), or a tokenizer.json of
-    /// tril or Hugging Face.
-    #[arg(long, value_name = "KIND", default_value = "gpt2")]
+    /// How text becomes tokens: char, byte, gpt2, bpe:SIZE (learned from at most the first 64 MiB of the text), or a
+    /// tokenizer.json of tril or Hugging Face; auto chooses as tril train does.
+    #[arg(long, value_name = "KIND", default_value = "auto")]
     tokenizer: TokenizerSpec,
     /// The share of the text, at its end, that goes into val.bin; 0 for none.
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, allow_negative_numbers = true)]
@@ -58,9 +58,8 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
         return Err("these are token files already; train on them with tril train".into());
     };
     let spec = &args.tokenizer;
-    if args.special_tokens && matches!(spec, TokenizerSpec::Char | TokenizerSpec::Byte) {
-        let why = format!("--special-tokens is for byte-pair encodings, and the tokenizer is {spec}; see --tokenizer");
-        return Err(misuse(why));
+    if args.special_tokens {
+        check_specials(spec)?;
     }
     let stop = Arc::new(AtomicBool::new(false));
     let seen = stop.clone();
@@ -71,24 +70,17 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
         }
     })?;
     let job = Job { paths: &paths, lossy: args.lossy, val_fraction: args.val_fraction, form: args.format };
-    match spec {
-        TokenizerSpec::Char => errln!("reading the text for its characters"),
-        TokenizerSpec::Bpe(_) => {
-            errln!("learning {spec} from the first {} MiB of the text at most", LEARN_BYTES >> 20)
-        }
-        _ => {}
-    }
-    let mut tokenizer = job.tokenizer(spec)?;
+    let mut chosen = job.choose(spec, &|_| ())?;
     if args.special_tokens {
-        tokenizer = tokenizer.reading_specials();
+        check_specials(&chosen.spec)?;
+        chosen.tokenizer = chosen.tokenizer.reading_specials();
     }
-    if Job::cuts_lines(&tokenizer) {
-        errln!(
-            "this tokenizer looks beyond words: plain text is encoded in pieces that end with a line, documents whole"
-        );
+    if *spec == TokenizerSpec::Auto {
+        errln!("tokenizer {}, for the size and alphabet of the text; --tokenizer takes another", chosen.spec);
     }
+    let (spec, tokenizer) = (&chosen.spec, &chosen.tokenizer);
     let (started, bar) = (Instant::now(), Bar::new());
-    let done = job.run(&tokenizer, &args.out, &mut |progress| {
+    let done = job.run_chosen(&chosen, &args.out, &mut |progress| {
         bar.show(progress);
         !stop.load(Ordering::Relaxed)
     });

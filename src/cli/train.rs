@@ -17,8 +17,8 @@ use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text};
 use super::signals::{AT_ONCE, Stop, on_stop};
 use super::tune::{TuningArgs, tune_first};
 use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of, must_be_writable};
+use crate::data::Source;
 use crate::data::shell::quoted;
-use crate::data::{Corpus, Source};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
 use crate::train::fit::{self, FitError, Room, SharesMemory};
@@ -189,9 +189,10 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
         )
         .into());
     }
+    // before the device is opened, so that what it takes is known when the memory is counted
+    corpus.prepare(&tokenizer, &config.data_options(), &|_| ())?;
     let new = root.clone();
-    let started =
-        start(args, config, &corpus, root, |gpu, config| Run::create(gpu, &new, config, &corpus, tokenizer.clone()))?;
+    let started = start(args, config, root, |gpu, config| Run::create(gpu, &new, config, &corpus, tokenizer.clone()))?;
     Ok(Started { chosen, ..started })
 }
 
@@ -199,12 +200,11 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
 fn start(
     args: &TrainArgs,
     mut config: RunConfig,
-    corpus: &Corpus,
     root: PathBuf,
     make: impl Fn(&Arc<Gpu>, RunConfig) -> Result<Run, RunError>,
 ) -> Result<Started, Box<dyn std::error::Error>> {
     let gpu = open(args)?;
-    let mut fit = fit(args, &mut config, &gpu, corpus)?;
+    let mut fit = fit(args, &mut config, &gpu)?;
     loop {
         let kernels = tune_first(&gpu, &[config.session()], &args.tuning)?;
         let error = match make(&gpu, config.clone()) {
@@ -245,9 +245,9 @@ fn is_out_of_memory(error: &RunError) -> bool {
 }
 
 /// Chooses the batch where that was asked for, and checks that the run fits, before anything is allocated.
-fn fit(args: &TrainArgs, config: &mut RunConfig, gpu: &Gpu, corpus: &Corpus) -> Result<Fit, FitError> {
+fn fit(args: &TrainArgs, config: &mut RunConfig, gpu: &Gpu) -> Result<Fit, FitError> {
     let shares = SharesMemory(gpu.report().shares_memory());
-    args.settings.fit(config, gpu.caps(), shares, fit::resident_bytes() + corpus.dataset_bytes())
+    args.settings.fit(config, gpu.caps(), shares, fit::Process::now())
 }
 
 fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::Error>> {
@@ -269,8 +269,10 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
         .into());
     }
     let (corpus, moved) = text_again((&args.paths, &args.settings), &config.data.source, root)?;
+    corpus.verify(config.data.crc32)?;
+    corpus.prepare(&tokenizer, &config.data_options(), &|_| ())?;
     let gpu = open(args)?;
-    let fit = fit(args, &mut config.clone(), &gpu, &corpus)?;
+    let fit = fit(args, &mut config.clone(), &gpu)?;
     // on the device that it was on, a run keeps its kernels, so that its results are those of an undisturbed one
     let kernels =
         if Run::is_of(root, &gpu)? { String::new() } else { tune_first(&gpu, &[config.session()], &args.tuning)? };

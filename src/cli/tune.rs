@@ -8,10 +8,11 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Outcome;
-use super::settings::{DeviceArgs, SettingsArgs, SharesMemory, read_text, resident_bytes};
+use super::settings::{DeviceArgs, SettingsArgs, SharesMemory, read_text};
 use crate::bench::BenchPreset;
 use crate::gpu::Gpu;
 use crate::kernel::Choice;
+use crate::train::fit::Process;
 use crate::train::{Session, SessionConfig, SessionError};
 use crate::tune::{Cache, Entry, OnDevice, Shapes, Tuned, Which, cache_dir, shapes, tune};
 
@@ -85,7 +86,7 @@ fn of_run(args: &TuneArgs) -> Result<SessionConfig, Box<dyn Error>> {
     if args.settings.chooses_batch() {
         let adapter = args.device.find()?;
         let shares = SharesMemory(adapter.shares_memory());
-        args.settings.fit(&mut config, &adapter.caps, shares, resident_bytes())?;
+        args.settings.fit(&mut config, &adapter.caps, shares, Process::now())?;
     }
     Ok(config.session())
 }

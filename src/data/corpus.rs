@@ -1,13 +1,15 @@
 //! Text from files, folders, standard input, or the embedded grammar; or tokens from files.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::forms::{self, Bad, Content};
-use super::{DataError, TokenSet, embedded};
+use super::forms::Bad;
+use super::loading::Watch;
+use super::text::Origin;
+use super::{DataError, Dataset, Options, Text, TokenSet, Tokenizer, embedded};
 
 /// How far into a file of a folder a zero byte is looked for; one marks the file as binary (git's rule).
 pub(super) const BINARY_PROBE_BYTES: usize = 8000;
@@ -109,17 +111,28 @@ impl Source {
         self
     }
 
-    /// The text itself, or the opened token files.
+    /// The text, read once, or the opened token files.
     ///
     /// # Errors
-    /// As [`read`] and [`TokenSet::open`].
+    /// As [`read`](super::read) and [`TokenSet::open`].
     pub fn load(&self) -> Result<Corpus, DataError> {
+        self.load_watched(&|_| ())
+    }
+
+    /// [`Source::load`]; `watch` hears how far it is.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub fn load_watched(&self, watch: Watch<'_>) -> Result<Corpus, DataError> {
         Ok(match self {
             Source::None => return Err(DataError::NoText),
-            Source::Embedded { seed, chars } => Corpus::Text(Text::new(embedded::text(*seed, *chars))),
+            Source::Embedded { seed, chars } => {
+                Corpus::Text(Text::open(Origin::Stories { seed: *seed, chars: *chars }, watch)?)
+            }
             Source::Files { paths, lossy } => {
                 let bad = if *lossy { Bad::Replace } else { Bad::Refuse };
-                Corpus::Text(Reading { bad, input: &mut io::stdin().lock() }.all(paths)?)
+                let origin = Origin::of_paths(paths, bad)?.kept(&mut io::stdin().lock(), watch)?;
+                Corpus::Text(Text::open(origin, watch)?)
             }
             Source::Tokens { train, val } => Corpus::Tokens(TokenSet::open(train, val)?),
         })
@@ -164,178 +177,16 @@ impl Corpus {
         }
     }
 
-    /// Units: bytes, at most, that a dataset of it holds in memory; mapped files are none of the process.
-    pub fn dataset_bytes(&self) -> u64 {
-        self.text().map_or(0, |text| (text.as_str().len() * size_of::<u32>()) as u64)
-    }
-}
-
-/// UTF-8 text that remembers where one file ends and the next begins.
-///
-/// Units: byte offsets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text {
-    content: String,
-    ends: Vec<usize>,
-    /// Which of the files are documents that no separator splits.
-    whole: Vec<bool>,
-    skipped: Vec<PathBuf>,
-    n_replaced: usize,
-}
-
-impl Text {
-    /// Text that doesn't come from a file.
-    pub fn new(content: impl Into<String>) -> Text {
-        let content = content.into();
-        Text { ends: vec![content.len()], whole: vec![false], content, skipped: Vec::new(), n_replaced: 0 }
-    }
-
-    /// Everything, file after file. A file that doesn't end in a line break is given one if another file follows.
-    pub fn as_str(&self) -> &str {
-        &self.content
-    }
-
-    /// The text of each file; a document never reaches from one into the next.
-    pub fn files(&self) -> impl Iterator<Item = &str> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.content[start..end])
-    }
-
-    /// The documents: what stands between two separators of a file, and each record of JSON lines.
-    pub fn documents<'a>(&'a self, separator: &'a str) -> impl Iterator<Item = &'a str> {
-        self.files().zip(&self.whole).flat_map(move |(file, &whole)| {
-            let (one, many) = if whole { (Some(file), None) } else { (None, Some(file.split(separator))) };
-            one.into_iter().chain(many.into_iter().flatten())
-        })
-    }
-
-    /// In how many places bytes that aren't UTF-8 were replaced.
-    pub fn n_replaced(&self) -> usize {
-        self.n_replaced
-    }
-
-    /// Binary files that were found in folders and left out.
-    pub fn skipped(&self) -> &[PathBuf] {
-        &self.skipped
-    }
-
-    /// CRC-32 of the bytes, by which a resumed run sees that its text is still the same.
-    pub fn crc32(&self) -> u32 {
-        crc32fast::hash(self.content.as_bytes())
-    }
-
-    fn push(&mut self, file: &str, whole: bool) {
-        if !self.content.is_empty() && !self.content.ends_with('\n') {
-            self.content.push('\n');
-            if let Some(end) = self.ends.last_mut() {
-                *end += 1;
-            }
+    /// Encodes the text for training, and keeps the tokens for [`Dataset::of`] with the same tokenizer and options; `watch` hears
+    /// how far it is. Nothing is to be done for token files.
+    ///
+    /// # Errors
+    /// As [`Dataset::of`].
+    pub fn prepare(&self, tokenizer: &Tokenizer, options: &Options, watch: Watch<'_>) -> Result<(), DataError> {
+        match self {
+            Corpus::Text(text) => Dataset::prepare(text, tokenizer, options, watch),
+            Corpus::Tokens(_) => Ok(()),
         }
-        self.content.push_str(file);
-        self.ends.push(self.content.len());
-        self.whole.push(whole);
-    }
-
-    /// Adds a file; whether there was any text in it.
-    fn add(&mut self, content: Content) -> bool {
-        let before = self.ends.len();
-        match content {
-            Content::Plain(text) if text.is_empty() => {}
-            Content::Plain(text) => self.push(&text, false),
-            Content::Documents(documents) => documents.iter().for_each(|document| self.push(document, true)),
-        }
-        self.ends.len() > before
-    }
-}
-
-impl From<&str> for Text {
-    fn from(content: &str) -> Text {
-        Text::new(content)
-    }
-}
-
-/// Reads files, folders and, for `-`, standard input.
-///
-/// A folder gives its files in sorted order, subfolders included; hidden ones (a dot in front), binary ones (a zero
-/// byte near the start), empty ones and links to folders are left out. A byte order mark in front of a file is dropped.
-/// `.gz` and `.zst` are unpacked; each line of `.jsonl` and `.ndjson` is an object whose `text` is a document.
-///
-/// # Errors
-/// A path that is missing, unreadable or empty, text that isn't UTF-8, a broken archive or line, a folder without text.
-pub fn read(paths: &[PathBuf]) -> Result<Text, DataError> {
-    read_with_input(paths, &mut io::stdin().lock())
-}
-
-/// [`read`], with something else in the place of standard input.
-///
-/// # Errors
-/// As [`read`].
-pub fn read_with_input(paths: &[PathBuf], input: &mut dyn Read) -> Result<Text, DataError> {
-    Reading { bad: Bad::Refuse, input }.all(paths)
-}
-
-/// How files are read.
-struct Reading<'a> {
-    bad: Bad,
-    input: &'a mut dyn Read,
-}
-
-impl Reading<'_> {
-    fn all(mut self, paths: &[PathBuf]) -> Result<Text, DataError> {
-        let mut text =
-            Text { content: String::new(), ends: Vec::new(), whole: Vec::new(), skipped: Vec::new(), n_replaced: 0 };
-        for path in paths {
-            if path.as_os_str() == "-" {
-                let mut bytes = Vec::new();
-                const NAME: &str = "standard input";
-                let read = self.input.read_to_end(&mut bytes);
-                read.map_err(|source| DataError::Unreadable { name: NAME.into(), source })?;
-                self.one(NAME, bytes, &mut text)?;
-                continue;
-            }
-            let kind = fs::metadata(path).map_err(|error| {
-                if error.kind() == io::ErrorKind::NotFound {
-                    DataError::Missing { path: path.clone() }
-                } else {
-                    unreadable(path, error)
-                }
-            })?;
-            if kind.is_dir() {
-                let files_before = text.ends.len();
-                self.folder(path, &mut text)?;
-                if text.ends.len() == files_before {
-                    return Err(DataError::NoTextInFolder { path: path.clone() });
-                }
-            } else {
-                let bytes = fs::read(path).map_err(|error| unreadable(path, error))?;
-                self.one(&path.display().to_string(), bytes, &mut text)?;
-            }
-        }
-        if text.content.is_empty() {
-            return Err(DataError::Empty { name: "the list of paths".into() });
-        }
-        Ok(text)
-    }
-
-    fn one(&mut self, name: &str, bytes: Vec<u8>, text: &mut Text) -> Result<(), DataError> {
-        let (content, n_replaced) = forms::read(name, bytes, self.bad)?;
-        text.n_replaced += n_replaced;
-        if text.add(content) { Ok(()) } else { Err(DataError::Empty { name: name.into() }) }
-    }
-
-    fn folder(&mut self, folder: &Path, text: &mut Text) -> Result<(), DataError> {
-        for path in files_below(folder)? {
-            let bytes = fs::read(&path).map_err(|error| unreadable(&path, error))?;
-            let is_packed = path.extension().is_some_and(|e| e == "gz" || e == "zst");
-            if !is_packed && bytes[..bytes.len().min(BINARY_PROBE_BYTES)].contains(&0) {
-                text.skipped.push(path);
-                continue;
-            }
-            let (content, n_replaced) = forms::read(&path.display().to_string(), bytes, self.bad)?;
-            text.n_replaced += n_replaced;
-            text.add(content);
-        }
-        Ok(())
     }
 }
 

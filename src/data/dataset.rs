@@ -1,14 +1,14 @@
 //! Splits a text into training and validation and cuts batches from both.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use super::encoding::Encoding;
 use super::extent::{Extent, Packing};
+use super::loading::Watch;
 use super::order::{Permutation, Purpose, below, narrow, rng, wide};
-use super::split::{Piece, Split};
+use super::split::{Piece, Split, train_share};
 use super::{Batch, Corpus, DataError, Mode, Text, TokenSet, Tokenizer, Tokens};
-
-/// The split of documents is the same for every training seed, so that runs can be compared.
-const SPLIT_SEED: u64 = 0;
 
 /// How a text becomes a dataset.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,15 +43,23 @@ impl Options {
 /// is cut into consecutive pieces, so that each of its tokens is a target exactly once an epoch; a later piece sees
 /// nothing of the pieces before it. A row takes a piece, or with packing as many as best-fit puts there, the same ones in
 /// each epoch. An epoch takes each row once, in an order of its own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Dataset {
     block_size: usize,
     stream: bool,
     mask: Mask,
-    train: Split,
-    val: Split,
+    train: Arc<Split>,
+    val: Arc<Split>,
     /// Units: bytes of UTF-8 that each id stands for.
-    byte_lens: Vec<u32>,
+    byte_lens: Arc<[u32]>,
+}
+
+/// A dataset that was made for training before it is asked for, and what of.
+#[derive(Clone, Debug)]
+pub(super) struct Prepared {
+    tokenizer: Tokenizer,
+    options: Options,
+    dataset: Dataset,
 }
 
 /// How batches say which positions make a document.
@@ -72,10 +80,37 @@ impl Dataset {
     /// Options out of range, a character outside the vocabulary, a split too short for a block, too few documents,
     /// documents without special tokens.
     pub fn new(text: &Text, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
+        let is_same = |known: &&Prepared| known.options == *options && known.tokenizer == *tokenizer;
+        if let Some(known) = text.prepared.get().filter(is_same) {
+            return Ok(known.dataset.clone());
+        }
+        Dataset::for_training(text, tokenizer, options, &|_| ())
+    }
+
+    /// Makes [`Dataset::new`] of the same quick.
+    pub(super) fn prepare(
+        text: &Text,
+        tokenizer: &Tokenizer,
+        options: &Options,
+        watch: Watch<'_>,
+    ) -> Result<(), DataError> {
+        let dataset = Dataset::for_training(text, tokenizer, options, watch)?;
+        let prepared = Prepared { tokenizer: tokenizer.clone(), options: options.clone(), dataset };
+        // one for other options stays
+        let _ = text.prepared.set(prepared);
+        Ok(())
+    }
+
+    fn for_training(
+        text: &Text,
+        tokenizer: &Tokenizer,
+        options: &Options,
+        watch: Watch<'_>,
+    ) -> Result<Dataset, DataError> {
         if !(0.0..1.0).contains(&options.val_fraction) {
             return Err(DataError::ValFraction { value: options.val_fraction });
         }
-        Dataset::build(text, tokenizer, options, Use::Training)
+        Dataset::build(&Encoding { text, tokenizer, options, watch }, Use::Training)
     }
 
     /// [`Dataset::new`] of what a run learns from. Token files are windows of one long stream, served from the files; without
@@ -95,8 +130,21 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::new`], except that a text shorter than a block will do.
     pub fn for_evaluation(text: &Text, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
-        let everything = Options { val_fraction: 1.0, ..options.clone() };
-        Dataset::build(text, tokenizer, &everything, Use::Evaluation)
+        Dataset::evaluation_watched(text, tokenizer, options, &|_| ())
+    }
+
+    /// [`Dataset::for_evaluation`]; `watch` hears how far it is.
+    ///
+    /// # Errors
+    /// As [`Dataset::for_evaluation`].
+    pub fn evaluation_watched(
+        text: &Text,
+        tokenizer: &Tokenizer,
+        options: &Options,
+        watch: Watch<'_>,
+    ) -> Result<Dataset, DataError> {
+        let options = &Options { val_fraction: 1.0, ..options.clone() };
+        Dataset::build(&Encoding { text, tokenizer, options, watch }, Use::Evaluation)
     }
 
     /// [`Dataset::for_evaluation`] of a text, or of all the tokens that a set has to train on.
@@ -111,18 +159,20 @@ impl Dataset {
         }
     }
 
-    fn build(text: &Text, tokenizer: &Tokenizer, options: &Options, purpose: Use) -> Result<Dataset, DataError> {
+    fn build(encoding: &Encoding<'_>, purpose: Use) -> Result<Dataset, DataError> {
+        let Encoding { tokenizer, options, .. } = *encoding;
         let mask = mask(tokenizer, options)?;
         let (mut train, mut val) = match &options.mode {
-            Mode::Stream => split_stream(text, tokenizer, options, purpose)?,
-            Mode::Documents { separator } => split_documents(text, tokenizer, options, separator, purpose)?,
+            Mode::Stream => encoding.stream(purpose)?,
+            Mode::Documents { separator } => encoding.documents(separator, purpose)?,
         };
         if options.pack {
             train.pack(options.block_size);
             val.pack(options.block_size);
         }
         let stream = options.mode == Mode::Stream;
-        Ok(Dataset { block_size: options.block_size, stream, mask, train, val, byte_lens: byte_lens(tokenizer) })
+        let (train, val, byte_lens) = (train.into(), val.into(), byte_lens(tokenizer).into());
+        Ok(Dataset { block_size: options.block_size, stream, mask, train, val, byte_lens })
     }
 
     fn of_tokens(set: &TokenSet, tokenizer: &Tokenizer, options: &Options, purpose: Use) -> Result<Dataset, DataError> {
@@ -151,8 +201,8 @@ impl Dataset {
                 (train, val)
             }
         };
-        let (train, val) = (Split::stream(train, block_size), Split::stream(val, block_size));
-        Ok(Dataset { block_size, stream: true, mask, train, val, byte_lens: byte_lens(tokenizer) })
+        let (train, val) = (Split::stream(train, block_size).into(), Split::stream(val, block_size).into());
+        Ok(Dataset { block_size, stream: true, mask, train, val, byte_lens: byte_lens(tokenizer).into() })
     }
 
     /// T, the length of every row.
@@ -162,17 +212,17 @@ impl Dataset {
 
     /// Tokens in the training split, special ones included.
     pub fn token_count(&self) -> u64 {
-        wide(self.train.tokens.len())
+        wide(self.train.n_token)
     }
 
     /// Tokens in the validation split, special ones included.
     pub fn val_token_count(&self) -> u64 {
-        wide(self.val.tokens.len())
+        wide(self.val.n_token)
     }
 
     /// The validation split itself, document after document in documents mode.
     pub fn val_tokens(&self) -> Vec<u32> {
-        self.val.tokens.get(0..self.val.tokens.len())
+        self.val.all()
     }
 
     /// Rows in an epoch of documents; `None` for a stream, whose windows are drawn with replacement.
@@ -195,7 +245,7 @@ impl Dataset {
     /// Shapes: (b, T). A dataset made for evaluation has nothing to train on and gives padding.
     pub fn train_batch(&self, seed: u64, index: u64, b: usize) -> Batch {
         let mut batch = self.padding(b);
-        if self.train.tokens.is_empty() {
+        if self.train.n_token == 0 {
             return batch;
         }
         if self.stream {
@@ -300,30 +350,13 @@ impl Dataset {
 
 /// What a dataset is for, and so how short a split may be.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Use {
+pub(super) enum Use {
     Training,
     Evaluation,
 }
 
-fn split_stream(
-    text: &Text,
-    tokenizer: &Tokenizer,
-    options: &Options,
-    purpose: Use,
-) -> Result<(Split, Split), DataError> {
-    let text = text.as_str();
-    let n_train = train_share(text.chars().count(), options.val_fraction);
-    let cut = text.char_indices().nth(n_train).map_or(text.len(), |(at, _)| at);
-    // Encoded in one go, so that an error counts its position from the start of the text.
-    let mut train = tokenizer.encode(text)?;
-    let val = train.split_off(tokens_before(cut, text.len(), &train, tokenizer));
-
-    check_lengths(train.len(), val.len(), options, purpose)?;
-    Ok((Split::stream(train, options.block_size), Split::stream(val, options.block_size)))
-}
-
 /// Whether the two parts of a stream hold a window each.
-fn check_lengths(train: usize, val: usize, options: &Options, purpose: Use) -> Result<(), DataError> {
+pub(super) fn check_lengths(train: usize, val: usize, options: &Options, purpose: Use) -> Result<(), DataError> {
     let block_size = options.block_size;
     match purpose {
         Use::Evaluation if val < 2 => Err(DataError::ShortEvaluation { tokens: val }),
@@ -349,90 +382,9 @@ fn mask(tokenizer: &Tokenizer, options: &Options) -> Result<Mask, DataError> {
     })
 }
 
-fn byte_lens(tokenizer: &Tokenizer) -> Vec<u32> {
+pub(super) fn byte_lens(tokenizer: &Tokenizer) -> Vec<u32> {
     let len = |id| u32::try_from(tokenizer.byte_len(id)).unwrap_or(u32::MAX);
     (0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX)).map(len).collect()
-}
-
-/// How many tokens stand for the first `cut` of a text's `len` bytes. Where some stand for none of their own, such as special
-/// tokens that the text names, the bytes that are known are shared out alike.
-fn tokens_before(cut: usize, len: usize, tokens: &[u32], tokenizer: &Tokenizer) -> usize {
-    let known: usize = tokens.iter().map(|&id| tokenizer.byte_len(id)).sum();
-    let share = |n: usize| narrow((cut as u128 * n as u128 / len.max(1) as u128) as u64);
-    if known == 0 {
-        return share(tokens.len());
-    }
-    let cut = if known == len { cut } else { share(known) };
-    let mut n_bytes = 0;
-    let is_before = |&&id: &&u32| {
-        let is_before = n_bytes < cut;
-        n_bytes += tokenizer.byte_len(id);
-        is_before
-    };
-    tokens.iter().take_while(is_before).count()
-}
-
-fn split_documents(
-    text: &Text,
-    tokenizer: &Tokenizer,
-    options: &Options,
-    separator: &str,
-    purpose: Use,
-) -> Result<(Split, Split), DataError> {
-    let (Some(start), Some(end)) = (tokenizer.start_id(), tokenizer.end_id()) else {
-        return Err(DataError::NoSpecials);
-    };
-    if separator.is_empty() {
-        return Err(DataError::EmptySeparator);
-    }
-    let documents: Vec<&str> = text
-        .documents(separator)
-        .map(|document| document.trim_matches(['\n', '\r']))
-        .filter(|document| !document.trim().is_empty())
-        .collect();
-    let n = documents.len();
-    let n_train = train_share(n, options.val_fraction);
-    let train_missing = n_train == 0 && purpose == Use::Training;
-    let val_missing = n_train == n && options.val_fraction > 0.0;
-    if train_missing || val_missing {
-        return Err(DataError::FewDocuments { documents: n, training: n_train, validation: n - n_train });
-    }
-    let shuffle = Permutation::new(Purpose::Split, SPLIT_SEED, 0, wide(n));
-    let (mut train, mut val) = ((vec![], vec![]), (vec![], vec![]));
-    for (i, document) in documents.into_iter().enumerate() {
-        let (tokens, starts) = if shuffle.at(wide(i)) < wide(n_train) { &mut train } else { &mut val };
-        starts.push(tokens.len());
-        tokens.push(start);
-        tokens.extend(tokenizer.encode(document).map_err(|error| place_in(text, document, error))?);
-        tokens.push(end);
-    }
-    let split = |(tokens, starts): (Vec<u32>, Vec<usize>)| Split::documents(tokens, &starts, options.block_size);
-    Ok((split(train), split(val)))
-}
-
-/// Makes an error about a document count its position from the start of the text.
-fn place_in(text: &Text, document: &str, error: DataError) -> DataError {
-    match error {
-        DataError::UnknownCharacter { character, position, vocabulary } => DataError::UnknownCharacter {
-            character,
-            position: text.as_str().chars().position(|c| c == character).unwrap_or(position),
-            vocabulary,
-        },
-        DataError::UnknownWord { word, position } => {
-            let text = text.as_str();
-            let before = text
-                .get(..(document.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize))
-                .map_or(0, |t| t.chars().count());
-            DataError::UnknownWord { word, position: before + position }
-        }
-        other => other,
-    }
-}
-
-/// `floor(n * (1 - fraction))`, in the arithmetic of nanoGPT's `int(n * 0.9)`.
-pub(super) fn train_share(n: usize, val_fraction: f64) -> usize {
-    // The cast can't truncate: the product lies in 0..=n, and counts of characters are far below 2^53.
-    ((n as f64 * (1.0 - val_fraction)) as usize).min(n)
 }
 
 #[cfg(test)]
@@ -443,8 +395,8 @@ mod tests {
     fn a_stream_is_parted_at_its_end_of_text_tokens() {
         const END: u32 = 9;
         let tokens = vec![1, 2, END, 3, 4, 5, END, END, 6, 7, 8];
-        let (train, val) = (Split::stream(tokens, 10), Split::default());
-        let data = Dataset { block_size: 10, stream: true, mask: Mask::Token(END), train, val, byte_lens: vec![] };
+        let (train, val, byte_lens) = (Split::stream(tokens, 10).into(), Arc::default(), [].into());
+        let data = Dataset { block_size: 10, stream: true, mask: Mask::Token(END), train, val, byte_lens };
         let batch = data.train_batch(1, 0, 2);
         // The one window there is. The token that ends a document is a target in it, and the first input of the next.
         let firsts = [0, 0, 2, 2, 2, 2, 6, 7, 7, 7];

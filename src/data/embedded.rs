@@ -34,16 +34,21 @@ pub fn grammar() -> &'static Grammar {
 ///
 /// A longer text of the same seed begins with the shorter one.
 pub fn text(seed: u64, n_chars: u64) -> String {
-    let mut text = String::new();
-    let mut chars = 0;
-    let mut index = 0;
-    while chars < n_chars {
+    stories(seed, n_chars).collect()
+}
+
+/// The stories of [`text`], one after the other.
+pub(super) fn stories(seed: u64, n_chars: u64) -> impl Iterator<Item = String> {
+    let (mut chars, mut index) = (0, 0);
+    std::iter::from_fn(move || {
+        if chars >= n_chars {
+            return None;
+        }
         let story = grammar().sample(seed, index).text;
         chars += super::order::wide(story.chars().count());
-        text.push_str(&story);
         index += 1;
-    }
-    text
+        Some(story)
+    })
 }
 
 /// The floor of the loss on what a run takes the stories for; `None` where it cuts them into documents of its own.

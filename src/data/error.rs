@@ -77,13 +77,44 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A compressed file with something behind its end.
+    #[error(
+        "{name} has other bytes behind the end of its compressed data, which is not all that the file was meant to hold: make it again, or cut them off"
+    )]
+    Trailing {
+        /// The file.
+        name: String,
+    },
+    /// No room for what comes through a pipe, or for the tokens of a long text.
+    #[error(
+        "cannot keep {name} in {} ({source}): make room there, or set TMPDIR to another folder",
+        folder.display()
+    )]
+    Spool {
+        /// The pipe, "standard input" or "the tokens".
+        name: String,
+        /// The folder for temporary files.
+        folder: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A text that is one character, for a tokenizer of characters.
+    #[error(
+        "the text is nothing but {character:?}, {times} times, so there is nothing to learn: give another text, or --tokenizer byte to train on it all the same"
+    )]
+    OneCharacter {
+        /// The character.
+        character: char,
+        /// How often it is there.
+        times: u64,
+    },
     /// A compressed file that holds far more than text does.
     #[error("{name} would become more than {times} times as large: if it is meant to, unpack it yourself")]
     Swells {
         /// The file.
         name: String,
         /// What is allowed.
-        times: usize,
+        times: u64,
     },
     /// A line of JSON lines without a text.
     #[error("line {line} of {name} is not a JSON object with a \"text\" ({reason}): correct it")]
@@ -208,16 +239,8 @@ pub enum DataError {
         /// Ids of the vocabulary.
         vocab_size: usize,
     },
-    /// Text that can only be read once, for a tokenizer that is made from it.
-    #[error(
-        "--tokenizer {tokenizer} reads the text twice, and standard input can be read once: save it to a file first"
-    )]
-    ReadOnce {
-        /// The tokenizer.
-        tokenizer: String,
-    },
     /// Text without an end of a word or line for too long.
-    #[error("{name} has no white space or line break in {} MiB, or a line as long: it is no text", bytes >> 20)]
+    #[error("{name} has no white space in {} MiB, or a line as long: it is not text, name another file", bytes >> 20)]
     NoBorder {
         /// The file.
         name: String,
@@ -250,6 +273,9 @@ pub enum DataError {
         /// CRC-32 of the text now.
         found: u32,
     },
+    /// Text that isn't the same when it is read again.
+    #[error("the text changed while it was read: wait until nothing writes to it any more, then try again")]
+    Unsteady,
     /// A character that the vocabulary lacks.
     #[error(
         "character {character:?} (U+{:04X}) at position {position} is not among the {} of the tokenizer: remove it, or train a new run with --tokenizer byte",

@@ -1,20 +1,8 @@
 //! The forms that text comes in: compressed or not, plain or JSON lines.
 
-use std::fmt::Display;
-use std::io::Read;
-
 use serde::Deserialize;
 
 use super::DataError;
-
-/// The text of a file, or its documents.
-#[derive(Debug)]
-pub(super) enum Content {
-    /// One text.
-    Plain(String),
-    /// Documents, each whole.
-    Documents(Vec<String>),
-}
 
 /// What to do with bytes that aren't UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,58 +13,10 @@ pub(super) enum Bad {
     Replace,
 }
 
-/// Reads the bytes of a file as its name says: `.gz` and `.zst` are unpacked, and `.jsonl` and `.ndjson`, also within those,
-/// are documents. The number is that of places where bytes were replaced.
-///
-/// # Errors
-///
-/// A broken archive, bytes that aren't UTF-8 or look like UTF-16, a line that isn't JSON with a `text`.
-pub(super) fn read(name: &str, bytes: Vec<u8>, bad: Bad) -> Result<(Content, usize), DataError> {
-    let (inner, bytes) = match name.rsplit_once('.') {
-        Some((inner, "gz")) => (inner, ungz(name, &bytes)?),
-        Some((inner, "zst")) => (inner, unzstd(name, &bytes)?),
-        _ => (name, bytes),
-    };
-    let (text, n_replaced) = decode(name, bytes, bad)?;
-    Ok((if is_lines(inner) { Content::Documents(documents(name, &text)?) } else { Content::Plain(text) }, n_replaced))
-}
-
 /// Whether each line of a file of this name is a document.
 pub(super) fn is_lines(name: &str) -> bool {
     let inner = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(name);
     [".jsonl", ".ndjson"].iter().any(|end| inner.ends_with(end))
-}
-
-/// A file may become so many times as large, and so large in any case: text shrinks to a tenth or so when it is packed, and
-/// what is made to fill a memory to a thousandth and less.
-const MOST_TIMES: usize = 100;
-const ALWAYS_BYTES: usize = 4 << 20;
-
-fn ungz(name: &str, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
-    let mut all = vec![];
-    unpack(name, bytes.len(), flate2::read::MultiGzDecoder::new(bytes), &mut all)?;
-    Ok(all)
-}
-
-/// Frame after frame.
-fn unzstd(name: &str, bytes: &[u8]) -> Result<Vec<u8>, DataError> {
-    let (mut all, mut rest) = (vec![], bytes);
-    while !rest.is_empty() {
-        let frame = ruzstd::decoding::StreamingDecoder::new(&mut rest).map_err(|e| broken(name, &e))?;
-        unpack(name, bytes.len(), frame, &mut all)?;
-    }
-    Ok(all)
-}
-
-/// Appends what a part of a packed file holds.
-fn unpack(name: &str, packed: usize, part: impl Read, all: &mut Vec<u8>) -> Result<(), DataError> {
-    let left = (packed.saturating_mul(MOST_TIMES).max(ALWAYS_BYTES) - all.len()) as u64;
-    let n = part.take(left + 1).read_to_end(all).map_err(|e| broken(name, &e))?;
-    if n as u64 > left { Err(DataError::Swells { name: name.into(), times: MOST_TIMES }) } else { Ok(()) }
-}
-
-fn broken(name: &str, reason: &dyn Display) -> DataError {
-    DataError::Archive { name: name.into(), reason: reason.to_string() }
 }
 
 /// What text is likely to be that isn't UTF-8, as `iconv` calls it: what its byte order mark says, or else its zeros.
@@ -137,40 +77,10 @@ fn wide(start: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Text without a byte order mark, and how often bytes had to be replaced.
-fn decode(name: &str, bytes: Vec<u8>, bad: Bad) -> Result<(String, usize), DataError> {
-    let (mut text, n_replaced) = match String::from_utf8(bytes) {
-        Ok(text) => {
-            if bad == Bad::Refuse {
-                must_not_be_wide(name, text.as_bytes())?;
-            }
-            (text, 0)
-        }
-        Err(error) if bad == Bad::Refuse => {
-            let (encoding, offset) = (likely(error.as_bytes()), error.utf8_error().valid_up_to());
-            return Err(DataError::NotUtf8 { name: name.into(), encoding, offset });
-        }
-        Err(error) => {
-            let n = error.as_bytes().utf8_chunks().filter(|chunk| !chunk.invalid().is_empty()).count();
-            (String::from_utf8_lossy(error.as_bytes()).into_owned(), n)
-        }
-    };
-    if text.starts_with('\u{feff}') {
-        text.drain(..'\u{feff}'.len_utf8());
-    }
-    Ok((text, n_replaced))
-}
-
 /// A line of JSON lines; what else it holds is passed over, not kept.
 #[derive(Deserialize)]
 struct Line {
     text: Option<String>,
-}
-
-/// The `text` of every line; blank lines and empty texts are left out.
-fn documents(name: &str, lines: &str) -> Result<Vec<String>, DataError> {
-    let lines = lines.lines().enumerate();
-    lines.filter_map(|(i, line)| document(name, i + 1, line).transpose()).collect()
 }
 
 /// The `text` of a line, if there is any.

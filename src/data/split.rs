@@ -7,8 +7,11 @@ use super::packing::{Packed, best_fit};
 /// Tokens, and the rows cut from them.
 #[derive(Debug, Default)]
 pub(super) struct Split {
+    /// Those of all documents, whichever split they are in.
     pub tokens: Tokens,
     pub documents: usize,
+    /// How many tokens are in it.
+    pub n_token: usize,
     rows: Rows,
 }
 
@@ -47,14 +50,36 @@ impl Piece {
 impl Split {
     /// One long text.
     pub fn stream(tokens: impl Into<Tokens>, block_size: usize) -> Split {
-        Split { tokens: tokens.into(), documents: 0, rows: Rows::Windows(block_size) }
+        let tokens = tokens.into();
+        Split { n_token: tokens.len(), tokens, documents: 0, rows: Rows::Windows(block_size) }
     }
 
-    /// Documents, each with its start and end: a document begins at each of `starts`.
-    pub fn documents(tokens: Vec<u32>, starts: &[usize], block_size: usize) -> Split {
-        let ends = starts.iter().skip(1).copied().chain([tokens.len()]);
-        let pieces = starts.iter().zip(ends).flat_map(|(&start, end)| cut(start..end, block_size)).collect();
-        Split { tokens: tokens.into(), documents: starts.len(), rows: Rows::Pieces { pieces, ends: None } }
+    /// Some of the documents that tokens hold, each with its start and end.
+    pub fn documents(tokens: Tokens, documents: impl Iterator<Item = Range<usize>>, block_size: usize) -> Split {
+        let mut split = Split { tokens, ..Split::default() };
+        let mut pieces = vec![];
+        for document in documents {
+            split.documents += 1;
+            split.n_token += document.len();
+            pieces.extend(cut(document, block_size));
+        }
+        pieces.shrink_to_fit();
+        Split { rows: Rows::Pieces { pieces, ends: None }, ..split }
+    }
+
+    /// Its tokens, document after document.
+    pub fn all(&self) -> Vec<u32> {
+        let Rows::Pieces { pieces, .. } = &self.rows else { return self.tokens.get(0..self.tokens.len()) };
+        let mut pieces = pieces.clone();
+        pieces.sort_unstable_by_key(|piece| piece.start);
+        let (mut all, mut done) = (vec![], 0);
+        for piece in pieces {
+            // a piece begins with the last target of the one before, if they are of one document
+            let Range { start, end } = piece.tokens();
+            all.extend(self.tokens.get(start.max(done)..end));
+            done = end;
+        }
+        all
     }
 
     /// How many rows there are.
@@ -95,6 +120,12 @@ impl Split {
             Rows::Pieces { pieces, .. } => pieces.iter().map(|piece| piece.len).sum(),
         }
     }
+}
+
+/// `floor(n * (1 - fraction))`, in the arithmetic of nanoGPT's `int(n * 0.9)`.
+pub(super) fn train_share(n: usize, val_fraction: f64) -> usize {
+    // The cast can't truncate: the product lies in 0..=n, and counts of characters are far below 2^53.
+    ((n as f64 * (1.0 - val_fraction)) as usize).min(n)
 }
 
 /// Consecutive pieces of at most `block_size` targets.

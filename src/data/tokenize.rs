@@ -1,23 +1,19 @@
-//! Text into token files: read once, encoded on all cores, written as it goes, so that memory doesn't grow with the text.
+//! Text into token files: encoded on all cores and written as it goes, so that memory doesn't grow with the text.
 
-mod input;
 mod output;
-mod pieces;
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
-use super::dataset::train_share;
+use super::encode::{Encode, Encoded};
 use super::forms::Bad;
+use super::loading::Watch;
 use super::order::{narrow, wide};
+use super::split::train_share;
+use super::text::{Origin, Parting};
 use super::tokens::Width;
-use super::{DataError, Tokenizer, TokenizerSpec};
-use input::{Input, inputs};
-use output::{Encoded, Output};
-use pieces::{Border, Part, Reading};
+use super::{DataError, Text, Tokenizer, TokenizerSpec};
+use output::{Output, Piece};
 
 /// Whose form token files have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -75,62 +71,36 @@ pub struct Summary {
     pub bits: u64,
 }
 
+/// The tokenizer of a job, and the text that it was chosen for.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    origin: Origin,
+    /// Which it is; never [`TokenizerSpec::Auto`].
+    pub spec: TokenizerSpec,
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+}
+
 impl Job<'_> {
-    fn bad(&self) -> Bad {
-        if self.lossy { Bad::Replace } else { Bad::Refuse }
+    fn origin(&self) -> Result<Origin, DataError> {
+        Origin::of_paths(self.paths, if self.lossy { Bad::Replace } else { Bad::Refuse })
     }
 
-    /// Makes the tokenizer that a spec asks for; without a choice, GPT-2's. One of characters takes those of all the text; a byte-pair encoding is learned
-    /// from [`LEARN_BYTES`] of it at most, or from the part that is trained on, if that is less.
+    /// Chooses and makes the tokenizer that a spec asks for, as a run on the same text does. Only where that depends on the text
+    /// is it read for it; what comes through a pipe is kept then.
     ///
     /// # Errors
     ///
-    /// Text that can't be read, or that can't be read twice; a `tokenizer.json` that isn't one.
-    pub fn tokenizer(&self, spec: &TokenizerSpec) -> Result<Tokenizer, DataError> {
-        let inputs = inputs(self.paths)?;
-        let twice = matches!(spec, TokenizerSpec::Char | TokenizerSpec::Bpe(_));
-        if twice && inputs.iter().any(|input| input.path.is_none()) {
-            return Err(DataError::ReadOnce { tokenizer: spec.to_string() });
+    /// As [`TokenizerSpec::make`], and text that can't be read.
+    pub fn choose(&self, spec: &TokenizerSpec, watch: Watch<'_>) -> Result<Chosen, DataError> {
+        let origin = self.origin()?;
+        if spec.needs_no_text() {
+            return Ok(Chosen { origin, spec: spec.clone(), tokenizer: spec.make(&"".into(), 0.0, watch)? });
         }
-        match spec {
-            TokenizerSpec::Char => {
-                let mut is_seen = vec![false; char::MAX as usize + 1];
-                self.read(&inputs, &mut |text| {
-                    text.chars().for_each(|c| is_seen[c as usize] = true);
-                    Ok(())
-                })?;
-                let seen = ('\0'..=char::MAX).filter(|&c| is_seen[c as usize]);
-                Ok(Tokenizer::from_chars(seen.collect()))
-            }
-            TokenizerSpec::Bpe(_) => {
-                let mut start = String::new();
-                let read = self.read(&inputs, &mut |text| {
-                    start.push_str(text);
-                    if start.len() < LEARN_BYTES { Ok(()) } else { Err(DataError::Stopped) }
-                });
-                match read {
-                    Ok(()) => spec.make(&start, self.val_fraction),
-                    Err(DataError::Stopped) => spec.make(&start, 0.0),
-                    Err(error) => Err(error),
-                }
-            }
-            TokenizerSpec::Auto => Ok(Tokenizer::gpt2()),
-            other => other.make("", 0.0),
-        }
-    }
-
-    /// Gives all the text on, with each document on a line of its own.
-    fn read(&self, inputs: &[Input], take: &mut dyn FnMut(&str) -> Result<(), DataError>) -> Result<(), DataError> {
-        let n_read = AtomicU64::new(0);
-        let take = &mut |parts: Vec<Part>| parts.iter().try_for_each(|part| take(&part.text));
-        let reading = Reading { border: Border::Character, bad: self.bad(), separates: false, n_read: &n_read, take };
-        reading.all(inputs).map(|_| ())
-    }
-
-    /// Whether a text is encoded in pieces that end with a line, because this tokenizer's words depend on what is around them:
-    /// a token that would reach over such a border is lost.
-    pub fn cuts_lines(tokenizer: &Tokenizer) -> bool {
-        Border::of(tokenizer) == Border::Line
+        let origin = origin.kept(&mut io::stdin().lock(), watch)?;
+        let text = Text::open(origin.clone(), watch)?;
+        let tokenizer = spec.make(&text, self.val_fraction, watch)?;
+        Ok(Chosen { origin, spec: spec.resolve(&text), tokenizer })
     }
 
     /// Writes `train.bin`, `val.bin` and `tokenizer.json` into a folder, new or without these. An end-of-text token, if the
@@ -146,6 +116,21 @@ impl Job<'_> {
         out: &Path,
         on: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Summary, DataError> {
+        let chosen = Chosen { origin: self.origin()?, spec: TokenizerSpec::Auto, tokenizer: tokenizer.clone() };
+        self.run_chosen(&chosen, out, on)
+    }
+
+    /// [`Job::run`] with the tokenizer that was chosen.
+    ///
+    /// # Errors
+    ///
+    /// As [`Job::run`].
+    pub fn run_chosen(
+        &self,
+        Chosen { origin, tokenizer, .. }: &Chosen,
+        out: &Path,
+        on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Summary, DataError> {
         if !(0.0..1.0).contains(&self.val_fraction) {
             return Err(DataError::ValFraction { value: self.val_fraction });
         }
@@ -157,56 +142,14 @@ impl Job<'_> {
             (form, true) => (form.unwrap_or(Form::Nanogpt), Width::Two),
             (_, false) => (Form::Llmc, Width::Four),
         };
-        let inputs = inputs(self.paths)?;
-        let is_plain = inputs.len() == 1 && !inputs[0].is_lines();
-        let end = tokenizer.end_of_text().filter(|_| !is_plain);
+        let end = tokenizer.end_of_text().filter(|_| !origin.is_plain());
+        let parting = if end.is_some() { Parting::Inputs } else { Parting::None };
         let mut output = Output::create(out, form, width)?;
-        let n_byte = inputs.iter().filter_map(Input::len).sum();
-        let n_read = AtomicU64::new(0);
-        let encode = |parts: &[Part]| encode(parts, tokenizer, end, width);
-        let totals = thread::scope(|scope| {
-            let n_thread = thread::available_parallelism().map_or(1, usize::from);
-            let (work, jobs) = sync_channel::<(Vec<Part>, SyncSender<Result<Encoded, DataError>>)>(n_thread);
-            // results in the order of the text
-            let (promise, promised) = sync_channel::<Receiver<Result<Encoded, DataError>>>(2 * n_thread);
-            let jobs = Arc::new(Mutex::new(jobs));
-            for _ in 0..n_thread {
-                let jobs = jobs.clone();
-                scope.spawn(move || {
-                    loop {
-                        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                        let Ok((parts, done)) = job else { return };
-                        // nobody waits for it any more where something failed
-                        let _ = done.send(encode(&parts));
-                    }
-                });
-            }
-            drop(jobs);
-            let (border, bad, counter) = (Border::of(tokenizer), self.bad(), &n_read);
-            let inputs = &inputs;
-            let reader = scope.spawn(move || {
-                let take = &mut |parts| {
-                    let (done, result) = sync_channel(1);
-                    promise.send(result).map_err(|_| DataError::Stopped)?;
-                    work.send((parts, done)).map_err(|_| DataError::Stopped)
-                };
-                Reading { border, bad, separates: end.is_some(), n_read: counter, take }.all(inputs)
-            });
-            let write_all = || {
-                for result in promised {
-                    let encoded = result.recv().map_err(|_| DataError::Stopped)?;
-                    output.write(&encoded.map_err(|error| error.further(narrow(output.n_char())))?)?;
-                    let n_read = n_read.load(Ordering::Relaxed);
-                    if !on(Progress { n_read, n_byte, n_token: output.n_token() }) {
-                        return Err(DataError::Stopped);
-                    }
-                }
-                Ok(())
-            };
-            let written = write_all();
-            let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            // what stopped the reader is what happened here
-            written.and(read)
+        let (n_byte, mut n_read) = (origin.len(), 0);
+        let totals = Encode { origin, tokenizer, parting, find: None }.run(&mut |encoded| {
+            n_read = encoded.n_read;
+            output.write(&piece(&encoded, end, width))?;
+            if on(Progress { n_read, n_byte, n_token: output.n_token() }) { Ok(()) } else { Err(DataError::Stopped) }
         })?;
         let n_token = output.n_token();
         if n_token == 0 {
@@ -224,28 +167,30 @@ impl Job<'_> {
         Ok(Summary {
             n_train,
             n_val: n_token - n_train,
-            documents: totals.documents,
+            documents: if end.is_some() { totals.documents } else { totals.n_input },
             is_parted: end.is_some(),
-            n_read: n_read.into_inner(),
+            n_read,
             n_replaced: totals.n_replaced,
-            n_skipped: totals.n_skipped,
+            n_skipped: totals.skipped.len() + totals.n_empty,
             form,
             bits: 8 * width.bytes(),
         })
     }
 }
 
-/// How much of a text a byte-pair encoding is learned from at most: more changes little, and takes long.
-pub const LEARN_BYTES: usize = 64 << 20;
-
-fn encode(parts: &[Part], tokenizer: &Tokenizer, end: Option<u32>, width: Width) -> Result<Encoded, DataError> {
-    let mut encoded = Encoded { bytes: vec![], n_token: 0, n_char: 0 };
-    for part in parts {
-        let ids = tokenizer.encode(&part.text).map_err(|error| error.further(narrow(encoded.n_char)))?;
-        let end = end.filter(|_| part.begins);
-        width.encode(end.into_iter().chain(ids.iter().copied()), &mut encoded.bytes);
-        encoded.n_token += wide(ids.len() + usize::from(end.is_some()));
-        encoded.n_char += wide(part.text.chars().count());
+/// Tokens as they are written, with the end of a text in front of each document.
+fn piece(encoded: &Encoded, end: Option<u32>, width: Width) -> Piece {
+    let mut piece = Piece { bytes: vec![], n_token: 0, n_char: encoded.n_char };
+    let mut add = |ids: &[u32]| {
+        piece.n_token += wide(ids.len());
+        width.encode(ids.iter().copied(), &mut piece.bytes);
+    };
+    let mut done = 0;
+    for &at in &encoded.begins {
+        add(&encoded.ids[done..at]);
+        end.iter().for_each(|&end| add(&[end]));
+        done = at;
     }
-    Ok(encoded)
+    add(&encoded.ids[done..]);
+    piece
 }

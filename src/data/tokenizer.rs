@@ -14,7 +14,8 @@ mod words;
 pub use chunks::{chunks, cut};
 pub use decoder::Decoder;
 pub use listing::{ByteLevel, ListedToken, TokenKind};
-pub use spec::TokenizerSpec;
+pub use spec::{LEARN_BYTES, TokenizerSpec};
+pub(super) use windows::{Placed, Settled, Stitcher, WINDOW_BYTES, Window, cut_window};
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -82,7 +83,14 @@ impl Tokenizer {
     /// # Errors
     /// [`DataError::Encode`] if the crate `tokenizers` refuses, which it has no reason to.
     pub fn train_bpe(text: &str, size: u32) -> Result<Tokenizer, DataError> {
-        Ok(Tokenizer::of(Units::Hf(Hf::train(text, size.clamp(*Self::BPE_SIZES.start(), *Self::BPE_SIZES.end()))?)))
+        const CHUNK_BYTES: usize = 1 << 16;
+        Tokenizer::train_bpe_on(chunks(text, CHUNK_BYTES).map(str::to_string).collect::<Vec<_>>().into_iter(), size)
+    }
+
+    /// The same, of a text in chunks.
+    pub(super) fn train_bpe_on(chunks: impl Iterator<Item = String> + Send, size: u32) -> Result<Tokenizer, DataError> {
+        let size = size.clamp(*Self::BPE_SIZES.start(), *Self::BPE_SIZES.end());
+        Ok(Tokenizer::of(Units::Hf(Hf::train(chunks, size)?)))
     }
 
     fn of(units: Units) -> Tokenizer {
@@ -183,6 +191,14 @@ impl Tokenizer {
             Units::Gpt2 if self.reads_specials => Ok(gpt2::encode_with_ends(text)),
             Units::Gpt2 => Ok(gpt2::encode(text)),
             Units::Hf(hf) => hf.encode(text),
+        }
+    }
+
+    /// The tokens of a part of a text with their places, where [`Tokenizer::encodes_chunks`] says no.
+    pub(super) fn encode_placed(&self, text: &str) -> Result<Vec<Placed>, DataError> {
+        match &self.units {
+            Units::Hf(hf) => hf.encode_placed(text),
+            Units::Bytes | Units::Chars { .. } | Units::Gpt2 => panic!("only other programs' tokenizers need places"),
         }
     }
 

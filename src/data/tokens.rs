@@ -3,6 +3,7 @@
 //! They are mapped into memory, so that a run reads only the windows that it trains on.
 
 mod find;
+mod held;
 mod layout;
 mod mapped;
 mod meta;
@@ -10,6 +11,7 @@ pub mod pickle;
 mod scan;
 
 pub use find::{find, find_for_evaluation};
+pub(in crate::data) use held::{HELD_BYTES, Held};
 pub use layout::{Layout, Width};
 pub use meta::tokenizer as tokenizer_of_meta;
 
@@ -36,7 +38,7 @@ pub struct Tokens {
 
 #[derive(Debug)]
 enum All {
-    Held(Vec<u32>),
+    Held(Held),
     Files {
         files: Vec<TokenFile>,
         /// Tokens of each file and those before it.
@@ -58,9 +60,19 @@ impl TokenFile {
     }
 }
 
-impl From<Vec<u32>> for Tokens {
-    fn from(tokens: Vec<u32>) -> Tokens {
+impl From<Held> for Tokens {
+    fn from(mut tokens: Held) -> Tokens {
+        tokens.shrink();
         Tokens { range: 0..tokens.len(), all: Arc::new(All::Held(tokens)) }
+    }
+}
+
+impl From<Vec<u32>> for Tokens {
+    fn from(ids: Vec<u32>) -> Tokens {
+        let vocab_size = ids.iter().max().map_or(0, |&highest| narrow(u64::from(highest) + 1));
+        let mut tokens = Held::new(vocab_size, usize::MAX);
+        tokens.extend(ids).expect("tokens in memory");
+        tokens.into()
     }
 }
 
@@ -86,7 +98,7 @@ impl Tokens {
         let (from, to) = (self.range.start + range.start, self.range.start + range.end);
         assert!(to <= self.range.end, "a range within the tokens");
         match &*self.all {
-            All::Held(tokens) => tokens[from..to].to_vec(),
+            All::Held(tokens) => tokens.get(from..to),
             All::Files { files, ends } => {
                 let mut out = Vec::with_capacity(to - from);
                 let mut i = ends.partition_point(|&end| end <= from);
@@ -98,6 +110,12 @@ impl Tokens {
                 out
             }
         }
+    }
+
+    /// The tokens in order, some at a time.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = Vec<u32>> {
+        const BLOCK: usize = 1 << 16;
+        (0..self.len()).step_by(BLOCK).map(|from| self.get(from..self.len().min(from + BLOCK)))
     }
 
     /// The first `n` of them, and the rest.

@@ -20,17 +20,34 @@ pub struct Footprint {
     pub transfers: u64,
     /// Compiled kernels: on the host, and an estimate.
     pub kernels: u64,
-    /// What the process took before: the program itself, the opened driver, the text.
-    pub process: u64,
+    /// What the process took before.
+    pub process: Process,
+}
+
+/// What a process takes before it makes anything for a model: the program itself, the opened driver, the tokens of its text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Units: bytes, now.
+    pub now: u64,
+    /// Units: bytes at most until now, as while a text was read.
+    pub peak: u64,
+}
+
+impl Process {
+    /// What this process takes; 0 where the system doesn't tell.
+    pub fn now() -> Process {
+        let now = resident_bytes();
+        Process { now, peak: peak_bytes().max(now) }
+    }
 }
 
 impl Footprint {
-    /// Estimates a run. `process` is what [`resident_bytes`] said before.
+    /// Estimates a run. `process` is what it takes already.
     ///
     /// # Errors
     ///
     /// A configuration that can't be planned on the device.
-    pub fn of(config: &RunConfig, caps: &Caps, process: u64) -> Result<Self, SessionError> {
+    pub fn of(config: &RunConfig, caps: &Caps, process: Process) -> Result<Self, SessionError> {
         // a piece and its staging buffer
         const TRANSFERS: u64 = 8 << 20;
         let choice = Choice::default();
@@ -63,7 +80,7 @@ impl Footprint {
 
     /// Of the process on a device that shares its memory: all of it.
     pub fn total(&self) -> u64 {
-        self.device() + self.kernels + self.process
+        (self.device() + self.kernels + self.process.now).max(self.process.peak)
     }
 }
 
@@ -159,7 +176,7 @@ pub enum FitError {
 /// # Errors
 ///
 /// [`FitError::Memory`] with flags that make it fit, where some do.
-pub fn check(config: &RunConfig, caps: &Caps, room: Room, process: u64) -> Result<Footprint, FitError> {
+pub fn check(config: &RunConfig, caps: &Caps, room: Room, process: Process) -> Result<Footprint, FitError> {
     let footprint = Footprint::of(config, caps, process)?;
     match room.compare(&footprint) {
         Some((needs, there)) if needs > there => {
@@ -179,7 +196,7 @@ pub fn choose_batch(
     config: &RunConfig,
     caps: &Caps,
     room: Room,
-    process: u64,
+    process: Process,
     tokens: u64,
 ) -> Result<(u64, u64), FitError> {
     let t = config.row_size().max(1);
@@ -221,7 +238,7 @@ fn with_rows(config: &RunConfig, batch_size: u64, grad_accum: u64) -> RunConfig 
 /// Flags with which the run fits and its steps stay what they are; the cheapest in time first.
 ///
 /// For a device that turned out to be full, `room` is a little less than what the run takes.
-pub fn remedies(config: &RunConfig, caps: &Caps, room: Room, process: u64) -> String {
+pub fn remedies(config: &RunConfig, caps: &Caps, room: Room, process: Process) -> String {
     let rows = config.train.batch_size.saturating_mul(config.train.grad_accum);
     let (mut found, mut most) = (vec![], 0);
     let later = Recompute::ALL.into_iter().skip_while(|&r| r != config.train.recompute);
@@ -256,6 +273,13 @@ pub fn resident_bytes() -> u64 {
     let memory = sysinfo::ProcessRefreshKind::nothing().with_memory();
     system.refresh_processes_specifics(sysinfo::ProcessesToUpdate::Some(&[pid]), false, memory);
     system.process(pid).map_or(0, sysinfo::Process::memory)
+}
+
+/// The most that the process took until now; 0 where the system doesn't tell.
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
 }
 
 /// What the machine, or the control group that the process is in, has free; 0 where the system doesn't tell.

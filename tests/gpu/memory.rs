@@ -76,8 +76,8 @@ fn recomputing_changes_no_bit() {
 
 /// A model whose memory is mostly its own, on a text of its own.
 #[cfg(target_os = "linux")]
-const MIDDLING: &str = "--n-layer 3 --n-head 4 --n-embd 128 --block-size 128 --tokenizer byte --eval-windows 4 \
-                        --sample-every 0 --checkpoint-every 0";
+const MIDDLING: &str = "--n-layer 3 --n-head 4 --n-embd 128 --block-size 128 --eval-windows 4 --sample-every 0 \
+                        --checkpoint-every 0";
 
 #[cfg(target_os = "linux")]
 fn text(dir: &Path) {
@@ -104,26 +104,78 @@ fn the_figure_is_within_a_tenth_of_what_the_process_takes() {
     text(dir.path());
     // the first run fills the driver's cache of kernels: compiling takes memory of its own
     for (out, batch_size) in [("first", 1), ("second", 8)] {
-        let args = format!("train text.txt {MIDDLING} --batch-size {batch_size} --steps 2 --json --out {out}");
-        let mut child = cli::command()
-            .args(args.split_whitespace())
-            .current_dir(dir.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let header: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-        let mut peak = 0;
-        for line in lines {
-            if line.unwrap().contains("val_loss") {
-                peak = status_kib(child.id(), "VmHWM") * 1024;
-            }
-        }
-        assert!(child.wait().unwrap().success());
-        let figure = header["process_bytes"].as_u64().unwrap();
+        let args =
+            format!("train text.txt {MIDDLING} --tokenizer byte --batch-size {batch_size} --steps 2 --out {out}");
+        let (figure, peak) = figure_and_peak(dir.path(), &args);
         let ratio = figure as f64 / peak as f64;
         eprintln!("{out}: figure {figure}, peak {peak}: {ratio:.3}");
         assert!(out == "first" || (0.9..1.1).contains(&ratio), "figure {figure}, peak {peak}: {ratio:.3}");
+    }
+}
+
+/// Bytes that a run says its process takes, and that it takes at most.
+#[cfg(target_os = "linux")]
+fn figure_and_peak(dir: &Path, args: &str) -> (u64, u64) {
+    let mut child = cli::command()
+        .args(args.split_whitespace())
+        .arg("--json")
+        .current_dir(dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let header: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    let mut peak = 0;
+    for line in lines {
+        if line.unwrap().contains("val_loss") {
+            peak = status_kib(child.id(), "VmHWM") * 1024;
+        }
+    }
+    assert!(child.wait().unwrap().success());
+    (header["process_bytes"].as_u64().unwrap(), peak)
+}
+
+/// Of a long text, only the tokens are held, whatever its tokenizer and form; and the figure counts them.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_long_text_takes_little_more_than_its_tokens() {
+    if !gpu().caps().is_cpu {
+        eprintln!("the device has memory of its own, which drivers don't tell");
+        return;
+    }
+    const TEXT_BYTES: usize = 24 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let mut text = String::new();
+    for i in 0u64.. {
+        text.push_str(&format!("line {} says {} and no more of it\n", i * i % 9973, i * 7919 % 1009));
+        if text.len() > TEXT_BYTES {
+            break;
+        }
+    }
+    std::fs::write(dir.path().join("a.txt"), &text).unwrap();
+    // one record, with one line break escaped now and then
+    let record = serde_json::json!({ "text": text });
+    std::fs::write(dir.path().join("b.jsonl"), record.to_string()).unwrap();
+    let run = |i: usize, what: &str| {
+        let args = format!("train {what} {MIDDLING} --batch-size 4 --steps 2 --out {i}");
+        figure_and_peak(dir.path(), &args)
+    };
+    run(0, "a.txt --tokenizer byte");
+    let least = run(1, "a.txt --tokenizer byte").1;
+    for (i, (what, more)) in [
+        // tokens of 16 bits, of which each stands for two bytes at least
+        ("a.txt --tokenizer bpe:400", TEXT_BYTES),
+        // a record is in memory while it is read, and so is its line
+        ("b.jsonl --tokenizer bpe:400", 4 * TEXT_BYTES),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (figure, peak) = run(2 + i, &what.replace(" --", " --memory 400M --"));
+        let ratio = figure as f64 / peak as f64;
+        eprintln!("{what}: figure {figure}, peak {peak}: {ratio:.3}; bytes {least}");
+        assert!((0.9..1.1).contains(&ratio), "{what}: figure {figure}, peak {peak}: {ratio:.3}");
+        assert!(peak < least + more as u64 + (32 << 20), "{what}: peak {peak}, with bytes {least}");
     }
 }
 
@@ -138,7 +190,7 @@ fn out_of_memory_is_found_before_the_first_step_with_flags_that_help() {
     let dir = tempfile::tempdir().unwrap();
     text(dir.path());
     let run = |more: &str| {
-        let args = format!("train text.txt {MIDDLING} --steps 1 --json --out run {more}");
+        let args = format!("train text.txt {MIDDLING} --tokenizer byte --steps 1 --json --out run {more}");
         let output = cli::command().args(args.split_whitespace()).current_dir(dir.path()).output().unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         let line = errors.lines().find(|l| l.starts_with("error: ")).unwrap_or("").to_string();

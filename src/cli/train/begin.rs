@@ -23,8 +23,12 @@ pub(super) fn begin(
     }
     args.settings.check_batch()?;
     let mut config = args.settings.resolve_for(imported)?;
-    check_specials(&config)?;
+    if config.data.special_tokens {
+        check_specials(&config.data.tokenizer)?;
+    }
     let corpus = load_corpus(&mut config, &args.paths, &args.settings)?;
     check_beside(&config.data.source, tokenizer)?;
-    start(args, config, &corpus, root.to_path_buf(), |gpu, config| Run::begin(gpu, root, config, &corpus))
+    let reading = tokenizer.clone().for_data(&config.data.mode, config.data.special_tokens);
+    corpus.prepare(&reading, &config.data_options(), &|_| ())?;
+    start(args, config, root.to_path_buf(), |gpu, config| Run::begin(gpu, root, config, &corpus))
 }

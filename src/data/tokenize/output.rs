@@ -32,7 +32,7 @@ pub(super) struct Output {
 }
 
 /// A piece of text as tokens.
-pub(super) struct Encoded {
+pub(super) struct Piece {
     pub bytes: Vec<u8>,
     pub n_token: u64,
     pub n_char: u64,
@@ -88,7 +88,7 @@ impl Output {
         self.pieces.iter().map(|(n_char, _)| n_char).sum()
     }
 
-    pub fn write(&mut self, piece: &Encoded) -> Result<(), DataError> {
+    pub fn write(&mut self, piece: &Piece) -> Result<(), DataError> {
         self.n_token += piece.n_token;
         self.pieces.push((piece.n_char, piece.n_token));
         if self.form == Form::Llmc && self.n_token > MOST_OF_LLMC {

@@ -218,9 +218,8 @@ impl Hf {
         text.strip_prefix(&state.prefix).unwrap_or("").into()
     }
 
-    /// Learns a byte-pair encoding of `size` ids from a text: 256 bytes, merges, and the end of a text.
-    pub fn train(text: &str, size: u32) -> Result<Arc<Self>, DataError> {
-        const CHUNK_BYTES: usize = 1 << 16;
+    /// Learns a byte-pair encoding of `size` ids from [`chunks`] of a text: 256 bytes, merges, and the end of a text.
+    pub fn train(chunks: impl Iterator<Item = String> + Send, size: u32) -> Result<Arc<Self>, DataError> {
         let failed = |e: tokenizers::Error| DataError::Encode { reason: e.to_string() };
         let byte_level = ByteLevel::default().add_prefix_space(false);
         let mut trainer = BpeTrainer::builder()
@@ -237,7 +236,7 @@ impl Hf {
                 .with_decoder(Some(byte_level))
                 .build()
                 .map_err(failed)?;
-        learned.train(&mut trainer, chunks(text, CHUNK_BYTES)).map_err(failed)?;
+        learned.train(&mut trainer, chunks).map_err(failed)?;
         learned.add_special_tokens([AddedToken::from(END_OF_TEXT_NAME, true)]).map_err(failed)?;
         Self::from_json(&learned.to_string(false).map_err(failed)?)
     }

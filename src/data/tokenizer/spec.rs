@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -8,7 +7,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Tokenizer;
-use crate::data::DataError;
+use crate::data::loading::Watch;
+use crate::data::order::{narrow, wide};
+use crate::data::split::train_share;
+use crate::data::{DataError, Text};
 
 /// Which tokenizer a run is to have: what `--tokenizer` takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,44 +87,52 @@ impl TokenizerSpec {
     ///
     /// Characters learn fastest from little text and need no merges that it is too short to teach; with thousands of them,
     /// or with more text than a small model sees in a run, longer tokens let a block hold more.
-    pub fn resolve(&self, text: &str) -> Self {
-        const SMALL_BYTES: usize = 10 << 20;
-        const LARGE_BYTES: usize = 200 << 20;
+    pub fn resolve(&self, text: &Text) -> Self {
+        const SMALL_BYTES: u64 = 10 << 20;
+        const LARGE_BYTES: u64 = 200 << 20;
         const MOST_CHARS: usize = 512;
         if *self != Self::Auto {
             return self.clone();
         }
-        let has_few = || {
-            let mut seen = HashSet::new();
-            text.chars().all(|c| {
-                seen.insert(c);
-                seen.len() <= MOST_CHARS
-            })
-        };
-        match text.len() {
-            ..SMALL_BYTES if has_few() => Self::Char,
+        match text.n_byte() {
+            ..SMALL_BYTES if text.alphabet().len() <= MOST_CHARS => Self::Char,
             ..SMALL_BYTES => Self::Bpe(4096),
             SMALL_BYTES..LARGE_BYTES => Self::Bpe(8192),
             _ => Self::Gpt2,
         }
     }
 
-    /// Makes the tokenizer for a text. A byte-pair encoding is learned from the first `1 - val_fraction` of it.
+    /// Whether a tokenizer of this kind is the same for any text.
+    pub fn needs_no_text(&self) -> bool {
+        matches!(self, Self::Byte | Self::Gpt2 | Self::File(_))
+    }
+
+    /// Makes the tokenizer for a text. A byte-pair encoding is learned from the first `1 - val_fraction` of it, and from
+    /// [`LEARN_BYTES`] at most.
     ///
     /// # Errors
     ///
-    /// A `tokenizer.json` that can't be read, or isn't one.
-    pub fn make(&self, text: &str, val_fraction: f64) -> Result<Tokenizer, DataError> {
+    /// A `tokenizer.json` that can't be read, or isn't one; a text of one character for a tokenizer of characters.
+    pub fn make(&self, text: &Text, val_fraction: f64, watch: Watch<'_>) -> Result<Tokenizer, DataError> {
         match self.resolve(text) {
             // resolved above
-            Self::Auto | Self::Char => Ok(Tokenizer::chars(text)),
+            Self::Auto | Self::Char => match *text.alphabet() {
+                [character] => Err(DataError::OneCharacter { character, times: text.n_char() }),
+                ref alphabet => Ok(Tokenizer::from_chars(alphabet.to_vec())),
+            },
             Self::Byte => Ok(Tokenizer::bytes()),
             Self::Gpt2 => Ok(Tokenizer::gpt2()),
-            Self::Bpe(size) => Tokenizer::train_bpe(training_part(text, val_fraction), size),
+            Self::Bpe(size) => {
+                let n_byte = wide(train_share(narrow(text.n_byte()), val_fraction)).min(LEARN_BYTES);
+                text.learn(n_byte, watch, |chunks| Tokenizer::train_bpe_on(chunks, size))
+            }
             Self::File(path) => from_file(&path).map_err(|reason| DataError::TokenizerFile { path, reason }),
         }
     }
 }
+
+/// How much of a text a byte-pair encoding is learned from at most: more changes little, and takes long.
+pub const LEARN_BYTES: u64 = 64 << 20;
 
 /// The tokenizer in a file, or what is wrong with that.
 fn from_file(path: &Path) -> Result<Tokenizer, String> {
@@ -139,12 +149,4 @@ fn from_file(path: &Path) -> Result<Tokenizer, String> {
         Err(DataError::BadTokenizer { reason }) => Err(format!("is no tokenizer.json ({reason})")),
         Err(error) => Err(format!("can't be used ({error})")),
     }
-}
-
-fn training_part(text: &str, val_fraction: f64) -> &str {
-    let mut end = ((text.len() as f64 * (1.0 - val_fraction)) as usize).min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }

@@ -32,12 +32,30 @@ pub(in crate::data) struct Window {
 /// Encodes a text that was merged.
 pub(in crate::data) type Encode<'a> = &'a dyn Fn(&str) -> Result<Vec<Placed>, DataError>;
 
+/// The tokens of a text as far as they are certain.
+#[derive(Debug, Default)]
+pub(in crate::data) struct Settled {
+    pub ids: Vec<u32>,
+    /// Units: bytes and characters that they stand for.
+    pub n_byte: usize,
+    pub n_char: usize,
+}
+
+impl Settled {
+    fn add(&mut self, tokens: &[Placed], text: &str) {
+        self.ids.extend(tokens.iter().map(|token| token.id));
+        self.n_byte += text.len();
+        self.n_char += text.chars().count();
+    }
+}
+
 /// Puts the tokens of windows together to those of the whole text.
 #[derive(Debug, Default)]
 pub(in crate::data) struct Stitcher {
     last: Option<Window>,
-    /// How many tokens of `last` are given on already.
+    /// How many tokens of `last` are given on already, or are those of the window before it, and up to which byte.
     n_done: usize,
+    done: usize,
     /// What follows `last` and has to be encoded together with it.
     behind: String,
 }
@@ -48,7 +66,7 @@ impl Stitcher {
     /// # Errors
     ///
     /// What `encode` says.
-    pub fn push(&mut self, next: Window, encode: Encode<'_>, ids: &mut Vec<u32>) -> Result<(), DataError> {
+    pub fn push(&mut self, next: Window, encode: Encode<'_>, settled: &mut Settled) -> Result<(), DataError> {
         let Some(last) = &mut self.last else {
             self.last = Some(next);
             return Ok(());
@@ -56,8 +74,10 @@ impl Stitcher {
         if self.behind.is_empty()
             && let Some((n_last, n_next)) = meeting(last, &next, self.n_done)
         {
-            ids.extend(last.tokens[self.n_done..n_last].iter().map(|token| token.id));
-            (self.last, self.n_done) = (Some(next), n_next);
+            let end = last.tokens[n_last].start;
+            settled.add(&last.tokens[self.n_done..n_last], last.text.get(self.done..end).unwrap_or(""));
+            (self.n_done, self.done) = (n_next, next.tokens[n_next].start);
+            self.last = Some(next);
             return Ok(());
         }
         self.behind.push_str(&next.text[next.shared..]);
@@ -70,11 +90,12 @@ impl Stitcher {
     /// # Errors
     ///
     /// What `encode` says.
-    pub fn finish(&mut self, encode: Encode<'_>, ids: &mut Vec<u32>) -> Result<(), DataError> {
+    pub fn finish(&mut self, encode: Encode<'_>, settled: &mut Settled) -> Result<(), DataError> {
         self.merge(encode)?;
-        let tokens = self.last.take().map_or(vec![], |last| last.tokens);
-        ids.extend(tokens.iter().skip(self.n_done).map(|token| token.id));
-        self.n_done = 0;
+        if let Some(last) = self.last.take() {
+            settled.add(&last.tokens[self.n_done..], last.text.get(self.done..).unwrap_or(""));
+        }
+        *self = Stitcher::default();
         Ok(())
     }
 
@@ -83,8 +104,7 @@ impl Stitcher {
         last.text.push_str(&std::mem::take(&mut self.behind));
         let tokens = encode(&last.text).map_err(|error| error.further(last.first_char))?;
         // the beginning stays what it was: it is far from where the text was cut
-        let done = last.tokens.get(self.n_done).map_or(0, |token| token.start);
-        self.n_done = tokens.iter().position(|token| token.start >= done).unwrap_or(tokens.len());
+        self.n_done = tokens.iter().position(|token| token.start >= self.done).unwrap_or(tokens.len());
         last.tokens = tokens;
         Ok(())
     }
@@ -132,17 +152,17 @@ pub(in crate::data) fn cut_window(text: &str) -> (usize, usize) {
 ///
 /// What `encode` says; positions count from the start of the text.
 pub(super) fn encode_long(text: &str, encode: Encode<'_>) -> Result<Vec<u32>, DataError> {
-    let (mut stitcher, mut ids) = (Stitcher::default(), vec![]);
+    let (mut stitcher, mut settled) = (Stitcher::default(), Settled::default());
     let (mut rest, mut shared, mut first_char) = (text, 0, 0);
     loop {
         // less than a window more is no window of its own
         let is_last = rest.len() < 2 * WINDOW_BYTES;
         let (end, next) = if is_last { (rest.len(), rest.len()) } else { cut_window(rest) };
         let tokens = encode(&rest[..end]).map_err(|error| error.further(first_char))?;
-        stitcher.push(Window { text: rest[..end].into(), shared, first_char, tokens }, encode, &mut ids)?;
+        stitcher.push(Window { text: rest[..end].into(), shared, first_char, tokens }, encode, &mut settled)?;
         if is_last {
-            stitcher.finish(encode, &mut ids)?;
-            return Ok(ids);
+            stitcher.finish(encode, &mut settled)?;
+            return Ok(settled.ids);
         }
         first_char += rest[..next].chars().count();
         (rest, shared) = (&rest[next..], end - next);

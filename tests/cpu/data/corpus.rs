@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tril::data::corpus::read_with_input;
+use tril::data::text::read_with_input;
 use tril::data::tokenize::Job;
 use tril::data::{Corpus, DataError, Source, Text, Tokenizer, embedded};
 
@@ -20,15 +20,15 @@ fn one_file_is_read_byte_for_byte() {
     let content = "no break at the end, \r\nnaïve, 日本";
     let file = write(dir.path(), "a.txt", content.as_bytes());
     let text = tril::data::read(&[file]).unwrap();
-    assert_eq!(text.as_str(), content);
-    assert_eq!(text.files().collect::<Vec<_>>(), [content]);
+    assert_eq!(text.read_all().unwrap(), content);
+    assert_eq!((text.n_byte(), text.n_char()), (content.len() as u64, content.chars().count() as u64));
 }
 
 #[test]
 fn a_byte_order_mark_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let file = write(dir.path(), "a.txt", "\u{feff}text".as_bytes());
-    assert_eq!(read(&[&file], "").unwrap().as_str(), "text");
+    assert_eq!(read(&[&file], "").unwrap().read_all().unwrap(), "text");
 }
 
 #[test]
@@ -37,8 +37,9 @@ fn files_and_standard_input_follow_each_other_on_lines_of_their_own() {
     let a = write(dir.path(), "a", b"one");
     let b = write(dir.path(), "b", b"three\n");
     let text = read(&[&a, Path::new("-"), &b], "two\n").unwrap();
-    assert_eq!(text.as_str(), "one\ntwo\nthree\n");
-    assert_eq!(text.files().collect::<Vec<_>>(), ["one\n", "two\n", "three\n"]);
+    assert_eq!(text.read_all().unwrap(), "one\ntwo\nthree\n");
+    // of which none reaches into the next as a document
+    assert_eq!(text.documents("; ").unwrap(), ["one", "two", "three"]);
 }
 
 #[test]
@@ -52,7 +53,7 @@ fn a_folder_gives_its_text_files_sorted_and_says_what_it_skipped() {
     write(dir.path(), "empty.txt", b"");
     let binary = write(dir.path(), "image.png", b"\x89PNG\0\0");
     let text = read(&[dir.path()], "").unwrap();
-    assert_eq!(text.as_str(), "1\n2\n3\n");
+    assert_eq!(text.read_all().unwrap(), "1\n2\n3\n");
     assert_eq!(text.skipped(), [binary]);
 }
 
@@ -177,7 +178,7 @@ fn a_source_survives_its_config() {
         assert_eq!(toml::from_str::<Source>(&toml).unwrap(), source);
     }
     let source = Source::Embedded { seed: 7, chars: 5000 };
-    assert_eq!(source.load().unwrap().text().unwrap().as_str(), embedded::text(7, 5000));
+    assert_eq!(source.load().unwrap().text().unwrap().read_all().unwrap(), embedded::text(7, 5000));
 }
 
 #[test]
@@ -186,21 +187,28 @@ fn packed_files_are_unpacked_and_json_lines_are_documents() {
     let lines = "{\"text\":\"one\\ntwo\",\"n\":1}\n\n{\"text\":\"\"}\n{\"text\":\"\\u00e9\"}\n";
     let (packed, again) = ([gz(b"first "), gz(b"second\n")].concat(), [zst(b"third "), zst(b"fourth\n")].concat());
     let table = [
-        ("a.txt.gz", packed, vec!["first second", ""]),
-        ("a.txt.zst", again, vec!["third fourth", ""]),
-        ("a.jsonl", lines.into(), vec!["one\ntwo\n", "\u{e9}"]),
-        ("a.ndjson.gz", gz(lines.as_bytes()), vec!["one\ntwo\n", "\u{e9}"]),
-        ("a.jsonl.zst", zst(lines.as_bytes()), vec!["one\ntwo\n", "\u{e9}"]),
+        ("a.txt.gz", packed, vec!["first second"]),
+        ("a.txt.zst", again, vec!["third fourth"]),
+        ("b.txt.zst", [skippable(3), zst(b"fifth"), skippable(300_000)].concat(), vec!["fifth"]),
+        ("a.jsonl", lines.into(), vec!["one\ntwo", "\u{e9}"]),
+        ("a.ndjson.gz", gz(lines.as_bytes()), vec!["one\ntwo", "\u{e9}"]),
+        ("a.jsonl.zst", zst(lines.as_bytes()), vec!["one\ntwo", "\u{e9}"]),
     ];
     for (name, bytes, documents) in table {
         let file = write(dir.path(), name, &bytes);
-        assert_eq!(read(&[&file], "").unwrap().documents("\n").collect::<Vec<_>>(), documents, "{name}");
+        assert_eq!(read(&[&file], "").unwrap().documents("\n").unwrap(), documents, "{name}");
         // each in a folder of its own, too
         let inside = write(dir.path(), &format!("{name}.d/{name}"), &bytes);
         let text = read(&[inside.parent().unwrap()], "").unwrap();
-        assert_eq!(text.documents("\n").collect::<Vec<_>>(), documents, "{name}");
+        assert_eq!(text.documents("\n").unwrap(), documents, "{name}");
         fs::remove_file(file).unwrap();
     }
+}
+
+/// A frame of `.zst` that holds something else than data.
+fn skippable(n_byte: u32) -> Vec<u8> {
+    let content = vec![7; n_byte as usize];
+    [&[0x5a, 0x2a, 0x4d, 0x18][..], &n_byte.to_le_bytes(), &content].concat()
 }
 
 /// Were it kept, it would take many times the memory of its bytes; here it could not even be, so deep and so great it is.
@@ -210,7 +218,7 @@ fn what_a_line_holds_besides_its_text_is_passed_over() {
     let deep = [&b"{\"meta\":"[..], &b"[".repeat(1000), &b"]".repeat(1000), b",\"text\":\"deep\"}\n"].concat();
     let great = b"{\"text\":\"great\",\"n\":1e999}\n".to_vec();
     let file = write(dir.path(), "a.jsonl", &[deep, great].concat());
-    assert_eq!(read(&[&file], "").unwrap().documents("\n").collect::<Vec<_>>(), ["deep\n", "great"]);
+    assert_eq!(read(&[&file], "").unwrap().documents("\n").unwrap(), ["deep", "great"]);
 }
 
 #[test]
@@ -226,6 +234,14 @@ fn what_is_broken_in_a_packed_file_or_a_line_is_named() {
         ("d.zst", whole[..whole.len() - 2].to_vec(), "can't be unpacked"),
         ("e.zst", b"text".to_vec(), "can't be unpacked"),
         ("f.gz", gz(b"caf\xe9"), "first bad byte at offset 3"),
+        ("l.gz", [gz(b"text"), b"junk".to_vec()].concat(), "has other bytes behind the end"),
+        ("m.gz", [gz(b"text"), vec![0; 512]].concat(), "has other bytes behind the end"),
+        ("n.gz", [gz(b"text"), vec![0x1f]].concat(), "has other bytes behind the end"),
+        ("o.gz", [gz(b"text"), gz(b"more")[..12].to_vec()].concat(), "can't be unpacked"),
+        ("p.zst", [zst(b"text"), b"junk and more of it".to_vec()].concat(), "has other bytes behind the end"),
+        ("q.zst", [zst(b"text"), vec![0; 3]].concat(), "has other bytes behind the end"),
+        ("r.zst", [skippable(9), b"text".to_vec()].concat(), "can't be unpacked"),
+        ("s.zst", [zst(b"text"), skippable(9)[..12].to_vec()].concat(), "can't be unpacked"),
         ("g.jsonl", b"{\"text\":\"a\"}\n{\"text\":".to_vec(), "line 2 of"),
         ("h.jsonl", b"{\"texts\":\"a\"}".to_vec(), "it has no field \"text\""),
         ("i.jsonl", b"{\"text\":7}".to_vec(), "expected a string"),
@@ -246,7 +262,11 @@ fn a_packed_file_that_swells_beyond_measure_is_refused() {
     let (fine, bomb) = (vec![b'a'; 1 << 20], vec![b'a'; 40 << 20]);
     let halves = [zst(&bomb[..20 << 20]), zst(&bomb[..20 << 20])].concat();
     for (name, bytes) in [("a.gz", gz(&fine)), ("a.zst", zst(&fine))] {
-        assert_eq!(read(&[&write(dir.path(), name, &bytes)], "").unwrap().as_str().len(), fine.len(), "{name}");
+        assert_eq!(
+            read(&[&write(dir.path(), name, &bytes)], "").unwrap().read_all().unwrap().len(),
+            fine.len(),
+            "{name}"
+        );
     }
     for (name, bytes) in [("b.gz", gz(&bomb)), ("b.zst", zst(&bomb)), ("c.zst", halves)] {
         assert!(bytes.len() < 200_000, "{name}");
@@ -263,6 +283,6 @@ fn bytes_that_are_not_utf8_are_replaced_only_when_asked_for() {
     assert!(source.load().is_err());
     let corpus = source.lossily(true).load().unwrap();
     let text = corpus.text().unwrap();
-    assert_eq!(text.as_str(), "caf\u{fffd} \u{fffd}\u{fffd} au lait\n");
+    assert_eq!(text.read_all().unwrap(), "caf\u{fffd} \u{fffd}\u{fffd} au lait\n");
     assert_eq!(text.n_replaced(), 3);
 }

@@ -15,7 +15,7 @@ fn places(n: u32) -> String {
 
 fn stream(n: u32, val_fraction: f64, block_size: usize) -> Dataset {
     let text = Text::new(places(n));
-    let tokenizer = Tokenizer::chars(text.as_str());
+    let tokenizer = Tokenizer::chars(&places(n));
     Dataset::new(&text, &tokenizer, &options(Mode::Stream, val_fraction, block_size)).unwrap()
 }
 

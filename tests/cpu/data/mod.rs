@@ -4,6 +4,7 @@ mod corpus;
 mod dataset;
 mod grammar;
 mod stories;
+mod streams;
 mod tokenize;
 mod tokenizer;
 mod tokens;

@@ -58,9 +58,10 @@ fn a_text_becomes_the_tokens_and_the_split_of_a_run_on_it() {
     for (i, spec) in specs.into_iter().enumerate() {
         let paths = [[&path, &packed, &again][i % 3].clone()];
         let out = dir.path().join(format!("out{i}"));
-        let tokenizer = job(&paths).tokenizer(&spec).unwrap();
-        assert_eq!(tokenizer, spec.make(&text, 0.1).unwrap(), "{spec}");
-        let done = run(&job(&paths), &tokenizer, &out).unwrap();
+        let chosen = job(&paths).choose(&spec, &|_| ()).unwrap();
+        assert_eq!(chosen.tokenizer, spec.make(&Text::new(&*text), 0.1, &|_| ()).unwrap(), "{spec}");
+        let done = job(&paths).run_chosen(&chosen, &out, &mut |_| true).unwrap();
+        let tokenizer = chosen.tokenizer;
         let (train, val) = tokens_in(&out);
         assert_eq!((done.n_train, done.n_val), (train.len() as u64, val.len() as u64));
         assert_eq!((done.documents, done.is_parted, done.form, done.bits), (1, false, Form::Nanogpt, 16));
@@ -118,9 +119,9 @@ fn documents_begin_with_the_end_of_a_text() {
     assert_eq!(tokens_in(&dir.path().join("lines")).0, all(&["two", "three"]));
     let bytes = Tokenizer::bytes();
     run(&job(&paths), &bytes, &dir.path().join("bytes")).unwrap();
-    let text = tril::data::read(&paths).unwrap();
-    assert_eq!(text.as_str(), "one\ntwo\nthree\nfour");
-    assert_eq!(tokens_in(&dir.path().join("bytes")).0, bytes.encode(text.as_str()).unwrap());
+    let text = tril::data::read(&paths).unwrap().read_all().unwrap();
+    assert_eq!(text, "one\ntwo\nthree\nfour");
+    assert_eq!(tokens_in(&dir.path().join("bytes")).0, bytes.encode(&text).unwrap());
     // and a run on them keeps them apart
     let corpus = tokens::find(&[out], &[]).unwrap().load().unwrap();
     let options = Options { document_mask: true, val_fraction: 0.0, ..Options::stream(4) };
@@ -179,21 +180,19 @@ fn vocabularies_beyond_16_bits_take_llm_cs_form() {
 fn looking_around() -> Tokenizer {
     let json = Tokenizer::gpt2().to_hf_json().replace("\"add_prefix_space\":false", "\"add_prefix_space\":true");
     let tokenizer = Tokenizer::from_json(&json).unwrap();
-    assert!(!tokenizer.encodes_chunks() && Job::cuts_lines(&tokenizer));
+    assert!(!tokenizer.encodes_chunks());
     tokenizer
 }
 
 #[test]
-fn a_tokenizer_that_looks_around_gets_whole_lines_and_documents() {
+fn a_tokenizer_that_looks_around_gives_the_ids_of_the_whole() {
     let dir = tempfile::tempdir().unwrap();
     let tokenizer = looking_around();
     let text: String = (0..30_000).map(|i| format!("line {i} of many\n")).collect();
     let path = [write(dir.path(), "a.txt", text.as_bytes())];
     let job = |paths| Job { val_fraction: 0.0, ..job(paths) };
     run(&job(&path), &tokenizer, &dir.path().join("lines")).unwrap();
-    let ids = tokens_in(&dir.path().join("lines")).0;
-    // a blank too many where a piece begins, in place of none
-    assert_eq!(tokenizer.decode(&ids).replace("\n line", "\nline").trim_start(), text);
+    assert!(tokens_in(&dir.path().join("lines")).0 == tokenizer.encode(&text).unwrap());
     let document = text.replace('\n', " ");
     let line = serde_json::json!({ "text": document }).to_string();
     let path = [write(dir.path(), "b.jsonl", line.as_bytes())];
@@ -210,7 +209,7 @@ fn nothing_is_left_behind_where_it_fails() {
     let cut_off = write(dir.path(), "cut.txt.gz", &gz(&b"text ".repeat(1000))[..20]);
     let line = write(dir.path(), "bad.jsonl", b"{\"text\":\"a\"}\n{\"text\":7}");
     let binary = write(dir.path(), "binary/x", b"\0\0");
-    let huge = write(dir.path(), "huge.txt", &b"x".repeat(9 << 20));
+    let huge = write(dir.path(), "huge.txt", &b"x".repeat(65 << 20));
     let (short, empty) = (write(dir.path(), "short.txt", b"a"), write(dir.path(), "empty.txt", b""));
     let missing = dir.path().join("missing.txt");
     let folder = binary.parent().unwrap().to_path_buf();
@@ -223,7 +222,7 @@ fn nothing_is_left_behind_where_it_fails() {
         (vec![good.clone(), empty], Tokenizer::gpt2(), "empty.txt is empty"),
         (vec![folder], Tokenizer::gpt2(), "the text is empty"),
         (vec![short], bytes, "the text leaves 0 tokens for training and 1 for validation"),
-        (vec![huge], Tokenizer::gpt2(), "huge.txt has no white space or line break in 8 MiB"),
+        (vec![huge], Tokenizer::gpt2(), "huge.txt has no white space in 64 MiB"),
         (
             vec![good.clone()],
             Tokenizer::chars("god ex"),
@@ -287,9 +286,18 @@ fn settings_that_no_text_can_satisfy_are_refused() {
         let message = run(&Job { val_fraction, ..job(&path) }, &Tokenizer::bytes(), &dir.path().join("out"));
         assert!(message.unwrap_err().to_string().contains("is not in 0..1"));
     }
-    for spec in ["char", "bpe:300"] {
-        let input = [PathBuf::from("-")];
-        let message = job(&input).tokenizer(&spec.parse().unwrap()).unwrap_err().to_string();
-        assert!(message.starts_with(&format!("--tokenizer {spec} reads the text twice")), "{message}");
+}
+
+#[test]
+fn the_tokenizer_is_the_one_that_a_run_on_the_text_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let letters: String = (0..2000).filter_map(|i| char::from_u32(0x4e00 + i)).collect();
+    for (i, text) in ["a small text ".repeat(50), letters].into_iter().enumerate() {
+        let path = [write(dir.path(), &format!("{i}.txt"), text.as_bytes())];
+        let chosen = job(&path).choose(&TokenizerSpec::Auto, &|_| ()).unwrap();
+        let corpus = Source::from_paths(&path).load().unwrap();
+        let text = corpus.text().unwrap();
+        assert_eq!(chosen.spec, TokenizerSpec::Auto.resolve(text));
+        assert_eq!(chosen.tokenizer, TokenizerSpec::Auto.make(text, 0.1, &|_| ()).unwrap());
     }
 }

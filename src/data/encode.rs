@@ -1,0 +1,143 @@
+//! A text into tokens: read once, encoded on all cores, given on in order, so that memory doesn't grow with the text.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::order::{narrow, wide};
+use super::text::{Border, Origin, Part, Parting, Pass, Totals};
+use super::tokenizer::{Settled, Stitcher, Window};
+use super::{DataError, Tokenizer};
+
+/// A text that is to become tokens.
+pub(super) struct Encode<'a> {
+    pub origin: &'a Origin,
+    pub tokenizer: &'a Tokenizer,
+    pub parting: Parting<'a>,
+    /// The character whose place in bytes is asked for.
+    pub find: Option<u64>,
+}
+
+/// The tokens of a piece.
+#[derive(Debug, Default)]
+pub(super) struct Encoded {
+    pub ids: Vec<u32>,
+    /// How many of them stand in front of each document that begins.
+    pub begins: Vec<usize>,
+    /// Units: bytes and characters of their text.
+    pub n_byte: u64,
+    pub n_char: u64,
+    /// Units: bytes read of all the text by now, packed where they are.
+    pub n_read: u64,
+}
+
+enum Piece {
+    Whole(Encoded),
+    /// A part that depends on those beside it, whether its document begins or ends with it.
+    Window {
+        begins: bool,
+        ends: bool,
+        window: Window,
+    },
+}
+
+type Job = (Vec<Part>, SyncSender<Result<Piece, DataError>>);
+
+impl Encode<'_> {
+    /// Gives the tokens on to `take`, whose error ends it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is wrong with the text, a character or word that the tokenizer lacks, or what `take` says.
+    pub fn run(&self, take: &mut dyn FnMut(Encoded) -> Result<(), DataError>) -> Result<Totals, DataError> {
+        let n_read = AtomicU64::new(0);
+        thread::scope(|scope| {
+            let n_thread = thread::available_parallelism().map_or(1, usize::from);
+            let (work, jobs) = sync_channel::<Job>(n_thread);
+            // results in the order of the text
+            let (promise, promised) = sync_channel::<Receiver<Result<Piece, DataError>>>(2 * n_thread);
+            let jobs = Arc::new(Mutex::new(jobs));
+            for _ in 0..n_thread {
+                let jobs = jobs.clone();
+                scope.spawn(move || {
+                    loop {
+                        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                        let Ok((parts, done)) = job else { return };
+                        // nobody waits for it any more where something failed
+                        let _ = done.send(self.piece(parts));
+                    }
+                });
+            }
+            drop(jobs);
+            let counter = &n_read;
+            let reader = scope.spawn(move || {
+                let take = &mut |parts| {
+                    let (done, result) = sync_channel(1);
+                    promise.send(result).map_err(|_| DataError::Stopped)?;
+                    work.send((parts, done)).map_err(|_| DataError::Stopped)
+                };
+                let border = Border::of(self.tokenizer);
+                let pass = Pass { border, parting: self.parting, find: self.find, n_read: counter };
+                self.origin.read(pass, &|_| (), take)
+            });
+            let take_all = || {
+                let mut stitcher = Stitcher::default();
+                for result in promised {
+                    let encoded = match result.recv().map_err(|_| DataError::Stopped)?? {
+                        Piece::Whole(encoded) => encoded,
+                        Piece::Window { begins, ends, window } => self.stitch(&mut stitcher, window, (begins, ends))?,
+                    };
+                    take(Encoded { n_read: n_read.load(Ordering::Relaxed), ..encoded })?;
+                }
+                Ok(())
+            };
+            let taken = take_all();
+            let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            match (taken, read) {
+                // what stopped the one is what happened to the other
+                (Err(DataError::Stopped), Err(error)) | (Err(error), _) => Err(error),
+                (Ok(()), read) => read,
+            }
+        })
+    }
+
+    fn piece(&self, parts: Vec<Part>) -> Result<Piece, DataError> {
+        let is_window = |part: &Part| part.shared > 0 || !part.ends && Border::of(self.tokenizer) == Border::Window;
+        if parts.iter().any(is_window) {
+            let only = parts.into_iter().next().ok_or(DataError::Stopped)?;
+            let Part { begins, ends, text, shared, first_char } = only;
+            let first_char = narrow(first_char);
+            let tokens = self.tokenizer.encode_placed(&text).map_err(|error| error.further(first_char))?;
+            return Ok(Piece::Window { begins, ends, window: Window { text, shared, first_char, tokens } });
+        }
+        let mut encoded = Encoded::default();
+        for part in parts {
+            if part.begins {
+                encoded.begins.push(encoded.ids.len());
+            }
+            let ids = self.tokenizer.encode(&part.text).map_err(|error| error.further(narrow(part.first_char)))?;
+            encoded.ids.extend(ids);
+            encoded.n_byte += wide(part.text.len());
+            encoded.n_char += wide(part.text.chars().count());
+        }
+        Ok(Piece::Whole(encoded))
+    }
+
+    fn stitch(
+        &self,
+        stitcher: &mut Stitcher,
+        window: Window,
+        (begins, ends): (bool, bool),
+    ) -> Result<Encoded, DataError> {
+        let encode = |text: &str| self.tokenizer.encode_placed(text);
+        let mut settled = Settled::default();
+        stitcher.push(window, &encode, &mut settled)?;
+        if ends {
+            stitcher.finish(&encode, &mut settled)?;
+        }
+        let begins = if begins { vec![0] } else { vec![] };
+        let Settled { ids, n_byte, n_char } = settled;
+        Ok(Encoded { ids, begins, n_byte: wide(n_byte), n_char: wide(n_char), n_read: 0 })
+    }
+}

@@ -1,0 +1,68 @@
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tempfile::SpooledTempFile;
+
+use crate::data::DataError;
+
+/// Units: bytes that are kept in memory; more go to a file.
+const HELD_BYTES: usize = 16 << 20;
+
+/// What could be read only once, to be read again: in memory while it is little, else in a nameless file in the system's folder
+/// for temporary files, which is gone when the process is.
+#[derive(Clone, Debug)]
+pub(in crate::data) struct Spool(Arc<Mutex<SpooledTempFile>>);
+
+impl Spool {
+    /// Reads all that there is; `on` hears how many bytes that are so far.
+    ///
+    /// # Errors
+    ///
+    /// `name` that can't be read, or no room for a temporary file.
+    pub fn fill(name: &str, input: &mut dyn Read, on: &mut dyn FnMut(u64)) -> Result<Spool, DataError> {
+        const BLOCK_BYTES: usize = 1 << 17;
+        let mut file = SpooledTempFile::new(HELD_BYTES);
+        let (mut block, mut n_byte) = (vec![0; BLOCK_BYTES], 0);
+        loop {
+            on(n_byte);
+            let n = match input.read(&mut block) {
+                Ok(0) => return Ok(Spool(Arc::new(Mutex::new(file)))),
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(DataError::Unreadable { name: name.into(), source }),
+            };
+            file.write_all(&block[..n]).map_err(|source| DataError::Spool {
+                name: name.into(),
+                folder: std::env::temp_dir(),
+                source,
+            })?;
+            n_byte += n as u64;
+        }
+    }
+
+    /// Reads it from the start.
+    pub fn reader(&self) -> SpoolReader {
+        SpoolReader { spool: self.clone(), at: 0 }
+    }
+
+    /// Units: bytes.
+    pub fn len(&self) -> io::Result<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).seek(SeekFrom::End(0))
+    }
+}
+
+/// One reading of a spool.
+pub(in crate::data) struct SpoolReader {
+    spool: Spool,
+    at: u64,
+}
+
+impl Read for SpoolReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut file = self.spool.0.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(self.at))?;
+        let n = file.read(buffer)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
