@@ -7,6 +7,7 @@ use super::Outcome;
 use super::self_check::quick;
 use super::settings::DeviceArgs;
 use crate::doctor::{cases, check_model, verify};
+use crate::speed::Sprint;
 use crate::units::count;
 
 /// Check every kernel against its CPU reference on this machine's adapter.
@@ -22,10 +23,22 @@ pub(super) struct DoctorArgs {
     /// Only what `tril train` checks before it first trains on a device: small models
     #[arg(long)]
     quick: bool,
+
+    /// For each line of standard input, what a small piece of work takes, in nanoseconds of processor time
+    #[arg(long, hide = true)]
+    sprint: bool,
 }
 
 pub(super) fn run(args: &DoctorArgs) -> Outcome {
     let gpu = args.device.open()?;
+    if args.sprint {
+        let sprint = Sprint::new(&gpu)?;
+        for line in std::io::stdin().lines() {
+            line?;
+            outln!("{}", sprint.run()?.as_nanos());
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let started = Instant::now();
     outln!("device: {}", gpu.name());
     if args.quick {

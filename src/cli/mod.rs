@@ -12,6 +12,7 @@ mod eval;
 mod export;
 mod generate;
 mod import;
+mod itself;
 mod kernels;
 mod logits;
 mod misuse;
@@ -33,7 +34,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::misuse::is_misuse;
 use crate::exec::ExecError;
@@ -65,6 +66,17 @@ enum Command {
     Devices(devices::DevicesArgs),
     Doctor(doctor::DoctorArgs),
     Tune(Box<tune::TuneArgs>),
+}
+
+impl Command {
+    /// What it needs to know of a software device's vectors; `None` where it opens no device.
+    fn vectors(&self) -> Option<vectors::Need> {
+        match self {
+            Self::Tokenize(_) | Self::Import(_) | Self::Export(_) => None,
+            Self::Devices(_) => Some(vectors::Need::Known),
+            _ => Some(vectors::Need::Measured),
+        }
+    }
 }
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
@@ -110,9 +122,10 @@ fn code_of(error: &(dyn Error + 'static)) -> u8 {
 /// memory.
 pub fn main() -> ExitCode {
     signals::survive_file_limits();
-    let command = Cli::parse().command;
-    if !matches!(command, Command::Tokenize(_) | Command::Import(_) | Command::Export(_)) {
-        vectors::widen();
+    let matches = Cli::command().get_matches();
+    let command = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit()).command;
+    if let (Some(need), Some((_, flags))) = (command.vectors(), matches.subcommand()) {
+        vectors::widen(need, flags);
     }
     if matches!(command, Command::Train(_)) {
         out::tell_at_once();

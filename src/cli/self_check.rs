@@ -1,8 +1,9 @@
 use std::error::Error;
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
+use super::itself::itself;
 use super::settings::DeviceArgs;
 use crate::doctor;
 use crate::doctor::ModelFailure;
@@ -17,10 +18,8 @@ pub(super) const WRONG: &str = "wrong";
 /// Has a device prove on small models that it computes them, before anything is trained on it: once for each device, driver
 /// and set of kernels, as the folder of caches remembers.
 pub(super) fn self_check(gpu: &Arc<Gpu>, device: &DeviceArgs) -> Result<(), Box<dyn Error>> {
-    let mut kernels = crc32fast::Hasher::new();
-    kernel::ALL.iter().for_each(|kernel| kernels.update(kernel.source.as_bytes()));
     let checks = if gpu.is_checked() { ", checked" } else { "" };
-    let subject = format!("{}{checks} {:08x}\n", gpu.name(), kernels.finalize());
+    let subject = format!("{}{checks} {:08x}\n", gpu.name(), kernels_crc());
     let path = cache_dir().map(|dir| dir.join(format!("right-{:08x}", crc32fast::hash(subject.as_bytes()))));
     let is_known = path.as_ref().is_some_and(|path| fs::read_to_string(path).is_ok_and(|text| text == subject));
     if is_known && !is_faulty() {
@@ -42,6 +41,13 @@ pub(super) fn self_check(gpu: &Arc<Gpu>, device: &DeviceArgs) -> Result<(), Box<
     Ok(())
 }
 
+/// Changes with every kernel.
+pub(super) fn kernels_crc() -> u32 {
+    let mut kernels = crc32fast::Hasher::new();
+    kernel::ALL.iter().for_each(|kernel| kernels.update(kernel.source.as_bytes()));
+    kernels.finalize()
+}
+
 /// Compares small models with the reference.
 pub(super) fn quick(gpu: &Arc<Gpu>) -> Result<(), ModelFailure> {
     let is_wrong = is_faulty();
@@ -56,8 +62,8 @@ pub(super) fn quick(gpu: &Arc<Gpu>) -> Result<(), ModelFailure> {
 /// Whether the check passes in a process of its own. A software device compiles in the process that opens it, and what that
 /// takes, some 30 MiB, would stay with the run. Where no such process can be started, nothing is said of the device.
 fn passes_elsewhere(device: &DeviceArgs) -> bool {
-    let Ok(program) = std::env::current_exe() else { return false };
-    let child = Command::new(program)
+    let Some(mut command) = itself() else { return false };
+    let child = command
         .args(["doctor", "--quick"])
         .args(device.as_flags())
         .stdin(Stdio::null())

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::Outcome;
 use super::settings::{DeviceArgs, SettingsArgs, SharesMemory, read_text};
+use super::{Outcome, vectors};
 use crate::bench::BenchPreset;
 use crate::gpu::Gpu;
 use crate::kernel::Choice;
@@ -58,6 +58,9 @@ pub(super) fn run(args: &TuneArgs) -> Outcome {
     let mut cache = Cache::open(&dir, &gpu);
     warn(&mut cache);
     outln!("device  {}", gpu.name());
+    if let Some(line) = vectors::line(gpu.report()) {
+        outln!("vectors {line}");
+    }
     let shapes = shapes_of(&gpu, &sessions)?;
     let which = if args.force { Which::All } else { Which::Missing };
     let show = |key: &str, entry: &Entry| outln!("{}", table(key, entry));

@@ -1,55 +1,212 @@
-//! Software Vulkan with the whole width of the CPU's vectors.
+//! Software Vulkan with the vectors that suit the CPU.
 //!
-//! Mesa's llvmpipe computes with vectors of 256 bits, unless `LP_NATIVE_VECTOR_WIDTH` says otherwise before it is loaded. With
-//! 512 bits its subgroups have 16 lanes, and Mesa 22.3 trains a quarter faster then. Later ones don't: 26.1 takes 2.7 times as long.
+//! Mesa's llvmpipe computes with vectors of 256 bits, unless `LP_NATIVE_VECTOR_WIDTH` says otherwise before it is loaded. On a
+//! CPU with AVX-512 it can have 512 bits, and subgroups of 16 lanes. Which is faster depends on the driver and on the CPU: Mesa
+//! 22 trained a quarter faster so on one CPU and no faster on another, Mesa 26 takes several times as long. So it is measured.
 
+mod race;
+
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::gpu::AdapterReport;
+use clap::ArgMatches;
+use serde::{Deserialize, Serialize};
+
+use self::race::race;
+use super::itself::itself;
+use super::self_check::kernels_crc;
+use crate::gpu::{AdapterReport, DeviceSelector, find_adapter};
 use crate::tune::cache_dir;
 
 /// The width that llvmpipe is asked for, bits; `tril` sets it for itself, and leaves it alone where it is set.
 const WIDTH: &str = "LP_NATIVE_VECTOR_WIDTH";
 /// Mesa's folder for compiled kernels.
 const KERNELS: &str = "MESA_SHADER_CACHE_DIR";
+/// What llvmpipe does by itself, and what it can do besides. Vectors of 128 bits were slower wherever they were tried.
+const USUAL: u32 = 256;
+const WIDE: u32 = 512;
+/// Wide vectors are taken where they need at most this share of the time.
+const CLEARLY: f64 = 0.95;
 
-/// Starts this command anew, as the same process, where a software device is known to be faster with wider vectors. Returns
-/// where it isn't, and where that can't be done.
-pub(super) fn widen() {
-    if std::env::var_os(WIDTH).is_some() || !has_wide_vectors() || !crate::gpu::adapters().iter().any(gains) {
+/// What a command wants to know before it opens a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// What was measured before.
+    Known,
+    /// That, or what is measured now.
+    Measured,
+}
+
+/// What was measured on a CPU with a driver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Measured {
+    /// Of what.
+    subject: String,
+    /// Nanoseconds of the same small work with each; none where the device failed with it.
+    usual_ns: Option<u64>,
+    wide_ns: Option<u64>,
+    /// The width to take.
+    width: u32,
+}
+
+/// Starts this command anew, as the same process, where the software device that it will use is faster with wider vectors.
+/// Returns where it isn't, and where that can't be done.
+pub(super) fn widen(need: Need, flags: &ArgMatches) {
+    // a plan by limits needs no device
+    let by_limits = flags.try_get_raw("limits").is_ok_and(|limits| limits.is_some());
+    if std::env::var_os(WIDTH).is_some() || !has_wide_vectors() || by_limits {
         return;
     }
-    // kernels of both widths have the same key in Mesa's cache, so that one would take the other's
-    let own = || cache_dir().map(|dir| dir.join("mesa-512"));
-    let Some(kernels) = std::env::var_os(KERNELS).map(|dir| PathBuf::from(dir).join("512")).or_else(own) else {
+    let device = flags.try_get_one::<String>("device").ok().flatten();
+    let selector = device.map_or(DeviceSelector::Best, |d| d.parse().unwrap_or_default());
+    // without the folder, there is no place for kernels of the other width, which have the same key in Mesa's cache
+    let (Ok(report), Some(dir)) = (find_adapter(&selector), cache_dir()) else { return };
+    if !has_a_choice(&report) {
         return;
+    }
+    let kernels = std::env::var_os(KERNELS).map_or_else(|| dir.join("mesa-512"), |own| PathBuf::from(own).join("512"));
+    // `tril tune --force`
+    let anew = flags.try_get_one::<bool>("force").is_ok_and(|force| force == Some(&true));
+    let known = known(&report).filter(|_| !anew);
+    let measured = match need {
+        _ if known.is_some() => known,
+        Need::Known => None,
+        Need::Measured => measure(&report, &dir, &kernels, anew),
     };
-    if std::fs::create_dir_all(&kernels).is_ok() {
+    if measured.is_some_and(|measured| measured.width == WIDE) && fs::create_dir_all(&kernels).is_ok() {
         again(&kernels);
     }
 }
 
-/// Whether a device is one that gains.
-fn gains(report: &AdapterReport) -> bool {
-    report.name.contains("llvmpipe") && report.name.contains("256 bits") && report.driver.contains("Mesa 22.")
+/// A line that says what is known of the vectors of a device; `None` of one that has no choice.
+pub(super) fn line(report: &AdapterReport) -> Option<String> {
+    if !(is_llvmpipe(report) && has_wide_vectors()) {
+        return None;
+    }
+    Some(
+        known(report)
+            .map_or_else(|| "512 bits are possible; the first training measures them".into(), |m| m.to_string()),
+    )
+}
+
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = |ns: Option<u64>| ns.map_or("failed".to_string(), |ns| format!("{:.2} ms", ns as f64 / 1e6));
+        let (usual, wide) = (ms(self.usual_ns), ms(self.wide_ns));
+        write!(
+            f,
+            "{} bits, as measured: {USUAL} bits {usual}, {WIDE} bits {wide}; {WIDTH} overrides this",
+            self.width
+        )?;
+        if self.width == USUAL && is_clearly_faster(self.usual_ns, self.wide_ns) {
+            write!(f, " ({WIDE} bits compute wrongly)")?;
+        }
+        Ok(())
+    }
+}
+
+fn is_llvmpipe(report: &AdapterReport) -> bool {
+    report.kind == "software" && report.name.contains("llvmpipe")
+}
+
+/// Whether a device can have wider vectors than it has.
+fn has_a_choice(report: &AdapterReport) -> bool {
+    is_llvmpipe(report) && report.name.contains("256 bits")
 }
 
 /// Whether the CPU has vectors of 512 bits.
 fn has_wide_vectors() -> bool {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
     let has = false;
     has
+}
+
+/// Where a measurement is kept, and of what it is: a driver on a CPU with these kernels.
+fn place(report: &AdapterReport, dir: &Path) -> (PathBuf, String) {
+    let subject = format!("{}; {}; kernels {:08x}", report.driver, cpu(), kernels_crc());
+    (dir.join(format!("vectors-{:08x}.json", crc32fast::hash(subject.as_bytes()))), subject)
+}
+
+/// The CPU's maker, family, model, stepping and name.
+fn cpu() -> String {
+    const KEYS: [&str; 5] = ["vendor_id", "cpu family", "model", "model name", "stepping"];
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let first = text.split("\n\n").next().unwrap_or_default().lines();
+    let pairs = first.filter_map(|line| line.split_once(':')).map(|(key, value)| (key.trim(), value.trim()));
+    pairs.filter(|(key, _)| KEYS.contains(key)).map(|(_, value)| value).collect::<Vec<_>>().join(" ")
+}
+
+fn known(report: &AdapterReport) -> Option<Measured> {
+    let (path, subject) = place(report, &cache_dir()?);
+    let measured: Measured = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
+    (measured.subject == subject).then_some(measured)
+}
+
+/// Measures, remembers and says it; `None` where it can't be remembered, as it would take its time again with every command.
+fn measure(report: &AdapterReport, dir: &Path, kernels: &Path, anew: bool) -> Option<Measured> {
+    fs::create_dir_all(kernels).ok()?;
+    fs::create_dir_all(dir).ok()?;
+    let (path, subject) = place(report, dir);
+    let lock = File::options().append(true).create(true).open(dir.join("vectors.lock")).ok()?;
+    // one that measures beside another would disturb it, and choose otherwise
+    let _ = lock.lock();
+    if let Some(measured) = known(report).filter(|_| !anew) {
+        return Some(measured);
+    }
+    errln!("vectors  measuring whether {WIDE} bits are faster than {USUAL} here: a few seconds, once");
+    let started = Instant::now();
+    let width = |bits: u32| doctor(report, bits, kernels);
+    let commands = [USUAL, WIDE].map(|bits| {
+        let mut command = width(bits)?;
+        command.arg("--sprint");
+        Some(command)
+    });
+    let [Some(usual), Some(wide)] = commands else { return None };
+    let [usual_ns, wide_ns] = race([usual, wide]).map(|best: Option<Duration>| best.map(|best| best.as_nanos() as u64));
+    // without anything to compare with, it is as it was
+    usual_ns?;
+    let takes_wide =
+        is_clearly_faster(usual_ns, wide_ns) && width(WIDE).is_some_and(|mut command| is_right(&mut command));
+    let measured = Measured { subject, usual_ns, wide_ns, width: if takes_wide { WIDE } else { USUAL } };
+    errln!("vectors  {measured} ({:.1} s)", started.elapsed().as_secs_f64());
+    let part = path.with_extension(format!("{}.part", std::process::id()));
+    let written = fs::write(&part, serde_json::to_string_pretty(&measured).ok()? + "\n");
+    written.and_then(|()| fs::rename(&part, &path)).ok()?;
+    Some(measured)
+}
+
+fn is_clearly_faster(usual_ns: Option<u64>, wide_ns: Option<u64>) -> bool {
+    usual_ns.zip(wide_ns).is_some_and(|(usual, wide)| wide as f64 <= usual as f64 * CLEARLY)
+}
+
+/// Whether a small model is right on the device.
+fn is_right(command: &mut Command) -> bool {
+    let quick = command.arg("--quick").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quick.status().is_ok_and(|status| status.success())
+}
+
+/// `tril doctor` on the device with vectors of so many bits.
+fn doctor(report: &AdapterReport, bits: u32, kernels: &Path) -> Option<Command> {
+    let mut command = itself()?;
+    // its name ends in its width
+    let name = report.name.split(" (").next().unwrap_or(&report.name);
+    command.args(["doctor", "--device", name]).env(WIDTH, bits.to_string());
+    if bits == WIDE {
+        command.env(KERNELS, kernels);
+    }
+    Some(command)
 }
 
 /// Runs the command again in place of this one; returns where that fails.
 #[cfg(unix)]
 fn again(kernels: &Path) {
     use std::os::unix::process::CommandExt;
-    let mut args = std::env::args_os();
-    let (Some(name), Ok(program)) = (args.next(), std::env::current_exe()) else { return };
-    let _ = std::process::Command::new(program).arg0(name).args(args).env(WIDTH, "512").env(KERNELS, kernels).exec();
+    let Some(mut command) = itself() else { return };
+    let _ = command.args(std::env::args_os().skip(1)).env(WIDTH, WIDE.to_string()).env(KERNELS, kernels).exec();
 }
 
 #[cfg(not(unix))]
@@ -61,20 +218,35 @@ mod tests {
     use crate::kernel::Caps;
 
     #[test]
-    fn only_drivers_that_are_known_to_gain_get_wide_vectors() {
-        let device = |name: &str, driver: &str| AdapterReport {
+    fn only_a_narrow_llvmpipe_has_a_choice() {
+        let device = |name: &str, kind: &str| AdapterReport {
             name: name.into(),
             backend: "vulkan".into(),
-            driver: driver.into(),
-            kind: "software".into(),
+            driver: "a driver".into(),
+            kind: kind.into(),
             caps: Caps::lavapipe(),
             subgroup_size: (8, 8),
             features: vec![],
         };
-        let narrow = "llvmpipe (LLVM 15.0.6, 256 bits)";
-        assert!(gains(&device(narrow, "llvmpipe Mesa 22.3.6 (LLVM 15.0.6)")));
-        assert!(!gains(&device(narrow, "llvmpipe Mesa 25.0.7 (LLVM 15.0.6)")));
-        assert!(!gains(&device("llvmpipe (LLVM 15.0.6, 512 bits)", "llvmpipe Mesa 22.3.6 (LLVM 15.0.6)")));
-        assert!(!gains(&device("AMD Radeon RX 7900 XT (RADV NAVI31)", "radv Mesa 22.3.6")));
+        assert!(has_a_choice(&device("llvmpipe (LLVM 15.0.6, 256 bits)", "software")));
+        assert!(!has_a_choice(&device("llvmpipe (LLVM 15.0.6, 512 bits)", "software")));
+        assert!(!has_a_choice(&device("llvmpipe (LLVM 15.0.6, 128 bits)", "software")));
+        assert!(!has_a_choice(&device("SwiftShader Device (Subzero)", "software")));
+        assert!(!has_a_choice(&device("AMD Radeon RX 7900 XT (RADV NAVI31)", "discrete")));
+    }
+
+    #[test]
+    fn wide_vectors_must_be_clearly_faster_and_work() {
+        let cases = [
+            (Some(100), Some(94), true),
+            (Some(100), Some(96), false),
+            (Some(100), Some(300), false),
+            (Some(100), None, false),
+            (None, Some(100), false),
+            (None, None, false),
+        ];
+        for (usual, wide, taken) in cases {
+            assert_eq!(is_clearly_faster(usual, wide), taken, "{usual:?} {wide:?}");
+        }
     }
 }

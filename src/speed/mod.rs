@@ -2,6 +2,8 @@
 
 mod peaks;
 mod profile;
+mod sprint;
 
 pub use peaks::{Peaks, matmul_peak};
 pub use profile::{Profile, Row, Spans};
+pub use sprint::Sprint;

@@ -26,6 +26,7 @@ mod stop;
 mod survive;
 mod token_files;
 mod tune;
+mod vectors;
 mod words;
 
 #[path = "../../examples/train_step.rs"]

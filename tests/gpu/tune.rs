@@ -393,7 +393,6 @@ fn without_tuning_nothing_is_measured_and_nothing_written() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let first = said(&tril(at, "cache", &format!("train {FLAGS} --steps 1 --no-tune --out run")));
-    // the command may open the device with wider vectors than the library does
     let device = first.lines().find_map(|line| line.strip_prefix("device   ")).unwrap();
     // that the device has been checked is remembered there, too
     let kept = fs::read_dir(at.join("cache")).unwrap().map(|entry| entry.unwrap().file_name());
