@@ -52,7 +52,7 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
     }
     let gpu = args.device.open()?;
     let sessions: Vec<_> = presets.iter().map(BenchPreset::session).collect();
-    let kernels = tune_first(&gpu, &sessions, &args.tuning)?;
+    let kernels = tune_first(&gpu, &sessions, &args.tuning, None)?;
     if !args.json {
         outln!("device  {}", gpu.name());
         if !kernels.is_empty() {

@@ -15,7 +15,7 @@ use super::again::text_again;
 use super::self_check::{WRONG, self_check};
 use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text};
 use super::signals::{AT_ONCE, Stop, on_stop};
-use super::tune::{TuningArgs, tune_first};
+use super::tune::{LongRun, TuningArgs, tune_first};
 use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of, must_be_writable};
 use crate::data::Source;
 use crate::data::shell::quoted;
@@ -206,7 +206,8 @@ fn start(
     let gpu = open(args)?;
     let mut fit = fit(args, &mut config, &gpu)?;
     loop {
-        let kernels = tune_first(&gpu, &[config.session()], &args.tuning)?;
+        let long = LongRun { config: &config, steps: config.train.steps, device: &args.device };
+        let kernels = tune_first(&gpu, &[config.session()], &args.tuning, Some(long))?;
         let error = match make(&gpu, config.clone()) {
             Ok(run) => return Ok(Started { run, root, device: gpu.name(), fit, kernels, chosen: None }),
             Err(error) => error,
@@ -274,8 +275,13 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     let gpu = open(args)?;
     let fit = fit(args, &mut config.clone(), &gpu)?;
     // on the device that it was on, a run keeps its kernels, so that its results are those of an undisturbed one
-    let kernels =
-        if Run::is_of(root, &gpu)? { String::new() } else { tune_first(&gpu, &[config.session()], &args.tuning)? };
+    let long =
+        LongRun { config: &config, steps: args.settings.steps().unwrap_or(config.train.steps), device: &args.device };
+    let kernels = if Run::is_of(root, &gpu)? {
+        String::new()
+    } else {
+        tune_first(&gpu, &[config.session()], &args.tuning, Some(long))?
+    };
     let mut run = Run::resume(&gpu, root, &corpus, args.settings.steps())?;
     if let Some(source) = moved {
         run.remember(source)?;

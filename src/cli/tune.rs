@@ -1,9 +1,13 @@
+mod long_run;
+
+pub(super) use long_run::LongRun;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -13,15 +17,15 @@ use crate::bench::BenchPreset;
 use crate::gpu::Gpu;
 use crate::kernel::Choice;
 use crate::train::fit::Process;
-use crate::train::{Session, SessionConfig, SessionError};
+use crate::train::{RunConfig, Session, SessionConfig, SessionError};
 use crate::tune::{Cache, Entry, OnDevice, Shapes, Tuned, Which, cache_dir, shapes, tune};
 
 /// Measure which kernel is the fastest for each shape of a model on this device, and remember it.
 ///
 /// Every matrix product of a training step is run by every kernel and variant that may be the fastest. Each is checked first,
 /// and one that computes wrongly is never picked. Later runs on the same device and driver use what was found, as long as the
-/// kernels are the same. On a GPU, `tril train` and `tril bench` do this by themselves when they meet a new shape. Takes the
-/// settings that `tril train` takes.
+/// kernels are the same. On a GPU, `tril train` and `tril bench` do this by themselves when they meet a new shape; on a software
+/// device `tril train` does, where the run is so long that it takes at most a fiftieth of it. Takes the settings that `tril train` takes.
 #[derive(Debug, Args)]
 pub(super) struct TuneArgs {
     /// The text of the run, whose tokens are the vocabulary [default: the embedded stories].
@@ -38,6 +42,12 @@ pub(super) struct TuneArgs {
     /// Measure again what was measured before.
     #[arg(long)]
     force: bool,
+    /// The settings of a run that is about to begin, for whose sake this process was started.
+    #[arg(long, hide = true, value_name = "TOML")]
+    for_run: Option<String>,
+    /// With --for-run: begin no measurement after so many seconds.
+    #[arg(long, hide = true, value_name = "S", default_value_t = 60)]
+    seconds: u64,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -52,6 +62,12 @@ pub(super) struct TuningArgs {
 }
 
 pub(super) fn run(args: &TuneArgs) -> Outcome {
+    if let Some(toml) = &args.for_run {
+        let config = RunConfig::from_toml("--for-run", toml)?;
+        let gpu = args.device.open()?;
+        let dir = cache_dir().ok_or("this system has no folder for caches")?;
+        return long_run::tune_for_run(&config, args.seconds, &gpu, &mut Cache::open(&dir, &gpu));
+    }
     let sessions = if args.bench.is_empty() { vec![of_run(args)?] } else { of_bench(&args.bench)? };
     let gpu = args.device.open()?;
     let dir = cache_dir().ok_or("this system has no folder for caches; name one with TRIL_CACHE_DIR")?;
@@ -116,24 +132,38 @@ const FIRST_USE: Duration = Duration::from_secs(20);
 /// Has a device use what is known to be fastest for these models, and measures what isn't known. A line that says so;
 /// empty where there was nothing to choose.
 ///
-/// On a software device nothing is measured: what the kind of device suggests is within a few percent of the best, and
-/// compiling all the others takes longer than most runs would gain.
+/// On a software device only a long run measures: what the kind of device suggests is mostly within a tenth of the best, and
+/// compiling all the others takes longer than a short run would gain.
 pub(super) fn tune_first(
     gpu: &Arc<Gpu>,
     sessions: &[SessionConfig],
     args: &TuningArgs,
+    run: Option<LongRun<'_>>,
 ) -> Result<String, Box<dyn Error>> {
     gpu.choose(Choice::default());
     let Some(dir) = cache_dir().filter(|_| !args.no_tune) else { return Ok(String::new()) };
     let mut cache = Cache::open(&dir, gpu);
     warn(&mut cache);
+    let (shapes, started, before) = (shapes_of(gpu, sessions)?, Instant::now(), cache.len());
     let which = if gpu.caps().is_cpu { Which::Cached } else { Which::Missing };
-    let tuned = tune(&shapes_of(gpu, sessions)?, which, FIRST_USE, &mut cache, &mut OnDevice::new(gpu), |_, _| {})?;
+    if let (Which::Cached, Some(run)) = (which, run) {
+        run.learn(gpu, &cache, &shapes)?;
+        cache = Cache::open(&dir, gpu);
+    }
+    begin_tuning(&shapes);
+    let mut done = 0;
+    let on = |_: &str, _: &Entry| tuned_one(&mut done, &shapes);
+    let mut tuned = tune(&shapes, which, FIRST_USE, &mut cache, &mut OnDevice::new(gpu), on)?;
+    if which == Which::Cached {
+        (tuned.n_measured, tuned.took) = (cache.len() - before.min(cache.len()), started.elapsed());
+    }
     warn(&mut cache);
     let (known, all) = (tuned.entries.len(), tuned.n_task);
     let line = match (tuned.n_measured, known) {
         _ if all == 0 => String::new(),
-        (0, 0) => "chosen by the kind of device; `tril tune` measures which are the fastest".into(),
+        (0, 0) => {
+            "chosen by the kind of device; `tril tune` measures which are the fastest, as a long run does itself".into()
+        }
         (0, _) => format!("tuned before for {known} of {all} shapes; --no-tune does without"),
         (n, _) => {
             let rest =
@@ -146,6 +176,12 @@ pub(super) fn tune_first(
     };
     gpu.choose(tuned.choice);
     Ok(line)
+}
+
+fn begin_tuning(_: &Shapes) {}
+
+fn tuned_one(done: &mut u64, _: &Shapes) {
+    *done += 1;
 }
 
 fn warn(cache: &mut Cache) {

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Which;
+use super::{Which, checksum};
 use crate::gpu::Gpu;
+use crate::kernel::Caps;
+use crate::ops::Task;
 
 /// What one candidate showed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,6 +104,21 @@ impl Cache {
     /// Whether there is such an entry.
     pub fn has(&self, key: &str, checksum: &str) -> bool {
         self.get(key, checksum).is_some()
+    }
+
+    /// Whether there is one for a task on a device.
+    pub fn knows(&self, task: &Task, caps: &Caps) -> bool {
+        self.has(&task.to_string(), &checksum(&task.candidates(caps)))
+    }
+
+    /// The number of entries.
+    pub fn len(&self) -> usize {
+        self.content.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.content.entries.is_empty()
     }
 
     /// Adds entries and writes the file. Where another process has measured the same in the meantime, its entries stay,

@@ -93,7 +93,7 @@ pub fn tune(
     mut on: impl FnMut(&str, &Entry),
 ) -> Result<Tuned, ExecError> {
     let started = Instant::now();
-    let mut measured = BTreeMap::new();
+    let mut n_measured = 0;
     let mut by_work: Vec<_> = shapes.iter().collect();
     by_work.sort_by_key(|(_, (task, n))| Reverse(task.flops().saturating_mul(*n)));
     for (key, (task, _)) in by_work {
@@ -124,11 +124,9 @@ pub fn tune(
         }
         let entry = Entry { checksum, usual, pick: best, gflop: task.flops() as f64 / 1e9, laps };
         on(key, &entry);
-        measured.insert(key.clone(), entry);
-    }
-    let n_measured = measured.len();
-    if n_measured > 0 {
-        cache.add(measured, which);
+        // at once, so that what ends this process costs no more than one of them
+        cache.add(BTreeMap::from([(key.clone(), entry)]), which);
+        n_measured += 1;
     }
     let known = |(key, (task, _)): (&String, &(Task, u64))| {
         let checksum = checksum(&task.candidates(measure.caps()));

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use tril::bench::BenchPreset;
@@ -225,12 +226,12 @@ fn what_was_measured_is_remembered_for_device_and_kernels() {
     let with_it = first.entries.values().filter(|entry| entry.checksum == *checksum).count();
     let third = tune_with(&found, Which::Missing, &mut Cache::of(dir.path(), "device"), &mut fake);
     assert_eq!((third.n_measured, &third.choice), (with_it, &first.choice));
-    // what another process found in the meantime stays, so that both choose alike
+    // what another process found in the meantime is taken over, so that both choose alike
     let (mut one, mut two) = (Cache::of(dir.path(), "both"), Cache::of(dir.path(), "both"));
     let first = tune_with(&found, Which::Missing, &mut one, &mut fake);
     fake.failing = found.values().map(|(task, _)| task.candidates(&fake.caps)[0].clone()).collect();
     let later = tune_with(&found, Which::Missing, &mut two, &mut fake);
-    assert_eq!((later.n_measured, &later.choice), (found.len(), &first.choice));
+    assert_eq!((later.n_measured, &later.choice), (1, &first.choice));
 }
 
 #[test]
@@ -403,4 +404,34 @@ fn without_tuning_nothing_is_measured_and_nothing_written() {
     fs::write(damaged.join(name), "{").unwrap();
     let out = said(&tril(at, "damaged", &format!("train {FLAGS} --steps 1 --out other")));
     assert_eq!(out.matches("is ignored").count(), 1, "{out}");
+}
+
+#[test]
+fn a_run_that_will_take_long_tunes_first_and_a_short_one_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let short = said(&tril(at, "cache", &format!("train {FLAGS} --steps 1 --out short")));
+    if crate::gpu().caps().is_cpu {
+        assert!(short.contains("kernels  chosen by the kind of device"), "{short}");
+    }
+    // years on any device, of which the header is enough
+    let long = |out: &str, more: &str| {
+        let args = format!("train {FLAGS} --steps 1000000000 --out {out} {more}");
+        let mut command = cli::command();
+        command.args(args.split_whitespace()).env("TRIL_CACHE_DIR", at.join("cache")).current_dir(at);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let head: Vec<String> = lines.take_while(|line| !line.starts_with("step ")).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        head.join("\n")
+    };
+    assert!(!long("untuned", "--no-tune").contains("kernels  "));
+    let first = long("first", "");
+    assert!(first.contains("kernels  tuned for ") && first.contains("for the next runs too"), "{first}");
+    assert!(long("second", "").contains("kernels  tuned "));
+    let (_, _, progress) = progress(&cli::states(&at.join("first")).pop().unwrap());
+    assert!(!progress["tuned"].as_object().unwrap().is_empty());
+    let again = said(&tril(at, "cache", &format!("train {FLAGS} --steps 1 --out again")));
+    assert!(again.contains("kernels  tuned before"), "{again}");
 }
