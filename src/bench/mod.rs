@@ -1,8 +1,10 @@
 //! The speed of training on this device: a few fixed models, synthetic tokens, figures that can be compared and shared.
 
+mod rates;
 mod report;
 mod system;
 
+pub use rates::rates;
 pub use report::{BenchReport, PresetResult};
 
 use std::sync::Arc;

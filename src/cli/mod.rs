@@ -8,6 +8,7 @@ mod bench;
 mod device;
 mod devices;
 mod doctor;
+mod estimate;
 mod eval;
 mod export;
 mod generate;

@@ -1,19 +1,26 @@
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
 use super::Outcome;
+use super::estimate::{Measure, about, rates_of, step};
 use super::settings::{DeviceArgs, Fit, SettingsArgs};
 use crate::graph::Phase;
 use crate::kernel::{Caps, Choice};
-use crate::train::Session;
+use crate::plan::Plan;
 use crate::train::fit::{FitError, Footprint, Process, Room, SharesMemory, resident_bytes};
+use crate::train::{RunConfig, Session};
 use crate::units::{count, human_bytes};
 
 /// Show what a configuration needs on a device, before anything is allocated.
 ///
 /// Plans a training step on the CPU alone: parameters, memory by role, dispatches, the largest binding, the work of a step,
 /// and whether it fits the device. Exits with 1 if it doesn't.
+///
+/// How long the run takes is an estimate from the device's speed: once for each device and driver, two small models are trained
+/// on it for a few seconds and every op is timed; each op of the planned step then counts with its work and its dispatches.
+/// Evaluations, samples and compiling come on top. With --limits there is no device to measure.
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
     #[command(flatten)]
@@ -24,6 +31,9 @@ pub(super) struct PlanArgs {
     /// Plan for these limits instead of a device that is there.
     #[arg(long, value_enum, conflicts_with = "device")]
     limits: Option<Limits>,
+    /// Measure the device's speed again, as where it was busy with something else the first time.
+    #[arg(long, conflicts_with = "limits")]
+    measure: bool,
     /// List every dispatch.
     #[arg(long)]
     dispatches: bool,
@@ -102,9 +112,28 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
                 ),
                 room => outln!("fits             yes: within the device's limits, and there are {room}"),
             }
+            if args.limits.is_none() {
+                outln!("{}", time(args, &config, &plan));
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How long the run takes on the device that is there.
+fn time(args: &PlanArgs, config: &RunConfig, plan: &Plan) -> String {
+    let measure = if args.measure { Measure::Again } else { Measure::Once };
+    let opened = args.device.open().map_err(Box::<dyn Error>::from);
+    match opened.and_then(|gpu| Ok(rates_of(&gpu, measure)?)) {
+        Ok(rates) => {
+            let (steps, step_s) = (config.train.steps, rates.step_s(plan, config.train.grad_accum));
+            let (about, step, steps) = (about(step_s * steps as f64), step(step_s), count(steps, "step"));
+            format!(
+                "time             {about} for {steps} of {step}: an estimate for a machine with nothing else to do; evaluations come on top"
+            )
+        }
+        Err(error) => format!("time             unknown: the device's speed could not be measured: {error}"),
+    }
 }
 
 /// What the process takes when a run begins: the drivers, now that the adapters are listed, and what opening one adds.

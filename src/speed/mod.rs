@@ -2,8 +2,10 @@
 
 mod peaks;
 mod profile;
+mod rates;
 mod sprint;
 
 pub use peaks::{Peaks, matmul_peak};
 pub use profile::{Profile, Row, Spans};
+pub use rates::{Rates, TimedStep};
 pub use sprint::Sprint;

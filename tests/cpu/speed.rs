@@ -9,7 +9,7 @@ use tril::graph::Phase;
 use tril::kernel::{Caps, Choice};
 use tril::model::{Keep, Memory, ModelConfig};
 use tril::plan::Plan;
-use tril::speed::{Peaks, Profile, Spans};
+use tril::speed::{Peaks, Profile, Rates, Spans, TimedStep};
 use tril::train::{AdamwConfig, Session, SessionConfig};
 
 fn plan(model: &ModelConfig, batch_size: u64) -> Plan {
@@ -113,6 +113,53 @@ fn a_profile_adds_up_by_op_and_by_kernel() {
     let json = profile.to_json();
     assert_eq!(json["ops"].as_array().unwrap().len(), profile.rows.len());
     assert_eq!(json["host_us_per_dispatch"].as_f64().unwrap(), 600.0 / (2 * n) as f64);
+}
+
+/// A step in which an op's dispatch takes a fixed time and one for its work.
+fn timed(plan: &Plan, law: fn(&str) -> (f64, f64)) -> Timings {
+    let once = plan.steps.iter().enumerate().map(|(step, s)| {
+        let (per_dispatch, per_work) = law(s.op);
+        TimedDispatch { step, start_ns: 0, ns: (per_dispatch + per_work * s.cost.work() as f64) as u64 }
+    });
+    let once: Vec<_> = once.collect();
+    // another time, something else kept the machine busy
+    let busy = once.iter().map(|d| TimedDispatch { ns: d.ns * 3, ..*d });
+    Timings { dispatches: busy.chain(once.clone()).collect(), by_device: true }
+}
+
+#[test]
+fn the_time_of_a_step_is_estimated_from_two_others() {
+    let sizes = |n_layer, n_embd, block_size, vocab_size| ModelConfig {
+        n_layer,
+        n_embd,
+        block_size,
+        vocab_size,
+        ..ModelConfig::preset("nano").unwrap()
+    };
+    let law = |op: &str| if op == "matmul" { (90_000.0, 0.02) } else { (30_000.0, 0.3) };
+    let seconds = |plan: &Plan, micro: f64| {
+        let of = |phase| {
+            let n = plan.steps.len();
+            let all = timed(plan, law).dispatches;
+            all[n..].iter().filter(|d| plan.steps[d.step].phase == phase).map(|d| d.ns as f64 / 1e9).sum::<f64>()
+        };
+        1.1 * (of(Phase::MicroBatch) * micro + of(Phase::Update))
+    };
+    let (small, large) = (plan(&sizes(2, 128, 64, 128), 8), plan(&sizes(1, 384, 256, 512), 4));
+    let laps = [&small, &large].map(|plan| (plan, timed(plan, law), seconds(plan, 1.0)));
+    let [first, second] = [0, 1].map(|i: usize| TimedStep { plan: laps[i].0, timings: &laps[i].1, step_s: laps[i].2 });
+    let rates = Rates::of(first, second);
+    let other = plan(&sizes(6, 256, 128, 1000), 3);
+    for micro in [1, 4] {
+        let (estimate, truth) = (rates.step_s(&other, micro), seconds(&other, micro as f64));
+        assert!((estimate / truth - 1.0).abs() < 0.01, "{estimate} {truth}");
+    }
+    // nothing in the times is more than noise: an estimate is a number in any case
+    let nothing = Timings { dispatches: vec![], by_device: true };
+    let empty = TimedStep { plan: &small, timings: &nothing, step_s: 0.0 };
+    assert!(Rates::of(empty, empty).step_s(&other, 1).is_finite());
+    let again: Rates = serde_json::from_str(&serde_json::to_string(&rates).unwrap()).unwrap();
+    assert_eq!(again, rates);
 }
 
 #[test]
