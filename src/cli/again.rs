@@ -34,11 +34,15 @@ pub(super) fn text_again(
     root: &Path,
 ) -> Result<(Corpus, Option<Source>), Box<dyn Error>> {
     if paths.is_empty() {
-        return Ok((text_of_run(source, root)?, None));
+        let now = source.clone().of_width(settings.token_width())?;
+        return Ok((text_of_run(&now, root)?, Some(now).filter(|now| now != source)));
     }
     let is_lossy = matches!(source, Source::Files { lossy: true, .. });
-    let now = settings.source(paths)?.lossily(is_lossy);
-    if let (Source::Tokens { train, val }, Source::Tokens { val: val_now, .. }) = (source, &now)
+    let mut now = settings.source(paths)?.lossily(is_lossy);
+    if let (Source::Tokens { width: known, .. }, Source::Tokens { width, .. }) = (source, &mut now) {
+        *width = width.or(*known);
+    }
+    if let (Source::Tokens { train, val, .. }, Source::Tokens { val: val_now, .. }) = (source, &now)
         && val.len() != val_now.len()
     {
         return Err(format!(

@@ -8,6 +8,7 @@ use super::again::text_of_run;
 use super::settings::DeviceArgs;
 use super::which::WhichArgs;
 use super::{Outcome, token_files};
+use crate::data::tokens::Width;
 use crate::data::{Dataset, Source, embedded, tokens};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig, free_run};
 use crate::model::Rows;
@@ -31,6 +32,9 @@ pub(super) struct EvalArgs {
     /// Replace bytes of PATH that aren't UTF-8 by U+FFFD, instead of refusing the text.
     #[arg(long)]
     lossy: bool,
+    /// Bits of a token in token files without a header: 8, 16, 32 or 64 [default: 16, unless they look like something else].
+    #[arg(long, value_name = "BITS")]
+    token_width: Option<Width>,
     /// Look at N windows, always the same ones, instead of all; 0 means all.
     #[arg(long, default_value_t = 0, value_name = "N")]
     eval_windows: usize,
@@ -62,7 +66,7 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
         dir.check_split(&config)?;
         Dataset::of(&text, &tokenizer, &config.data_options())?
     } else {
-        let source = tokens::find_for_evaluation(&args.paths)?.lossily(args.lossy);
+        let source = tokens::find_for_evaluation(&args.paths)?.lossily(args.lossy).of_width(args.token_width)?;
         token_files::check_beside(&source, &tokenizer)?;
         Dataset::evaluation_of(&source.load()?, &tokenizer, &config.data_options())?
     };

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 pub(super) use super::device::DeviceArgs;
 use super::misuse::misuse;
 use super::token_files;
+use crate::data::tokens::Width;
 use crate::data::{Corpus, DataError, Mode, Source, Tokenizer, TokenizerSpec, embedded, tokens};
 use crate::graph::Recompute;
 use crate::kernel::Caps;
@@ -176,6 +177,9 @@ struct TrainingArgs {
     /// of the tokens.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     val: Vec<PathBuf>,
+    /// Bits of a token in token files without a header: 8, 16, 32 or 64 [default: 16, unless they look like something else].
+    #[arg(long, value_name = "BITS")]
+    token_width: Option<Width>,
     /// The share of the text, or of token files without others to validate on, held out for validation.
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     val_fraction: Option<f64>,
@@ -389,7 +393,12 @@ impl SettingsArgs {
                 "--val-fraction {share} and {val} are two validation splits; leave the flag out, or name the files to train on alone"
             )));
         }
-        Ok(source.lossily(self.train.lossy))
+        Ok(source.lossily(self.train.lossy).of_width(self.train.token_width)?)
+    }
+
+    /// The flag --token-width alone.
+    pub fn token_width(&self) -> Option<Width> {
+        self.train.token_width
     }
 
     /// The flag --steps alone.

@@ -16,7 +16,7 @@ pub(super) fn tokenizer(
     config: &mut RunConfig,
     asked: Option<&TokenizerSpec>,
 ) -> Result<(Tokenizer, String), Box<dyn Error>> {
-    let Source::Tokens { train, val } = &config.data.source else { return Err("there are no token files".into()) };
+    let Source::Tokens { train, val, .. } = &config.data.source else { return Err("there are no token files".into()) };
     if config.data.mode != Mode::Stream {
         return Err(DataError::DocumentsOfTokens.into());
     }
@@ -37,8 +37,11 @@ pub(super) fn tokenizer(
             Some((path, tokenizer)) => {
                 let how = format!("those of {}", path.display());
                 // the run keeps the tokenizer itself
-                let spec =
-                    if path.ends_with("tokenizer.json") { TokenizerSpec::File(path) } else { TokenizerSpec::Char };
+                let spec = match path.ends_with("tokenizer.json") {
+                    true => TokenizerSpec::File(path),
+                    false if tokenizer == Tokenizer::gpt2() => TokenizerSpec::Gpt2,
+                    false => TokenizerSpec::Char,
+                };
                 (spec, tokenizer, how)
             }
             None => {
@@ -57,7 +60,7 @@ pub(super) fn tokenizer(
 ///
 /// Also a file beside them that gives no tokenizer.
 pub(super) fn check_beside(source: &Source, own: &Tokenizer) -> Result<(), Box<dyn Error>> {
-    let Source::Tokens { train, val } = source else { return Ok(()) };
+    let Source::Tokens { train, val, .. } = source else { return Ok(()) };
     let files: Vec<_> = train.iter().chain(val).cloned().collect();
     match tokenizer_beside(&files)? {
         Some((path, other)) if other.to_json()? != own.to_json()? => Err(format!(

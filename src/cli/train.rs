@@ -32,7 +32,7 @@ use crate::train::{Event, Run, RunConfig, RunDir, RunError, SessionError};
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
     /// Text files, folders, or - for standard input. .gz and .zst are unpacked; a line of .jsonl or .ndjson is an object whose
-    /// "text" is a document. Or token files (.bin) of nanoGPT, llm.c or `tril tokenize`, or a folder of them; quoted patterns
+    /// "text" is a document. Or token files of nanoGPT, llm.c or `tril tokenize` (.bin) or NumPy (.npy), or a folder of them; quoted patterns
     /// such as 'train_*.bin' are expanded. With --resume: where the run's text or token files are now; it is remembered.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::forms::Bad;
 use super::loading::Watch;
 use super::text::Origin;
+use super::tokens::Width;
 use super::{DataError, Dataset, Options, Text, TokenSet, Tokenizer, embedded};
 
 /// How far into a file of a folder a zero byte is looked for; one marks the file as binary (git's rule).
@@ -40,6 +41,9 @@ pub enum Source {
         train: Vec<PathBuf>,
         /// Those to validate on.
         val: Vec<PathBuf>,
+        /// The size of their tokens, where it was given; else it is what their headers say, or 16 bits.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        width: Option<Width>,
     },
 }
 
@@ -54,6 +58,7 @@ struct Written {
     lossy: Option<bool>,
     train: Option<Vec<PathBuf>>,
     val: Option<Vec<PathBuf>>,
+    width: Option<Width>,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +74,10 @@ impl TryFrom<Written> for Source {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let Written { kind, seed, chars, paths, lossy, train, val } = written;
+        let Written { kind, seed, chars, paths, lossy, train, val, width } = written;
+        if width.is_some() && !matches!(kind, Kind::Tokens) {
+            return Err("only \"tokens\" have a width");
+        }
         Ok(match (kind, seed, chars, paths, lossy, train, val) {
             (Kind::Embedded, Some(seed), Some(chars), None, None, None, None) => Source::Embedded { seed, chars },
             (Kind::Files, None, None, Some(paths), lossy, None, None) => {
@@ -77,12 +85,12 @@ impl TryFrom<Written> for Source {
             }
             (Kind::None, None, None, None, None, None, None) => Source::None,
             (Kind::Tokens, None, None, None, None, Some(train), val) => {
-                Source::Tokens { train, val: val.unwrap_or_default() }
+                Source::Tokens { train, val: val.unwrap_or_default(), width }
             }
             _ => {
                 return Err(
                     "its keys don't go with its kind: \"embedded\" has seed and chars, \"files\" has paths and may have \
-                            lossy, \"tokens\" has train and may have val, \"none\" has none",
+                            lossy, \"tokens\" has train and may have val and width, \"none\" has none",
                 );
             }
         })
@@ -111,6 +119,20 @@ impl Source {
         self
     }
 
+    /// The same, with token files of a width where one is given.
+    ///
+    /// # Errors
+    ///
+    /// A width for something else than token files.
+    pub fn of_width(mut self, asked: Option<Width>) -> Result<Source, DataError> {
+        match &mut self {
+            Source::Tokens { width, .. } => *width = asked.or(*width),
+            _ if asked.is_some() => return Err(DataError::WidthOfText),
+            _ => {}
+        }
+        Ok(self)
+    }
+
     /// The text, read once, or the opened token files.
     ///
     /// # Errors
@@ -134,7 +156,7 @@ impl Source {
                 let origin = Origin::of_paths(paths, bad)?.kept(&mut io::stdin().lock(), watch)?;
                 Corpus::Text(Text::open(origin, watch)?)
             }
-            Source::Tokens { train, val } => Corpus::Tokens(TokenSet::open(train, val)?),
+            Source::Tokens { train, val, width } => Corpus::Tokens(TokenSet::open_as(train, val, *width)?),
         })
     }
 }

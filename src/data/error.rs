@@ -142,19 +142,20 @@ pub enum DataError {
     },
     /// A token that its tokenizer doesn't have.
     #[error(
-        "{} has id {id} at token {place}, and the vocabulary ends at {}: give the files' own tokenizer with --tokenizer, or make the file again",
-        path.display(),
-        vocab_size - 1
+        "{} has id {id} at token {place}, and the vocabulary ends at {last}: {advice}",
+        path.display()
     )]
     TokenBeyond {
         /// The file.
         path: PathBuf,
-        /// The id.
-        id: u32,
+        /// The id, as it is written.
+        id: String,
         /// Units: tokens from the file's first.
         place: u64,
-        /// Ids that there are.
-        vocab_size: usize,
+        /// The last id of the vocabulary.
+        last: u64,
+        /// What the file may be, or what else to do.
+        advice: String,
     },
     /// Token files that are shorter than a window.
     #[error(
@@ -192,6 +193,9 @@ pub enum DataError {
         /// The path.
         val: PathBuf,
     },
+    /// A width of tokens where there are no token files.
+    #[error("--token-width is for token files (.bin), and this is text: leave it out")]
+    WidthOfText,
     /// Documents that are to be cut out of token files.
     #[error(
         "--mode documents takes text, and these are token files: use --mode stream, with --document-mask true to keep their documents apart"

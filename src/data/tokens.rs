@@ -3,17 +3,21 @@
 //! They are mapped into memory, so that a run reads only the windows that it trains on.
 
 mod find;
+mod guess;
 mod held;
 mod layout;
 mod mapped;
 mod meta;
+mod npy;
 pub mod pickle;
 mod scan;
+mod width;
 
 pub use find::{find, find_for_evaluation};
 pub(in crate::data) use held::{HELD_BYTES, Held};
-pub use layout::{Layout, Width};
+pub use layout::Layout;
 pub use meta::tokenizer as tokenizer_of_meta;
+pub use width::Width;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -139,7 +143,8 @@ pub struct TokenSet {
 #[derive(Clone, Debug)]
 struct Highest {
     path: PathBuf,
-    id: u32,
+    layout: Layout,
+    id: u64,
     place: u64,
 }
 
@@ -150,19 +155,36 @@ impl TokenSet {
     ///
     /// A file that is missing, unreadable, empty, cut off or no token file.
     pub fn open(train: &[PathBuf], val: &[PathBuf]) -> Result<TokenSet, DataError> {
+        TokenSet::open_as(train, val, None)
+    }
+
+    /// [`TokenSet::open`], with tokens of this width in files whose header doesn't say it. Without one they are taken for
+    /// 16-bit ones, and refused where they look like something else.
+    ///
+    /// # Errors
+    ///
+    /// As [`TokenSet::open`].
+    pub fn open_as(train: &[PathBuf], val: &[PathBuf], width: Option<Width>) -> Result<TokenSet, DataError> {
         let paths: Vec<&PathBuf> = train.iter().chain(val).collect();
-        let mut files = paths.iter().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
+        let mut files = paths.iter().map(|path| open(path, width)).collect::<Result<Vec<_>, _>>()?;
         let layouts: Vec<(&Path, Layout)> =
             paths.iter().zip(&files).map(|(path, file)| (path.as_path(), file.layout)).collect();
         let scans = scan(&layouts).map_err(|(i, error)| unreadable(paths[i], error))?;
         let mut crc = crc32fast::Hasher::new();
-        for (scan, (_, layout)) in scans.iter().zip(&layouts) {
+        for (scan, (path, layout)) in scans.iter().zip(&layouts) {
+            let bad = |reason| DataError::TokenFile { path: path.to_path_buf(), reason };
+            guess::check_whole(layout, scan, width).map_err(bad)?;
             // so that a token that moves from one file to the next is noticed, too
             crc.update(&layout.n_token.to_le_bytes());
             crc.combine(&scan.crc);
         }
-        let highest = scans.iter().zip(&paths);
-        let highest = highest.map(|(s, path)| Highest { path: path.to_path_buf(), id: s.highest, place: s.place });
+        let highest = scans.iter().zip(&layouts);
+        let highest = highest.map(|(scan, &(path, layout))| Highest {
+            path: path.to_path_buf(),
+            layout,
+            id: scan.highest,
+            place: scan.place,
+        });
         let rest = files.split_off(train.len());
         Ok(TokenSet {
             highest: highest.collect(),
@@ -204,12 +226,19 @@ impl TokenSet {
     ///
     /// The file with one that isn't, and where.
     pub fn check(&self, vocab_size: usize) -> Result<(), DataError> {
-        match self.highest.iter().find(|highest| wide(vocab_size) <= highest.id.into()) {
-            None => Ok(()),
-            Some(Highest { path, id, place }) => {
-                Err(DataError::TokenBeyond { path: path.clone(), id: *id, place: *place, vocab_size })
-            }
-        }
+        let Some(beyond) = self.highest.iter().find(|highest| wide(vocab_size) <= highest.id) else { return Ok(()) };
+        let Highest { path, layout, id, place } = beyond;
+        let advice = match guess::other_reading(path, layout, wide(vocab_size)) {
+            Some(guess) => format!("these look like {guess}, {}", guess.remedy()),
+            None => "give the files' own tokenizer with --tokenizer, or make the file again".into(),
+        };
+        Err(DataError::TokenBeyond {
+            path: path.clone(),
+            id: layout.width.shown(*id),
+            place: *place,
+            last: wide(vocab_size).saturating_sub(1),
+            advice,
+        })
     }
 }
 
@@ -257,7 +286,7 @@ fn read_small(path: &Path) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
-fn open(path: &Path) -> Result<TokenFile, DataError> {
+fn open(path: &Path, width: Option<Width>) -> Result<TokenFile, DataError> {
     let kind = fs::metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => DataError::Missing { path: path.into() },
         _ => unreadable(path, error),
@@ -269,7 +298,10 @@ fn open(path: &Path) -> Result<TokenFile, DataError> {
     let mut file = File::open(path).map_err(|e| unreadable(path, e))?;
     let mut head = vec![];
     (&mut file).take(Layout::HEAD_BYTES as u64).read_to_end(&mut head).map_err(|e| unreadable(path, e))?;
-    let layout = Layout::of(&head, kind.len()).map_err(bad)?;
+    if width.is_none() && !Layout::has_header(&head) {
+        guess::check_head(&head).map_err(bad)?;
+    }
+    let layout = Layout::of(&head, kind.len(), width).map_err(bad)?;
     let map = Mapped::new(&file).map_err(|e| unreadable(path, e))?;
     if wide(map.len()) != kind.len() {
         return Err(bad("is being written: wait until it is whole".into()));

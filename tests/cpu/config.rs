@@ -14,7 +14,7 @@ fn whole() -> Vec<RunConfig> {
     let sources = [
         config.data.source.clone(),
         Source::Files { paths: vec!["a.txt".into(), "b.txt".into()], lossy: true },
-        Source::Tokens { train: vec!["train.bin".into()], val: vec!["val.bin".into()] },
+        Source::Tokens { train: vec!["train.bin".into()], val: vec!["val.bin".into()], width: None },
         Source::None,
     ];
     sources

@@ -50,6 +50,7 @@ fn values_that_are_none_are_misuse_in_every_command() {
         ("--weight-decay", SHARE),
         ("--clip", SHARE),
         ("--val-fraction", SHARE),
+        ("--token-width", &["12", "x", "", "-16"]),
         ("--bias", &["yes", ""]),
         ("--tied", &["1"]),
         ("--pack", &["no"]),

@@ -53,12 +53,55 @@ fn a_run_on_token_files_is_the_run_on_their_text() {
     assert!(error.contains("the set of token files has changed since this run began"), "{error}");
 }
 
+/// The same tokens in another width.
+fn widened(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for name in ["train.bin", "val.bin"] {
+        let tokens = fs::read(from.join(name)).unwrap();
+        let tokens: Vec<u8> = tokens.chunks(2).flat_map(|id| [id, &[0; 6]].concat()).collect();
+        fs::write(to.join(name), tokens).unwrap();
+    }
+}
+
+#[test]
+fn tokens_of_64_bits_are_refused_until_they_are_said_to_be_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    data_set(&text(dir.path()), &at("short"));
+    widened(&at("short"), &at("long"));
+    let flags = ["--tokenizer", "byte", "--steps", "4", "--checkpoint-every", "4", "--out"];
+    let refused = |args: &[&str]| {
+        let error = fails(dir.path(), args);
+        assert!(error.contains("looks like 64-bit ids, not 16-bit ones: give --token-width 64"), "{error}");
+    };
+    refused(&[&["train", "long"], &flags[..], &["a"]].concat());
+    assert!(!at("a").exists());
+    train(dir.path(), "short", &[&flags[..], &["a"]].concat());
+    train(dir.path(), "long", &[&["--token-width", "64"], &flags[..], &["b"]].concat());
+    assert!(bytes(&at("a"))[..3] == bytes(&at("b"))[..3]);
+    // the run remembers the width
+    ok(dir.path(), &["train", "--resume", "b", "--steps", "6"]);
+    fs::rename(at("long"), at("moved")).unwrap();
+    ok(dir.path(), &["train", "--resume", "b", "--steps", "8", "moved"]);
+    let evaluate = |args: &[&str]| ok(dir.path(), &[&["eval", "b", "--free-windows", "0"], args].concat());
+    refused(&["eval", "b", "moved/val.bin"]);
+    let loss = |out: String| out.lines().find(|line| line.contains("loss")).unwrap().to_string();
+    assert_eq!(loss(evaluate(&["moved/val.bin", "--token-width", "64"])), loss(evaluate(&[])));
+    let error = fails(dir.path(), &["train", "--resume", "b", "--token-width", "16"]);
+    assert!(error.contains("the set of token files has changed"), "{error}");
+    // a run of before the width was looked at
+    let config = fs::read_to_string(at("a/config.toml")).unwrap();
+    fs::write(at("a/config.toml"), config.replace("/short/", "/moved/")).unwrap();
+    refused(&["train", "--resume", "a", "--steps", "6"]);
+}
+
 #[test]
 fn what_does_not_fit_token_files_is_one_clear_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = text(dir.path());
     data_set(&path, &dir.path().join("set"));
-    let table: [(&[&str], &str); 8] = [
+    let table: [(&[&str], &str); 9] = [
+        (&[&path, "--token-width", "16"], "--token-width is for token files (.bin), and this is text"),
         (&["set", &path], "give the one or the other"),
         (&["set", "--tokenizer", "char"], "--tokenizer char is made from text, and these are token files"),
         (&["set", "--tokenizer", "bpe:300"], "--tokenizer bpe:300 is made from text"),

@@ -8,7 +8,7 @@ use crate::data::{DataError, Source};
 /// What the paths of a command line mean: token files, if they are some, else text. Patterns such as `train_*.bin` that name
 /// no file themselves stand for all that fit them, sorted.
 ///
-/// Token files end in `.bin`. A folder of some has a `train.bin`, with or without a `val.bin`, as nanoGPT and `tril tokenize`
+/// Token files end in `.bin`, or `.npy` where NumPy saved them. A folder of some has a `train.bin`, with or without a `val.bin`, as nanoGPT and `tril tokenize`
 /// write it, or files of llm.c with `train` or `val` in their names; of the files that a pattern stands for, those with `val` and
 /// without `train` in their names are to validate on, too. `val` are files to validate on, in the place of a folder's.
 ///
@@ -58,7 +58,7 @@ pub fn find(paths: &[PathBuf], val: &[PathBuf]) -> Result<Source, DataError> {
     }
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let all = |paths: Vec<PathBuf>| paths.into_iter().map(absolute).collect();
-    Ok(Source::Tokens { train: all(train_set), val: all(val_set) })
+    Ok(Source::Tokens { train: all(train_set), val: all(val_set), width: None })
 }
 
 /// The same for a model that is only evaluated: a folder's validation files, or all it has where there are none.
@@ -68,8 +68,8 @@ pub fn find(paths: &[PathBuf], val: &[PathBuf]) -> Result<Source, DataError> {
 /// As [`find`].
 pub fn find_for_evaluation(paths: &[PathBuf]) -> Result<Source, DataError> {
     Ok(match find(paths, &[])? {
-        Source::Tokens { train, val } if val.is_empty() => Source::Tokens { train, val },
-        Source::Tokens { val, .. } => Source::Tokens { train: val, val: vec![] },
+        Source::Tokens { train, val, width } if val.is_empty() => Source::Tokens { train, val, width },
+        Source::Tokens { val, width, .. } => Source::Tokens { train: val, val: vec![], width },
         other => other,
     })
 }
@@ -95,7 +95,7 @@ fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
 }
 
 fn is_bin(path: &Path) -> bool {
-    path.extension().is_some_and(|end| end == "bin")
+    path.extension().is_some_and(|end| end == "bin" || end == "npy")
 }
 
 /// The token files of a path to train on and to validate on; `None` for text.

@@ -1,3 +1,6 @@
+use super::npy;
+use super::width::Width;
+
 /// Bytes in front of the tokens in a file of llm.c: 256 numbers.
 const HEADER_BYTES: u64 = 1024;
 
@@ -13,47 +16,14 @@ const OTHERS: [(u32, &str); 4] = [
     (20_240_522, "questions with several answers"),
 ];
 
-/// How many bytes a token takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Width {
-    /// 16 bits.
-    Two,
-    /// 32 bits.
-    Four,
-}
-
-impl Width {
-    /// Units: bytes.
-    pub fn bytes(self) -> u64 {
-        match self {
-            Width::Two => 2,
-            Width::Four => 4,
-        }
-    }
-
-    /// Appends ids to bytes; each must fit.
-    pub(in crate::data) fn encode(self, ids: impl Iterator<Item = u32>, bytes: &mut Vec<u8>) {
-        match self {
-            Width::Two => ids.for_each(|id| {
-                let id = u16::try_from(id).expect("an id of a vocabulary of 16 bits");
-                bytes.extend(id.to_le_bytes());
-            }),
-            Width::Four => ids.for_each(|id| bytes.extend(id.to_le_bytes())),
-        }
-    }
-
-    /// The ids that bytes hold.
-    pub(in crate::data) fn decode(self, bytes: &[u8]) -> Vec<u32> {
-        match self {
-            Width::Two => bytes.as_chunks().0.iter().map(|&id| u16::from_le_bytes(id).into()).collect(),
-            Width::Four => bytes.as_chunks().0.iter().map(|&id| u32::from_le_bytes(id)).collect(),
-        }
-    }
+fn is_known(magic: u32) -> bool {
+    [TOKENS_16, TOKENS_32].contains(&magic) || OTHERS.iter().any(|(known, _)| *known == magic)
 }
 
 /// Where the tokens of a file lie: little-endian, one after the other, up to its end.
 ///
-/// Source: nanoGPT's `prepare.py` (nothing but 16-bit tokens), llm.c's `data_common.py` (a header, and 16 or 32 bits).
+/// Source: nanoGPT's `prepare.py` (nothing but 16-bit tokens), llm.c's `data_common.py` (a header, and 16 or 32 bits), NumPy's
+/// `numpy.lib.format` (a header that names the type).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Units: bytes in front of the first token.
@@ -68,27 +38,39 @@ impl Layout {
     /// Units: how much of a file [`Layout::of`] looks at.
     pub const HEAD_BYTES: usize = HEADER_BYTES as usize;
 
-    /// The layout of a file of `n_bytes` bytes that begins with `head`: its first [`Layout::HEAD_BYTES`], or all there are.
+    /// The layout of a file of `n_bytes` bytes that begins with `head`: its first [`Layout::HEAD_BYTES`], or all of it. Without
+    /// a header that says more, tokens have the width that was asked for, or 16 bits.
     ///
     /// # Errors
     ///
-    /// What is wrong with the file and what to do, to be read behind its name.
-    pub fn of(head: &[u8], n_bytes: u64) -> Result<Layout, String> {
+    /// What is wrong with the file and what to do, to be read after its name.
+    pub fn of(head: &[u8], n_bytes: u64, asked: Option<Width>) -> Result<Layout, String> {
         let number = |i: usize| head.get(4 * i..4 * i + 4)?.try_into().ok().map(u32::from_le_bytes);
-        let magic = number(0).filter(|magic| DATES.contains(magic));
-        let layout = match magic {
-            None => Layout { start: 0, width: Width::Two, n_token: n_bytes / 2 },
-            Some(magic) => Layout::of_llmc(magic, number(1), number(2), n_bytes)?,
+        let magic = number(0).filter(|magic| DATES.contains(magic) && asked.is_none_or(|asked| asked.bytes() > 1));
+        let layout = if npy::is_npy(head) {
+            npy::layout(head, n_bytes)?
+        } else if let Some(magic) = magic {
+            Layout::of_llmc(magic, number(1), number(2), n_bytes)?
+        } else if number(0).is_some_and(|magic| is_known(magic.swap_bytes())) {
+            return Err("has a big-endian header of llm.c: write the file again with little-endian numbers".into());
+        } else {
+            let width = asked.unwrap_or(Width::Two);
+            if !n_bytes.is_multiple_of(width.bytes()) && n_bytes > width.bytes() {
+                return Err(format!(
+                    "has {n_bytes} bytes, no whole number of {width}-bit tokens: it is cut off or no token file, make it again"
+                ));
+            }
+            Layout { start: 0, width, n_token: n_bytes / width.bytes() }
         };
         if layout.n_token == 0 {
             return Err("holds no tokens: give a file that does".into());
         }
-        if magic.is_none() && !n_bytes.is_multiple_of(2) {
-            return Err(format!(
-                "has {n_bytes} bytes, no whole number of 16-bit tokens: it is cut off or no token file, make it again"
-            ));
+        match asked {
+            Some(asked) if asked != layout.width => {
+                Err(format!("has {}-bit tokens by its header: leave --token-width {asked} out", layout.width))
+            }
+            _ => Ok(layout),
         }
-        Ok(layout)
     }
 
     fn of_llmc(magic: u32, version: Option<u32>, count: Option<u32>, n_bytes: u64) -> Result<Layout, String> {
@@ -113,10 +95,12 @@ impl Layout {
         }
         let (n_token, rest) = (u64::from(count), n_bytes - HEADER_BYTES);
         if n_token * width.bytes() != rest {
-            let bits = 8 * width.bytes();
-            return Err(format!(
-                "says {n_token} tokens of {bits} bits and has {rest} bytes for them: it is cut off or damaged, make it again"
-            ));
+            let fits = |other: &Width| n_token > 0 && n_token.checked_mul(other.bytes()) == Some(rest);
+            let advice = match Width::ALL.into_iter().find(fits) {
+                Some(other) => format!("these look like {other}-bit ids, write them as {width}-bit ones"),
+                None => "it is cut off or damaged, make it again".into(),
+            };
+            return Err(format!("says {n_token} tokens of {width} bits and has {rest} bytes for them: {advice}"));
         }
         Ok(Layout { start: HEADER_BYTES, width, n_token })
     }
@@ -124,12 +108,18 @@ impl Layout {
     /// The first bytes of llm.c's form: a header for `n_token` tokens of a width.
     pub fn header(width: Width, n_token: u32) -> Vec<u8> {
         let (magic, version) = match width {
-            Width::Two => (TOKENS_16, 1),
-            Width::Four => (TOKENS_32, 7),
+            Width::One | Width::Two => (TOKENS_16, 1),
+            Width::Four | Width::Eight => (TOKENS_32, 7),
         };
         let mut header: Vec<u8> = [magic, version, n_token].into_iter().flat_map(u32::to_le_bytes).collect();
         header.resize(Layout::HEAD_BYTES, 0);
         header
+    }
+
+    /// Whether a file that begins with these bytes says itself what it holds.
+    pub(super) fn has_header(head: &[u8]) -> bool {
+        let magic = head.first_chunk().map(|&magic| u32::from_le_bytes(magic));
+        npy::is_npy(head) || magic.is_some_and(|magic| DATES.contains(&magic) || is_known(magic.swap_bytes()))
     }
 
     /// Whether a file that begins with these bytes is one of llm.c's token files, sound or not.

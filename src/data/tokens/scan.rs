@@ -6,19 +6,24 @@ use std::thread;
 
 use crc32fast::Hasher;
 
-use super::layout::{Layout, Width};
+use super::layout::Layout;
+use super::width::Width;
 
-/// What a thread reads at a time. A multiple of every header and token, so that no token is cut in two.
+/// How much a thread reads at a time. A multiple of every token, so that none is cut in two.
 const PIECE_BYTES: u64 = 4 << 20;
 
-/// What is known of a file once every byte of it was seen.
+/// What is known of a file after every byte of it was seen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scan {
     pub crc: Hasher,
     /// The highest id.
-    pub highest: u32,
+    pub highest: u64,
     /// Where it is first: tokens from the file's first.
     pub place: u64,
+    /// All groups of 8 bytes, counted from the first token, as little-endian numbers, or'ed.
+    pub bits: u64,
+    /// 16-bit words that aren't 0.
+    pub n_nonzero: u64,
 }
 
 /// Part of a file, in bytes.
@@ -36,9 +41,14 @@ struct Piece {
 /// The file that can't be read, by its index.
 pub(super) fn scan(files: &[(&Path, Layout)]) -> Result<Vec<Scan>, (usize, io::Error)> {
     let pieces_of = |(file, (_, layout)): (usize, &(&Path, Layout))| {
-        let end = layout.start + layout.n_token * layout.width.bytes();
-        let starts = (0..end.div_ceil(PIECE_BYTES)).map(|i| i * PIECE_BYTES);
-        starts.map(move |from| Piece { file, from, to: end.min(from + PIECE_BYTES) })
+        let (start, n) = (layout.start, layout.n_token * layout.width.bytes());
+        // the header goes with the first
+        let from = move |i: u64| if i == 0 { 0 } else { start + i * PIECE_BYTES };
+        (0..n.div_ceil(PIECE_BYTES)).map(move |i| Piece {
+            file,
+            from: from(i),
+            to: start + n.min((i + 1) * PIECE_BYTES),
+        })
     };
     let pieces: Vec<Piece> = files.iter().enumerate().flat_map(pieces_of).collect();
     let next = AtomicUsize::new(0);
@@ -62,6 +72,8 @@ pub(super) fn scan(files: &[(&Path, Layout)]) -> Result<Vec<Scan>, (usize, io::E
     for (i, piece) in scanned {
         let whole = &mut whole[pieces[i].file];
         whole.crc.combine(&piece.crc);
+        whole.bits |= piece.bits;
+        whole.n_nonzero += piece.n_nonzero;
         if piece.highest > whole.highest {
             (whole.highest, whole.place) = (piece.highest, piece.place);
         }
@@ -79,18 +91,22 @@ fn scan_piece((path, layout): (&Path, Layout), piece: Piece, bytes: &mut Vec<u8>
     }
     let mut crc = Hasher::new();
     crc.update(bytes);
-    // the header is no longer than the first piece
+    // the header is in memory, so its length fits
     let tokens = if piece.from == 0 { &bytes[layout.start as usize..] } else { &bytes[..] };
     let first = (piece.from.max(layout.start) - layout.start) / layout.width.bytes();
     let (highest, place) = match layout.width {
+        Width::One => highest(tokens.as_chunks().0, |bytes| u8::from_le_bytes(bytes).into()),
         Width::Two => highest(tokens.as_chunks().0, |bytes| u16::from_le_bytes(bytes).into()),
-        Width::Four => highest(tokens.as_chunks().0, u32::from_le_bytes),
+        Width::Four => highest(tokens.as_chunks().0, |bytes| u32::from_le_bytes(bytes).into()),
+        Width::Eight => highest(tokens.as_chunks().0, u64::from_le_bytes),
     };
-    Ok(Scan { crc, highest, place: first + place })
+    let bits = tokens.as_chunks().0.iter().fold(0, |bits, &eight| bits | u64::from_le_bytes(eight));
+    let n_nonzero = tokens.as_chunks::<2>().0.iter().filter(|&&word| word != [0; 2]).count() as u64;
+    Ok(Scan { crc, highest, place: first + place, bits, n_nonzero })
 }
 
 /// The highest number, and where it is first.
-fn highest<const N: usize>(tokens: &[[u8; N]], number: impl Fn([u8; N]) -> u32) -> (u32, u64) {
+fn highest<const N: usize>(tokens: &[[u8; N]], number: impl Fn([u8; N]) -> u64) -> (u64, u64) {
     let highest = tokens.iter().map(|&bytes| number(bytes)).max().unwrap_or(0);
     let place = tokens.iter().position(|&bytes| number(bytes) == highest).unwrap_or(0);
     (highest, place as u64)

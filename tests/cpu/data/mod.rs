@@ -8,6 +8,7 @@ mod streams;
 mod tokenize;
 mod tokenizer;
 mod tokens;
+mod widths;
 mod windows;
 
 use std::fs;

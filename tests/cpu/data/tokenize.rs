@@ -19,7 +19,9 @@ fn run(job: &Job<'_>, tokenizer: &Tokenizer, out: &Path) -> Result<Summary, Data
 
 /// All tokens of a data set, those to validate on last.
 fn tokens_in(out: &Path) -> (Vec<u32>, Vec<u32>) {
-    let Source::Tokens { train, val } = tokens::find(&[out.to_path_buf()], &[]).unwrap() else { panic!("no data set") };
+    let Source::Tokens { train, val, .. } = tokens::find(&[out.to_path_buf()], &[]).unwrap() else {
+        panic!("no data set")
+    };
     let read = |files: &[PathBuf]| match files {
         [] => vec![],
         files => {

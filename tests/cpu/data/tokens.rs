@@ -74,7 +74,7 @@ fn layouts_are_told_by_the_first_bytes_and_the_size() {
         (
             "more than it says",
             llmc(20_240_801, 7, 1, &wide([1, 2])),
-            bad("says 1 tokens of 32 bits and has 8 bytes for them: it is cut off or damaged, make it again"),
+            bad("says 1 tokens of 32 bits and has 8 bytes for them: these look like 64-bit ids, write them as 32-bit ones"),
         ),
         (
             "a negative count",
@@ -89,7 +89,7 @@ fn layouts_are_told_by_the_first_bytes_and_the_size() {
     ];
     for (name, bytes, expected) in table {
         let head = &bytes[..bytes.len().min(Layout::HEAD_BYTES)];
-        assert_eq!(Layout::of(head, bytes.len() as u64), expected, "{name}");
+        assert_eq!(Layout::of(head, bytes.len() as u64, None), expected, "{name}");
     }
     assert_eq!(Layout::header(Width::Two, 3), llmc(20_240_520, 1, 3, &[]));
     assert_eq!(Layout::header(Width::Four, 9), llmc(20_240_801, 7, 9, &[]));
@@ -129,7 +129,7 @@ fn files_give_the_batches_of_their_text() {
     let (text, source) = text_and_files(dir.path());
     let (bytes, options) = (Tokenizer::bytes(), Options::stream(16));
     let of_text = Dataset::new(&text, &bytes, &options).unwrap();
-    let (Source::Tokens { train, val }, corpus) = (&source, source.load().unwrap()) else { panic!("{source:?}") };
+    let (Source::Tokens { train, val, .. }, corpus) = (&source, source.load().unwrap()) else { panic!("{source:?}") };
     // split by the files, and by the share of all tokens in any files
     let all: Vec<PathBuf> = train.iter().chain(val).cloned().collect();
     let joined = Corpus::Tokens(TokenSet::open(&all, &[]).unwrap());
@@ -198,7 +198,7 @@ fn paths_and_patterns_mean_token_files_or_text() {
     ];
     for (paths, val, train_set, val_set) in table {
         let all = |names: &[&str]| names.iter().map(|name| at(name)).collect();
-        let expected = Source::Tokens { train: all(train_set), val: all(val_set) };
+        let expected = Source::Tokens { train: all(train_set), val: all(val_set), width: None };
         assert_eq!(find(paths, val).unwrap(), expected, "{paths:?} {val:?}");
     }
     let text = |names: &[&str]| Source::from_paths(&names.iter().map(|name| at(name)).collect::<Vec<_>>());
@@ -206,7 +206,7 @@ fn paths_and_patterns_mean_token_files_or_text() {
     assert_eq!(find(&["text", "od[d]/c.txt"], &[]).unwrap(), text(&["text", "od[d]/c.txt"]));
     assert_eq!(tokens::find(&[], &[]).unwrap(), Source::from_paths(&[]));
     let evaluated = tokens::find_for_evaluation(&[at("n")]).unwrap();
-    assert_eq!(evaluated, Source::Tokens { train: vec![at("n/val.bin")], val: vec![] });
+    assert_eq!(evaluated, Source::Tokens { train: vec![at("n/val.bin")], val: vec![], width: None });
 
     let fails: [(&[&str], &[&str], &str); 5] = [
         (&["n", "text"], &[], "text: give the one or the other"),

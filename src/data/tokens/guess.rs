@@ -1,0 +1,211 @@
+//! What a file holds that isn't what it is taken for.
+//!
+//! Numbers of another width or byte order leave a pattern: every second or fourth 16-bit word is 0, whatever the text. Counts
+//! of zeros alone say nothing, as id 0 may be the commonest token.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use super::layout::Layout;
+use super::scan::Scan;
+use super::width::Width;
+
+/// What numbers look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guess {
+    /// Little-endian whole numbers.
+    Little(Width),
+    /// Big-endian whole numbers.
+    Big(Width),
+    /// Fractions.
+    Floats(Width),
+}
+
+impl fmt::Display for Guess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Guess::Little(width) => write!(f, "{width}-bit ids"),
+            Guess::Big(width) => write!(f, "big-endian {width}-bit ids"),
+            Guess::Floats(width) => write!(f, "{width}-bit floating-point numbers"),
+        }
+    }
+}
+
+impl Guess {
+    /// What to do about it.
+    pub fn remedy(self) -> String {
+        let of = match self {
+            Guess::Little(width) => return format!("give --token-width {width}"),
+            Guess::Big(width) => format!(">u{}", width.bytes()),
+            Guess::Floats(width) => format!("<f{}", width.bytes()),
+        };
+        format!("convert them, as with NumPy: np.fromfile(FILE, '{of}').astype('<u2').tofile(NEW)")
+    }
+
+    fn width(self) -> Width {
+        let (Guess::Little(width) | Guess::Big(width) | Guess::Floats(width)) = self;
+        width
+    }
+
+    /// The numbers in some bytes; `None` for those that are no id of any vocabulary.
+    fn ids(self, bytes: &[u8]) -> impl Iterator<Item = Option<u64>> {
+        let whole = |x: f64| (x.fract() == 0.0 && (0.0..MOST_IDS).contains(&x)).then_some(x as u64);
+        let n = usize::try_from(self.width().bytes()).unwrap_or(size_of::<u64>());
+        bytes.chunks_exact(n).map(move |number| {
+            let mut word = [0; size_of::<u64>()];
+            match self {
+                Guess::Big(_) => word.iter_mut().zip(number.iter().rev()).for_each(|(to, &from)| *to = from),
+                _ => word[..n].copy_from_slice(number),
+            }
+            let word = u64::from_le_bytes(word);
+            match self {
+                Guess::Floats(Width::Eight) => whole(f64::from_bits(word)),
+                Guess::Floats(_) => whole(f32::from_bits((word & u64::from(u32::MAX)) as u32).into()),
+                _ => Some(word),
+            }
+        })
+    }
+
+    /// Whether all numbers in some bytes are ids below a limit, and at least `n_other` of them not 0.
+    fn fits(self, bytes: &[u8], limit: u64, n_other: usize) -> bool {
+        let mut n_nonzero = 0;
+        self.ids(bytes).all(|id| {
+            n_nonzero += usize::from(id.is_some_and(|id| id > 0));
+            id.is_some_and(|id| id < limit)
+        }) && n_nonzero >= n_other
+    }
+}
+
+/// More ids than a model may have.
+const MOST_IDS: f64 = (1u64 << 18) as f64;
+
+/// Numbers that have to be in a pattern, so that it isn't chance: less than once in 2^30 files if it were.
+const FEWEST: usize = 32;
+
+/// Files of other kinds by their first bytes; no file of ids begins so but by a chance of less than one in ten million.
+const MAGICS: [(&[u8], &str); 10] = [
+    (b"PK\x03\x04", "a zip archive, as PyTorch's and NumPy's .npz are"),
+    (b"\x1f\x8b\x08", "packed with gzip"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"PAR1", "a Parquet file"),
+    (b"ARROW1", "an Arrow file"),
+    (b"GGUF", "a GGUF model"),
+    (b"\x80\x02}", "a Python pickle"),
+    (b"\x80\x03]", "a Python pickle"),
+    (b"\x80\x04\x95", "a Python pickle"),
+];
+
+/// Refuses a file that is something else by its beginning, `head`.
+///
+/// # Errors
+///
+/// What it is and what to do, to be read after its name.
+pub(super) fn check_head(head: &[u8]) -> Result<(), String> {
+    if let Some((_, what)) = MAGICS.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Err(format!("is {what}, not a file of tokens: give ids as little-endian uint16, one after the other"));
+    }
+    if is_text(head) {
+        return Err(
+            "holds text, not tokens: give it a name that ends in .txt, or tokenize it with tril tokenize".into()
+        );
+    }
+    let floats = [Width::Four, Width::Eight].map(Guess::Floats);
+    if let Some(guess) = floats.into_iter().find(|guess| guess.fits(head, MOST_IDS as u64, FEWEST)) {
+        return Err(contradicts(guess, Width::Two));
+    }
+    // a 16-bit id has any low byte, or no high one
+    let is_filled =
+        |first: usize| head.iter().skip(first).step_by(2).filter(|&&byte| byte > 0).count() > head.len() / 4;
+    if head.len() >= 2 * FEWEST && head.iter().all(|&byte| byte < 0x80) && is_filled(0) && is_filled(1) {
+        return Err(contradicts(Guess::Little(Width::One), Width::Two));
+    }
+    Ok(())
+}
+
+/// Whether bytes are printable UTF-8, as far as they go. Ids below 256 have zeros among theirs, and others any bytes.
+fn is_text(head: &[u8]) -> bool {
+    const FEWEST_BYTES: usize = 24;
+    let valid = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        // a character that the end cuts off
+        Err(error) if error.error_len().is_none() => std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or(""),
+        Err(_) => return false,
+    };
+    valid.len() >= FEWEST_BYTES
+        && !valid.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\x0c'))
+}
+
+/// Refuses a whole file whose numbers contradict the width that it is read with, unless that one was asked for.
+///
+/// # Errors
+///
+/// What it looks like and what to do, to be read after its name.
+pub(super) fn check_whole(layout: &Layout, scan: &Scan, asked: Option<Width>) -> Result<(), String> {
+    if scan.highest == 0 && layout.n_token >= FEWEST as u64 {
+        return Err("holds nothing but zeros: it was never filled, make it again".into());
+    }
+    match pattern(layout.width, scan).filter(|_| asked.is_none()) {
+        Some(guess) => Err(contradicts(guess, layout.width)),
+        None => Ok(()),
+    }
+}
+
+fn contradicts(guess: Guess, width: Width) -> String {
+    format!(
+        "looks like {guess}, not {width}-bit ones: {}, or --token-width {width} if that is what they are",
+        guess.remedy()
+    )
+}
+
+/// What the 16-bit words of 8 bytes, each with the bits of all words in its place, say of the numbers.
+fn pattern(width: Width, scan: &Scan) -> Option<Guess> {
+    // the largest vocabularies have ids of 18 bits
+    const MOST_HIGH: u16 = 3;
+    // so many ids that their low bits are in every second word by no chance
+    const LOW: u16 = 1 << 12;
+    let words: [u16; 4] = std::array::from_fn(|i| (scan.bits >> (16 * i)) as u16);
+    let swapped = words.map(u16::swap_bytes);
+    let is_high = |i: usize, words: &[u16; 4], low: usize| words[i] == 0 || words[i] <= MOST_HIGH && words[low] >= LOW;
+    if scan.n_nonzero < FEWEST as u64 {
+        return None;
+    }
+    let little_eight = words[2] == 0 && words[3] == 0 && is_high(1, &words, 0) && words[0] > 0;
+    let big_eight = words[0] == 0 && words[1] == 0 && is_high(2, &swapped, 3) && words[3] > 0;
+    let little_four = is_high(1, &words, 0) && is_high(3, &words, 2) && words[0] > 0 && words[2] > 0;
+    let big_four = is_high(0, &swapped, 1) && is_high(2, &swapped, 3) && words[1] > 0 && words[3] > 0;
+    let big_two = words.iter().all(|word| word & 0xff == 0);
+    let guess = match width {
+        Width::One | Width::Eight => return None,
+        _ if little_eight => Guess::Little(Width::Eight),
+        _ if big_eight => Guess::Big(Width::Eight),
+        Width::Four => return big_four.then_some(Guess::Big(Width::Four)).filter(|_| words[0] == 0 && words[2] == 0),
+        Width::Two if little_four => Guess::Little(Width::Four),
+        Width::Two if big_four => Guess::Big(Width::Four),
+        Width::Two if big_two => Guess::Big(Width::Two),
+        Width::Two => return None,
+    };
+    Some(guess)
+}
+
+/// What a file may be whose ids are beyond its vocabulary: the one reading of its beginning that gives ids of it, if there is
+/// one.
+pub(super) fn other_reading(path: &Path, layout: &Layout, vocab_size: u64) -> Option<Guess> {
+    const PROBE_BYTES: u64 = 1 << 20;
+    let mut bytes = vec![];
+    let read = |bytes: &mut Vec<u8>| -> io::Result<usize> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(layout.start))?;
+        file.take(PROBE_BYTES).read_to_end(bytes)
+    };
+    read(&mut bytes).ok()?;
+    let wide = [Width::Four, Width::Eight];
+    let little = wide.map(Guess::Little).into_iter().chain((vocab_size <= 128).then_some(Guess::Little(Width::One)));
+    let big = [Width::Two, Width::Four, Width::Eight].map(Guess::Big);
+    let all = little.chain(big).chain(wide.map(Guess::Floats));
+    let mut fitting =
+        all.filter(|guess| *guess != Guess::Little(layout.width) && guess.fits(&bytes, vocab_size, FEWEST));
+    fitting.next().filter(|_| fitting.next().is_none())
+}
