@@ -261,7 +261,9 @@ fn tokens() -> Vec<Vec<u8>> {
     let four: Vec<u8> = ids.iter().flat_map(|&id| u32::from(id).to_le_bytes()).collect();
     let n = ids.len() as u32;
     let [short, long] = [Width::Two, Width::Four].map(|width| Layout::header(width, n));
-    vec![[short, two.clone()].concat(), [long, four].concat(), two]
+    let header = "{'descr': '<u2', 'fortran_order': False, 'shape': (40,), }\n";
+    let npy = [b"\x93NUMPY\x01\x00", &[header.len() as u8, 0][..], header.as_bytes(), &two].concat();
+    vec![[short, two.clone()].concat(), [long, four].concat(), two, npy]
 }
 
 fn gz(bytes: &[u8]) -> Vec<u8> {
@@ -416,7 +418,12 @@ const HF_SHARDS: [(&str, &[u8]); 3] = [
     ("model-00003-of-00003.safetensors", models!("hf_bf16_sharded/model-00003-of-00003.safetensors")),
 ];
 const LLMC_MODELS: [&[u8]; 2] = [models!("llmc_f32.bin"), models!("llmc_bf16.bin")];
-const PICKLES: [&[u8]; 4] = [
+const PICKLES: [&[u8]; 9] = [
+    include_bytes!("../../assets/tokens/meta0.pkl"),
+    include_bytes!("../../assets/tokens/meta1.pkl"),
+    include_bytes!("../../assets/tokens/numpy0.pkl"),
+    include_bytes!("../../assets/tokens/numpy2.pkl"),
+    include_bytes!("../../assets/tokens/numpy4.pkl"),
     include_bytes!("../../assets/tokens/meta2.pkl"),
     include_bytes!("../../assets/tokens/meta3.pkl"),
     include_bytes!("../../assets/tokens/meta4.pkl"),

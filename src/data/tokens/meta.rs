@@ -4,7 +4,7 @@ use super::pickle::{Pickle, Value};
 use crate::data::Tokenizer;
 
 /// The tokenizer of nanoGPT's data sets of characters, from the content of their `meta.pkl`: a pickle of a dictionary with
-/// `vocab_size`, `itos` and `stoi`.
+/// `itos` or `stoi`, or both, and `vocab_size`. With `vocab_size` alone it is GPT-2's, if that is the size of its vocabulary.
 ///
 /// # Errors
 ///
@@ -12,34 +12,44 @@ use crate::data::Tokenizer;
 pub fn tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
     let pickle = Pickle::read(bytes)?;
     let entry = |name: &str| pickle.get(pickle.root(), name);
-    let (keys, texts): (Vec<Value<'_>>, Vec<usize>) = match entry("itos") {
-        Some(Value::Dict(items)) => items.iter().map(|&(key, value)| (pickle.value(key).clone(), value)).unzip(),
-        Some(Value::List(items)) => (0..).map(Value::Int).zip(items.iter().copied()).unzip(),
-        _ => return Err("it has no itos, which says what each id stands for".into()),
+    let vocab_size = match entry("vocab_size") {
+        None => None,
+        Some(Value::Int(n)) => Some(*n),
+        Some(_) => return Err("its vocab_size is no number".into()),
     };
-    let mut chars: Vec<Option<char>> = vec![None; keys.len()];
-    for (key, text) in keys.iter().zip(texts) {
-        let Value::Int(id) = key else { return Err("a key of its itos is no number".into()) };
+    let stoi = match entry("stoi") {
+        None => None,
+        Some(Value::Dict(items)) => Some(items),
+        Some(_) => return Err("its stoi is no dictionary, which would give each character its id".into()),
+    };
+    let (ids, texts): (Vec<Value<'_>>, Vec<usize>) = match (entry("itos"), stoi) {
+        (Some(Value::Dict(items)), _) => items.iter().map(|&(key, value)| (pickle.value(key).clone(), value)).unzip(),
+        (Some(Value::List(items)), _) => (0..).map(Value::Int).zip(items.iter().copied()).unzip(),
+        (None, Some(items)) => items.iter().map(|&(text, id)| (pickle.value(id).clone(), text)).unzip(),
+        _ => return without_characters(vocab_size),
+    };
+    let mut chars: Vec<Option<char>> = vec![None; ids.len()];
+    for (id, text) in ids.iter().zip(texts) {
+        let Value::Int(id) = id else { return Err("an id in it is no number".into()) };
         let place = usize::try_from(*id).ok().and_then(|id| chars.get_mut(id));
-        let place = place.ok_or_else(|| format!("id {id} of its itos is not among 0..{}", keys.len()))?;
-        *place = Some(character(pickle.value(text)).ok_or_else(|| format!("id {id} stands for no single character"))?);
+        let place = place.ok_or_else(|| format!("its id {id} is not among 0..{}", ids.len()))?;
+        *place =
+            Some(character(pickle.value(text)).ok_or_else(|| format!("its id {id} stands for no single character"))?);
     }
     let chars: Vec<char> =
-        chars.into_iter().collect::<Option<_>>().ok_or("an id occurs twice in its itos, and another not at all")?;
+        chars.into_iter().collect::<Option<_>>().ok_or("one of its ids occurs twice, and another not at all")?;
     if chars.is_empty() {
         return Err("its itos is empty".into());
     }
-    if !matches!(entry("vocab_size"), Some(Value::Int(n)) if usize::try_from(*n) == Ok(chars.len())) {
+    if vocab_size.is_some_and(|n| usize::try_from(n) != Ok(chars.len())) {
         return Err(format!("its vocab_size is not the {} ids of its itos", chars.len()));
     }
     let mut seen = HashSet::new();
     if let Some(twice) = chars.iter().find(|&&c| !seen.insert(c)) {
         return Err(format!("{twice:?} has two ids"));
     }
-    let Some(Value::Dict(items)) = entry("stoi") else {
-        return Err("it has no stoi, which gives each character its id".into());
-    };
-    for &(text, id) in items {
+    let Some(stoi) = stoi else { return Ok(Tokenizer::from_chars(chars)) };
+    for &(text, id) in stoi {
         let (Some(c), Value::Int(id)) = (character(pickle.value(text)), pickle.value(id)) else {
             return Err("its stoi is not about characters and numbers".into());
         };
@@ -51,6 +61,17 @@ pub fn tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
     match seen.iter().next() {
         Some(c) => Err(format!("its stoi lacks {c:?}")),
         None => Ok(Tokenizer::from_chars(chars)),
+    }
+}
+
+fn without_characters(vocab_size: Option<i64>) -> Result<Tokenizer, String> {
+    // nanoGPT pads GPT-2's vocabulary to a multiple of 64
+    const OF_GPT2: [i64; 2] = [50_257, 50_304];
+    match vocab_size {
+        Some(n) if OF_GPT2.contains(&n) => Ok(Tokenizer::gpt2()),
+        Some(256) => Err("it has no itos, which says what each of its 256 ids stands for; byte would be bytes".into()),
+        Some(n) => Err(format!("it has no itos, which says what each of its {n} ids stands for")),
+        None => Err("it has no itos, which says what each id stands for".into()),
     }
 }
 

@@ -1,25 +1,36 @@
 //! The part of Python's pickle that plain data needs: numbers, strings, lists, tuples and dictionaries.
 //!
-//! Nothing is ever called or built by name, and what is read takes memory in proportion to the file: values refer to each
-//! other by index, so one that is used often is there once.
+//! No code is ever run. Of objects, NumPy's numbers and characters and two kinds of dictionary are understood. What is read
+//! takes memory in proportion to the file: values refer to each other by index, so one that is used often is stored once.
 //!
-//! Source: `pickletools` of Python's standard library, protocols 2 to 5.
+//! Source: `pickletools` of Python's standard library, protocols 0 to 5.
 
+mod object;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
+
+use object::{Class, Number};
 
 /// A value; others are named by their index in `Pickle::values`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
     /// A whole number of at most 64 bits.
     Int(i64),
-    /// A string.
-    Text(&'a str),
+    /// A string, or bytes that are UTF-8.
+    Text(Cow<'a, str>),
     /// A list or a tuple.
     List(Vec<usize>),
     /// Keys with their values, in the order in which they were set.
     Dict(Vec<(usize, usize)>),
-    /// Anything else that is plain: none, truth values, fractions, bytes.
+    /// Anything else that is plain: none, truth values, fractions, other bytes.
     Other,
+    /// A class or function, by its name.
+    Class(Class),
+    /// NumPy's type of a number.
+    Type(Number),
+    /// The bytes of a number.
+    Bytes(Vec<u8>),
 }
 
 /// What a pickle holds.
@@ -59,7 +70,7 @@ impl<'a> Pickle<'a> {
     pub fn get(&self, dict: &Value<'a>, name: &str) -> Option<&Value<'a>> {
         let Value::Dict(items) = dict else { return None };
         // the last one set counts
-        let found = items.iter().rev().find(|(key, _)| *self.value(*key) == Value::Text(name));
+        let found = items.iter().rev().find(|(key, _)| matches!(self.value(*key), Value::Text(text) if text == name));
         found.map(|&(_, value)| self.value(value))
     }
 }
@@ -98,7 +109,38 @@ impl<'a> Machine<'a> {
             0x8c => self.text(1)?,
             0x8d => self.text(8)?,
             b'N' | 0x88 | 0x89 => self.push(Value::Other),
-            b'G' => self.other(8)?,
+            b'I' | b'L' => {
+                let line = self.line()?.trim_end_matches('L');
+                self.push(line.parse().map_or(Value::Other, Value::Int));
+            }
+            b'V' => {
+                let text = object::unescaped(self.line_bytes()?).ok_or(DAMAGED)?;
+                self.push(Value::Text(text));
+            }
+            b'S' => {
+                let text = object::unquoted(self.line()?).ok_or(DAMAGED)?;
+                self.push(Value::Text(text));
+            }
+            b'F' => {
+                self.line()?;
+                self.push(Value::Other);
+            }
+            b'U' => self.bytes(1)?,
+            b'T' => self.bytes(4)?,
+            b'p' => {
+                let name = self.line()?.parse().map_err(|_| DAMAGED)?;
+                self.put(name)?;
+            }
+            b'g' => {
+                let name = self.line()?.parse().map_err(|_| DAMAGED)?;
+                self.recall(name)?;
+            }
+            b'0' => drop(self.pop()?),
+            b'1' => drop(self.since_mark()?),
+            b'G' => {
+                self.take(8)?;
+                self.push(Value::Other);
+            }
             b'C' => self.bytes(1)?,
             b'B' => self.bytes(4)?,
             0x8e => self.bytes(8)?,
@@ -138,9 +180,30 @@ impl<'a> Machine<'a> {
                 let name = self.number(4)?;
                 self.put(name)?;
             }
-            b'h' => self.recall(1)?,
-            b'j' => self.recall(4)?,
-            b'c' | 0x93 => return Err("it has Python objects in it, such as numpy's".into()),
+            b'h' => {
+                let name = self.number(1)?;
+                self.recall(name)?;
+            }
+            b'j' => {
+                let name = self.number(4)?;
+                self.recall(name)?;
+            }
+            b'c' => {
+                let (module, name) = (self.line()?, self.line()?);
+                let class = Class::of(module, name)?;
+                self.push(Value::Class(class));
+            }
+            0x93 => {
+                let names = self.split_off(2)?;
+                let [Some(Value::Text(module)), Some(Value::Text(name))] = [0, 1].map(|i| self.values.get(names[i]))
+                else {
+                    return Err(DAMAGED.into());
+                };
+                let class = Class::of(module, name)?;
+                self.push(Value::Class(class));
+            }
+            b'R' => self.call()?,
+            b'b' => self.complete()?,
             code => return Err(format!("instruction {code:#04x} is not among those of plain data")),
         }
         Ok(None)
@@ -184,18 +247,58 @@ impl<'a> Machine<'a> {
     fn text(&mut self, width: u64) -> Result<(), String> {
         let n = self.number(width)?;
         let text = std::str::from_utf8(self.take(n)?).map_err(|_| "a string in it is not UTF-8")?;
-        self.push(Value::Text(text));
+        self.push(Value::Text(text.into()));
         Ok(())
     }
 
+    /// Bytes, which are a string in what Python 2 wrote, or those of a number.
     fn bytes(&mut self, width: u64) -> Result<(), String> {
         let n = self.number(width)?;
-        self.other(n)
+        let bytes = self.take(n)?;
+        self.push(match std::str::from_utf8(bytes) {
+            Ok(text) => Value::Text(text.into()),
+            Err(_) if bytes.len() <= object::MOST_BYTES => Value::Bytes(bytes.into()),
+            Err(_) => Value::Other,
+        });
+        Ok(())
     }
 
-    fn other(&mut self, n: u64) -> Result<(), String> {
-        self.take(n)?;
-        self.push(Value::Other);
+    /// The rest of a line, without what ends it.
+    fn line_bytes(&mut self) -> Result<&'a [u8], String> {
+        let n = self.rest.iter().position(|&byte| byte == b'\n').ok_or(CUT_OFF)?;
+        let line = self.take(n as u64)?;
+        self.take(1)?;
+        Ok(line)
+    }
+
+    fn line(&mut self) -> Result<&'a str, String> {
+        std::str::from_utf8(self.line_bytes()?).map_err(|_| DAMAGED.into())
+    }
+
+    /// Makes a value of a class and its arguments.
+    fn call(&mut self) -> Result<(), String> {
+        let pair = self.split_off(2)?;
+        let (Value::Class(class), Value::List(arguments)) = (&self.values[pair[0]], &self.values[pair[1]]) else {
+            return Err(DAMAGED.into());
+        };
+        let arguments: Vec<&Value<'_>> = arguments.iter().take(2).filter_map(|&i| self.values.get(i)).collect();
+        let value = class.call(&arguments);
+        self.push(value);
+        Ok(())
+    }
+
+    /// Sets the state of an object, which for a type says the order of its bytes.
+    fn complete(&mut self) -> Result<(), String> {
+        let state = self.pop()?;
+        let top = *self.stack.last().ok_or(DAMAGED)?;
+        let order = match &self.values[state] {
+            Value::List(parts) => parts.get(1).and_then(|&i| self.values.get(i)),
+            _ => None,
+        };
+        let is_big = matches!(order, Some(Value::Text(order)) if order == ">");
+        if let Some(Value::Type(number)) = self.values.get_mut(top) {
+            number.is_big |= is_big;
+        }
         Ok(())
     }
 
@@ -233,8 +336,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn recall(&mut self, width: u64) -> Result<(), String> {
-        let name = self.number(width)?;
+    fn recall(&mut self, name: u64) -> Result<(), String> {
         self.stack.push(*self.memo.get(&name).ok_or(DAMAGED)?);
         Ok(())
     }

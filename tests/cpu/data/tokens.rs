@@ -74,7 +74,9 @@ fn layouts_are_told_by_the_first_bytes_and_the_size() {
         (
             "more than it says",
             llmc(20_240_801, 7, 1, &wide([1, 2])),
-            bad("says 1 tokens of 32 bits and has 8 bytes for them: these look like 64-bit ids, write them as 32-bit ones"),
+            bad(
+                "says 1 tokens of 32 bits and has 8 bytes for them: these look like 64-bit ids, write them as 32-bit ones",
+            ),
         ),
         (
             "a negative count",
@@ -329,9 +331,18 @@ fn the_highest_id_is_found_in_every_part_of_a_large_file() {
 #[test]
 fn metas_of_every_protocol_give_their_characters() {
     let chars = String::from_utf8(asset("chars.txt")).unwrap();
-    for name in ["meta2.pkl", "meta3.pkl", "meta4.pkl", "meta5.pkl"] {
+    for name in ["meta0.pkl", "meta1.pkl", "meta2.pkl", "meta3.pkl", "meta4.pkl", "meta5.pkl"] {
         assert_eq!(tokens::tokenizer_of_meta(&asset(name)).unwrap(), Tokenizer::chars(&chars), "{name}");
     }
+    // numbers, a character and dictionaries of other kinds than Python's plain ones
+    for name in ["numpy0.pkl", "numpy2.pkl", "numpy4.pkl"] {
+        assert_eq!(tokens::tokenizer_of_meta(&asset(name)).unwrap(), Tokenizer::chars("ab"), "{name}");
+    }
+    // Python 2's strings, which are bytes
+    let python2 = b"(dp0\nS'itos'\n(lp1\nS'\\n'\naU\x01baS\"'\"\nas.";
+    assert_eq!(tokens::tokenizer_of_meta(python2).unwrap().decode(&[0, 1, 2]), "\nb'");
+    // GPT-2's by the size of its vocabulary, padded or not
+    assert_eq!(tokens::tokenizer_of_meta(&asset("size.pkl")).unwrap(), Tokenizer::gpt2());
     // in an order of its own
     let listed = tokens::tokenizer_of_meta(&asset("list.pkl")).unwrap();
     assert_eq!(listed.encode("ab").unwrap(), [1, 0]);
@@ -350,6 +361,10 @@ fn a_meta_that_gives_no_tokenizer_says_why() {
         bytes
     };
     let itos: [(u8, &str); 2] = [(0, "a"), (1, "b")];
+    // either of the two is enough
+    for half in [&b"(dVitos\n(dI1\nVb\nsI0\nVa\nss."[..], b"(dVstoi\n(dVb\nI1\nsVa\nI0\nss."] {
+        assert_eq!(tokens::tokenizer_of_meta(half).unwrap(), Tokenizer::chars("ab"));
+    }
     let stoi: [(&str, u8); 2] = [("a", 0), ("b", 1)];
     assert_eq!(tokens::tokenizer_of_meta(&meta(2, &itos, &stoi)).unwrap(), Tokenizer::chars("ab"));
     let table = [
@@ -357,12 +372,23 @@ fn a_meta_that_gives_no_tokenizer_says_why() {
         (b"text".to_vec(), "it is damaged"),
         (b"PK\x03\x04".to_vec(), "instruction 0x50 is not among those of plain data"),
         (b"\x80\x04N.".to_vec(), "it has no itos, which says what each id stands for"),
-        (asset("object.pkl"), "it has Python objects in it, such as numpy's"),
-        (asset("words.pkl"), "id 1 stands for no single character"),
+        (
+            b"\x80\x04}\x8c\x0avocab_sizeK\x41s.".to_vec(),
+            "it has no itos, which says what each of its 65 ids stands for",
+        ),
+        (
+            b"(dVvocab_size\nI256\ns.".to_vec(),
+            "it has no itos, which says what each of its 256 ids stands for; byte would be bytes",
+        ),
+        (b"(dVitos\nNs.".to_vec(), "it has no itos, which says what each id stands for"),
+        (b"(dVvocab_size\nVx\ns.".to_vec(), "its vocab_size is no number"),
+        (b"(dVstoi\nNs.".to_vec(), "its stoi is no dictionary, which would give each character its id"),
+        (asset("object.pkl"), "it has Python objects in it, not only numbers, strings, lists and dictionaries"),
+        (asset("words.pkl"), "its id 1 stands for no single character"),
         (meta(3, &itos, &stoi), "its vocab_size is not the 2 ids of its itos"),
         (meta(0, &[], &[]), "its itos is empty"),
-        (meta(2, &[(0, "a"), (2, "b")], &stoi), "id 2 of its itos is not among 0..2"),
-        (meta(2, &[(0, "a"), (0, "b")], &stoi), "an id occurs twice in its itos, and another not at all"),
+        (meta(2, &[(0, "a"), (2, "b")], &stoi), "its id 2 is not among 0..2"),
+        (meta(2, &[(0, "a"), (0, "b")], &stoi), "one of its ids occurs twice, and another not at all"),
         (meta(2, &[(0, "a"), (1, "a")], &stoi), "'a' has two ids"),
         (meta(2, &itos, &[("a", 1), ("b", 0)]), "its stoi gives 'a' the id 1, and its itos doesn't"),
         (meta(2, &itos, &[("a", 0)]), "its stoi lacks 'b'"),
@@ -380,7 +406,7 @@ fn a_meta_that_gives_no_tokenizer_says_why() {
 
 #[test]
 fn no_damage_to_a_pickle_does_more_than_an_error() {
-    for name in ["meta2.pkl", "meta5.pkl", "list.pkl"] {
+    for name in ["meta0.pkl", "meta2.pkl", "meta5.pkl", "list.pkl", "numpy0.pkl", "numpy4.pkl"] {
         let whole = asset(name);
         for n in 0..whole.len() {
             assert!(Pickle::read(&whole[..n]).is_err(), "{name} cut off at {n}");
@@ -412,7 +438,10 @@ fn the_tokenizer_beside_files_is_found() {
         assert_eq!(beside(&[&format!("{folder}/train.bin")]).unwrap(), Some((file, chars.clone())));
     }
     let table: [(&[&str], &str); 3] = [
-        (&["bad/a.bin"], "meta.pkl can't be used as a tokenizer (id 1 stands for no single character): give the right"),
+        (
+            &["bad/a.bin"],
+            "meta.pkl can't be used as a tokenizer (its id 1 stands for no single character): give the right",
+        ),
         (&["bad2/a.bin"], "tokenizer.json can't be used as a tokenizer ("),
         (&["char/a.bin", "json/a.bin"], "it is not the same as"),
     ];
