@@ -1,7 +1,8 @@
 // sample_forward: each row's next token, chosen from its logits.
 //
 // Shapes:    cursor (n_row, 4): token, length, tokens drawn, stream; text (n_row, n_text); logits (n_row, n_col);
-//            settings (8): temperature and top-p as the bits of f32, top-k, seed low and high, ..; fed (n_row).
+//            settings: temperature and top-p as the bits of f32, top-k, seed low and high, .., and from word 8
+//            on a bit for each token that is forbidden; fed (n_row).
 // Work:      one workgroup per row. Two sums over the row; top-k and top-p search their least logit, 4 guesses a pass.
 // Numerics:  weights exp((logit - max) / temperature); f32 sums in a fixed order; the random number has 24 bits.
 // Limits:    n_col <= 2^18, so that counts are exact in f32 and no invocation loops more than 65,535 rounds.
@@ -19,6 +20,7 @@ struct Params { n_row: u32, n_col: u32, n_text: u32 }
 @group(0) @binding(5) var<uniform> params: Params;
 
 const NONE: u32 = 0xffffffffu;
+const FORBIDDEN: u32 = 8u;
 const GOLDEN_RATIO: u32 = 0x9e3779b9u;
 
 // Source: Chris Wellons, "Prospecting for Hash Functions", 2018 (lowbias32).

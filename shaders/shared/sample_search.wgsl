@@ -1,5 +1,5 @@
 // Searches over one row of logits by its WG invocations together. A logit's key is a u32 in the same order, 0 where the
-// logit isn't finite. Kept are keys above `least_key`, and those equal to it up to the id `last_tie`.
+// logit isn't finite or its token is forbidden. Kept are keys above `least_key`, and those equal to it up to the id `last_tie`.
 var<workgroup> fours: array<vec4<f32>, WG>;
 var<workgroup> keys: array<u32, WG>;
 var<workgroup> ids: array<u32, WG>;
@@ -12,6 +12,7 @@ var<private> least_key: u32;
 var<private> last_tie: u32;
 
 fn key_of(i: u32) -> u32 {
+    if ((settings[FORBIDDEN + (i >> 5u)] >> (i & 31u)) & 1u) != 0u { return 0u; }
     var bits = bitcast<u32>(logits[start + i]);
     if (bits & 0x7fffffffu) >= 0x7f800000u { return 0u; }
     // minus zero equals zero

@@ -66,6 +66,7 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome {
         SamplerConfig { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     let n_row = Decoder::rows_for(&config.model, gpu.caps(), args.samples);
     let mut decoder = Decoder::new(model.program(), &config.model, n_row, sampling)?;
+    decoder.forbid(|id| !tokenizer.is_in_texts(id));
     let mut first = 0;
     while first < args.samples {
         let n = (n_row as u64).min(args.samples - first);

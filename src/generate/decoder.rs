@@ -26,6 +26,8 @@ const MAX_ROWS: u64 = 64;
 pub struct Decoder {
     config: ModelConfig,
     sampling: SamplerConfig,
+    /// Words of [`Sample::forbidden`].
+    forbidden: Vec<u32>,
     decode: (Program, CachedIo),
     /// By prompt length.
     prefills: BTreeMap<u64, (Program, CachedIo)>,
@@ -80,6 +82,7 @@ impl Decoder {
         Ok(Self {
             config: config.clone(),
             sampling,
+            forbidden: Sample::forbidden(config.vocab_size, |_| false),
             decode: (program, gpt.io),
             prefills: BTreeMap::new(),
             rows: vec![],
@@ -109,6 +112,12 @@ impl Decoder {
     /// Changes how tokens are chosen, from the next [`Decoder::start`] on.
     pub fn set_sampling(&mut self, sampling: SamplerConfig) {
         self.sampling = sampling;
+    }
+
+    /// Never samples some tokens, from the next [`Decoder::start`] on: those that a tokenizer lacks, say, as many models have a
+    /// vocabulary that is rounded up.
+    pub fn forbid(&mut self, is_forbidden: impl Fn(u32) -> bool) {
+        self.forbidden = Sample::forbidden(self.config.vocab_size, is_forbidden);
     }
 
     /// Begins a text for each prompt, the i-th with random stream `first_stream + i`, and samples its first token. A prompt
@@ -142,7 +151,8 @@ impl Decoder {
         self.chunk = 1;
         let SamplerConfig { temperature, top_k, top_p, seed } = self.sampling;
         let (program, io) = &self.decode;
-        program.write_u32(io.settings, &Sample::settings(temperature, top_k, top_p, seed))?;
+        let settings = [&Sample::settings(temperature, top_k, top_p, seed)[..], &self.forbidden].concat();
+        program.write_u32(io.settings, &settings)?;
         let mut fed = vec![0; self.n_row];
         fed[..self.rows.len()].fill(1);
         program.write_u32(io.fed, &fed)?;

@@ -33,7 +33,7 @@ pub struct CachedIo {
     pub cursor: TensorId,
     /// The latest tokens of each row (B, [`CachedGpt::N_TEXT`]), a ring: the n-th drawn is in column n modulo its width.
     pub text: TensorId,
-    /// Words of [`Sample::settings`].
+    /// Words of [`Sample::settings`], then of [`Sample::forbidden`].
     pub settings: TensorId,
     /// Logits of each row's newest position (B, V).
     pub logits: TensorId,
@@ -132,7 +132,7 @@ impl State {
             fed,
             cursor: state("cursor", Shape::new(&[b, Sample::N_CURSOR]), DType::U32)?,
             text: state("text", Shape::new(&[b, CachedGpt::N_TEXT]), DType::U32)?,
-            settings: state("settings", Shape::new(&[Sample::N_SETTING]), DType::U32)?,
+            settings: state("settings", Shape::new(&[Sample::n_setting(config.vocab_size)]), DType::U32)?,
             caches: (0..config.n_layer)
                 .map(|i| state(&format!("cache.{i}"), shape, DType::F32))
                 .collect::<Result<_, _>>()?,

@@ -5,11 +5,11 @@ use crate::tensor::{DType, Shape, TensorSpec};
 
 /// Each row's next token, chosen from its logits; works in place on what is known of the rows.
 ///
-/// Shapes: logits (B, V); settings (8) u32: temperature (bits of an f32), top-k, top-p (bits), seed low, seed high, ..; fed
-/// (B) u32, the positions that the row was just given; cursor (B, 4) u32, in place: token, length, tokens drawn, stream;
+/// Shapes: logits (B, V); settings ([`Sample::n_setting`]) u32: temperature (bits of an f32), top-k, top-p (bits), seed low,
+/// seed high, .., and a bit for each token that is never chosen; fed (B) u32, the positions that the row was just given; cursor (B, 4) u32, in place: token, length, tokens drawn, stream;
 /// text (B, `n_text`) u32, in place. A row that was given nothing stays as it is. For any other the token is chosen, put
 /// into the cursor and into column `drawn % n_text` of text, length grows by `fed` and drawn by 1. The token is
-/// [`Sample::NONE`] where no logit is finite. Ties go to the lower id.
+/// [`Sample::NONE`] where no allowed logit is finite. Ties go to the lower id.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
     /// The latest tokens that are kept for each row.
@@ -19,16 +19,30 @@ pub struct Sample {
 impl Sample {
     /// What stands for a token where no logit is finite.
     pub const NONE: u32 = u32::MAX;
-    /// Words of the settings.
-    pub const N_SETTING: u64 = 8;
+    /// Words of the settings in front of the forbidden tokens.
+    const N_HEAD: u64 = 8;
     /// Words of a row's cursor.
     pub const N_CURSOR: u64 = 4;
 
-    /// The words of the op's input.
+    /// Words of the settings for `n_col` tokens.
+    pub fn n_setting(n_col: u64) -> u64 {
+        Self::N_HEAD + n_col.div_ceil(32)
+    }
+
+    /// The words of the op's input in front of the forbidden tokens.
     pub fn settings(temperature: f32, top_k: usize, top_p: f32, seed: u64) -> [u32; 8] {
         let top_k = u32::try_from(top_k).unwrap_or(u32::MAX);
         let (low, high) = (seed & u64::from(u32::MAX), seed >> 32);
         [temperature.to_bits(), top_k, top_p.to_bits(), to_u32(low), to_u32(high), 0, 0, 0]
+    }
+
+    /// The other words of the op's input: a bit for each of `n_col` tokens, set where it is never chosen.
+    pub fn forbidden(n_col: u64, is_forbidden: impl Fn(u32) -> bool) -> Vec<u32> {
+        let mut words = vec![0; super::to_usize(n_col.div_ceil(32))];
+        for id in (0..to_u32(n_col)).filter(|&id| is_forbidden(id)) {
+            words[id as usize / 32] |= 1 << (id % 32);
+        }
+        words
     }
 }
 
@@ -43,7 +57,8 @@ impl Op for Sample {
         if logits.n_col() > MOST {
             return Err(ShapeError::new("sample", "columns of logits", format!("at most {MOST}"), logits.n_col()));
         }
-        for (what, words, n) in [("settings", settings, Self::N_SETTING), ("fed", fed, logits.n_row())] {
+        for (what, words, n) in [("settings", settings, Self::n_setting(logits.n_col())), ("fed", fed, logits.n_row())]
+        {
             ShapeError::check("sample", &format!("type of {what}"), DType::U32, words.dtype)?;
             ShapeError::check("sample", &format!("shape of {what}"), Shape::new(&[n]), words.shape)?;
         }
@@ -84,7 +99,9 @@ impl Op for Sample {
                 continue;
             }
             let at = &mut cursor[4 * row..4 * row + 4];
-            let weights = reference::weights(logits, settings);
+            let is_forbidden = |id: usize| word(super::to_usize(Self::N_HEAD) + id / 32) >> (id % 32) & 1 == 1;
+            let allowed = logits.iter().enumerate().map(|(id, &logit)| if is_forbidden(id) { f64::NAN } else { logit });
+            let weights = reference::weights(&allowed.collect::<Vec<_>>(), settings);
             let point = reference::uniform(seed, at[3] as u32, at[2] as u32);
             let token = reference::draw(&weights, point).map_or(f64::from(Self::NONE), |token| token as f64);
             text[row * n_text + at[2] as usize % n_text] = token;

@@ -410,7 +410,11 @@ impl Run {
         let (session, model) = (&self.session, &self.config.model);
         let decoder = match &mut self.decoder {
             Some(decoder) => decoder,
-            none => none.insert(Decoder::new(session.program(), model, 1, sampling)?),
+            none => {
+                let decoder = none.insert(Decoder::new(session.program(), model, 1, sampling)?);
+                decoder.forbid(|id| !self.tokenizer.is_in_texts(id));
+                decoder
+            }
         };
         decoder.set_sampling(sampling);
         decoder.start(&[&[start]], 0)?;

@@ -162,6 +162,20 @@ fn the_device_samples_as_the_cpu_does() {
 }
 
 #[test]
+fn forbidden_tokens_are_never_sampled() {
+    let model = config(32, 4, 64, 40);
+    let session = session(&model);
+    let flat = SamplerConfig { temperature: 100.0, ..SamplerConfig::default() };
+    for sampling in [GREEDY, flat] {
+        let mut decoder = Decoder::new(session.program(), &model, 2, sampling).unwrap();
+        let first = texts(&mut decoder, &[&[5, 6], &[7]], 0, 60)[0][0];
+        decoder.forbid(|id| id == first || id >= 30);
+        let all = texts(&mut decoder, &[&[5, 6], &[7]], 0, 60);
+        assert!(all.iter().flatten().all(|&id| id != first && id < 30), "{first} {all:?}");
+    }
+}
+
+#[test]
 fn free_running_agrees_with_the_uncached_model() {
     let model = config(32, 4, 24, 29);
     let session = session(&model);

@@ -62,6 +62,18 @@ impl Tokenizer {
         }
     }
 
+    /// Whether an id has a place in a text: it has a token, and none that only stands in front of texts or fills rows up.
+    /// Many models have a vocabulary that is rounded up, and more ids than their tokenizer.
+    pub fn is_in_texts(&self, id: u32) -> bool {
+        let is_known = match &self.units {
+            Units::Hf(hf) => hf.name(id).is_some(),
+            _ => usize::try_from(id).is_ok_and(|id| id < self.vocab_size()),
+        };
+        // byte-pair encodings often begin a text with the token that ends one
+        let is_before = self.has_units() && (Some(id) == self.pad_id() || Some(id) == self.start_id());
+        is_known && !is_before
+    }
+
     /// The bytes of an id, those of its name if it is special; `None` where there is no token, or its text depends on its
     /// neighbours.
     pub fn listed_bytes(&self, id: u32) -> Option<Vec<u8>> {
