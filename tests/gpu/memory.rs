@@ -162,11 +162,11 @@ fn a_long_text_takes_little_more_than_its_tokens() {
     };
     run(0, "a.txt --tokenizer byte");
     let least = run(1, "a.txt --tokenizer byte").1;
-    for (i, (what, more)) in [
+    for (i, (what, more, most_ratio)) in [
         // tokens of 16 bits, of which each stands for two bytes at least
-        ("a.txt --tokenizer bpe:400", TEXT_BYTES),
-        // a record is in memory while it is read, and so is its line
-        ("b.jsonl --tokenizer bpe:400", 4 * TEXT_BYTES),
+        ("a.txt --tokenizer bpe:400", TEXT_BYTES, 1.1),
+        // a record is in memory while it is read, and so is its line; what the allocator keeps of that is counted
+        ("b.jsonl --tokenizer bpe:400", 4 * TEXT_BYTES, 1.25),
     ]
     .into_iter()
     .enumerate()
@@ -174,7 +174,7 @@ fn a_long_text_takes_little_more_than_its_tokens() {
         let (figure, peak) = run(2 + i, &what.replace(" --", " --memory 400M --"));
         let ratio = figure as f64 / peak as f64;
         eprintln!("{what}: figure {figure}, peak {peak}: {ratio:.3}; bytes {least}");
-        assert!((0.9..1.1).contains(&ratio), "{what}: figure {figure}, peak {peak}: {ratio:.3}");
+        assert!((0.9..most_ratio).contains(&ratio), "{what}: figure {figure}, peak {peak}: {ratio:.3}");
         assert!(peak < least + more as u64 + (32 << 20), "{what}: peak {peak}, with bytes {least}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::data::DataError;
 
 /// Units: bytes of tokens that are kept in memory; more go to a file.
-pub(in crate::data) const HELD_BYTES: usize = 128 << 20;
+pub(in crate::data) const HELD_BYTES: usize = 64 << 20;
 
 /// Units: bytes of a block; a multiple of every width.
 const BLOCK_BYTES: usize = 1 << 20;

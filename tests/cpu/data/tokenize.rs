@@ -222,7 +222,7 @@ fn nothing_is_left_behind_where_it_fails() {
         (vec![good.clone(), line], Tokenizer::gpt2(), "line 2 of"),
         (vec![good.clone(), missing], Tokenizer::gpt2(), "nothing at"),
         (vec![good.clone(), empty], Tokenizer::gpt2(), "empty.txt is empty"),
-        (vec![folder], Tokenizer::gpt2(), "the text is empty"),
+        (vec![folder], Tokenizer::gpt2(), "no text in folder"),
         (vec![short], bytes, "the text leaves 0 tokens for training and 1 for validation"),
         (vec![huge], Tokenizer::gpt2(), "huge.txt has no white space in 64 MiB"),
         (
