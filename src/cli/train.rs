@@ -22,7 +22,7 @@ use crate::data::shell::quoted;
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
 use crate::train::fit::{self, FitError, Room, SharesMemory};
-use crate::train::{Event, Run, RunConfig, RunDir, RunError, SessionError};
+use crate::train::{Event, OpenRun, Run, RunClaim, RunConfig, RunError, SessionError};
 
 /// Train a model on text; without a path, on the embedded stories.
 ///
@@ -129,10 +129,10 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         errln!("warning: {error}");
         drop((run, gpu));
         std::thread::sleep(REST);
-        let gpu = open(args)?;
-        let config = RunDir::open(&root)?.1;
-        let (corpus, _) = text_again((&args.paths, &args.settings), &config.data.source, &root)?;
-        run = Run::resume(&gpu, &root, &corpus, None)?;
+        let gpu = open_device(args)?;
+        let open = OpenRun::open(&root)?;
+        let (corpus, _) = text_again((&args.paths, &args.settings), &open.config.data.source, &root)?;
+        run = Run::resume(&gpu, open, &corpus, None)?;
         printer.say(&format!("resumed at step {}", run.step()));
     };
     printer.finish(&summary, &root);
@@ -179,20 +179,19 @@ struct Started {
 fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     args.settings.check_batch()?;
     let mut config = args.settings.resolve()?;
+    // before anything that takes long, so that a place that can't be written to is found at once
+    let runs = Path::new("runs");
+    let claim = match &args.out {
+        Some(root) => RunClaim::take(root)?,
+        None if args.paths.is_empty() => RunClaim::next(runs, &name(&config.data.source))?,
+        None => RunClaim::next(runs, &name(&args.settings.source(&args.paths)?))?,
+    };
     let Read { corpus, tokenizer, chosen } = read_text(&mut config, &args.paths, &args.settings)?;
-    let root = args.out.clone().unwrap_or_else(|| free_run(&config));
-    if root.join("config.toml").exists() && !RunDir::is_unborn(&root) {
-        return Err(format!(
-            "{} holds a run already; go on with --resume {}, or choose another --out",
-            root.display(),
-            quoted(&root)
-        )
-        .into());
-    }
     // before the device is opened, so that what it takes is known when the memory is counted
     corpus.prepare(&tokenizer, &config.data_options(), &|_| ())?;
-    let new = root.clone();
-    let started = start(args, config, root, |gpu, config| Run::create(gpu, &new, config, &corpus, tokenizer.clone()))?;
+    let root = claim.root().to_path_buf();
+    let make = |gpu: &_, config| Run::create(gpu, &claim, config, &corpus, tokenizer.clone());
+    let started = start(args, config, root, make)?;
     Ok(Started { chosen, ..started })
 }
 
@@ -203,7 +202,7 @@ fn start(
     root: PathBuf,
     make: impl Fn(&Arc<Gpu>, RunConfig) -> Result<Run, RunError>,
 ) -> Result<Started, Box<dyn std::error::Error>> {
-    let gpu = open(args)?;
+    let gpu = open_device(args)?;
     let mut fit = fit(args, &mut config, &gpu)?;
     loop {
         let long = LongRun { config: &config, steps: config.train.steps, device: &args.device };
@@ -252,11 +251,12 @@ fn fit(args: &TrainArgs, config: &mut RunConfig, gpu: &Gpu) -> Result<Fit, FitEr
 }
 
 fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::Error>> {
-    let (dir, config, tokenizer) = RunDir::open(root)?;
-    if config.data.source == Source::None {
-        return begin::begin(args, root, &config, &tokenizer);
+    let open = OpenRun::open(root)?;
+    if open.config.data.source == Source::None {
+        return begin::begin(args, &open);
     }
-    dir.check_settings(&config)?;
+    let config = open.config.clone();
+    open.dir.check_settings(&config)?;
     let changed = args.settings.resolve_over(&config)?;
     let same = RunConfig {
         train: crate::train::TrainConfig { steps: config.train.steps, ..changed.train.clone() },
@@ -271,41 +271,38 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     }
     let (corpus, moved) = text_again((&args.paths, &args.settings), &config.data.source, root)?;
     corpus.verify(config.data.crc32)?;
-    corpus.prepare(&tokenizer, &config.data_options(), &|_| ())?;
-    let gpu = open(args)?;
+    corpus.prepare(&open.tokenizer, &config.data_options(), &|_| ())?;
+    let gpu = open_device(args)?;
     let fit = fit(args, &mut config.clone(), &gpu)?;
     // on the device that it was on, a run keeps its kernels, so that its results are those of an undisturbed one
     let long =
         LongRun { config: &config, steps: args.settings.steps().unwrap_or(config.train.steps), device: &args.device };
-    let kernels = if Run::is_of(root, &gpu)? {
+    let kernels = if Run::is_of(&open, &gpu)? {
         String::new()
     } else {
         tune_first(&gpu, &[config.session()], &args.tuning, Some(long))?
     };
-    let mut run = Run::resume(&gpu, root, &corpus, args.settings.steps())?;
+    let mut run = Run::resume(&gpu, open, &corpus, args.settings.steps())?;
     if let Some(source) = moved {
         run.remember(source)?;
     }
     Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit, kernels, chosen: None })
 }
 
-fn open(args: &TrainArgs) -> Result<Arc<Gpu>, Box<dyn std::error::Error>> {
+fn open_device(args: &TrainArgs) -> Result<Arc<Gpu>, Box<dyn std::error::Error>> {
     let gpu = args.device.open()?;
     self_check(&gpu, &args.device)?;
     Ok(gpu)
 }
 
-/// The first free `runs/<name>-<n>`.
-fn free_run(config: &RunConfig) -> PathBuf {
-    let name = match &config.data.source {
+/// What runs on a text are named after.
+fn name(source: &Source) -> String {
+    match source {
         Source::Embedded { .. } => "stories".to_string(),
         Source::None => "text".to_string(),
         Source::Files { paths, .. } | Source::Tokens { train: paths, .. } => {
             let stem = paths.first().and_then(|p| p.file_stem()).map(|s| s.to_string_lossy().into_owned());
             stem.filter(|s| s != "-").unwrap_or_else(|| "text".into())
         }
-    };
-    let root = Path::new("runs");
-    let free = (1u32..).map(|i| root.join(format!("{name}-{i}"))).find(|p| !p.exists());
-    free.unwrap_or_else(|| root.join(name))
+    }
 }

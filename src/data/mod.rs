@@ -4,6 +4,7 @@
 //! at a time, and [`dataset`] splits it and cuts [`batch`]es whose order depends on the seed alone. [`tokens`] reads files of ids instead.
 
 pub mod batch;
+pub mod claim;
 pub mod corpus;
 pub mod dataset;
 pub mod embedded;

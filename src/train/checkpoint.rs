@@ -321,20 +321,19 @@ pub fn find(dir: &RunDir, model: &ModelConfig) -> Result<Found, RunDirError> {
             Err(error) => return Err(error),
         }
     }
-    Err(none(dir, model, &passed_over))
+    let best = Weights::whole(dir, model).ok().map(|_| format!("; the best model, {MODEL}, is intact"));
+    Err(none(dir.root(), best, &passed_over))
 }
 
-/// What is said of a run without a whole checkpoint. `damaged` has a line for each that isn't.
-fn none(dir: &RunDir, model: &ModelConfig, damaged: &[String]) -> RunDirError {
-    let best = match Weights::whole(dir, model) {
-        Ok(_) => format!("; the best model, {MODEL}, is intact"),
-        Err(_) => String::new(),
-    };
+/// The error about a run without a whole checkpoint. `best` is about its best model; `damaged` has a line for each damaged
+/// checkpoint.
+pub(super) fn none(root: &Path, best: Option<String>, damaged: &[String]) -> RunDirError {
+    let best = best.unwrap_or_default();
     let reason = match damaged {
-        [] if RunDir::is_unborn(dir.root()) => {
+        [] if RunDir::is_unborn(root) => {
             "was stopped before it had a checkpoint; give the command that began it again".into()
         }
-        [] if !dir.path(MODEL).exists() => format!(
+        [] if !root.join(MODEL).exists() => format!(
             "was trained, and neither {CHECKPOINTS} nor {MODEL} is there any more; put them back, or begin a new run with --out"
         ),
         [] => format!("holds no checkpoint{best}; put the folder {CHECKPOINTS} back, or begin a new run with --out"),
@@ -345,7 +344,7 @@ fn none(dir: &RunDir, model: &ModelConfig, damaged: &[String]) -> RunDirError {
             all.join(", ")
         ),
     };
-    RunDirError::NoCheckpoint { path: dir.root().display().to_string(), reason }
+    RunDirError::NoCheckpoint { path: root.display().to_string(), reason }
 }
 
 /// All checkpoints that are whole, the newest first, of those that are wanted by what they say of themselves.

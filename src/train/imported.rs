@@ -7,7 +7,7 @@ use super::checkpoint::{self, MODEL, MOMENTS, Progress, STATE};
 use super::kept;
 use super::run_dir::{io_error, sync_dir};
 use super::tensor_file::{PIECE, Writer};
-use super::{RunConfig, RunDir, RunDirError};
+use super::{RunClaim, RunConfig, RunDir, RunDirError};
 use crate::data::Tokenizer;
 
 /// Weights that are read from somewhere.
@@ -29,22 +29,24 @@ pub trait WeightSource {
 }
 
 impl RunDir {
-    /// Makes a run of these weights that stands before its first step. The same weights give the same bytes. Where this
-    /// fails, nothing is left behind, and until everything is there, the directory counts as one that was never begun.
+    /// Makes a run of these weights at step 0. The same weights give the same bytes. Until everything is written, the
+    /// directory counts as that of a run that was never started.
     ///
     /// # Errors
     ///
-    /// As [`RunDir::create`], and whatever the source says.
+    /// As [`RunClaim::take`], and whatever the source says; nothing is left behind then.
     pub fn import<S: WeightSource>(
         root: &Path,
         config: &RunConfig,
         tokenizer: &Tokenizer,
         source: &mut S,
     ) -> Result<Self, S::Error> {
-        let dir = Self::create(root, config, tokenizer)?;
-        let filled = dir.lock().map_err(S::Error::from).and_then(|_lock| fill(&dir, config, source));
-        filled.inspect_err(|_| dir.discard())?;
-        Ok(dir)
+        let claim = RunClaim::take(root)?;
+        claim.fill(|| {
+            let dir = Self::fill(&claim, config, tokenizer)?;
+            fill(&dir, config, source)?;
+            Ok(dir)
+        })
     }
 }
 

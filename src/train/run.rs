@@ -6,7 +6,7 @@ mod save;
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -19,7 +19,7 @@ use super::metrics::{METRICS, Metrics};
 use super::profiling::Profiling;
 use super::run_dir::io_error;
 use super::spikes::OnSpike;
-use super::{Evaluator, RunConfig, RunDir, Schedule, Session, SessionError, StepResult};
+use super::{Evaluator, OpenRun, RunClaim, RunConfig, RunDir, Schedule, Session, SessionError, StepResult};
 use crate::data::{Batch, Corpus, Dataset, Extent, Tokenizer};
 use crate::exec::ExecError;
 use crate::generate::{Decoder, SamplerConfig};
@@ -72,14 +72,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// Starts a new run: splits the text or tokens, checks that the model fits, then makes the directory.
+    /// Starts a new run: splits the text or tokens, checks that the model fits, then fills the directory.
     ///
     /// # Errors
     ///
-    /// [`RunError`]; nothing is left behind in `root` then.
+    /// [`RunError`]; the directory is empty then, and still claimed.
     pub fn create(
         gpu: &Arc<Gpu>,
-        root: &Path,
+        claim: &RunClaim,
         config: RunConfig,
         corpus: &Corpus,
         tokenizer: Tokenizer,
@@ -87,37 +87,35 @@ impl Run {
         config.validate()?;
         let dataset = Dataset::of(corpus, &tokenizer, &config.data_options())?;
         let session = Session::new(gpu, config.session())?;
-        let dir = RunDir::create(root, &config, &tokenizer)?;
         let progress = Progress::of(&session);
-        let start = |lock| {
-            let mut run = Self::assemble((dir.clone(), lock), config, session, dataset, tokenizer, progress)?;
+        claim.fill(|| {
+            let dir = RunDir::fill(claim, &config, &tokenizer)?;
+            let lock = claim.claim().lock().map_err(io_error(claim.root()))?;
+            let mut run = Self::assemble((dir, lock), config, session, dataset, tokenizer, progress)?;
             // so that a run that is killed before its first checkpoint can be resumed, too
             run.save_or_fail(|reason| RunError::NotBegun { reason })?;
             Ok(run)
-        };
-        let started = dir.lock().map_err(RunError::from).and_then(start);
-        started.inspect_err(|_| dir.discard())
+        })
     }
 
     /// Whether the last checkpoint of a run is from this device: then it goes on with the kernels that were tuned for it.
     ///
     /// # Errors
     ///
-    /// No run, no checkpoint, or a damaged one.
-    pub fn is_of(root: &Path, gpu: &Gpu) -> Result<bool, RunError> {
-        let (dir, config, _) = RunDir::open(root)?;
-        Ok(checkpoint::find(&dir, &config.model)?.progress.device == gpu.name())
+    /// No checkpoint, or a damaged one.
+    pub fn is_of(open: &OpenRun, gpu: &Gpu) -> Result<bool, RunError> {
+        Ok(checkpoint::find(&open.dir, &open.config.model)?.progress.device == gpu.name())
     }
 
-    /// Goes on with a run from its last checkpoint: on the device that it was on with its kernels, on another with those
+    /// Resumes a run from its last checkpoint: on the device that it was on with its kernels, on another with those
     /// that are chosen there. `steps` may be changed, everything else is as it was.
     ///
     /// # Errors
     ///
     /// [`RunError`]: text that has changed, no checkpoint, a damaged one.
-    pub fn resume(gpu: &Arc<Gpu>, root: &Path, corpus: &Corpus, steps: Option<u64>) -> Result<Self, RunError> {
-        let (dir, mut config, tokenizer) = RunDir::open(root)?;
-        let lock = dir.lock()?;
+    pub fn resume(gpu: &Arc<Gpu>, open: OpenRun, corpus: &Corpus, steps: Option<u64>) -> Result<Self, RunError> {
+        let lock = open.lock()?;
+        let OpenRun { dir, mut config, tokenizer, .. } = open;
         dir.check_settings(&config)?;
         corpus.verify(config.data.crc32)?;
         let dataset = Dataset::of(corpus, &tokenizer, &config.data_options())?;

@@ -3,8 +3,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::kept::{self, Of};
-use super::{RunConfig, checkpoint};
+use super::{RunClaim, RunConfig, checkpoint};
 use crate::data::Tokenizer;
+use crate::data::claim::LOCK;
 use crate::data::shell::quoted;
 
 /// A run directory that can't be used.
@@ -18,9 +19,23 @@ pub enum RunDirError {
         /// Its reason.
         source: io::Error,
     },
-    /// A new run over something that exists.
-    #[error("{0} exists already; go on with --resume {quoted}, or choose another --out", quoted = quoted(Path::new(.0)))]
+    /// A new run over another one.
+    #[error("{0} holds a run already; resume it with tril train --resume {quoted}, or choose another --out", quoted = quoted(Path::new(.0)))]
     Exists(String),
+    /// A new run in a folder of other files.
+    #[error("{0} is not empty; choose another --out")]
+    NotEmpty(String),
+    /// A new run where another process is about to begin one.
+    #[error("another process is starting a run in {0}; choose another --out")]
+    Taken(String),
+    /// A new run where none can be written.
+    #[error("can't write a run to {path}: {source}; choose another --out")]
+    Uncreatable {
+        /// The directory.
+        path: String,
+        /// The operating system's reason.
+        source: io::Error,
+    },
     /// Nothing where a run should be.
     #[error("{0} does not exist; give the directory that `tril train` wrote with --out")]
     Missing(String),
@@ -91,7 +106,7 @@ pub enum RunDirError {
         remedy: String,
     },
     /// A run that another process is training.
-    #[error("{0} is being trained by another process; wait for it, or stop it with Ctrl-C")]
+    #[error("{0} is being trained by another process; wait until it ends, or stop it with Ctrl-C")]
     Busy(String),
     /// A file that is damaged.
     #[error("{path} is damaged: {reason}; restore it, or start a new run with --out")]
@@ -114,7 +129,7 @@ pub struct RunDir {
 impl RunDir {
     /// Whether this is what is left of a run that was killed before its first checkpoint was there: nothing is lost with it.
     pub fn is_unborn(root: &Path) -> bool {
-        const MADE_FIRST: [&str; 4] = ["config.toml", "tokenizer.json", "metrics.jsonl", ".lock"];
+        const MADE_FIRST: [&str; 4] = ["config.toml", "tokenizer.json", "metrics.jsonl", LOCK];
         let is_first = |path: &Path| {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let begun =
@@ -129,62 +144,31 @@ impl RunDir {
         };
         // the first step comes after the first checkpoint
         let has_trained = fs::metadata(root.join("metrics.jsonl")).is_ok_and(|metrics| metrics.len() > 0);
-        let is_begun = root.join(".lock").exists() && !has_trained;
+        let is_begun = root.join(LOCK).exists() && !has_trained;
         is_begun && fs::read_dir(root).is_ok_and(|all| all.flatten().all(|e| is_first(&e.path())))
     }
 
-    /// Makes a new run directory with its config and tokenizer, also in the place of one that was never begun. Where this
-    /// fails, nothing is left behind.
+    /// Makes a new run directory with its config and tokenizer.
     ///
     /// # Errors
     ///
-    /// [`RunDirError::Exists`] where there is something already, or the operating system's refusal.
+    /// As [`RunClaim::take`], or the operating system's refusal; nothing is left behind then.
     pub fn create(root: &Path, config: &RunConfig, tokenizer: &Tokenizer) -> Result<Self, RunDirError> {
+        let claim = RunClaim::take(root)?;
+        claim.fill(|| Self::fill(&claim, config, tokenizer))
+    }
+
+    /// Writes the config and the tokenizer of a new run.
+    pub(super) fn fill(claim: &RunClaim, config: &RunConfig, tokenizer: &Tokenizer) -> Result<Self, RunDirError> {
+        let root = claim.root();
         let json = tokenizer
             .to_json()
             .map_err(|e| RunDirError::Foreign { path: root.display().to_string(), reason: e.to_string() })?;
         let dir = Self { root: root.to_path_buf(), tokenizer_crc32: crc32fast::hash(json.as_bytes()) };
-        let empty = fs::read_dir(root).map(|mut entries| entries.next().is_none());
-        match empty {
-            Ok(true) => {}
-            Ok(false) if Self::is_unborn(root) => {
-                drop(dir.lock()?);
-                fs::remove_dir_all(root).and_then(|()| fs::create_dir(root)).map_err(io_error(root))?;
-            }
-            Ok(false) => return Err(RunDirError::Exists(root.display().to_string())),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => fs::create_dir_all(root).map_err(io_error(root))?,
-            Err(e) => return Err(io_error(root)(e)),
-        }
-        let fill = || {
-            let lock = dir.path(".lock");
-            File::create(&lock).map_err(io_error(&lock))?;
-            dir.write("config.toml", config.to_toml().as_bytes())?;
-            dir.write("tokenizer.json", json.as_bytes())?;
-            dir.write("metrics.jsonl", b"")
-        };
-        fill().inspect_err(|_| dir.discard())?;
+        dir.write("config.toml", config.to_toml().as_bytes())?;
+        dir.write("tokenizer.json", json.as_bytes())?;
+        dir.write("metrics.jsonl", b"")?;
         Ok(dir)
-    }
-
-    /// Removes a run that could not be started, so that the same command can be given again.
-    pub(super) fn discard(&self) {
-        // best effort: the error that led here is the one to report
-        let _ = fs::remove_dir_all(&self.root);
-    }
-
-    /// Takes the run for this process; the lock goes with the file that is returned.
-    ///
-    /// # Errors
-    ///
-    /// [`RunDirError::Busy`] where another process has it.
-    pub fn lock(&self) -> Result<File, RunDirError> {
-        let path = self.path(".lock");
-        let file = File::options().append(true).create(true).open(&path).map_err(io_error(&path))?;
-        match file.try_lock() {
-            Err(fs::TryLockError::WouldBlock) => Err(RunDirError::Busy(self.name())),
-            // a file system without locks is no reason not to train
-            _ => Ok(file),
-        }
     }
 
     /// Opens a run directory.
@@ -260,10 +244,6 @@ impl RunDir {
     /// A file in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
-    }
-
-    fn name(&self) -> String {
-        self.root.display().to_string()
     }
 
     /// Writes a file beside its place, syncs it and renames it, so that it is never half there.

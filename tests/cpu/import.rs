@@ -227,7 +227,7 @@ fn nothing_is_left_of_an_import_that_fails_and_nothing_is_overwritten() {
     imported("hf_f32", false, &run);
     let before = files(&run);
     let error = import(&folder().join("hf_untied"), &run, &crate::common::foreign::options(true)).unwrap_err();
-    assert!(error.to_string().contains("exists already"), "{error}");
+    assert!(error.to_string().contains("holds a run already"), "{error}");
     assert_eq!(files(&run), before);
 }
 

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod claim;
 mod compare;
 mod config;
 mod data;

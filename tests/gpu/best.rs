@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use tril::data::{Corpus, Text, Tokenizer};
-use tril::train::{Event, Mended, Run, RunConfig, ScheduleKind, Summary};
+use tril::train::{Event, Mended, Run, RunClaim, RunConfig, ScheduleKind, Summary};
 
 use crate::cli::{bytes, fails, ok, states, text, train, tril};
 use crate::common::foreign::folder;
@@ -42,7 +42,8 @@ fn run(root: &Path, keep: u64, until: u64) -> Seen {
     (train.lr, train.min_lr, train.warmup_steps, train.schedule) = (1.0, 1.0, 80, ScheduleKind::Constant);
     let corpus = Corpus::Text(Text::new(content));
     config.data.crc32 = corpus.crc32();
-    let mut run = Run::create(&gpu(), root, config, &corpus, tokenizer).unwrap();
+    let claim = RunClaim::take(root).unwrap();
+    let mut run = Run::create(&gpu(), &claim, config, &corpus, tokenizer).unwrap();
     let obstacle = root.join("model.safetensors.part");
     let (mut evals, mut mended) = (vec![], vec![]);
     let summary = run.train(&AtomicBool::new(false), |event| match event {

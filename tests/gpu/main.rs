@@ -5,6 +5,7 @@
 mod common;
 
 mod best;
+mod claim;
 mod cli;
 mod documents;
 mod exec;

@@ -1,20 +1,13 @@
-use std::path::Path;
-
 use super::{Started, TrainArgs, start};
 use crate::cli::misuse::misuse;
 use crate::cli::settings::{check_specials, load_corpus};
 use crate::cli::token_files::check_beside;
-use crate::data::Tokenizer;
 use crate::data::shell::quoted;
-use crate::train::{Run, RunConfig};
+use crate::train::{OpenRun, Run};
 
 /// Begins with an imported run, whose settings are still open.
-pub(super) fn begin(
-    args: &TrainArgs,
-    root: &Path,
-    imported: &RunConfig,
-    tokenizer: &Tokenizer,
-) -> Result<Started, Box<dyn std::error::Error>> {
+pub(super) fn begin(args: &TrainArgs, open: &OpenRun) -> Result<Started, Box<dyn std::error::Error>> {
+    let root = open.dir.root();
     if args.paths.is_empty() {
         let (root, run) = (root.display(), quoted(root));
         return Err(misuse(format!(
@@ -22,13 +15,13 @@ pub(super) fn begin(
         )));
     }
     args.settings.check_batch()?;
-    let mut config = args.settings.resolve_for(imported)?;
+    let mut config = args.settings.resolve_for(&open.config)?;
     if config.data.special_tokens {
         check_specials(&config.data.tokenizer)?;
     }
     let corpus = load_corpus(&mut config, &args.paths, &args.settings)?;
-    check_beside(&config.data.source, tokenizer)?;
-    let reading = tokenizer.clone().for_data(&config.data.mode, config.data.special_tokens);
+    check_beside(&config.data.source, &open.tokenizer)?;
+    let reading = open.tokenizer.clone().for_data(&config.data.mode, config.data.special_tokens);
     corpus.prepare(&reading, &config.data_options(), &|_| ())?;
-    start(args, config, root.to_path_buf(), |gpu, config| Run::begin(gpu, root, config, &corpus))
+    start(args, config, root.to_path_buf(), |gpu, config| Run::begin(gpu, open, config, &corpus))
 }

@@ -1,11 +1,10 @@
-use std::path::Path;
 use std::sync::Arc;
 
 use super::Run;
 use crate::data::{Corpus, DataError, Dataset};
 use crate::gpu::Gpu;
 use crate::train::checkpoint::{self, Progress};
-use crate::train::{RunConfig, RunDir, RunError, Session};
+use crate::train::{OpenRun, RunConfig, RunError, Session};
 
 impl Run {
     /// Begins to train a run that was imported, with these settings and this text, which are its own from then on.
@@ -13,10 +12,9 @@ impl Run {
     /// # Errors
     ///
     /// [`RunError`]; the run is as it was before then.
-    pub fn begin(gpu: &Arc<Gpu>, root: &Path, config: RunConfig, corpus: &Corpus) -> Result<Self, RunError> {
+    pub fn begin(gpu: &Arc<Gpu>, open: &OpenRun, config: RunConfig, corpus: &Corpus) -> Result<Self, RunError> {
         config.validate()?;
-        let (dir, _, tokenizer) = RunDir::open(root)?;
-        let lock = dir.lock()?;
+        let (dir, lock, tokenizer) = (open.dir.clone(), open.lock()?, open.tokenizer.clone());
         let imported = tokenizer.pad_id();
         let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
         // characters and bytes would move up to make room for special tokens that the model knows nothing of

@@ -1,0 +1,155 @@
+//! Places on the disk that only one process may fill.
+
+use std::cell::Cell;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use same_file::Handle;
+
+/// The lock file in a claimed folder.
+pub const LOCK: &str = ".lock";
+
+/// Attempts to get at a place that other processes make and remove at the same time.
+const TRIES: usize = 100;
+
+/// A lock file that this process holds. Dropping it removes the file.
+#[derive(Debug)]
+pub struct LockFile {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl LockFile {
+    /// Makes a file and locks it. Returns `None` if another process holds it.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's refusal.
+    pub fn take(path: &Path) -> io::Result<Option<Self>> {
+        for _ in 0..TRIES {
+            let (file, is_new) = match File::options().append(true).create_new(true).open(path) {
+                Ok(file) => (file, true),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match File::options().append(true).open(path) {
+                    Ok(file) => (file, false),
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                    Err(e) => return Err(e),
+                },
+                Err(e) => return Err(e),
+            };
+            match file.try_lock() {
+                Ok(()) => {}
+                // on a file system without locks, the file belongs to whoever made it
+                Err(TryLockError::Error(_)) if is_new => {}
+                Err(_) => return Ok(None),
+            }
+            // the holder before may have removed the file that was locked here, and others can't see this lock then
+            if Handle::from_path(path).ok() == Some(Handle::from_file(file.try_clone()?)?) {
+                return Ok(Some(Self { path: path.into(), file: Some(file) }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Leaves the file on the disk. It stays locked until the last handle to it is closed.
+    pub fn leave(mut self) {
+        self.file = None;
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // while it is locked, so that nobody else's file is removed; best effort, as an unlocked file blocks nobody
+        if self.file.is_some() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A folder that this process alone may fill. Dropping the claim removes what was made for it, unless the folder was filled.
+#[derive(Debug)]
+pub struct Claim {
+    root: PathBuf,
+    /// Folders made for it, the innermost first.
+    made: Vec<PathBuf>,
+    lock: Option<LockFile>,
+    is_filled: Cell<bool>,
+}
+
+impl Claim {
+    /// Makes a folder where there is none yet, and locks it. Returns `None` if another process has claimed it. What the
+    /// folder holds is up to the caller to check, once it is claimed.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's refusal; nothing is left behind then.
+    pub fn take(root: &Path) -> io::Result<Option<Self>> {
+        let lock = root.join(LOCK);
+        let mut gone = io::Error::from(io::ErrorKind::NotFound);
+        for _ in 0..TRIES {
+            let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+            let mut made: Vec<PathBuf> = root.ancestors().take_while(is_missing).map(Path::to_path_buf).collect();
+            if lock.exists() {
+                // left by a process that was killed
+                made = vec![root.into()];
+            }
+            match fs::create_dir_all(root).and_then(|()| LockFile::take(&lock)) {
+                Ok(lock) => {
+                    let is_filled = Cell::new(false);
+                    return Ok(lock.map(|lock| Self { root: root.into(), made, lock: Some(lock), is_filled }));
+                }
+                // another process has given its claim up and removed the folder in the meantime
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => gone = e,
+                Err(e) => {
+                    remove(&made);
+                    return Err(e);
+                }
+            }
+        }
+        Err(gone)
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Another handle to the lock, which keeps the folder locked for as long as it is open.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's refusal.
+    pub fn lock(&self) -> io::Result<File> {
+        let file = self.lock.as_ref().and_then(|lock| lock.file.as_ref());
+        file.map_or_else(|| Err(io::ErrorKind::NotFound.into()), File::try_clone)
+    }
+
+    /// Says whether the folder stays, with its lock file, when the claim is dropped.
+    pub fn set_filled(&self, is_filled: Filled) {
+        self.is_filled.set(is_filled == Filled::Yes);
+    }
+}
+
+/// Whether something was made of a claimed folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filled {
+    /// It stays.
+    Yes,
+    /// It is empty but for the lock file.
+    No,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.is_filled.get() {
+            return self.lock.take().into_iter().for_each(LockFile::leave);
+        }
+        self.lock = None;
+        remove(&self.made);
+    }
+}
+
+/// Removes folders that are empty; best effort, since whatever stays is recognised and reused.
+fn remove(folders: &[PathBuf]) {
+    folders.iter().for_each(|folder| drop(fs::remove_dir(folder)));
+}

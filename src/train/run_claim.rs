@@ -1,0 +1,98 @@
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::checkpoint::{CHECKPOINTS, MODEL};
+use super::{RunDir, RunDirError};
+use crate::data::claim::{Claim, Filled, LOCK};
+
+/// The directory of a future run, in which only this process may start one. Dropping it removes the directory, unless a run
+/// was started.
+#[derive(Debug)]
+pub struct RunClaim(Claim);
+
+impl RunClaim {
+    /// Claims a directory that doesn't exist yet, is empty, or holds the remains of a run that was killed before its first
+    /// checkpoint; those are removed.
+    ///
+    /// # Errors
+    ///
+    /// [`RunDirError::Exists`] or [`RunDirError::NotEmpty`] where there is something else, [`RunDirError::Taken`] if another
+    /// process has claimed it, [`RunDirError::Uncreatable`] where the operating system refuses.
+    pub fn take(root: &Path) -> Result<Self, RunDirError> {
+        let uncreatable = |source| RunDirError::Uncreatable { path: root.display().to_string(), source };
+        // before anything is written there
+        check_free(root)?;
+        let claim = Claim::take(root).map_err(uncreatable)?;
+        let claim = Self(claim.ok_or_else(|| RunDirError::Taken(root.display().to_string()))?);
+        // another process may have begun a run, and ended, in the meantime
+        if let Err(error) = check_free(root) {
+            claim.0.set_filled(Filled::Yes);
+            return Err(error);
+        }
+        claim.empty().map_err(uncreatable)?;
+        Ok(claim)
+    }
+
+    /// Claims the first of `<folder>/<name>-1`, `<folder>/<name>-2` and so on that is free.
+    ///
+    /// # Errors
+    ///
+    /// [`RunDirError::Uncreatable`].
+    pub fn next(folder: &Path, name: &str) -> Result<Self, RunDirError> {
+        let mut number = 1_u64;
+        loop {
+            let root = folder.join(format!("{name}-{number}"));
+            match Self::take(&root) {
+                Err(RunDirError::Exists(_) | RunDirError::NotEmpty(_) | RunDirError::Taken(_)) => {}
+                Err(RunDirError::Uncreatable { .. }) if root.is_file() => {}
+                other => return other,
+            }
+            number += 1;
+        }
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        self.0.root()
+    }
+
+    pub(super) fn claim(&self) -> &Claim {
+        &self.0
+    }
+
+    /// Removes everything but the lock.
+    fn empty(&self) -> io::Result<()> {
+        let mut paths: Vec<PathBuf> = fs::read_dir(self.root())?.flatten().map(|entry| entry.path()).collect();
+        // weights without a checkpoint that is being written would be taken for a run
+        paths.sort_by_key(|path| !path.ends_with(MODEL));
+        for path in paths.iter().filter(|path| !path.ends_with(LOCK)) {
+            if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+        }
+        Ok(())
+    }
+
+    /// Makes a run in the directory. Where that fails, the directory is empty again.
+    pub(super) fn fill<T, E>(&self, fill: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        self.0.set_filled(Filled::Yes);
+        fill().inspect_err(|_| {
+            // best effort: the error that led here is the one to report
+            let _ = self.empty();
+            self.0.set_filled(Filled::No);
+        })
+    }
+}
+
+fn check_free(root: &Path) -> Result<(), RunDirError> {
+    let name = || root.display().to_string();
+    match fs::read_dir(root).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) if RunDir::is_unborn(root) => Ok(()),
+        Ok(false) if root.join("config.toml").exists() || root.join(CHECKPOINTS).exists() => {
+            Err(RunDirError::Exists(name()))
+        }
+        Ok(false) => Err(RunDirError::NotEmpty(name())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(RunDirError::Uncreatable { path: name(), source }),
+    }
+}

@@ -1,0 +1,106 @@
+//! Several commands at once in the same place.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::cli::{Folder, bytes, command, fails, ok, states};
+
+fn start(at: &Folder, args: &[&str]) -> Child {
+    let mut command = command();
+    command.args(args).current_dir(at).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// The exit code, and what was said on standard output and standard error.
+fn end(child: Child) -> (Option<i32>, String, String) {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn runs_that_begin_at_once_get_a_name_each_and_killed_ones_take_nothing_with_them() {
+    let at = &Folder::with_text();
+    let args = at.train(&["--steps", "6", "--checkpoint-every", "2", "--eval-every", "3", "--no-tune", "--json"]);
+    ok(at, &[&args[..], &["--out", "alone"]].concat());
+    let alone = bytes(&at.join("alone"));
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    for _ in 0..2 {
+        let mut children: Vec<_> = (0..6).map(|_| start(at, &args)).collect();
+        for child in children.iter_mut().step_by(3) {
+            sleep(Duration::from_millis(rng.random_range(0..150)));
+            child.kill().unwrap();
+        }
+        let ends: Vec<_> = children.into_iter().map(end).collect();
+        let names = ends.iter().enumerate().filter(|(i, _)| i % 3 > 0).map(|(_, (code, out, err))| {
+            assert_eq!(*code, Some(0), "{err}");
+            let header: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+            header["run"].as_str().unwrap().to_string()
+        });
+        let names: BTreeSet<String> = names.collect();
+        assert_eq!(names.len(), 4, "{names:?}");
+        for name in names {
+            assert!(bytes(&at.join(&name)) == alone, "{name}");
+            ok(at, &["generate", &name, "--tokens", "3"]);
+        }
+    }
+    // a killed run is one to resume, or nothing: the next command takes its name
+    for run in fs::read_dir(at.join("runs")).unwrap() {
+        let run = run.unwrap().path();
+        let name = run.display().to_string();
+        if run.join("checkpoints").is_dir()
+            && !states(&run).iter().any(|state| state.to_string_lossy().contains(".part"))
+        {
+            ok(at, &["train", "--resume", &name]);
+        } else {
+            ok(at, &[&args[..], &["--out", &name]].concat());
+        }
+        assert!(bytes(&run) == alone, "{name}");
+    }
+}
+
+#[test]
+fn of_several_with_one_out_one_gets_it_and_the_others_say_so() {
+    let at = &Folder::with_text();
+    let args = at.train(&["--steps", "3", "--no-tune", "--out", "run"]);
+    let ends: Vec<_> = (0..5).map(|_| start(at, &args)).collect::<Vec<_>>().into_iter().map(end).collect();
+    let (won, lost): (Vec<_>, Vec<_>) = ends.into_iter().partition(|(code, ..)| *code == Some(0));
+    assert_eq!(won.len(), 1, "{lost:?}");
+    for (code, _, err) in lost {
+        assert!(code == Some(1) && err.lines().count() == 1 && err.contains("choose another --out"), "{err}");
+    }
+    assert_eq!(states(&at.join("run")).len(), 2);
+
+    let resume = ["train", "--resume", "run", "--steps", "40", "--json"];
+    let ends: Vec<_> = (0..4).map(|_| start(at, &resume)).collect::<Vec<_>>().into_iter().map(end).collect();
+    assert!(ends.iter().any(|(code, ..)| *code == Some(0)), "{ends:?}");
+    for (code, _, err) in ends.iter().filter(|(code, ..)| *code != Some(0)) {
+        assert!(*code == Some(1) && err.lines().count() == 1 && err.contains("another process"), "{err}");
+    }
+    ok(at, &at.train(&["--steps", "40", "--no-tune", "--out", "alone"]));
+    let [of_run, alone] = ["run", "alone"].map(|run| bytes(&at.join(run)));
+    assert!(of_run[1..3] == alone[1..3]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_place_that_can_not_be_written_to_is_found_before_the_text_is_read() {
+    let at = &Folder::with_text();
+    fs::write(at.join("file"), "").unwrap();
+    // nobody ever writes into this pipe, so that reading it would take for ever
+    assert!(std::process::Command::new("mkfifo").arg(at.join("pipe")).status().unwrap().success());
+    for out in ["file", "file/run", "/proc/run", "/dev/null/run"] {
+        let line = fails(at, &["train", "pipe", "--out", out]);
+        assert!(line.contains(&format!("can't write a run to {out}: ")) && line.contains("another --out"), "{line}");
+    }
+    // nor is anything left where the text is bad
+    fs::write(at.join("bad.txt"), [0xff; 99]).unwrap();
+    fails(at, &["train", "bad.txt"]);
+    fails(at, &["train", "bad.txt", "--out", "a/b/c"]);
+    assert!(!at.join("runs").exists() && !at.join("a").exists());
+}
