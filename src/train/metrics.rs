@@ -1,3 +1,5 @@
+mod cut;
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -7,14 +9,17 @@ use serde_json::Value;
 use super::RunDirError;
 use super::run_dir::{RunDir, io_error};
 
+pub(super) use cut::cut;
+
 /// The file of a run.
 pub(super) const METRICS: &str = "metrics.jsonl";
 
-/// `metrics.jsonl`, to which lines are appended. What can't be written waits, and is tried again with the next line.
+/// `metrics.jsonl`, to which lines are appended. Lines that can't be written wait, and are tried again with the next one.
 #[derive(Debug)]
 pub(super) struct Metrics {
     path: PathBuf,
-    file: File,
+    /// `None` until it can be opened.
+    file: Option<File>,
     /// Bytes of whole lines in the file.
     len: u64,
     waiting: String,
@@ -23,12 +28,12 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// Opens the file of a run.
-    pub fn open(dir: &RunDir) -> Result<Self, RunDirError> {
-        let path = dir.path(METRICS);
-        let file = File::options().append(true).create(true).open(&path).map_err(io_error(&path))?;
-        let len = file.metadata().map_err(io_error(&path))?.len();
-        Ok(Self { path, file, len, waiting: String::new(), is_anew: false })
+    /// Opens the file of a run, now or when it can be opened.
+    pub fn open(dir: &RunDir) -> Self {
+        let mut metrics = Self { path: dir.path(METRICS), file: None, len: 0, waiting: String::new(), is_anew: false };
+        // a failure comes again with the first line, and is reported then
+        let _ = metrics.reopen();
+        metrics
     }
 
     /// Appends a line.
@@ -47,7 +52,8 @@ impl Metrics {
     ///
     /// The operating system's refusal.
     pub fn sync(&mut self) -> Result<(), RunDirError> {
-        self.flush().and_then(|()| self.file.sync_all()).map_err(io_error(&self.path))
+        let synced = self.flush().and_then(|()| self.file.as_ref().map_or(Ok(()), File::sync_all));
+        synced.map_err(io_error(&self.path))
     }
 
     /// Whether the file was removed and another one begun since this was asked last.
@@ -57,11 +63,18 @@ impl Metrics {
 
     /// Begins another file where somebody has removed the one that is open: what is written into that is lost.
     fn reopen(&mut self) -> io::Result<()> {
-        if self.path.exists() {
+        let is_there = self.path.exists();
+        if is_there && self.file.is_some() {
             return Ok(());
         }
-        self.file = File::options().append(true).create(true).open(&self.path)?;
-        (self.len, self.is_anew) = (0, true);
+        // opening a pipe would wait for somebody to read from it
+        if is_there && !self.path.is_file() {
+            return Err(io::Error::other("it is not a file; move it away"));
+        }
+        let file = File::options().append(true).create(true).open(&self.path)?;
+        self.is_anew |= self.file.is_some();
+        self.len = file.metadata()?.len();
+        self.file = Some(file);
         Ok(())
     }
 
@@ -70,10 +83,11 @@ impl Metrics {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let written = self.file.write_all(self.waiting.as_bytes()).and_then(|()| self.file.flush());
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let written = file.write_all(self.waiting.as_bytes()).and_then(|()| file.flush());
         if written.is_err() {
             // a line is there whole or not at all
-            let _ = self.file.set_len(self.len);
+            let _ = file.set_len(self.len);
         } else {
             self.len += self.waiting.len() as u64;
             self.waiting.clear();

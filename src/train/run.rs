@@ -145,14 +145,14 @@ impl Run {
         if changed.is_some() {
             run.dir.write("config.toml", run.config.to_toml().as_bytes())?;
         }
-        if run.evaluates_start() {
-            run.dir.write(METRICS, b"")?;
-        } else {
-            run.dir.truncate_metrics(run.step())?;
-        }
-        run.metrics = Metrics::open(&run.dir)?;
         run.moved_from = moved_from;
         run.warnings = passed_over;
+        run.warnings.extend(run.dir.truncate_metrics(run.step()));
+        // the first evaluation comes again
+        if run.evaluates_start() {
+            let _ = run.dir.write(METRICS, b"");
+        }
+        run.metrics = Metrics::open(&run.dir);
         run.mend_model(&mut found)?;
         Ok(run)
     }
@@ -171,7 +171,7 @@ impl Run {
         let n_skipped = session.corrections()?[3] as u64;
         Ok(Self {
             lock,
-            metrics: Metrics::open(&dir)?,
+            metrics: Metrics::open(&dir),
             schedule: config.schedule(),
             decoder: None,
             elapsed_before: progress.elapsed_s,

@@ -3,7 +3,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::kept::{self, Of};
-use super::{RunClaim, RunConfig, checkpoint};
+use super::{RunClaim, RunConfig, checkpoint, metrics};
 use crate::data::Tokenizer;
 use crate::data::claim::LOCK;
 use crate::data::shell::quoted;
@@ -221,8 +221,7 @@ impl RunDir {
         kept::check(self, config, Of::Split)
     }
 
-    /// Fails where a run isn't to go on, as its settings aren't those that it was begun with. Only the number of steps, and
-    /// where the text is, may change.
+    /// Fails if a setting that decides results isn't what it was when the run began.
     ///
     /// # Errors
     ///
@@ -263,21 +262,10 @@ impl RunDir {
         sync_dir(&self.root)
     }
 
-    /// Drops the lines of `metrics.jsonl` behind a step, so that a resumed run writes each step once.
-    ///
-    /// # Errors
-    ///
-    /// The operating system's refusal.
-    pub fn truncate_metrics(&self, step: u64) -> Result<(), RunDirError> {
-        let path = self.path("metrics.jsonl");
-        let text = match fs::read_to_string(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-            other => other.map_err(io_error(&path))?,
-        };
-        let step_of = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64();
-        let kept = text.lines().filter(|line| step_of(line).is_some_and(|s| s <= step));
-        let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
-        self.write("metrics.jsonl", kept.as_bytes())
+    /// Drops the lines of `metrics.jsonl` after a step, so that a resumed run writes each step once, and damaged ones. Returns
+    /// a warning about what is lost.
+    pub fn truncate_metrics(&self, step: u64) -> Option<String> {
+        metrics::cut(self, step)
     }
 }
 

@@ -22,6 +22,7 @@ mod ops;
 mod optimizer;
 mod output;
 mod replay;
+mod resume;
 mod spikes;
 mod stop;
 mod survive;

@@ -90,9 +90,11 @@ impl Run {
             ..found.progress
         };
         self.n_skipped = self.session.corrections()?[3] as u64;
-        self.metrics.sync()?;
-        self.dir.truncate_metrics(to)?;
-        self.metrics = Metrics::open(&self.dir)?;
+        let synced = self.metrics.sync();
+        self.note(synced, on);
+        // what this finds was found before, or is lost with the steps that are given up
+        let _ = self.dir.truncate_metrics(to);
+        self.metrics = Metrics::open(&self.dir);
         on(&Event::RolledBack { to, from });
         // so that a resumed run passes the same batches over
         self.save(on)

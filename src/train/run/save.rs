@@ -80,11 +80,11 @@ impl Run {
         if saves_model {
             progress.model = Some(step);
         }
-        let saved = self.try_save(on, |run| {
-            // what stands in metrics.jsonl up to a checkpoint must be on the disk when the checkpoint is
-            run.metrics.sync()?;
-            checkpoint::save(&run.dir, &run.session, &progress, &run.config)
-        })?;
+        // what stands in metrics.jsonl up to a checkpoint should be on the disk when the checkpoint is
+        let synced = self.metrics.sync();
+        let is_synced = synced.is_ok();
+        self.note(synced, on);
+        let saved = self.try_save(on, |run| checkpoint::save(&run.dir, &run.session, &progress, &run.config))?;
         self.note_metrics(on);
         if saved {
             self.progress = Progress { model: self.progress.model, ..progress };
@@ -93,7 +93,7 @@ impl Run {
             has_best = self.save_model(None, None, on)?;
         }
         if saved {
-            if has_best {
+            if has_best && is_synced {
                 self.unsaved = None;
             }
             on(&Event::Saved { step });

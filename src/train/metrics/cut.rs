@@ -1,0 +1,163 @@
+//! What a resumed run keeps of `metrics.jsonl`.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::METRICS;
+use crate::train::RunDir;
+
+/// Longer lines are none of ours. Units: bytes.
+const MAX_LINE: u64 = 1 << 20;
+
+/// Drops the lines after a step, so that a resumed run writes each line once, and those that can't be read. Returns a warning
+/// about what is lost. A file from which anything is lost is kept under another name.
+pub(in crate::train) fn cut(dir: &RunDir, step: u64) -> Option<String> {
+    let path = dir.path(METRICS);
+    let mut lines = Lines { step, ..Lines::default() };
+    let read = read(&path, &mut lines);
+    let mut faults = vec![];
+    if let Err(reason) = &read {
+        faults.push(reason.clone());
+    }
+    let n_repeated = lines.drop_repeated();
+    let count = |n: u64| if n == 1 { "1 line".to_string() } else { format!("{n} lines") };
+    if lines.n_damaged > 0 {
+        faults.push(format!("{} after step {} can't be read", count(lines.n_damaged), lines.damaged_after));
+    }
+    if n_repeated > 0 {
+        faults.push(format!("{} repeated by later ones", count(n_repeated)));
+    }
+    let moved = (!faults.is_empty() && path.symlink_metadata().is_ok()).then(|| set_aside(dir));
+    let missing = lines.missing_steps();
+    if !missing.is_empty() {
+        faults.push(format!("the losses of {missing} are lost"));
+    }
+    match moved {
+        Some(Ok(name)) => faults.push(format!("the old file is kept as {name}")),
+        Some(Err(error)) => faults.push(format!("the old file can't be renamed ({error})")),
+        None => {}
+    }
+    if let Err(error) = dir.write(METRICS, &lines.kept.concat()) {
+        faults.push(error.to_string());
+    }
+    (!faults.is_empty()).then(|| format!("{METRICS}: {}", faults.join("; ")))
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    step: u64,
+    kept: Vec<Vec<u8>>,
+    /// Step and kind of each of them.
+    keys: Vec<(u64, Kind)>,
+    n_damaged: u64,
+    /// The last step before the first damaged line.
+    damaged_after: u64,
+    last: u64,
+}
+
+/// What a line is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Step,
+    Evaluation,
+    Sample,
+    Other,
+}
+
+impl Lines {
+    fn take(&mut self, line: &[u8], is_whole: bool) {
+        if is_whole && line.trim_ascii().is_empty() {
+            return;
+        }
+        let parsed = if is_whole { serde_json::from_slice::<Value>(line).ok() } else { None };
+        let step = parsed.as_ref().and_then(|value| value.get("step")?.as_u64());
+        let (Some(value), Some(step)) = (parsed, step) else {
+            // what stood after a later step is computed and written again
+            if self.last <= self.step {
+                if self.n_damaged == 0 {
+                    self.damaged_after = self.last;
+                }
+                self.n_damaged += 1;
+            }
+            return;
+        };
+        self.last = step;
+        if step > self.step {
+            return;
+        }
+        let kinds = [("loss", Kind::Step), ("val_loss", Kind::Evaluation), ("sample", Kind::Sample)];
+        let kind = kinds.iter().find(|(key, _)| value.get(key).is_some()).map_or(Kind::Other, |&(_, kind)| kind);
+        self.keys.push((step, kind));
+        self.kept.push([line.trim_ascii_end(), b"\n"].concat());
+    }
+
+    /// Drops lines of which there is a later one of the same step and kind.
+    fn drop_repeated(&mut self) -> u64 {
+        let (mut seen, mut is_kept) = (HashSet::new(), vec![true; self.keys.len()]);
+        for (i, key) in self.keys.iter().enumerate().rev() {
+            is_kept[i] = key.1 == Kind::Other || seen.insert(*key);
+        }
+        let before = self.kept.len();
+        let mut is_kept = is_kept.iter();
+        self.kept.retain(|_| *is_kept.next().unwrap_or(&true));
+        (before - self.kept.len()) as u64
+    }
+
+    /// The steps up to the checkpoint that have no line; empty where each has one.
+    fn missing_steps(&self) -> String {
+        const MAX_RANGES: usize = 3;
+        let there = self.keys.iter().filter(|key| key.1 == Kind::Step).map(|key| key.0);
+        let mut there: Vec<u64> = there.chain([0, self.step + 1]).collect();
+        there.sort_unstable();
+        let gaps = there.windows(2).filter(|pair| pair[1] > pair[0] + 1).map(|pair| (pair[0] + 1, pair[1] - 1));
+        let gaps: Vec<_> = gaps.collect();
+        let mut ranges: Vec<String> = gaps.iter().take(MAX_RANGES).map(|&(first, last)| range(first, last)).collect();
+        if let Some((first, _)) = gaps.get(MAX_RANGES) {
+            ranges.push(format!("others from step {first} on"));
+        }
+        ranges.join(", ")
+    }
+}
+
+fn range(first: u64, last: u64) -> String {
+    if first == last { format!("step {first}") } else { format!("steps {first} to {last}") }
+}
+
+/// Reads what can be read.
+fn read(path: &Path, lines: &mut Lines) -> Result<(), String> {
+    let failed = |error: io::Error| format!("it can't be read ({error})");
+    match fs::metadata(path) {
+        Ok(kind) if kind.is_file() => {}
+        // reading a pipe would wait for somebody to write to it
+        Ok(_) => return Err("it is not a file".into()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(failed(e)),
+    }
+    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    let mut line = vec![];
+    loop {
+        line.clear();
+        file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(failed)?;
+        if line.is_empty() {
+            return Ok(());
+        }
+        let is_whole = line.ends_with(b"\n") || (line.len() as u64) < MAX_LINE;
+        if !is_whole {
+            file.skip_until(b'\n').map_err(failed)?;
+        }
+        lines.take(&line, is_whole);
+    }
+}
+
+/// Gives the file another name, and returns that.
+fn set_aside(dir: &RunDir) -> io::Result<String> {
+    let name = |i: u64| format!("metrics.damaged-{i}.jsonl");
+    let is_free = |i: &u64| dir.path(&name(*i)).symlink_metadata().is_err();
+    let name = name((1..).find(is_free).unwrap_or(1));
+    let to: PathBuf = dir.path(&name);
+    fs::rename(dir.path(METRICS), to).map(|()| name)
+}
