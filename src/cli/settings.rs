@@ -1,5 +1,7 @@
 //! Flags that several commands share, and how they become settings.
 
+mod again;
+
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -370,8 +372,19 @@ impl SettingsArgs {
                 count(tokens, "token")
             ));
         }
-        let footprint = fit::check(config, caps, room, process)?;
-        Ok(Fit { footprint, room, batch })
+        Ok(Fit { batch, ..self.fit_as_it_is(config, caps, shares, process)? })
+    }
+
+    /// Checks that a run with a batch of its own fits.
+    pub fn fit_as_it_is(
+        &self,
+        config: &RunConfig,
+        caps: &Caps,
+        shares: SharesMemory,
+        process: Process,
+    ) -> Result<Fit, FitError> {
+        let room = Room::of(shares, self.train.memory);
+        Ok(Fit { footprint: fit::check(config, caps, room, process)?, room, batch: None })
     }
 
     /// Whether the separator of documents was chosen by the user.
@@ -399,11 +412,6 @@ impl SettingsArgs {
     /// The flag --token-width alone.
     pub fn token_width(&self) -> Option<Width> {
         self.train.token_width
-    }
-
-    /// The flag --steps alone.
-    pub fn steps(&self) -> Option<u64> {
-        self.train.steps
     }
 }
 

@@ -41,8 +41,9 @@ pub(super) struct TrainArgs {
     /// Where the run goes; must not exist yet [default: runs/NAME, the first that is free].
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Go on with a run from its last checkpoint, bit for bit; only --steps, --device, --json, --profile apply. A run that was
-    /// imported begins so: with PATH and every setting but the model's.
+    /// Resume a run from its last checkpoint, bit for bit. Flags that change no result apply, and are remembered: --steps,
+    /// --eval-every, --sample-every, --checkpoint-every, --keep, --recompute. This is also how an imported run starts: with PATH
+    /// and every setting but the model's.
     #[arg(long, value_name = "RUN", conflicts_with = "preset")]
     resume: Option<PathBuf>,
     /// Time every dispatch of N steps [default: 5] after a few to warm up, print where the time went, and go on.
@@ -132,7 +133,8 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         let gpu = open_device(args)?;
         let open = OpenRun::open(&root)?;
         let (corpus, _) = text_again((&args.paths, &args.settings), &open.config.data.source, &root)?;
-        run = Run::resume(&gpu, open, &corpus, None)?;
+        let config = open.config.clone();
+        run = Run::resume(&gpu, open, &corpus, &config)?;
         printer.say(&format!("resumed at step {}", run.step()));
     };
     printer.finish(&summary, &root);
@@ -257,32 +259,32 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     }
     let config = open.config.clone();
     open.dir.check_settings(&config)?;
-    let changed = args.settings.resolve_over(&config)?;
-    let same = RunConfig {
-        train: crate::train::TrainConfig { steps: config.train.steps, ..changed.train.clone() },
-        ..changed
-    };
-    if same != config || args.settings.chooses_batch() {
+    let wanted = args.settings.resolve_again(&config)?;
+    let fixed = config.fixed_changes(&wanted).into_iter().chain(args.settings.other_batch(&config));
+    let fixed: Vec<String> = fixed.map(|setting| setting.to_string()).collect();
+    if !fixed.is_empty() {
         return Err(format!(
-            "a resumed run keeps its settings, only --steps can change; everything else needs a new run with --out, or one that goes on from this one's best model: tril import {0} --out NEW, then tril train TEXT --resume NEW",
+            "a resumed run keeps the settings that decide its results: {}; leave these out, begin a new run with --out, or one from this one's best model: tril import {1} --out NEW, then tril train TEXT --resume NEW",
+            fixed.join(", "),
             quoted(root)
         )
         .into());
     }
+    let config = config.with_free(&wanted);
     let (corpus, moved) = text_again((&args.paths, &args.settings), &config.data.source, root)?;
     corpus.verify(config.data.crc32)?;
     corpus.prepare(&open.tokenizer, &config.data_options(), &|_| ())?;
     let gpu = open_device(args)?;
-    let fit = fit(args, &mut config.clone(), &gpu)?;
+    let shares = SharesMemory(gpu.report().shares_memory());
+    let fit = args.settings.fit_as_it_is(&config, gpu.caps(), shares, fit::Process::now())?;
     // on the device that it was on, a run keeps its kernels, so that its results are those of an undisturbed one
-    let long =
-        LongRun { config: &config, steps: args.settings.steps().unwrap_or(config.train.steps), device: &args.device };
+    let long = LongRun { config: &config, steps: config.train.steps, device: &args.device };
     let kernels = if Run::is_of(&open, &gpu)? {
         String::new()
     } else {
         tune_first(&gpu, &[config.session()], &args.tuning, Some(long))?
     };
-    let mut run = Run::resume(&gpu, open, &corpus, args.settings.steps())?;
+    let mut run = Run::resume(&gpu, open, &corpus, &config)?;
     if let Some(source) = moved {
         run.remember(source)?;
     }

@@ -73,22 +73,21 @@ impl Kept {
         changed(dir, "model.", &flat(&plain(&self.model)), &flat(&plain(model)))
     }
 
-    /// Fails where a setting is another one than it was, but for those that may change: the number of steps, and where the
-    /// text is, which has a checksum.
+    /// Fails where a setting that decides results isn't what it was. Where the text is may change: the text has a checksum.
     pub fn check_settings(&self, dir: &RunDir, config: &RunConfig, of: Of) -> Result<(), RunDirError> {
         let Some(all) = &self.all else { return self.check_model(dir, &config.model) };
         let kept = |config: &RunConfig| {
             let mut settings = flat(config);
-            settings.retain(|key, _| key != "train.steps" && !key.starts_with("data.source"));
+            settings.retain(|key, _| !key.starts_with("data.source"));
             settings.retain(|key, _| of != Of::Split || key == "data.val_fraction" || key.starts_with("data.mode."));
             settings
         };
-        changed(dir, "", &kept(all), &kept(config))
+        changed(dir, "", &kept(&all.with_free(config)), &kept(config))
     }
 }
 
 /// Every setting by the dotted name of its place.
-fn flat(settings: &impl serde::Serialize) -> BTreeMap<String, String> {
+pub(super) fn flat(settings: &impl serde::Serialize) -> BTreeMap<String, String> {
     let table = toml::Table::try_from(settings).unwrap_or_else(|e| panic!("every setting has a TOML form: {e}"));
     let (mut flat, mut open) = (BTreeMap::new(), vec![(String::new(), table)]);
     while let Some((prefix, table)) = open.pop() {

@@ -1,6 +1,7 @@
 //! Training: one optimizer step after another on the device, learning-rate schedules, runs that can be resumed.
 
 pub mod blackbox;
+mod changes;
 pub mod checkpoint;
 mod config;
 mod evaluator;
@@ -24,6 +25,7 @@ mod toml_error;
 mod toml_value;
 mod weights;
 
+pub use changes::FixedSetting;
 pub use config::{DataConfig, OnNonfinite, RunConfig, TrainConfig};
 pub use evaluator::Evaluator;
 pub use event::{Event, Mended, RunError, Summary};

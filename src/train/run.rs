@@ -108,15 +108,16 @@ impl Run {
     }
 
     /// Resumes a run from its last checkpoint: on the device that it was on with its kernels, on another with those
-    /// that are chosen there. `steps` may be changed, everything else is as it was.
+    /// that are chosen there. Of `wanted`, the settings that change no result are taken.
     ///
     /// # Errors
     ///
     /// [`RunError`]: text that has changed, no checkpoint, a damaged one.
-    pub fn resume(gpu: &Arc<Gpu>, open: OpenRun, corpus: &Corpus, steps: Option<u64>) -> Result<Self, RunError> {
+    pub fn resume(gpu: &Arc<Gpu>, open: OpenRun, corpus: &Corpus, wanted: &RunConfig) -> Result<Self, RunError> {
         let lock = open.lock()?;
-        let OpenRun { dir, mut config, tokenizer, .. } = open;
-        dir.check_settings(&config)?;
+        let OpenRun { dir, config: before, tokenizer, .. } = open;
+        dir.check_settings(&before)?;
+        let config = before.with_free(wanted);
         corpus.verify(config.data.crc32)?;
         let dataset = Dataset::of(corpus, &tokenizer, &config.data_options())?;
         let mut found = checkpoint::find(&dir, &config.model)?;
@@ -124,25 +125,23 @@ impl Run {
         if progress.device == gpu.name() {
             gpu.choose(Choice::of_tuned(progress.tuned.clone()));
         }
+        let steps = config.train.steps;
+        if steps != before.train.steps && steps < progress.step {
+            return Err(RunError::Behind { steps, step: progress.step });
+        }
+        config.validate()?;
         let mut session = Session::new(gpu, config.session())?;
         found.load(&mut session)?;
-        let changed = steps.filter(|&s| s != config.train.steps);
-        if let Some(steps) = changed {
-            if steps < progress.step {
-                return Err(RunError::Behind { steps, step: progress.step });
-            }
-            config.train.steps = steps;
-            config.validate()?;
-        }
         let here = Progress::of(&session);
         // before the first step nothing has been computed, so there is nothing to differ from
-        let is_moved = progress.step > 0 && (&here.device, &here.kernels) != (&progress.device, &progress.kernels);
+        let has_other_kernels = here.kernels != progress.kernels && config.train.recompute == before.train.recompute;
+        let is_moved = progress.step > 0 && (here.device != progress.device || has_other_kernels);
         let moved_from = is_moved.then(|| progress.device.clone());
         let Progress { device, kernels, tuned, .. } = here;
         let progress = Progress { device, kernels, tuned, ..progress };
         let mut run = Self::assemble((dir, lock), config, session, dataset, tokenizer, progress)?;
         // nothing on the disk has changed before everything fits
-        if changed.is_some() {
+        if run.config != before {
             run.dir.write("config.toml", run.config.to_toml().as_bytes())?;
         }
         run.moved_from = moved_from;

@@ -1,9 +1,9 @@
-//! Runs that are resumed with damaged metrics.
+//! Runs that are resumed with other flags, or with damaged metrics.
 
 use std::fs;
 use std::path::Path;
 
-use crate::cli::{Folder, bytes, ok, tril};
+use crate::cli::{Folder, bytes, fails, ok, states, tril};
 
 /// What a command says besides its result; it must succeed.
 fn said(at: &Path, args: &[&str]) -> String {
@@ -11,6 +11,58 @@ fn said(at: &Path, args: &[&str]) -> String {
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && !err.contains("panicked"), "{err}");
     err
+}
+
+fn without_metrics(run: &Path) -> Vec<(String, Vec<u8>)> {
+    bytes(run).into_iter().filter(|(name, _)| name == "state" || name == "model").collect()
+}
+
+#[test]
+fn flags_that_change_no_result_apply_to_a_resumed_run_and_are_remembered() {
+    let at = &Folder::with_text();
+    let begin = ["--checkpoint-every", "4", "--eval-every", "2", "--no-tune"];
+    ok(at, &at.train(&[&begin[..], &["--steps", "12", "--out", "whole"]].concat()));
+    ok(at, &at.train(&[&begin[..], &["--steps", "4", "--out", "run"]].concat()));
+    let flags = ["--checkpoint-every", "2", "--eval-every", "4", "--sample-every", "6", "--keep", "4"];
+    let more = ["--recompute", "block", "--on-nonfinite", "stop", "--steps", "12"];
+    let err = said(at, &[&["train", "--resume", "run"][..], &flags, &more].concat());
+    assert!(!err.contains("warning"), "{err}");
+    assert!(without_metrics(&at.join("run"))[0] == without_metrics(&at.join("whole"))[0]);
+    assert_eq!(states(&at.join("run")).len(), 4);
+    let config = fs::read_to_string(at.join("run/config.toml")).unwrap();
+    for line in ["keep = 4", "eval_every = 4", "sample_every = 6", "checkpoint_every = 2", "recompute = \"block\""] {
+        assert!(config.contains(line), "{line}: {config}");
+    }
+    assert!(fs::read_to_string(at.join("run/metrics.jsonl")).unwrap().contains("\"sample\""));
+    // nor does the same command over again ask for any change, whatever a flag implied when the run began
+    let again = ["train", &at.text, "--lr", "1e-3", "--tokenizer", "auto", "--batch-tokens", "32", "--steps", "13"];
+    said(at, &[&again[..], &["--resume", "run"]].concat());
+}
+
+#[test]
+fn flags_that_change_results_are_refused_by_name() {
+    let at = &Folder::with_text();
+    ok(at, &at.train(&["--steps", "2", "--no-tune", "--out", "run"]));
+    let before = fs::read_to_string(at.join("run/config.toml")).unwrap();
+    let cases: [(&[&str], &str); 9] = [
+        (&["--lr", "0.5"], ": --lr is 0.001 and can't become 0.5; "),
+        (
+            &["--n-layer", "2", "--clip", "3"],
+            ": --n-layer is 1 and can't become 2, --clip is 1.0 and can't become 3.0; ",
+        ),
+        (&["--seed", "7", "--keep", "9"], ": --seed is 1337 and can't become 7; "),
+        (&["--on-nonfinite", "rollback"], "--on-nonfinite is skip and can't become rollback"),
+        (&["--batch-tokens", "64"], "--batch-tokens is 32 and can't become 64"),
+        (&["--eval-windows", "4"], "--eval-windows is 8 and can't become 4"),
+        (&["--mode", "documents"], "--mode is stream and can't become documents"),
+        (&["--tokenizer", "byte"], "--tokenizer is char and can't become byte"),
+        (&["--val-fraction", "0.3"], "--val-fraction is 0.1 and can't become 0.3"),
+    ];
+    for (flags, words) in cases {
+        let line = fails(at, &[&["train", "--resume", "run", "--steps", "3"], flags].concat());
+        assert!(line.contains(words) && line.contains("tril import run --out NEW"), "{flags:?}: {line}");
+        assert_eq!(fs::read_to_string(at.join("run/config.toml")).unwrap(), before);
+    }
 }
 
 #[test]

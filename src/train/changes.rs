@@ -1,0 +1,65 @@
+//! What may change about a run that is resumed.
+
+use super::kept::flat;
+use super::{OnNonfinite, RunConfig};
+
+/// A setting that decides results, so that a resumed run can't change it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FixedSetting {
+    /// Its flag.
+    pub flag: String,
+    /// Its value in the run.
+    pub is: String,
+    /// The value that was asked for.
+    pub wanted: String,
+}
+
+impl std::fmt::Display for FixedSetting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { flag, is, wanted } = self;
+        write!(f, "{flag} is {is} and can't become {wanted}")
+    }
+}
+
+impl RunConfig {
+    /// These settings with those of `wanted` that change no result: how far to train, and what to do along the way.
+    pub fn with_free(&self, wanted: &Self) -> Self {
+        let (mut config, new) = (self.clone(), &wanted.train);
+        let train = &mut config.train;
+        train.steps = new.steps;
+        train.eval_every = new.eval_every;
+        train.sample_every = new.sample_every;
+        train.checkpoint_every = new.checkpoint_every;
+        train.keep = new.keep;
+        // to the last bit the same
+        train.recompute = new.recompute;
+        // neither of the other two lets such a step change anything
+        if ![train.on_nonfinite, new.on_nonfinite].contains(&OnNonfinite::Rollback) {
+            train.on_nonfinite = new.on_nonfinite;
+        }
+        config
+    }
+
+    /// The settings that differ in `wanted` and would change results.
+    pub fn fixed_changes(&self, wanted: &Self) -> Vec<FixedSetting> {
+        let (is, wanted) = (flat(&self.with_free(wanted)), flat(wanted));
+        let keys: std::collections::BTreeSet<_> = is.keys().chain(wanted.keys()).collect();
+        let differing = keys.into_iter().filter(|key| is.get(*key) != wanted.get(*key));
+        let plain = |value: Option<&String>| value.map_or("unset".into(), |value| value.trim_matches('"').to_string());
+        differing
+            .map(|key| FixedSetting { flag: flag(key), is: plain(is.get(key)), wanted: plain(wanted.get(key)) })
+            .collect()
+    }
+}
+
+/// The flag of a setting, or its key where it has none.
+fn flag(key: &str) -> String {
+    match key {
+        "train.optimizer.max_norm" => "--clip".into(),
+        "train.row_size" => "--block-size".into(),
+        "data.mode.kind" => "--mode".into(),
+        "data.crc32" => key.into(),
+        _ if key.starts_with("data.source") => key.into(),
+        _ => format!("--{}", key.rsplit('.').next().unwrap_or(key).replace('_', "-")),
+    }
+}
