@@ -53,9 +53,8 @@ fn runs_that_begin_at_once_get_a_name_each_and_killed_ones_take_nothing_with_the
     for run in fs::read_dir(at.join("runs")).unwrap() {
         let run = run.unwrap().path();
         let name = run.display().to_string();
-        if run.join("checkpoints").is_dir()
-            && !states(&run).iter().any(|state| state.to_string_lossy().contains(".part"))
-        {
+        let is_whole = |state: &std::path::PathBuf| !state.to_string_lossy().contains(".part");
+        if run.join("checkpoints").is_dir() && states(&run).iter().any(is_whole) {
             ok(at, &["train", "--resume", &name]);
         } else {
             ok(at, &[&args[..], &["--out", &name]].concat());
@@ -67,7 +66,7 @@ fn runs_that_begin_at_once_get_a_name_each_and_killed_ones_take_nothing_with_the
 #[test]
 fn of_several_with_one_out_one_gets_it_and_the_others_say_so() {
     let at = &Folder::with_text();
-    let args = at.train(&["--steps", "3", "--no-tune", "--out", "run"]);
+    let args = at.train(&["--steps", "3", "--schedule", "constant", "--no-tune", "--out", "run"]);
     let ends: Vec<_> = (0..5).map(|_| start(at, &args)).collect::<Vec<_>>().into_iter().map(end).collect();
     let (won, lost): (Vec<_>, Vec<_>) = ends.into_iter().partition(|(code, ..)| *code == Some(0));
     assert_eq!(won.len(), 1, "{lost:?}");
@@ -82,7 +81,7 @@ fn of_several_with_one_out_one_gets_it_and_the_others_say_so() {
     for (code, _, err) in ends.iter().filter(|(code, ..)| *code != Some(0)) {
         assert!(*code == Some(1) && err.lines().count() == 1 && err.contains("another process"), "{err}");
     }
-    ok(at, &at.train(&["--steps", "40", "--no-tune", "--out", "alone"]));
+    ok(at, &at.train(&["--steps", "40", "--schedule", "constant", "--no-tune", "--out", "alone"]));
     let [of_run, alone] = ["run", "alone"].map(|run| bytes(&at.join(run)));
     assert!(of_run[1..3] == alone[1..3]);
 }

@@ -20,7 +20,7 @@ fn without_metrics(run: &Path) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn flags_that_change_no_result_apply_to_a_resumed_run_and_are_remembered() {
     let at = &Folder::with_text();
-    let begin = ["--checkpoint-every", "4", "--eval-every", "2", "--no-tune"];
+    let begin = ["--checkpoint-every", "4", "--eval-every", "2", "--schedule", "constant", "--no-tune"];
     ok(at, &at.train(&[&begin[..], &["--steps", "12", "--out", "whole"]].concat()));
     ok(at, &at.train(&[&begin[..], &["--steps", "4", "--out", "run"]].concat()));
     let flags = ["--checkpoint-every", "2", "--eval-every", "4", "--sample-every", "6", "--keep", "4"];
@@ -69,8 +69,8 @@ fn flags_that_change_results_are_refused_by_name() {
 fn damaged_metrics_stand_in_no_way_and_what_is_lost_is_said() {
     let at = &Folder::with_text();
     let train = |steps, out| {
-        let flags = ["--no-tune", "--checkpoint-every", "2", "--eval-every", "4", "--steps", steps, "--out", out];
-        ok(at, &at.train(&flags));
+        let flags = ["--no-tune", "--schedule", "constant", "--checkpoint-every", "2", "--eval-every", "4"];
+        ok(at, &at.train(&[&flags[..], &["--steps", steps, "--out", out]].concat()));
     };
     train("6", "whole");
     train("4", "run");
