@@ -34,6 +34,8 @@ pub(super) fn is_misuse(error: &(dyn Error + 'static)) -> bool {
                 | DataError::NoDocuments
                 | DataError::EmptySeparator
                 | DataError::ZeroBlock
+                | DataError::ValOfText { .. }
+                | DataError::TooWide { .. }
                 | DataError::ValFraction { .. }
         )
     );

@@ -161,7 +161,7 @@ fn wrong_values_and_flags_that_do_not_go_together_are_misuse_and_leave_nothing_b
         (2, &["--device", "no such card"], "--device"),
         (2, &["--separator", "", "--mode", "documents"], "--separator"),
         (2, &["--document-mask", "true"], "--document-mask"),
-        (2, &["--val", "text.txt"], "--val"),
+        (2, &["--val", "text.txt"], "leave --val out"),
         (2, &["--batch-tokens", "65", "--block-size", "16"], "--batch-tokens"),
         (2, &["--batch-size", "4294967295"], "--batch-size"),
         (1, &["--trace", "nowhere/t.json", "--profile"], "--trace"),
