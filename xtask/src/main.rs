@@ -38,6 +38,8 @@ const DEMO: &[&str] = &[
     "4e-3",
     "--warmup-steps",
     "20",
+    "--seed",
+    "1",
     "--steps",
     "1600",
     "--eval-every",
