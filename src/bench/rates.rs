@@ -12,7 +12,7 @@ use crate::train::{Session, SessionError};
 
 /// How long each model is trained, once its kernels are compiled, and the fewest steps.
 const SPAN: Duration = Duration::from_millis(700);
-const MIN_STEPS: usize = 2;
+const MIN_STEPS: usize = 3;
 
 /// Times the ops of two training steps: a few seconds, and as much as the kernels take to compile.
 ///
@@ -43,7 +43,7 @@ fn models(is_cpu: bool) -> Result<[BenchPreset; 2], ConfigError> {
 
 /// The share of all cores' time that a software device uses, at the least, where it has the machine to itself. Where a step
 /// takes longer than this allows, something else had the cores.
-const BUSY: f64 = 0.8;
+const BUSY: f64 = 0.9;
 
 /// Threads that a software device computes with.
 fn threads() -> f64 {
@@ -86,7 +86,7 @@ fn time(gpu: &Arc<Gpu>, preset: &BenchPreset) -> Result<Timed, SessionError> {
         Ok(best)
     };
     // compiles
-    several(&mut session)?;
+    step(&mut session)?;
     let step_s = several(&mut session)?;
     session.program().start_timing()?;
     several(&mut session)?;
