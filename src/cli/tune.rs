@@ -146,8 +146,9 @@ pub(super) fn tune_first(
     warn(&mut cache);
     let (shapes, started, before) = (shapes_of(gpu, sessions)?, Instant::now(), cache.len());
     let which = if gpu.caps().is_cpu { Which::Cached } else { Which::Missing };
-    if let (Which::Cached, Some(run)) = (which, run) {
-        run.learn(gpu, &cache, &shapes)?;
+    if let (Which::Cached, Some(run)) = (which, run)
+        && run.learn(gpu, &cache, &shapes)?
+    {
         cache = Cache::open(&dir, gpu);
     }
     begin_tuning(&shapes);

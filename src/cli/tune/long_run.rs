@@ -46,15 +46,15 @@ impl LongRun<'_> {
     }
 
     /// Measures what the cache lacks, in a process of its own: what its driver takes to compile a hundred kernels would stay
-    /// with the run. Where that process fails, the run goes by rule.
+    /// with the run. Where that process fails, the run goes by rule. Whether there was such a process.
     ///
     /// # Errors
     ///
     /// A failure of the device.
-    pub fn learn(&self, gpu: &Arc<Gpu>, cache: &Cache, shapes: &Shapes) -> Result<(), ExecError> {
+    pub fn learn(&self, gpu: &Arc<Gpu>, cache: &Cache, shapes: &Shapes) -> Result<bool, ExecError> {
         let is_known = shapes.values().all(|(task, _)| cache.knows(task, gpu.caps()));
         let budget = if is_known { None } else { self.budget(gpu)? };
-        let (Some(budget), Some(mut command)) = (budget, itself()) else { return Ok(()) };
+        let (Some(budget), Some(mut command)) = (budget, itself()) else { return Ok(false) };
         let seconds = budget.as_secs().to_string();
         let config = self.config.to_toml();
         command.args(["tune", "--for-run", &config, "--seconds", &seconds]).args(self.device.as_flags());
@@ -66,7 +66,7 @@ impl LongRun<'_> {
             drop(lifeline);
             ended
         });
-        Ok(())
+        Ok(true)
     }
 }
 
