@@ -213,9 +213,9 @@ mod tests {
     }
 
     const BOOKWORM: &str =
-        "     22.3.6-1+deb12u1 500\n        500 http://deb.debian.org/debian bookworm/main amd64 Packages\n";
+        "     22.3.6-1+deb12u1 500\n        500 http://mirror.example/debian bookworm/main amd64 Packages\n";
     const BACKPORT: &str =
-        "     25.0.7-2~bpo12+1 100\n        100 http://deb.debian.org/debian bookworm-backports/main amd64 Packages\n";
+        "     25.0.7-2~bpo12+1 100\n        100 http://mirror.example/debian bookworm-backports/main amd64 Packages\n";
 
     fn found(policy: &str) -> Option<(String, String)> {
         Backport::find(policy).map(|b| (b.version, b.archive))
@@ -231,10 +231,10 @@ mod tests {
         assert_eq!(found(&policy(bookworm, &format!("{BACKPORT}{installed}"))), backport);
         // the newer one is in two places
         let twice = "     25.0.7-2~bpo12+1 100\n        100 http://mirror.example/debian bookworm-backports/main arm64 Packages\n        \
-                     100 https://deb.debian.org/debian bookworm-backports/main arm64 Packages\n";
+                     100 https://mirror.example/debian bookworm-backports/main arm64 Packages\n";
         assert_eq!(found(&policy(bookworm, &format!("{twice}{BOOKWORM}"))), backport);
         // an even newer one of an archive that is no backport is passed over
-        let testing = "     26.1.0-1 90\n         90 http://deb.debian.org/debian testing/main amd64 Packages\n";
+        let testing = "     26.1.0-1 90\n         90 http://mirror.example/debian testing/main amd64 Packages\n";
         assert_eq!(found(&policy(bookworm, &format!("{testing}{BACKPORT}{BOOKWORM}"))), backport);
     }
 
@@ -242,9 +242,9 @@ mod tests {
     fn without_a_newer_backport_apt_chooses() {
         let bookworm = "22.3.6-1+deb12u1";
         let experimental =
-            "     26.1.0-1 1\n          1 http://deb.debian.org/debian experimental/main amd64 Packages\n";
+            "     26.1.0-1 1\n          1 http://mirror.example/debian experimental/main amd64 Packages\n";
         let forbidden = BACKPORT.replace("100", "-1");
-        let older = "     21.0.1-1~bpo12+1 100\n        100 http://deb.debian.org/debian bookworm-backports/main amd64 Packages\n";
+        let older = "     21.0.1-1~bpo12+1 100\n        100 http://mirror.example/debian bookworm-backports/main amd64 Packages\n";
         for table in [
             BOOKWORM.to_string(),
             format!("{experimental}{BOOKWORM}"),
