@@ -85,7 +85,7 @@ def compare(name, ours, theirs, tolerance):
 
 def text_ids(tokenizer, text):
     """As tril reads a text: the names of special tokens are text, too."""
-    return tokenizer(text, split_special_tokens=True).input_ids
+    return tokenizer(text, split_special_tokens=True, add_special_tokens=False).input_ids
 
 
 class Run:
@@ -203,15 +203,17 @@ def check_hf(run):
 
     wrong = []
     for prompt in prompts(run):
-        ids = text_ids(tokenizer, prompt)
-        if run.documents:
-            ids = [begin, *ids]
+        # with the start token in front, where tril has one
+        ids = tokenizer(prompt, split_special_tokens=True).input_ids
         room = min(run.block_size - len(ids), 60)
         made = model.generate(torch.tensor([ids]), max_new_tokens=room, do_sample=False, eos_token_id=end if run.documents else -1, pad_token_id=0)
         text = tokenizer.decode(made[0][len(ids):], skip_special_tokens=True)
         if text != run.greedy(prompt, room):
             wrong.append((text, run.greedy(prompt, room)))
     check(f"{run.name}: greedy text in transformers and tril", not wrong, str(wrong[:1]) if wrong else repr(text[:40]))
+    opening = tokenizer("").input_ids
+    check(f"{run.name}: transformers begins a text", opening == ([begin] if run.documents else []), f"with {opening}")
+    check(f"{run.name}: transformers knows the window", tokenizer.model_max_length == model.generation_config.max_length == run.block_size)
     return tokenizer
 
 

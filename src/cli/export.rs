@@ -39,5 +39,14 @@ pub(super) fn run(args: &ExportArgs) -> Outcome {
     for file in files {
         outln!("  {:22} {}", file.file_name().to_string_lossy(), human_bytes(file.metadata()?.len()));
     }
+    let t = model.config.block_size;
+    outln!(
+        "window: {t} tokens, prompt included; positions are absolute, and beyond {t} other programs fail or write nonsense"
+    );
+    if let (Some(id), Target::Llmc) = (model.tokenizer.start_id(), args.to) {
+        outln!(
+            "start: every text begins with token {id}, in tokenizer.bin the one that ends a text; put it before a prompt"
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 mod chunks;
 mod decoder;
+mod exported;
 mod file;
 mod gpt2;
 mod guard;

@@ -53,6 +53,8 @@ struct Generation {
     bos_token_id: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     eos_token_id: Option<u32>,
+    /// Tokens of a text, prompt and all: positions end there.
+    max_length: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pad_token_id: Option<u32>,
 }
@@ -110,10 +112,11 @@ pub(super) fn write(model: &mut Model, folder: &Path) -> Result<(), InteropError
         tokenizer_class: "PreTrainedTokenizerFast",
     };
     write_json(folder, CONFIG, &config)?;
-    write_json(folder, GENERATION, &Generation { bos_token_id: bos, eos_token_id: eos, pad_token_id: pad })?;
+    let generation = Generation { bos_token_id: bos, eos_token_id: eos, max_length: c.block_size, pad_token_id: pad };
+    write_json(folder, GENERATION, &generation)?;
     write_json(folder, TOKENIZER_CONFIG, &tokenizer_config)?;
     let mut file = OutFile::create(folder, TOKENIZER)?;
-    file.bytes(model.tokenizer.to_hf_json().as_bytes())?;
+    file.bytes(model.tokenizer.to_exported_json().as_bytes())?;
     file.finish()?;
 
     let params = model.params();

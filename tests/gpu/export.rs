@@ -30,6 +30,7 @@ fn the_best_model_is_exported_or_the_last() {
     let said = ok(at, &["export", "run", "--to", "hf", "--out", "last", "--last"]);
     assert!(said.starts_with("the checkpoint of step 6 of run is in last:"), "{said}");
     let exported = |folder: &str| tensor(&at.join(folder).join("model.safetensors"), "transformer.ln_f.weight");
+    assert!(said.contains("window: 16 tokens, prompt included"), "{said}");
     assert_eq!(exported("best"), best);
     assert_eq!(exported("last"), last);
 }

@@ -117,8 +117,13 @@ impl Tokenizer {
             (_, BYTES | WITH_SPECIALS) => Some(Tokenizer::bytes()),
             _ => None,
         };
-        let forms = units.into_iter().flat_map(|units| [units.clone(), units.for_documents()]);
-        let same = forms.into_iter().find(|own| parsed(&own.to_hf_json()) == file);
+        let forms: Vec<Tokenizer> =
+            units.into_iter().flat_map(|units| [units.clone(), units.for_documents()]).collect();
+        let is_same =
+            |own: &&Tokenizer| [own.to_hf_json(), own.to_exported_json()].iter().any(|own| parsed(own) == file);
+        let json = forms.iter().find(is_same).map(Tokenizer::to_hf_json);
+        // of forms that only differ in where a text begins, the plain one
+        let same = forms.into_iter().find(|own| Some(own.to_hf_json()) == json);
         same.unwrap_or(self)
     }
 

@@ -166,7 +166,7 @@ fn transformers_gets_the_tokenizer_and_where_texts_begin_and_end() {
         let (temp, mut model) = made(&model(2, &tokenizer), &tokenizer);
         let out = temp.path().join("hf");
         export(&mut model, Target::Hf, &out).unwrap();
-        assert_eq!(fs::read_to_string(out.join("tokenizer.json")).unwrap(), tokenizer.to_hf_json());
+        assert_eq!(fs::read_to_string(out.join("tokenizer.json")).unwrap(), tokenizer.to_exported_json());
         let json = |name: &str| -> Value { serde_json::from_slice(&fs::read(out.join(name)).unwrap()).unwrap() };
         let (config, generation, names) =
             (json("config.json"), json("generation_config.json"), json("tokenizer_config.json"));
@@ -176,7 +176,7 @@ fn transformers_gets_the_tokenizer_and_where_texts_begin_and_end() {
             assert_eq!(generation[format!("{key}_id")], id, "{key}");
             assert_eq!(names[key], token.map_or(Value::Null, |(_, name)| json!(name)));
         }
-        assert_eq!(names["model_max_length"], 6);
+        assert_eq!((&names["model_max_length"], &generation["max_length"]), (&json!(6), &json!(6)));
     }
 }
 

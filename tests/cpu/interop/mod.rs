@@ -1,3 +1,4 @@
+mod documents;
 mod export;
 mod gguf_file;
 mod padded;
