@@ -3,7 +3,8 @@
 
     pip install torch numpy transformers safetensors && python assets/interop/make_models.py
 
-Needed only to change them; the tests read the committed files. Running it again gives the same bytes.
+Needed only to change them; the tests read the committed files. Running it again gives the same bytes, but for torch_old: its
+storages are called by their addresses in memory.
 
 Every model is a GPT-2 with random weights, large enough that each of them counts:
 
@@ -15,6 +16,11 @@ Every model is a GPT-2 with random weights, large enough that each of them count
     hf_untied/         an output projection of its own
     llmc_f32.bin       llm.c's model file, version 3, in its layout: padded vocabulary, matrices out x in
     llmc_bf16.bin      the same in BF16, version 5
+    nanogpt/           nanoGPT's folder: out/ckpt.pt as its train.py writes it with compile=True and bias=False, and the
+                       data set's meta.pkl; logits with the tanh form of GELU
+    torch_old/         pytorch_model.bin of before PyTorch 1.6, F16, with masks, as on the hub in 2019
+    torch_views.pt     a state_dict of parameters in BF16 behind `module.`, biases, an output projection of its own, one
+                       matrix a transposed view and one a slice of a larger tensor
 
 `models/logits.safetensors` has `<model>.tokens` (T) and `<model>.logits` (T, V): of transformers in f64, from the weights as
 the files hold them, rounded to f32. MANIFEST records the versions, the seed and a checksum of each file and of this script.
@@ -22,6 +28,7 @@ the files hold them, rounded to f32. MANIFEST records the versions, the seed and
 
 import json
 import pathlib
+import pickle
 import platform
 import shutil
 import zlib
@@ -204,6 +211,73 @@ def llmc(name, version, dtype):
     remember(name, model)
 
 
+# --- PyTorch's own files --------------------------------------------------------------------------------------------
+
+
+def by_output(state):
+    """As nn.Linear has matrices: out x in."""
+    is_linear = lambda name: name.endswith(".weight") and (".attn." in name or ".mlp." in name)
+    return {name: tensor.T.contiguous() if is_linear(name) else tensor for name, tensor in state.items()}
+
+
+def nanogpt():
+    chars = sorted("\n !abcdefghijklmnopqrstuvwxyz")
+    model = make(len(chars), 24, 3, torch.float32)
+    with torch.no_grad():
+        for name, param in model.named_parameters():
+            if name.endswith(".bias"):
+                param.zero_()
+    weights = {name: tensor for name, tensor in by_output(model.state_dict()).items() if not name.endswith(".bias")}
+    weights["lm_head.weight"] = weights["transformer.wte.weight"]
+    args = {"n_layer": 2, "n_head": 3, "n_embd": 24, "block_size": 16, "bias": False, "vocab_size": len(chars), "dropout": 0.2}
+    params = [torch.nn.Parameter(tensor.clone()) for tensor in list(weights.values())[:2]]
+    optimizer = torch.optim.AdamW(params, lr=1e-3)
+    for param in params:
+        param.grad = torch.ones_like(param)
+    state = {"_orig_mod." + name: tensor.clone() for name, tensor in weights.items()}
+    state["_orig_mod.lm_head.weight"] = state["_orig_mod.transformer.wte.weight"]
+    optimizer.step()
+    folder = folder_of("nanogpt/out")
+    checkpoint = {
+        "model": state,
+        "optimizer": optimizer.state_dict(),
+        "model_args": args,
+        "iter_num": 250,
+        "best_val_loss": torch.tensor(2.5),
+        "config": {"out_dir": "out", "dataset": "tiny", "compile": True, "learning_rate": 1e-3, "n_head": 3},
+    }
+    torch.save(checkpoint, folder / "ckpt.pt")
+    meta = {"vocab_size": len(chars), "itos": dict(enumerate(chars)), "stoi": {c: i for i, c in enumerate(chars)}}
+    with open(folder_of("nanogpt/data/tiny") / "meta.pkl", "wb") as file:
+        pickle.dump(meta, file)
+    remember("nanogpt", model)
+
+
+def torch_old():
+    folder, model = folder_of("torch_old"), make(266, 16, 2, torch.float16)
+    state = {name: tensor.half().contiguous() for name, tensor in model.transformer.state_dict().items()}
+    for layer in range(2):
+        state[f"h.{layer}.attn.bias"] = torch.tril(torch.ones(16, 16, dtype=torch.uint8)).view(1, 1, 16, 16)
+    torch.save(state, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    config = {"model_type": "gpt2", "vocab_size": 266, "n_positions": 16, "n_ctx": 16, "n_embd": 16, "n_layer": 2, "n_head": 2}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    write_tokenizer(folder)
+    remember("torch_old", model)
+
+
+def torch_views():
+    model = make(256, 16, 4, torch.bfloat16, tied=False)
+    state = {name: tensor.bfloat16() for name, tensor in by_output(model.state_dict()).items()}
+    name = "transformer.h.1.mlp.c_proj.weight"
+    state[name] = state[name].T.contiguous().T
+    name = "transformer.h.0.attn.c_proj.weight"
+    state[name] = torch.cat([state[name], state[name]], dim=1)[:, 16:]
+    assert not any(state[f"transformer.h.{part}.c_proj.weight"].is_contiguous() for part in ["1.mlp", "0.attn"])
+    state = {"module." + name: torch.nn.Parameter(tensor) for name, tensor in state.items()}
+    torch.save({"epoch": 3, "model_state_dict": state, "config": {"n_head": 4}}, MODELS / "torch_views.pt")
+    remember("torch_views", model)
+
+
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
@@ -216,6 +290,9 @@ def main():
     hf_untied()
     llmc("llmc_f32", 3, torch.float32)
     llmc("llmc_bf16", 5, torch.bfloat16)
+    nanogpt()
+    torch_old()
+    torch_views()
     save_file(logits, MODELS / "logits.safetensors")
     for extra in MODELS.glob("*/generation_config.json"):
         extra.unlink()

@@ -45,6 +45,7 @@ pub const ALL: &[Reader] = &[
     Reader { name: "text", read: read_text, seeds: texts },
     Reader { name: "tokenizer", read: read_tokenizer, seeds: tokenizers },
     Reader { name: "tokens", read: read_tokens, seeds: tokens },
+    Reader { name: "torch_model", read: read_torch_model, seeds: || TORCH_MODELS.map(Vec::from).to_vec() },
     Reader { name: "tune_cache", read: read_tune_cache, seeds: || vec![TUNED.into()] },
     Reader { name: "vocab_and_merges", read: read_vocab, seeds: || vec![VOCAB.into()] },
     Reader { name: "batches", read: read_batches, seeds: || vec![BATCHES.into(), PACKED_BATCHES.into()] },
@@ -154,8 +155,12 @@ fn import(at: &Path, files: &[(&str, &[u8])], model: &str) -> bool {
     fs::create_dir_all(&from).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
     files.iter().for_each(|(name, bytes)| put(&from.join(name), bytes));
     // a file alone doesn't say how many heads it has
-    let is_alone = files.len() == 1 && model.ends_with(".safetensors");
-    let options = ImportOptions { tokenizer: Some(TokenizerSpec::Byte), n_head: is_alone.then_some(2), last: false };
+    let n_head = match model.rsplit_once('.') {
+        Some((_, "safetensors")) => Some(2),
+        Some((_, "pt")) => Some(4),
+        _ => None,
+    };
+    let options = ImportOptions { tokenizer: Some(TokenizerSpec::Byte), n_head, last: false };
     let is_taken = interop::import::import(&from.join(model), &to, &options).is_ok();
     assert!(is_taken == to.exists(), "a refused model leaves no run");
     let _ = fs::remove_dir_all(&to);
@@ -177,6 +182,10 @@ fn read_hf_model(bytes: &[u8], at: &Path) -> bool {
 
 fn read_llmc_model(bytes: &[u8], at: &Path) -> bool {
     import(at, &[("model.bin", bytes)], "model.bin")
+}
+
+fn read_torch_model(bytes: &[u8], at: &Path) -> bool {
+    import(at, &[("model.pt", bytes)], "model.pt")
 }
 
 fn read_pickle(bytes: &[u8], _: &Path) -> bool {
@@ -418,6 +427,7 @@ const HF_SHARDS: [(&str, &[u8]); 3] = [
     ("model-00003-of-00003.safetensors", models!("hf_bf16_sharded/model-00003-of-00003.safetensors")),
 ];
 const LLMC_MODELS: [&[u8]; 2] = [models!("llmc_f32.bin"), models!("llmc_bf16.bin")];
+const TORCH_MODELS: [&[u8]; 2] = [models!("torch_views.pt"), models!("torch_old/pytorch_model.bin")];
 const PICKLES: [&[u8]; 9] = [
     include_bytes!("../../assets/tokens/meta0.pkl"),
     include_bytes!("../../assets/tokens/meta1.pkl"),

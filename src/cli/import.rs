@@ -10,10 +10,11 @@ use crate::data::shell::quoted;
 use crate::interop::import::{ImportOptions, import};
 use crate::units::count;
 
-/// Make a run of a GPT-2 that another program wrote, in Hugging Face's format or llm.c's, or of another run's weights.
+/// Make a run of a GPT-2 that another program wrote (transformers, nanoGPT, llm.c), or of another run's weights.
 ///
-/// PATH is a folder of Hugging Face's (config.json, model.safetensors or its shards), a .safetensors file, or a model file of
-/// llm.c. The run is like any other: generate and eval use it, and `tril train TEXT --resume RUN` trains it further. A model
+/// PATH is a folder of Hugging Face's (config.json, and model.safetensors or pytorch_model.bin, or shards of these), a
+/// .safetensors file, nanoGPT's ckpt.pt or another file of torch.save, or a model file of llm.c. Pickles are read without
+/// running what they say. Names of tensors may have the prefixes of torch.compile, DataParallel and other wrappers. The run is like any other: generate and eval use it, and `tril train TEXT --resume RUN` trains it further. A model
 /// that would compute something else than tril does is refused. No device is needed.
 ///
 /// Of a run of tril it makes one that stands before its first step, with the weights of the best model: to train them on
@@ -26,8 +27,8 @@ pub(super) struct ImportArgs {
     /// Where the run goes; must not exist yet.
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
-    /// How text becomes tokens: gpt2, byte, or a tokenizer.json [default: tokenizer.json, or vocab.json and merges.txt, beside
-    /// the model; GPT-2's for a vocabulary of 50257].
+    /// How text becomes tokens: gpt2, byte, a tokenizer.json, or a meta.pkl of nanoGPT [default: tokenizer.json, or vocab.json
+    /// and merges.txt, beside the model; for ckpt.pt the meta.pkl of its data set; GPT-2's for a vocabulary of 50257].
     #[arg(long, value_name = "KIND")]
     tokenizer: Option<TokenizerSpec>,
     /// Attention heads, for a .safetensors file without a config.json beside it.

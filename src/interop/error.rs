@@ -42,6 +42,14 @@ pub enum InteropError {
         /// What it is, and what to do.
         reason: String,
     },
+    /// A pointer, a page or another thing in the place of a file.
+    #[error("{path} {what}")]
+    Mistaken {
+        /// The file.
+        path: String,
+        /// What it is, and what to do.
+        what: String,
+    },
     /// A file that is broken.
     #[error("{path} is damaged: {reason}; get it again")]
     Damaged {
@@ -92,7 +100,7 @@ pub enum InteropError {
 
 /// The kinds of tokenizers that a model has room for.
 fn fitting(vocab_size: u64) -> String {
-    let kinds = [("gpt2", 50_257), ("byte", 256), ("PATH/tokenizer.json", 0)];
+    let kinds = [("gpt2", 50_257), ("byte", 256), ("PATH/tokenizer.json", 0), ("PATH/meta.pkl", 0)];
     let fitting: Vec<_> = kinds.iter().filter(|(_, size)| vocab_size >= *size).map(|(kind, _)| *kind).collect();
     fitting.iter().map(|kind| format!("--tokenizer {kind}")).collect::<Vec<_>>().join(" or ")
 }

@@ -2,9 +2,11 @@
 //!
 //! Source: `GPT2Config` of huggingface/transformers, whose defaults count where the file is silent.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::InteropError;
@@ -84,6 +86,8 @@ impl Default for File {
 
 const MODEL_TYPE: &str = "gpt2";
 const EPS: f64 = 1e-5;
+/// Keys of which every file has some: without any, its content is about something else.
+const SIZES: [&str; 6] = ["model_type", "n_layer", "num_hidden_layers", "n_embd", "hidden_size", "vocab_size"];
 /// The names under which transformers has the tanh form of GELU.
 const GELUS: [&str; 4] = ["gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast"];
 
@@ -95,6 +99,11 @@ const GELUS: [&str; 4] = ["gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "
 /// [`InteropError::Damaged`] where this isn't such a file.
 pub fn parse(path: &Path, json: &[u8]) -> Result<HfConfig, InteropError> {
     let damaged = |reason: String| InteropError::Damaged { path: path.display().to_string(), reason };
+    let keys: BTreeMap<String, IgnoredAny> = serde_json::from_slice(json).map_err(|e| damaged(e.to_string()))?;
+    if !SIZES.iter().any(|key| keys.contains_key(*key)) {
+        let keys: Vec<_> = keys.into_keys().take(3).collect();
+        return Err(damaged(format!("it tells no size of a model (n_layer, n_embd, ...), only {keys:?}")));
+    }
     let file: File = serde_json::from_slice(json).map_err(|e| damaged(e.to_string()))?;
     let settings = [
         ("model_type", quoted(&file.model_type), file.model_type == MODEL_TYPE, quoted(MODEL_TYPE)),

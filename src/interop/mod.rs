@@ -8,7 +8,11 @@ mod hf_write;
 pub mod import;
 pub mod llmc_read;
 mod llmc_write;
+mod mistaken;
+mod names;
 mod number;
 pub mod safetensors;
+mod tensors;
+mod torch;
 
 pub use error::InteropError;

@@ -8,13 +8,16 @@ use tril::interop::import::{ImportOptions, Imported, import};
 use super::golden::Golden;
 
 /// Name, path in the folder, and whether its tokenizer has to be named: bytes, then.
-pub const MODELS: [(&str, &str, bool); 6] = [
+pub const MODELS: [(&str, &str, bool); 9] = [
     ("hf_f32", "hf_f32", false),
     ("hf_old_f16", "hf_old_f16", false),
     ("hf_bf16_sharded", "hf_bf16_sharded", false),
     ("hf_untied", "hf_untied", true),
     ("llmc_f32", "llmc_f32.bin", true),
     ("llmc_bf16", "llmc_bf16.bin", true),
+    ("nanogpt", "nanogpt/out/ckpt.pt", false),
+    ("torch_old", "torch_old", false),
+    ("torch_views", "torch_views.pt", true),
 ];
 
 /// Where the models are.

@@ -13,23 +13,23 @@ use tril::interop::{llmc_read, safetensors as reader};
 use super::{copy, files};
 use crate::common::foreign::{folder, options};
 
-type Tensor = (Dtype, Vec<usize>, Vec<u8>);
-type Tensors = BTreeMap<String, Tensor>;
+pub type Tensor = (Dtype, Vec<usize>, Vec<u8>);
+pub type Tensors = BTreeMap<String, Tensor>;
 
-fn load(path: &Path) -> Tensors {
+pub fn load(path: &Path) -> Tensors {
     let bytes = fs::read(path).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
     tensors.into_iter().map(|(name, t)| (name, (t.dtype(), t.shape().to_vec(), t.data().to_vec()))).collect()
 }
 
-fn store(path: &Path, tensors: &Tensors) {
+pub fn store(path: &Path, tensors: &Tensors) {
     let views = tensors
         .iter()
         .map(|(name, (dtype, shape, data))| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
     fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
-fn edit(path: &Path, change: impl FnOnce(&mut Tensors)) {
+pub fn edit(path: &Path, change: impl FnOnce(&mut Tensors)) {
     let mut tensors = load(path);
     change(&mut tensors);
     store(path, &tensors);
@@ -57,7 +57,7 @@ pub fn grow_vocabulary(model: &Path, n: usize) {
     set_config(model, "vocab_size", json!(n));
 }
 
-fn set_config(model: &Path, key: &str, value: Value) {
+pub fn set_config(model: &Path, key: &str, value: Value) {
     let path = model.join("config.json");
     let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
     config[key] = value;
@@ -65,7 +65,7 @@ fn set_config(model: &Path, key: &str, value: Value) {
 }
 
 /// Changes a copy of a model and demands that its import fails with all of these words, and leaves nothing behind.
-fn refused(model: &str, change: impl FnOnce(&Path), words: &[&str]) {
+pub fn refused(model: &str, change: impl FnOnce(&Path), words: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let (path, run) = (dir.path().join(model), dir.path().join("run"));
     if folder().join(model).is_dir() {
@@ -204,7 +204,8 @@ fn damaged_files_are_named() {
             fs::write(weights(model), &bytes[..n.min(bytes.len() - 1)]).unwrap();
         }
     };
-    for n in [0, 7, 8, 100, usize::MAX] {
+    refused("hf_f32", cut(0), &["model.safetensors is empty"]);
+    for n in [7, 8, 100, usize::MAX] {
         refused("hf_f32", cut(n), &["model.safetensors is damaged"]);
     }
     for size in [u64::MAX, u64::MAX - 7, 1 << 40, 3] {
@@ -319,7 +320,7 @@ fn files_of_llmc_are_read_by_their_header() {
 fn what_is_no_model_is_said_to_be_what_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    let pickle = b"PK\x03\x04 and a pickle";
+    let pickle = b"PK\x03\x04 and no archive";
     fs::create_dir(at("old")).unwrap();
     fs::write(at("old/pytorch_model.bin"), pickle).unwrap();
     fs::create_dir(at("shards")).unwrap();
@@ -329,15 +330,17 @@ fn what_is_no_model_is_said_to_be_what_it_is() {
     fs::write(at("run/config.toml"), "").unwrap();
     fs::write(at("text.txt"), "some text").unwrap();
     fs::write(at("nothing"), "").unwrap();
+    fs::write(at("unknown"), [0; 64]).unwrap();
     fs::write(at("model.safetensors.index.json"), "{}").unwrap();
     let cases = [
-        ("old", "save_pretrained"),
-        ("old/pytorch_model.bin", "save_pretrained"),
-        ("shards", "save_pretrained"),
-        ("empty", "neither model.safetensors nor"),
+        ("old", "pytorch_model.bin is damaged: it is no whole zip archive"),
+        ("old/pytorch_model.bin", "no whole zip archive"),
+        ("shards", "it holds pytorch_model-00001-of-00002.bin"),
+        ("empty", "it holds no model.safetensors,"),
         ("run", "config.toml is damaged"),
-        ("text.txt", "neither a safetensors file nor"),
-        ("nothing", "neither a safetensors file nor"),
+        ("text.txt", "is text, not a model: it begins with \"some text\""),
+        ("nothing", "is empty"),
+        ("unknown", "neither a safetensors file, nor"),
         ("model.safetensors.index.json", "give the folder"),
         ("missing", "check the path"),
     ];

@@ -1,0 +1,181 @@
+//! The model that files tell of.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::super::hf_config::{self, HfConfig};
+use super::super::mistaken;
+use super::super::tensors::Tensors;
+use super::{InteropError, not_a_model, refuse_other_heads};
+use crate::model::{ModelConfig, Positions};
+use crate::units::count;
+
+const WTE: &str = "wte.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// The model of some tensors, which are then all there and of its shapes: by a `config.json`, if there is one.
+pub(super) fn of(
+    tensors: &mut Tensors,
+    (path, config): (&Path, Option<&Path>),
+    n_head: Option<u64>,
+    notes: &mut Vec<String>,
+) -> Result<ModelConfig, InteropError> {
+    // the two share their numbers in most models, and then a file may have them under either name
+    let has_wte = tensors.has(WTE);
+    let config = match config {
+        Some(path) => Some((path, hf_config::parse(path, &mistaken::read_small(path)?)?)),
+        None => None,
+    };
+    if config.as_ref().is_none_or(|(_, config)| config.tied) {
+        tensors.alias(WTE, HEAD);
+    }
+    let model = match config {
+        Some((path, config)) => configured(tensors, (path, &config), n_head, notes)?,
+        None => derived(tensors, path, n_head, notes)?,
+    };
+    check(path, tensors, &model)?;
+    if !has_wte && model.tied {
+        notes.push("the token embedding is there as lm_head.weight, the output projection: they are one".into());
+    }
+    if tensors.by_output {
+        notes.push(
+            "its matrices are stored as nanoGPT's are; where its GELU is the exact one, as nanoGPT's is, logits differ a \
+             little: tril's is the tanh form, GPT-2's"
+                .into(),
+        );
+    }
+    Ok(model)
+}
+
+/// Whether there are biases, of linear layers or norms.
+fn has_bias(tensors: &Tensors) -> bool {
+    tensors.names().any(|name| name.ends_with(".bias") && !is_buffer(name))
+}
+
+/// The model that a `config.json` tells of.
+fn configured(
+    tensors: &Tensors,
+    (path, config): (&Path, &HfConfig),
+    n_head: Option<u64>,
+    notes: &mut Vec<String>,
+) -> Result<ModelConfig, InteropError> {
+    refuse_other_heads(path, n_head, config.n_head)?;
+    let model = ModelConfig {
+        n_layer: config.n_layer,
+        n_head: config.n_head,
+        n_embd: config.n_embd,
+        block_size: config.n_positions,
+        vocab_size: config.vocab_size,
+        bias: has_bias(tensors),
+        tied: true,
+        positions: Positions::Learned,
+        dropout: config.dropout.unwrap_or(0.0),
+    };
+    if config.dropout.is_none() {
+        notes.push("dropout is 0: resid_pdrop, embd_pdrop and attn_pdrop differ, and tril has one for all; see --dropout of train".into());
+    }
+    model.validate().map_err(|e| not_a_model(path, format!("{e}")))?;
+    let dims = [model.vocab_size, model.n_embd];
+    let tied = match (config.tied, tensors.has(HEAD)) {
+        (true, false) => true,
+        (false, true) => false,
+        (false, false) => {
+            return Err(
+                tensors.wrong(HEAD, "is missing, though tie_word_embeddings is false; get the whole model again")
+            );
+        }
+        (true, true) => {
+            tensors.check(WTE, &dims)?;
+            if !tensors.equal(HEAD, WTE, &dims)? {
+                return Err(tensors.wrong(HEAD, "differs from wte.weight, though config.json ties them; set tie_word_embeddings to false there to keep it"));
+            }
+            true
+        }
+    };
+    Ok(ModelConfig { tied, ..model })
+}
+
+/// The model that the tensors themselves tell of, and the settings beside them.
+fn derived(
+    tensors: &Tensors,
+    path: &Path,
+    n_head: Option<u64>,
+    notes: &mut Vec<String>,
+) -> Result<ModelConfig, InteropError> {
+    let size = |name: &str| match tensors.shape(name)?[..] {
+        [rows, columns] => Ok((rows, columns)),
+        ref other => Err(tensors.wrong(name, format!("has the shape {other:?}, and a table of rows is needed"))),
+    };
+    let settings = tensors.settings.clone().unwrap_or_default();
+    let said = tensors.n_head.or_else(|| settings.sizes.get("n_head").copied());
+    if let Some(said) = said {
+        refuse_other_heads(path, n_head, said)?;
+    }
+    let ((vocab_size, n_embd), (block_size, _)) = (size(WTE)?, size("wpe.weight")?);
+    let layer = |name: &str| name.strip_prefix("h.")?.split_once('.')?.0.parse::<u64>().ok();
+    let n_layer = tensors.names().filter_map(layer).max().map_or(0, |last| last.saturating_add(1));
+    let model = ModelConfig {
+        n_layer,
+        n_head: said.or(n_head).ok_or_else(|| InteropError::NoHeads { path: path.display().to_string() })?,
+        n_embd,
+        block_size,
+        vocab_size,
+        bias: has_bias(tensors),
+        tied: true,
+        positions: Positions::Learned,
+        dropout: settings.dropout.unwrap_or(0.0),
+    };
+    model.validate().map_err(|e| not_a_model(path, format!("{e}")))?;
+    let sizes = [("n_layer", n_layer), ("n_embd", n_embd), ("block_size", block_size), ("vocab_size", vocab_size)];
+    for (name, there) in sizes {
+        if let Some(said) = settings.sizes.get(name).filter(|&&said| said != there) {
+            let reason = format!("its settings say {name} = {said}, and its tensors {there}; save a model as it is");
+            return Err(not_a_model(path, reason));
+        }
+    }
+    let tied = !tensors.has(HEAD) || tensors.equal(HEAD, WTE, &[vocab_size, n_embd])?;
+    if !tied {
+        notes.push("the output projection, lm_head.weight, is not the token embedding: the model is untied".into());
+    }
+    Ok(ModelConfig { tied, ..model })
+}
+
+/// The causal mask and what it masks with, which old files hold beside the weights.
+fn is_buffer(name: &str) -> bool {
+    let kind = name.strip_prefix("h.").and_then(|rest| rest.split_once('.')).map_or("", |(_, kind)| kind);
+    kind == "attn.bias" || kind == "attn.masked_bias"
+}
+
+/// Fails on tensors that are missing, have another shape, or that the model doesn't have.
+fn check(path: &Path, tensors: &Tensors, model: &ModelConfig) -> Result<(), InteropError> {
+    let params = model.params();
+    let missing: Vec<&str> = params.iter().map(|(name, _)| name.as_str()).filter(|name| !tensors.has(name)).collect();
+    let are_biases = missing.iter().all(|name| name.ends_with(".bias"));
+    match missing[..] {
+        [] => {}
+        [first, ref more @ ..] if are_biases => {
+            let more = match more.len() {
+                0 => String::new(),
+                n => format!(", and so are {n} more, from {} on", more[0]),
+            };
+            let reason =
+                format!("is missing{more}: a model has all its biases or none; add zeros for these, or leave all out");
+            return Err(tensors.wrong(first, reason));
+        }
+        [first, ..] => return Err(tensors.missing(first)),
+    }
+    params.iter().try_for_each(|(name, dims)| tensors.check(name, dims))?;
+    let known: HashSet<&str> = params.iter().map(|(name, _)| name.as_str()).collect();
+    let is_known = |name: &str| known.contains(name) || is_buffer(name) || name == HEAD && model.tied;
+    match tensors.names().find(|name| !is_known(name)) {
+        None => Ok(()),
+        Some(name) => Err(tensors.wrong(
+            name,
+            format!(
+                "is none of a GPT-2 with {}; {} has to hold exactly that model",
+                count(model.n_layer, "layer"),
+                path.display()
+            ),
+        )),
+    }
+}

@@ -1,0 +1,353 @@
+//! The tensors of a model in files of other programs, alone or in shards, read piece by piece.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::error::unreadable;
+use super::export::is_linear;
+use super::number::Number;
+use super::{InteropError, mistaken, names, safetensors, torch};
+
+/// Elements that are read at a time.
+const PIECE: usize = 1 << 18;
+
+/// The matrices that tell how all are stored, and how many times as many outputs as inputs they have.
+const TELLING: [(&str, u64); 2] = [("h.0.attn.c_attn.weight", 3), ("h.0.mlp.c_fc.weight", 4)];
+
+/// How a tensor is stored in a file.
+#[derive(Debug, Clone)]
+pub(super) struct Saved {
+    /// The format of its numbers, or what it is instead.
+    pub number: Result<Number, String>,
+    pub shape: Vec<u64>,
+    /// From an element to the next of each dimension. Units: elements.
+    pub strides: Vec<u64>,
+    /// Units: bytes from the start of the file.
+    pub start: u64,
+}
+
+impl Saved {
+    /// The strides of a tensor whose rows lie one after another.
+    pub fn dense(shape: &[u64]) -> Vec<u64> {
+        let mut strides = vec![1; shape.len()];
+        for i in (1..shape.len()).rev() {
+            strides[i - 1] = shape[i].saturating_mul(strides[i]);
+        }
+        strides
+    }
+
+    fn is_dense(&self) -> bool {
+        let dense = Self::dense(&self.shape);
+        self.shape.iter().zip(self.strides.iter().zip(dense)).all(|(&n, (&stride, dense))| n == 1 || stride == dense)
+    }
+
+    /// Elements from the first to the last, both included; none where that overflows.
+    pub fn span(&self) -> Option<u64> {
+        let steps = self.shape.iter().zip(&self.strides);
+        let mut last = steps.map(|(n, stride)| n.saturating_sub(1).checked_mul(*stride));
+        last.try_fold(1u64, |sum, step| sum.checked_add(step?))
+    }
+}
+
+/// A tensor's place.
+#[derive(Debug)]
+struct Place {
+    file: usize,
+    /// Its name in the file.
+    name: String,
+    saved: Saved,
+}
+
+/// The tensors of a model, by GPT-2's names.
+#[derive(Debug)]
+pub struct Tensors {
+    /// What errors about the whole are about: the one file, or the index.
+    path: PathBuf,
+    files: Vec<(PathBuf, File)>,
+    places: BTreeMap<String, Place>,
+    /// Attention heads, where the file says so, as tril's do.
+    pub n_head: Option<u64>,
+    /// What a checkpoint of PyTorch says besides.
+    pub settings: Option<torch::Settings>,
+    /// Whether matrices are stored output by input, as nanoGPT's are: they are transposed here.
+    pub by_output: bool,
+}
+
+impl Tensors {
+    /// Opens one file.
+    ///
+    /// # Errors
+    ///
+    /// A file that can't be read or is damaged.
+    pub fn open(path: &Path) -> Result<Self, InteropError> {
+        let mut all = vec![];
+        Self::of(path).add(path, &mut all)?.named(all)
+    }
+
+    fn of(path: &Path) -> Self {
+        Self {
+            path: path.into(),
+            files: vec![],
+            places: BTreeMap::new(),
+            n_head: None,
+            settings: None,
+            by_output: false,
+        }
+    }
+
+    /// Opens the shards that an index lists.
+    ///
+    /// # Errors
+    ///
+    /// A file that can't be read or is damaged, or that lacks a tensor it should have.
+    pub fn open_sharded(index: &Path) -> Result<Self, InteropError> {
+        let map = safetensors::read_index(index, &mistaken::read_small(index)?)?;
+        let (mut tensors, mut all) = (Self::of(index), vec![]);
+        let folder = index.parent().unwrap_or(Path::new(""));
+        let mut shards: Vec<&String> = map.values().collect();
+        shards.sort();
+        shards.dedup();
+        for shard in shards {
+            tensors = tensors.add(&folder.join(shard), &mut all)?;
+        }
+        let there: BTreeMap<&str, usize> = all.iter().map(|place| (place.name.as_str(), place.file)).collect();
+        for (name, shard) in &map {
+            let file = there.get(name.as_str()).map(|&file| &tensors.files[file].0);
+            if file != Some(&folder.join(shard)) {
+                return Err(tensor_error(&folder.join(shard), name, "is missing, though the index says it is there"));
+            }
+        }
+        tensors.named(all)
+    }
+
+    fn add(mut self, path: &Path, all: &mut Vec<Place>) -> Result<Self, InteropError> {
+        let io = unreadable(path);
+        let head = mistaken::open_weights(path)?;
+        let mut file = File::open(path).map_err(&io)?;
+        let len = file.metadata().map_err(&io)?.len();
+        let saved = if torch::is_torch(&head) {
+            let checkpoint = torch::read(path, &mut file, len)?;
+            self.settings = self.settings.or(Some(checkpoint.settings));
+            checkpoint.tensors
+        } else {
+            let (header, start) = safetensors::read_header(path, &mut file, len)?;
+            let n_head = header.metadata().as_ref().and_then(|meta| meta.get("n_head")?.parse().ok());
+            self.n_head = self.n_head.or(n_head);
+            safetensors::saved(&header, start)
+        };
+        let index = self.files.len();
+        all.extend(saved.into_iter().map(|(name, saved)| Place { file: index, name, saved }));
+        self.files.push((path.into(), file));
+        Ok(self)
+    }
+
+    /// Gives every tensor GPT-2's name.
+    fn named(mut self, all: Vec<Place>) -> Result<Self, InteropError> {
+        let known = names::of_gpt2(all.iter().map(|place| place.name.as_str())).map_err(|twice| {
+            let reason = format!("is there twice, also as {}; save one model to the file", twice.other);
+            tensor_error(&self.path, twice.name, reason)
+        })?;
+        let known: BTreeMap<String, String> = known.into_iter().map(|(known, name)| (name.into(), known)).collect();
+        for place in all {
+            if let Some(name) = known.get(&place.name) {
+                self.places.insert(name.clone(), place);
+            }
+        }
+        self.by_output = TELLING.iter().all(|(name, times)| {
+            let shape = self.places.get(*name).map(|place| &place.saved.shape[..]);
+            matches!(shape, Some(&[n_out, n_in]) if Some(n_out) == n_in.checked_mul(*times))
+        });
+        if self.by_output {
+            for place in self.places.iter_mut().filter(|(name, _)| is_linear(name)).map(|(_, place)| place) {
+                place.saved.shape.reverse();
+                place.saved.strides.reverse();
+            }
+        }
+        Ok(self)
+    }
+
+    /// GPT-2's names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// Whether there is a tensor of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    /// Lets one tensor be read under another name, too, which is free.
+    pub fn alias(&mut self, name: &str, of: &str) {
+        if let Some(Place { file, name: there, saved }) = self.places.get(of) {
+            let place = Place { file: *file, name: there.clone(), saved: saved.clone() };
+            self.places.entry(name.into()).or_insert(place);
+        }
+    }
+
+    /// A tensor's shape; of a linear layer input by output.
+    ///
+    /// # Errors
+    ///
+    /// There is none of that name.
+    pub fn shape(&self, name: &str) -> Result<Vec<u64>, InteropError> {
+        // whatever isn't read may have none
+        self.number(name)?;
+        Ok(self.place(name)?.saved.shape.clone())
+    }
+
+    /// An error about a tensor.
+    pub fn wrong(&self, name: &str, reason: impl Into<String>) -> InteropError {
+        match self.places.get(name) {
+            Some(place) => tensor_error(&self.files[place.file].0, &place.name, reason),
+            None => tensor_error(&self.path, name, reason),
+        }
+    }
+
+    fn place(&self, name: &str) -> Result<&Place, InteropError> {
+        self.places.get(name).ok_or_else(|| self.missing(name))
+    }
+
+    /// An error about a tensor that isn't there, which tells by names of others what is there instead.
+    pub fn missing(&self, name: &str) -> InteropError {
+        let others: Vec<&str> = self.places.values().map(|place| place.name.as_str()).take(3).collect();
+        let others = match others[..] {
+            [] => "the file has none at all".to_string(),
+            _ => format!("the file has {} others, such as {}", self.places.len(), others.join(", ")),
+        };
+        self.wrong(name, format!("is missing: {others}; save a whole GPT-2 under the names of transformers or nanoGPT"))
+    }
+
+    /// Fails on a tensor that is missing, has another shape, or holds numbers that aren't read.
+    ///
+    /// # Errors
+    ///
+    /// [`InteropError::Tensor`].
+    pub fn check(&self, name: &str, dims: &[u64]) -> Result<(), InteropError> {
+        let shape = self.shape(name)?;
+        if shape != dims {
+            return Err(self.wrong(name, format!("has the shape {shape:?}, and the model needs {dims:?}")));
+        }
+        Ok(())
+    }
+
+    fn number(&self, name: &str) -> Result<Number, InteropError> {
+        let reason = |what: &String| {
+            self.wrong(name, format!("is {what}; F32, F16 and BF16 are read, save the model in one of them"))
+        };
+        self.place(name)?.saved.number.as_ref().map_err(reason).copied()
+    }
+
+    /// A whole tensor in pieces.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tensors::check`], an element that isn't finite, or whatever `sink` says.
+    pub fn read<E: From<InteropError>>(
+        &self,
+        name: &str,
+        dims: &[u64],
+        mut sink: impl FnMut(&[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut stream, mut values) = (Stream::new(self, name, dims)?, vec![]);
+        while stream.next(&mut values)? {
+            sink(&values)?;
+        }
+        Ok(())
+    }
+
+    /// Whether two tensors of one shape hold the same numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tensors::read`].
+    pub fn equal(&self, a: &str, b: &str, dims: &[u64]) -> Result<bool, InteropError> {
+        let mut streams = (Stream::new(self, a, dims)?, Stream::new(self, b, dims)?);
+        let (mut of_a, mut of_b) = (vec![], vec![]);
+        while streams.0.next(&mut of_a)? && streams.1.next(&mut of_b)? {
+            if of_a != of_b {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A tensor's elements, row by row.
+struct Stream<'a> {
+    tensors: &'a Tensors,
+    tensor: &'a str,
+    place: &'a Place,
+    number: Number,
+    /// What the file holds from the first element to the last, of a tensor whose rows don't lie one after another.
+    whole: Option<Vec<f32>>,
+    next: u64,
+    n: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Stream<'a> {
+    fn new(tensors: &'a Tensors, tensor: &'a str, dims: &[u64]) -> Result<Self, InteropError> {
+        tensors.check(tensor, dims)?;
+        let (place, number) = (tensors.place(tensor)?, tensors.number(tensor)?);
+        let n = dims.iter().product();
+        let mut stream = Self { tensors, tensor, place, number, whole: None, next: 0, n, bytes: vec![] };
+        if !place.saved.is_dense() {
+            let mut whole = vec![];
+            // whoever made this place has checked that it lies in the file
+            stream.load(0, place.saved.span().unwrap_or(u64::MAX), &mut whole)?;
+            stream.whole = Some(whole);
+        }
+        Ok(stream)
+    }
+
+    /// The next piece; whether there was one.
+    fn next(&mut self, values: &mut Vec<f32>) -> Result<bool, InteropError> {
+        let len = (self.n - self.next).min(PIECE as u64);
+        if len == 0 {
+            return Ok(false);
+        }
+        match &self.whole {
+            Some(whole) => {
+                let saved = &self.place.saved;
+                values.clear();
+                values.extend((self.next..self.next + len).map(|elem| whole[offset(saved, elem)]));
+            }
+            None => self.load(self.next, len, values)?,
+        }
+        self.next += len;
+        if values.iter().all(|x| x.is_finite()) {
+            return Ok(true);
+        }
+        let reason = "holds numbers that are not finite: the model has diverged or is damaged";
+        Err(self.tensors.wrong(self.tensor, reason))
+    }
+
+    /// Elements as they lie in the file.
+    fn load(&mut self, start: u64, len: u64, values: &mut Vec<f32>) -> Result<(), InteropError> {
+        let (path, mut file) = (&self.tensors.files[self.place.file].0, &self.tensors.files[self.place.file].1);
+        let width = self.number.width() as u64;
+        self.bytes.resize((len * width) as usize, 0);
+        let at = SeekFrom::Start(self.place.saved.start + start * width);
+        file.seek(at).and_then(|_| file.read_exact(&mut self.bytes)).map_err(unreadable(path))?;
+        self.number.decode(&self.bytes, values);
+        Ok(())
+    }
+}
+
+/// Where an element of a tensor is behind its first one.
+fn offset(saved: &Saved, elem: u64) -> usize {
+    let mut rest = elem;
+    let dims = saved.shape.iter().zip(&saved.strides).rev();
+    let place = dims.map(|(n, stride)| {
+        let at = rest % n;
+        rest /= n;
+        at * stride
+    });
+    place.sum::<u64>() as usize
+}
+
+fn tensor_error(path: &Path, tensor: &str, reason: impl Into<String>) -> InteropError {
+    InteropError::Tensor { path: path.display().to_string(), tensor: tensor.into(), reason: reason.into() }
+}
