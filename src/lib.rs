@@ -4,6 +4,8 @@
 
 pub mod units;
 
+pub mod unfinished;
+
 pub mod tensor;
 
 pub mod reference;

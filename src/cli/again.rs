@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use super::reading;
 use super::settings::SettingsArgs;
 use crate::data::{Corpus, DataError, Source};
 use crate::units::count;
@@ -17,7 +18,7 @@ pub(super) fn text_of_run(source: &Source, root: &Path) -> Result<Corpus, Box<dy
     if is_piped(source) && std::io::stdin().is_terminal() {
         return Err("this run's text came from standard input; pipe the same text in again".into());
     }
-    Ok(source.load().map_err(|error| match error {
+    Ok(reading::load(source).map_err(|error| match error {
         DataError::Missing { path } => DataError::Moved { path, run: root.into() },
         other => other,
     })?)
@@ -52,7 +53,7 @@ pub(super) fn text_again(
         )
         .into());
     }
-    let corpus = now.load()?;
+    let corpus = reading::load(&now)?;
     // what is piped in has no place
     Ok((corpus, Some(now).filter(|now| !is_piped(now) && now != source)))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::misuse::misuse;
+use super::phases::{self, Shows};
 use super::settings::DeviceArgs;
 use super::tune::{TuningArgs, tune_first};
 use super::{Outcome, must_be_writable};
@@ -47,9 +48,8 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
         .map_err(|_| misuse(format!("--presets {}: there are {}", args.presets.join(","), PRESETS.join(", "))))?;
     let time = Duration::try_from_secs_f64(args.seconds)
         .map_err(|_| misuse(format!("--seconds is {}, it must be a number of at least 0", args.seconds)))?;
-    if let Some(path) = &args.out {
-        must_be_writable("--out", path)?;
-    }
+    let new = args.out.as_ref().map(|path| must_be_writable("--out", path)).transpose()?;
+    phases::show(if args.json { Shows::Lines } else { Shows::Live });
     let gpu = args.device.open()?;
     let sessions: Vec<_> = presets.iter().map(BenchPreset::session).collect();
     let kernels = tune_first(&gpu, &sessions, &args.tuning, None)?;
@@ -60,12 +60,17 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
         }
         outln!("{}", PresetResult::HEADING);
     }
+    let mut names = args.presets.iter();
+    let mut begin_next = move || names.next().into_iter().for_each(|name| phases::begin(format!("measuring {name}")));
+    begin_next();
     let show = |result: &PresetResult| {
+        begin_next();
         if !args.json {
             outln!("{result}");
         }
     };
     let report = bench(&gpu, &presets, &BenchOptions { steps: args.steps, time }, show)?;
+    phases::end();
     if args.json {
         outln!("{}", report.to_json());
     } else {
@@ -78,6 +83,7 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
     if let Some(path) = &args.out {
         std::fs::write(path, report.to_json() + "\n")
             .map_err(|e| format!("{}: {e}; choose another --out", path.display()))?;
+        drop(new);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::Outcome;
+use super::phases::{self, Amount, Shows};
 use super::self_check::quick;
 use super::settings::DeviceArgs;
 use crate::doctor::{cases, check_model, verify};
@@ -30,6 +31,7 @@ pub(super) struct DoctorArgs {
 }
 
 pub(super) fn run(args: &DoctorArgs) -> Outcome {
+    phases::show(Shows::Live);
     let gpu = args.device.open()?;
     if args.sprint {
         let sprint = Sprint::new(&gpu)?;
@@ -61,7 +63,9 @@ pub(super) fn run(args: &DoctorArgs) -> Outcome {
         cases.retain(|case| case.choice.fits(gpu.caps()));
         left_out += n_all - cases.len();
         let (mut max_error, mut worst, mut failed) = (0f64, 0f64, 0);
-        for case in &cases {
+        phases::begin(format!("checking {stem}"));
+        for (case, done) in cases.iter().zip(0..) {
+            phases::at(Amount { done, of: Some(cases.len() as u64), unit: "cases" });
             match verify(&gpu, case) {
                 Ok(report) => {
                     max_error = max_error.max(report.max_error);
@@ -75,6 +79,7 @@ pub(super) fn run(args: &DoctorArgs) -> Outcome {
         }
         row(stem, cases.len(), max_error, worst, failed);
     }
+    phases::begin("checking a whole model");
     match check_model(&gpu) {
         Ok(report) => row("whole model", 1, report.max_error, report.worst, 0),
         Err(e) => {
@@ -82,6 +87,7 @@ pub(super) fn run(args: &DoctorArgs) -> Outcome {
             row("whole model", 1, 0.0, 0.0, 1);
         }
     }
+    phases::end();
     if left_out > 0 {
         let cases = count(left_out, "case");
         outln!("left out: {cases} of kernels that this device can't run and that tril doesn't use on it");

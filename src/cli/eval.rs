@@ -5,9 +5,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::again::text_of_run;
+use super::phases::{self, Amount, Shows};
 use super::settings::DeviceArgs;
 use super::which::WhichArgs;
-use super::{Outcome, token_files};
+use super::{Outcome, reading, token_files};
 use crate::data::tokens::Width;
 use crate::data::{Dataset, Source, embedded, tokens};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig, free_run};
@@ -57,6 +58,7 @@ pub(super) struct EvalArgs {
 const FREE_TOKENS: usize = 32;
 
 pub(super) fn run(args: &EvalArgs) -> Outcome {
+    phases::show(if args.json { Shows::Lines } else { Shows::Live });
     let (dir, config, tokenizer) = RunDir::open(&args.run)?;
     let mut weights = args.which.open(&dir, &config.model)?;
     let own = args.paths.is_empty();
@@ -64,24 +66,34 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
         let text = text_of_run(&config.data.source, &args.run)?;
         text.verify(config.data.crc32)?;
         dir.check_split(&config)?;
+        text.prepare(&tokenizer, &config.data_options(), &reading::watch)?;
         Dataset::of(&text, &tokenizer, &config.data_options())?
     } else {
         let source = tokens::find_for_evaluation(&args.paths)?.lossily(args.lossy).of_width(args.token_width)?;
         token_files::check_beside(&source, &tokenizer)?;
-        Dataset::evaluation_of(&source.load()?, &tokenizer, &config.data_options())?
+        Dataset::evaluation_watched(&reading::load(&source)?, &tokenizer, &config.data_options(), &reading::watch)?
     };
+    phases::end();
     let limit = Some(args.eval_windows).filter(|&n| n > 0);
     let extent = dataset.eval_extent(limit);
     if extent.targets == 0 {
         return Err("there is nothing to evaluate: the run held out no validation split; give a PATH".into());
     }
+    phases::begin("loading the model");
     let gpu = args.device.open()?;
+    phases::follow(&gpu);
     let model = LoadedModel::new(&gpu, &config.model, &weights.read_all(&config.model)?)?;
     let (b, t) = (args.batch_size, config.row_size());
     let session = config.session();
     let rows = Rows { b: b.into(), ..session.rows() };
     let mut evaluator = Evaluator::new(model.program(), &config.model, rows, session.memory)?;
-    let (loss, n_target) = evaluator.loss(dataset.eval_batches(b as usize, limit))?;
+    phases::begin("evaluating");
+    let of = Some(extent.windows);
+    let evaluated = evaluator.loss_while(dataset.eval_batches(b as usize, limit), &mut |n| {
+        phases::at(Amount { done: n * u64::from(b), of, unit: "windows" });
+        true
+    })?;
+    let (loss, n_target) = evaluated.unwrap_or_default();
     if !loss.is_finite() {
         return Err("the loss is not finite: the model's weights have diverged or are damaged; train another".into());
     }
@@ -99,7 +111,9 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     let n_row = Decoder::rows_for(&config.model, gpu.caps(), windows.len().clamp(1, b as usize) as u64);
     let mut decoder = Decoder::new(model.program(), &config.model, n_row, SamplerConfig::default())?;
     decoder.forbid(|id| !tokenizer.is_in_texts(id));
+    phases::begin(format!("letting the model go on by itself from {} windows", windows.len()));
     let free = free_run(&mut decoder, &windows, prompt)?;
+    phases::end();
 
     if args.json {
         let line = json!({

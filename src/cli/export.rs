@@ -3,8 +3,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Outcome;
+use super::phases::{self, Shows};
 use super::which::WhichArgs;
+use super::{Outcome, signals};
 use crate::interop::export::{Model, Target, export};
 use crate::train::RunDir;
 use crate::units::human_bytes;
@@ -32,7 +33,11 @@ pub(super) fn run(args: &ExportArgs) -> Outcome {
     let weights = args.which.open(&dir, &config.model)?;
     let from = WhichArgs::name(&weights);
     let mut model = Model { weights, config: config.model, tokenizer };
+    phases::show(Shows::Live);
+    signals::end_with("stopped; nothing is kept of the export");
+    phases::begin("writing the model");
     export(&mut model, args.to, &args.out)?;
+    phases::end();
     outln!("{from} of {} is in {}:", args.run.display(), args.out.display());
     let mut files: Vec<_> = std::fs::read_dir(&args.out)?.collect::<Result<_, _>>()?;
     files.sort_by_key(std::fs::DirEntry::file_name);

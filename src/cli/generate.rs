@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::misuse::misuse;
+use super::phases::{self, Shows};
 use super::settings::DeviceArgs;
 use super::which::WhichArgs;
 use super::{Outcome, out};
@@ -56,11 +57,14 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome {
     if !(args.top_p > 0.0 && args.top_p <= 1.0) {
         return Err(misuse(format!("--top-p is {}, it must be above 0 and at most 1", args.top_p)));
     }
+    phases::show(Shows::Live);
+    phases::begin("loading the model");
     let (dir, config, tokenizer) = RunDir::open(&args.run)?;
     let mut weights = args.which.open(&dir, &config.model)?;
     let prompt = prompt_tokens(&tokenizer, args.prompt.as_deref())?;
     let gpu = args.device.open()?;
     errln!("device: {}", gpu.name());
+    phases::follow(&gpu);
     let model = LoadedModel::new(&gpu, &config.model, &weights.read_all(&config.model)?)?;
     let sampling =
         SamplerConfig { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
@@ -99,8 +103,10 @@ fn batch(
         n => format!("--- sample {} of {n}\n", samples.start + i as u64 + 1),
     };
     let begin = args.prompt.as_deref().unwrap_or("");
-    emit(&format!("{}{begin}", title(0)))?;
+    // nothing is printed before there is something to go on with it, so that what takes long can be named
+    let mut head = Some(format!("{}{begin}", title(0)));
     if args.tokens > 0 {
+        phases::begin("reading the prompt");
         let prompts = vec![prompt; texts.len()];
         decoder.start(&prompts, u32::try_from(samples.start).unwrap_or(u32::MAX))?;
     }
@@ -111,7 +117,10 @@ fn batch(
             .map(|text| args.tokens - text.n_token)
             .max()
             .unwrap_or(1);
-        for (i, (text, tokens)) in texts.iter_mut().zip(decoder.next(left)?).enumerate() {
+        let tokens = decoder.next(left)?;
+        phases::end();
+        emit(&head.take().unwrap_or_default())?;
+        for (i, (text, tokens)) in texts.iter_mut().zip(tokens).enumerate() {
             for token in tokens {
                 let Some(decoder) = &mut text.decoder else { break };
                 if token == Decoder::NO_TOKEN {
@@ -136,7 +145,8 @@ fn batch(
         }
     }
     if args.tokens == 0 {
-        emit("\n")?;
+        phases::end();
+        emit(&format!("{}\n", head.take().unwrap_or_default()))?;
         later.iter_mut().for_each(|text| text.push('\n'));
     }
     for (i, text) in later.iter().enumerate().skip(1) {

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::Outcome;
+use super::phases::{self, Shows};
+use super::{Outcome, signals};
 use crate::data::TokenizerSpec;
 use crate::data::shell::quoted;
 use crate::interop::import::{ImportOptions, import};
@@ -44,7 +45,11 @@ pub(super) struct ImportArgs {
 
 pub(super) fn run(args: &ImportArgs) -> Outcome {
     let options = ImportOptions { tokenizer: args.tokenizer.clone(), n_head: args.n_head, last: args.last };
+    phases::show(if args.json { Shows::Lines } else { Shows::Live });
+    signals::end_with("stopped; nothing is kept of the run");
+    phases::begin(format!("reading {} and writing the run", args.path.display()));
     let imported = import(&args.path, &args.out, &options)?;
+    phases::end();
     let (m, run) = (&imported.config.model, quoted(&args.out));
     if args.json {
         let line = json!({

@@ -1,4 +1,5 @@
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,6 +11,7 @@ use super::settings::DeviceArgs;
 use super::which::WhichArgs;
 use crate::generate::{LoadedModel, logits};
 use crate::train::RunDir;
+use crate::unfinished::Unfinished;
 use crate::units::count;
 
 /// Write a model's logits for some tokens to a file, to compare it with other programs.
@@ -60,6 +62,20 @@ pub(super) fn run(args: &LogitsArgs) -> Outcome {
     ];
     // serialize_to_file would make a file that only its owner may read
     let bytes = safetensors::serialize(tensors, None)?;
-    std::fs::write(&args.out, bytes).map_err(|e| format!("--out {}: {e}", args.out.display()))?;
+    write(&args.out, &bytes).map_err(|e| format!("--out {}: {e}; choose another", args.out.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file beside its place and gives it its name, so that it is never half there.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // a pipe or a link stays what it is
+    if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+        return std::fs::write(path, bytes);
+    }
+    let part = path.with_added_extension("part");
+    let unfinished = Unfinished::new(&part);
+    let written = std::fs::write(&part, bytes);
+    let named = written.and_then(|()| unfinished.finish(|| std::fs::rename(&part, path)));
+    // best effort: the error that led here is the one to report
+    named.inspect_err(|_| drop(std::fs::remove_file(&part)))
 }

@@ -17,7 +17,9 @@ mod itself;
 mod kernels;
 mod logits;
 mod misuse;
+mod phases;
 mod plan;
+mod reading;
 mod replay;
 mod self_check;
 mod settings;
@@ -41,6 +43,7 @@ use self::misuse::is_misuse;
 use crate::exec::ExecError;
 use crate::gpu::GpuError;
 use crate::train::{RunError, SessionError};
+use crate::unfinished::{self, Unfinished};
 
 /// Train GPTs on the GPU that is there: hand-written WGSL on Vulkan, Metal or DX12.
 #[derive(Debug, Parser)]
@@ -82,10 +85,13 @@ impl Command {
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
-/// Fails on a file that couldn't be written in the end, before there is anything to lose. One that is there stays as it is.
-fn must_be_writable(flag: &str, path: &Path) -> Result<(), String> {
+/// Fails on a file that couldn't be written in the end, before there is anything to lose. One that is there stays as it is;
+/// one that is made for that counts as unfinished.
+fn must_be_writable(flag: &str, path: &Path) -> Result<Option<Unfinished>, String> {
+    let is_new = !path.exists();
     let opened = File::options().append(true).create(true).open(path);
-    opened.map(|_| ()).map_err(|e| format!("{flag} {}: {e}; choose another", path.display()))
+    opened.map_err(|e| format!("{flag} {}: {e}; choose another", path.display()))?;
+    Ok(is_new.then(|| Unfinished::new(path)))
 }
 
 /// Exit codes for what a script may want to react to.
@@ -118,9 +124,9 @@ fn code_of(error: &(dyn Error + 'static)) -> u8 {
     }
 }
 
-/// Runs the command line and returns its exit code: 0 on success and after a stop that was asked for, 1 on failure, also to
-/// write standard output, 2 on wrong usage; 3 where training has diverged, 4 where the device was lost, 5 where it is out of
-/// memory.
+/// Runs the command line and returns its exit code: 0 on success and after a training was stopped and saved, 1 on failure, also
+/// to write standard output, 2 on wrong usage; 3 where training has diverged, 4 where the device was lost, 5 where it is out of
+/// memory. A signal that ends any other command gives 128 and its number.
 pub fn main() -> ExitCode {
     signals::survive_file_limits();
     let matches = Cli::command().get_matches();
@@ -131,7 +137,8 @@ pub fn main() -> ExitCode {
     if matches!(command, Command::Train(_)) {
         out::tell_at_once();
     }
-    let outcome = match command {
+    let watched = signals::watch().map_err(Box::from);
+    let outcome = watched.and_then(|()| match command {
         Command::Train(args) => train::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(&args),
@@ -146,7 +153,9 @@ pub fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Tune(args) => tune::run(&args),
-    };
+    });
+    phases::end_training();
+    unfinished::wait_if_ending();
     let code = outcome.unwrap_or_else(|error| {
         // the terminal may be gone, and the exit code tells even so
         errln!("error: {error}");

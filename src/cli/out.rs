@@ -4,6 +4,7 @@ use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
+use super::phases;
 use super::wrap::{for_stderr, for_stdout};
 
 /// Prints a line. What can't be printed ends no command, since a training run is worth more than its lines; see
@@ -33,9 +34,12 @@ pub(super) fn tell_at_once() {
 
 pub(super) fn line(text: Arguments<'_>) {
     let text = text.to_string();
-    let mut out = io::stdout().lock();
-    let written = writeln!(out, "{}", for_stdout(&text)).and_then(|()| out.flush());
-    let Err(error) = written else { return };
+    let write = || {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", for_stdout(&text))?;
+        out.flush()
+    };
+    let Err(error) = phases::around(write) else { return };
     // whoever reads has seen enough
     if error.kind() == io::ErrorKind::BrokenPipe {
         return;
@@ -47,7 +51,7 @@ pub(super) fn line(text: Arguments<'_>) {
 }
 
 pub(super) fn error_line(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", for_stderr(text));
+    let _ = phases::around(|| writeln!(io::stderr(), "{}", for_stderr(text)));
 }
 
 /// What is wrong with standard output, where a line was lost.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Outcome;
+use super::phases::{self, Shows};
 use super::settings::DeviceArgs;
 use crate::train::blackbox::{self, Replayed};
 
@@ -28,7 +29,11 @@ pub(super) struct ReplayArgs {
 pub(super) fn run(args: &ReplayArgs) -> Outcome {
     let gpu = args.device.open()?;
     errln!("device: {}", gpu.name());
+    phases::show(if args.json { Shows::Lines } else { Shows::Live });
+    phases::begin("doing the step again");
+    phases::follow(&gpu);
     let Replayed { evidence, note } = blackbox::replay(&gpu, &args.path)?;
+    phases::end();
     if let Some(note) = note {
         errln!("warning: {note}");
     }

@@ -4,7 +4,9 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use super::itself::itself;
+use super::phases;
 use super::settings::DeviceArgs;
+use super::signals::run_child;
 use crate::doctor;
 use crate::doctor::ModelFailure;
 use crate::gpu::Gpu;
@@ -25,6 +27,7 @@ pub(super) fn self_check(gpu: &Arc<Gpu>, device: &DeviceArgs) -> Result<(), Box<
     if is_known && !is_faulty() {
         return Ok(());
     }
+    phases::begin("checking the device");
     if !(gpu.caps().is_cpu && passes_elsewhere(device)) {
         quick(gpu).map_err(|e| {
             let device = gpu.name();
@@ -33,6 +36,7 @@ pub(super) fn self_check(gpu: &Arc<Gpu>, device: &DeviceArgs) -> Result<(), Box<
             )
         })?;
     }
+    phases::end();
     // without a place to remember, it is checked again next time
     if let Some(path) = path {
         let _ = path.parent().map(fs::create_dir_all);
@@ -62,15 +66,10 @@ pub(super) fn quick(gpu: &Arc<Gpu>) -> Result<(), ModelFailure> {
 /// Whether the check passes in a process of its own. A software device compiles in the process that opens it, and what that
 /// takes, some 30 MiB, would stay with the run. Where no such process can be started, nothing is said of the device.
 fn passes_elsewhere(device: &DeviceArgs) -> bool {
-    let Some(mut command) = itself() else { return false };
-    let child = command
-        .args(["doctor", "--quick"])
-        .args(device.as_flags())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    child.is_ok_and(|status| status.success())
+    let Some(mut doctor) = itself() else { return false };
+    doctor.args(["doctor", "--quick"]).args(device.as_flags());
+    doctor.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    run_child(&mut doctor).is_some_and(|status| status.success())
 }
 
 /// Whether a test wants the device to compute wrongly.

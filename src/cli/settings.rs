@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 pub(super) use super::device::DeviceArgs;
 use super::misuse::misuse;
-use super::token_files;
+use super::{phases, reading, token_files};
 use crate::data::tokens::Width;
 use crate::data::{Corpus, DataError, Mode, Source, Tokenizer, TokenizerSpec, embedded, tokens};
 use crate::graph::Recompute;
@@ -445,7 +445,8 @@ pub(super) fn read_text(
     };
     let is_chosen = config.data.tokenizer == TokenizerSpec::Auto;
     let spec = config.data.tokenizer.resolve(text);
-    let tokenizer = spec.make(text, config.data.val_fraction, &|_| ())?;
+    let tokenizer = spec.make(text, config.data.val_fraction, &reading::watch)?;
+    phases::end();
     config.data.tokenizer = spec;
     if config.data.special_tokens {
         check_specials(&config.data.tokenizer)?;
@@ -478,15 +479,9 @@ pub(super) fn load_corpus(
     // a bad setting is found before a long text is read
     let any_text = RunConfig { model: ModelConfig { vocab_size: 1, ..config.model.clone() }, ..config.clone() };
     settings.check(&any_text)?;
-    let corpus = config.data.source.load_watched(&|_| ())?;
+    let corpus = reading::load(&config.data.source)?;
     config.data.crc32 = corpus.crc32();
-    let Some(text) = corpus.text() else { return Ok(corpus) };
-    if !text.skipped().is_empty() {
-        errln!("left out {}", count(text.skipped().len(), "binary file"));
-    }
-    if text.n_replaced() > 0 {
-        errln!("replaced bytes that are not UTF-8 in {} by U+FFFD", count(text.n_replaced(), "place"));
-    }
+    reading::warn(&corpus);
     Ok(corpus)
 }
 

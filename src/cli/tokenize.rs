@@ -1,20 +1,17 @@
-use std::cell::Cell;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::Outcome;
+use super::phases::{self, Amount, Shows};
+use super::reading;
 use super::settings::check_specials;
-use super::signals::{AT_ONCE, Stop, on_stop};
+use super::signals;
 use crate::data::shell::quoted;
-use crate::data::tokenize::{Form, Job, Progress};
+use crate::data::tokenize::{Form, Job};
 use crate::data::{Source, TokenizerSpec, tokens};
 use crate::units::{count, human_bytes};
 
@@ -61,16 +58,12 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
     if args.special_tokens {
         check_specials(spec)?;
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let seen = stop.clone();
-    on_stop(move |by| {
-        // the second one means it
-        if seen.swap(true, Ordering::Relaxed) && by == Stop::User {
-            std::process::exit(AT_ONCE);
-        }
-    })?;
+    signals::end_with("stopped; nothing is kept of the data set");
+    phases::show(if args.json { Shows::Lines } else { Shows::Live });
     let job = Job { paths: &paths, lossy: args.lossy, val_fraction: args.val_fraction, form: args.format };
-    let mut chosen = job.choose(spec, &|_| ())?;
+    phases::begin("reading the text");
+    let mut chosen = job.choose(spec, &reading::watch)?;
+    phases::end();
     if args.special_tokens {
         check_specials(&chosen.spec)?;
         chosen.tokenizer = chosen.tokenizer.reading_specials();
@@ -79,12 +72,15 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
         errln!("tokenizer {}, for the size and alphabet of the text; --tokenizer takes another", chosen.spec);
     }
     let (spec, tokenizer) = (&chosen.spec, &chosen.tokenizer);
-    let (started, bar) = (Instant::now(), Bar::new());
+    let started = Instant::now();
+    phases::begin("encoding");
     let done = job.run_chosen(&chosen, &args.out, &mut |progress| {
-        bar.show(progress);
-        !stop.load(Ordering::Relaxed)
+        // standard input has no known end
+        let of = Some(progress.n_byte).filter(|&n| n >= progress.n_read);
+        phases::at(Amount { done: progress.n_read, of, unit: "" });
+        true
     });
-    bar.clear();
+    phases::end();
     let done = done?;
     let seconds = started.elapsed().as_secs_f64();
     if done.n_skipped > 0 {
@@ -117,39 +113,4 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
     outln!("text     {} in {seconds:.1} s, {rate} a second", human_bytes(done.n_read));
     outln!("done; train on it with: tril train {}", quoted(&args.out));
     Ok(ExitCode::SUCCESS)
-}
-
-/// A bar where there is a terminal.
-struct Bar {
-    bar: Option<ProgressBar>,
-    last: Cell<Instant>,
-}
-
-/// Between two looks at it.
-const SHOW_EVERY: Duration = Duration::from_millis(100);
-
-impl Bar {
-    fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let style =
-                ProgressStyle::with_template("{bar:16} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {wide_msg}");
-            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        Self { bar, last: Cell::new(Instant::now()) }
-    }
-
-    fn show(&self, progress: Progress) {
-        let Some(bar) = self.bar.as_ref().filter(|_| self.last.get().elapsed() >= SHOW_EVERY) else { return };
-        self.last.set(Instant::now());
-        // standard input has no known end
-        bar.set_length(progress.n_byte.max(progress.n_read));
-        bar.set_position(progress.n_read);
-        bar.set_message(count(progress.n_token, "token"));
-    }
-
-    fn clear(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }

@@ -1,24 +1,26 @@
 mod begin;
+mod clock;
 mod printer;
+mod stopping;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 
 use self::printer::Printer;
+use self::stopping::Stopping;
 use super::again::text_again;
+use super::phases::{self, Shows};
+use super::reading;
 use super::self_check::{WRONG, self_check};
 use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text};
-use super::signals::{AT_ONCE, Stop, on_stop};
 use super::tune::{LongRun, TuningArgs, tune_first};
 use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of, must_be_writable};
-use crate::data::Source;
 use crate::data::shell::quoted;
+use crate::data::{Corpus, DataError, Source, Tokenizer};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
 use crate::train::fit::{self, FitError, Room, SharesMemory};
@@ -28,7 +30,7 @@ use crate::train::{Event, OpenRun, Run, RunClaim, RunConfig, RunError, SessionEr
 ///
 /// Trains a decoder-only transformer. PATH is a text file, a folder of them, or - for standard input; with no path, tril
 /// trains on small stories drawn from an embedded grammar whose entropy is known. Ctrl-C, SIGTERM and SIGHUP finish
-/// the step, save, and say how to go on.
+/// the step, save, and say how to go on; before the first step they end it at once.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
     /// Text files, folders, or - for standard input. .gz and .zst are unpacked; a line of .jsonl or .ndjson is an object whose
@@ -69,25 +71,9 @@ pub(super) struct TrainArgs {
 }
 
 pub(super) fn run(args: &TrainArgs) -> Outcome {
-    let stop = Arc::new(AtomicBool::new(false));
-    let seen = stop.clone();
-    on_stop(move |by| {
-        let again = seen.swap(true, Ordering::Relaxed);
-        // the terminal may be gone, so that what is said there is lost
-        let _ = match by {
-            // the second one means it
-            Stop::User if again => std::process::exit(AT_ONCE),
-            Stop::User => writeln!(
-                std::io::stderr(),
-                "\nstopping after this step; press Ctrl-C again to stop at once, without saving"
-            ),
-            Stop::System if again => Ok(()),
-            Stop::System => writeln!(std::io::stderr(), "\ntold to stop: stopping after this step"),
-        };
-    })?;
-    if let Some(trace) = &args.trace {
-        must_be_writable("--trace", trace)?;
-    }
+    phases::show(if args.json { Shows::Lines } else { Shows::Live });
+    let stopping = Stopping::begin(args.resume.clone());
+    let mut trace = args.trace.as_ref().map(|trace| must_be_writable("--trace", trace)).transpose()?;
     let Started { mut run, root, device, fit, kernels, chosen } = match &args.resume {
         Some(root) => resume(args, root)?,
         None => create(args)?,
@@ -113,8 +99,11 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     let mut tries = 0;
     let summary = loop {
         let (gpu, began) = (run.session().program().gpu().clone(), run.step());
-        let trained = run.train(&stop, |event| {
-            printer.event(event);
+        let trained = run.train(&stopping.flag, |event| {
+            if let Event::Profile { .. } = event {
+                trace = None;
+            }
+            printer.event(event, &stopping.saw(event));
             fault.meet(event, &gpu);
         });
         let error = match trained {
@@ -128,6 +117,7 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
             return Err(error.into());
         }
         errln!("warning: {error}");
+        stopping.restart(Some(root.clone()));
         drop((run, gpu));
         std::thread::sleep(REST);
         let gpu = open_device(args)?;
@@ -190,11 +180,18 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     };
     let Read { corpus, tokenizer, chosen } = read_text(&mut config, &args.paths, &args.settings)?;
     // before the device is opened, so that what it takes is known when the memory is counted
-    corpus.prepare(&tokenizer, &config.data_options(), &|_| ())?;
+    encode(&corpus, &tokenizer, &config)?;
     let root = claim.root().to_path_buf();
     let make = |gpu: &_, config| Run::create(gpu, &claim, config, &corpus, tokenizer.clone());
     let started = start(args, config, root, make)?;
     Ok(Started { chosen, ..started })
+}
+
+/// Makes the tokens of a text, before the device is opened: so what they take is known when the memory is counted.
+fn encode(corpus: &Corpus, tokenizer: &Tokenizer, config: &RunConfig) -> Result<(), DataError> {
+    corpus.prepare(tokenizer, &config.data_options(), &reading::watch)?;
+    phases::end();
+    Ok(())
 }
 
 /// Finds a batch that fits and kernels for it, and then makes the run.
@@ -209,6 +206,7 @@ fn start(
     loop {
         let long = LongRun { config: &config, steps: config.train.steps, device: &args.device };
         let kernels = tune_first(&gpu, &[config.session()], &args.tuning, Some(long))?;
+        phases::begin("preparing the run");
         let error = match make(&gpu, config.clone()) {
             Ok(run) => return Ok(Started { run, root, device: gpu.name(), fit, kernels, chosen: None }),
             Err(error) => error,
@@ -273,7 +271,7 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     let config = config.with_free(&wanted);
     let (corpus, moved) = text_again((&args.paths, &args.settings), &config.data.source, root)?;
     corpus.verify(config.data.crc32)?;
-    corpus.prepare(&open.tokenizer, &config.data_options(), &|_| ())?;
+    encode(&corpus, &open.tokenizer, &config)?;
     let gpu = open_device(args)?;
     let shares = SharesMemory(gpu.report().shares_memory());
     let fit = args.settings.fit_as_it_is(&config, gpu.caps(), shares, fit::Process::now())?;
@@ -284,6 +282,7 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     } else {
         tune_first(&gpu, &[config.session()], &args.tuning, Some(long))?
     };
+    phases::begin("going back to the last checkpoint");
     let mut run = Run::resume(&gpu, open, &corpus, &config)?;
     if let Some(source) = moved {
         run.remember(source)?;
@@ -292,8 +291,11 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
 }
 
 fn open_device(args: &TrainArgs) -> Result<Arc<Gpu>, Box<dyn std::error::Error>> {
+    phases::begin("opening the device");
     let gpu = args.device.open()?;
     self_check(&gpu, &args.device)?;
+    phases::follow(&gpu);
+    phases::end();
     Ok(gpu)
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::phases::{self, Amount, Shows};
 use super::settings::{DeviceArgs, SettingsArgs, SharesMemory, read_text};
 use super::{Outcome, vectors};
 use crate::bench::BenchPreset;
@@ -79,8 +80,15 @@ pub(super) fn run(args: &TuneArgs) -> Outcome {
     }
     let shapes = shapes_of(&gpu, &sessions)?;
     let which = if args.force { Which::All } else { Which::Missing };
-    let show = |key: &str, entry: &Entry| outln!("{}", table(key, entry));
+    phases::show(Shows::Live);
+    begin_tuning(&shapes);
+    let mut done = 0;
+    let show = |key: &str, entry: &Entry| {
+        outln!("{}", table(key, entry));
+        tuned_one(&mut done, &shapes);
+    };
     let tuned = tune(&shapes, which, Duration::MAX, &mut cache, &mut OnDevice::new(&gpu), show)?;
+    phases::end();
     warn(&mut cache);
     outln!("{}", summary(&tuned, &shapes));
     if tuned.n_measured < tuned.n_task {
@@ -146,18 +154,19 @@ pub(super) fn tune_first(
     warn(&mut cache);
     let (shapes, started, before) = (shapes_of(gpu, sessions)?, Instant::now(), cache.len());
     let which = if gpu.caps().is_cpu { Which::Cached } else { Which::Missing };
+    begin_tuning(&shapes);
     if let (Which::Cached, Some(run)) = (which, run)
         && run.learn(gpu, &cache, &shapes)?
     {
         cache = Cache::open(&dir, gpu);
     }
-    begin_tuning(&shapes);
     let mut done = 0;
     let on = |_: &str, _: &Entry| tuned_one(&mut done, &shapes);
     let mut tuned = tune(&shapes, which, FIRST_USE, &mut cache, &mut OnDevice::new(gpu), on)?;
     if which == Which::Cached {
         (tuned.n_measured, tuned.took) = (cache.len() - before.min(cache.len()), started.elapsed());
     }
+    phases::end();
     warn(&mut cache);
     let (known, all) = (tuned.entries.len(), tuned.n_task);
     let line = match (tuned.n_measured, known) {
@@ -179,10 +188,14 @@ pub(super) fn tune_first(
     Ok(line)
 }
 
-fn begin_tuning(_: &Shapes) {}
+fn begin_tuning(shapes: &Shapes) {
+    phases::begin("tuning kernels");
+    phases::at(Amount { done: 0, of: Some(shapes.len() as u64), unit: "shapes" });
+}
 
-fn tuned_one(done: &mut u64, _: &Shapes) {
+fn tuned_one(done: &mut u64, shapes: &Shapes) {
     *done += 1;
+    phases::at(Amount { done: *done, of: Some(shapes.len() as u64), unit: "shapes" });
 }
 
 fn warn(cache: &mut Cache) {

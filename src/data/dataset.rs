@@ -130,21 +130,7 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::new`], except that a text shorter than a block will do.
     pub fn for_evaluation(text: &Text, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
-        Dataset::evaluation_watched(text, tokenizer, options, &|_| ())
-    }
-
-    /// [`Dataset::for_evaluation`]; `watch` hears how far it is.
-    ///
-    /// # Errors
-    /// As [`Dataset::for_evaluation`].
-    pub fn evaluation_watched(
-        text: &Text,
-        tokenizer: &Tokenizer,
-        options: &Options,
-        watch: Watch<'_>,
-    ) -> Result<Dataset, DataError> {
-        let options = &Options { val_fraction: 1.0, ..options.clone() };
-        Dataset::build(&Encoding { text, tokenizer, options, watch }, Use::Evaluation)
+        Dataset::evaluation(text, tokenizer, options, &|_| ())
     }
 
     /// [`Dataset::for_evaluation`] of a text, or of all the tokens that a set has to train on.
@@ -152,11 +138,34 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::for_evaluation`]; ids that the tokenizer doesn't have.
     pub fn evaluation_of(corpus: &Corpus, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
+        Dataset::evaluation_watched(corpus, tokenizer, options, &|_| ())
+    }
+
+    /// [`Dataset::evaluation_of`]; `watch` hears how far it is.
+    ///
+    /// # Errors
+    /// As [`Dataset::evaluation_of`].
+    pub fn evaluation_watched(
+        corpus: &Corpus,
+        tokenizer: &Tokenizer,
+        options: &Options,
+        watch: Watch<'_>,
+    ) -> Result<Dataset, DataError> {
         let everything = Options { val_fraction: 1.0, ..options.clone() };
         match corpus {
-            Corpus::Text(text) => Dataset::for_evaluation(text, tokenizer, options),
+            Corpus::Text(text) => Dataset::evaluation(text, tokenizer, options, watch),
             Corpus::Tokens(tokens) => Dataset::of_tokens(tokens, tokenizer, &everything, Use::Evaluation),
         }
+    }
+
+    fn evaluation(
+        text: &Text,
+        tokenizer: &Tokenizer,
+        options: &Options,
+        watch: Watch<'_>,
+    ) -> Result<Dataset, DataError> {
+        let options = &Options { val_fraction: 1.0, ..options.clone() };
+        Dataset::build(&Encoding { text, tokenizer, options, watch }, Use::Evaluation)
     }
 
     fn build(encoding: &Encoding<'_>, purpose: Use) -> Result<Dataset, DataError> {

@@ -13,6 +13,7 @@ pub use translate::Forms;
 
 use crate::kernel::{Access, KernelDef, Variant};
 use crate::plan::Plan;
+use crate::unfinished::{Goes, Unfinished};
 
 /// Why nothing, or not everything, was written.
 #[derive(Debug, thiserror::Error)]
@@ -207,8 +208,10 @@ pub fn emit(plan: &Plan, dir: &Path) -> Result<Manifest, EmitError> {
     if fs::read_dir(dir).map_err(at(dir))?.next().is_some() {
         return Err(EmitError::NotEmpty(dir.into()));
     }
+    let unfinished = Unfinished::default();
     for (name, bytes) in files {
         let path = dir.join(name);
+        unfinished.add(&path, Goes::Whole);
         fs::write(&path, bytes).map_err(at(&path))?;
     }
     Ok(manifest)

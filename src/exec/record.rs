@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::marks::Marks;
 use super::{ExecError, Program, Spent};
-use crate::gpu::Gpu;
+use crate::gpu::{Compiling, Gpu};
 use crate::graph::Phase;
 use crate::plan::{Plan, n_within};
 use crate::tensor::{DType, Role};
@@ -48,6 +48,7 @@ pub(super) fn calls(gpu: &Gpu, plan: &Plan, buffers: &[wgpu::Buffer]) -> Vec<Cal
         mapped_at_creation: false,
     });
     gpu.queue.write_buffer(&uniform, 0, &plan.uniform);
+    gpu.compile(plan.steps.iter().map(|step| &step.dispatch));
     plan.steps
         .iter()
         .map(|step| {
@@ -111,7 +112,8 @@ impl Program {
             self.run_timed(first, rest)?;
             rest = &[];
         }
-        let probes = self.probes();
+        let (probes, is_first) = (self.probes(), self.state().n_run == 1);
+        let of = rest.len() as u64;
         let (mut last, mut measured) = (None, Measured::default());
         while !rest.is_empty() || tail.is_some() {
             let (budget, is_ramping) = self.gpu.with_pace(|pace| (pace.budget(), pace.is_ramping()));
@@ -127,6 +129,9 @@ impl Program {
             let tail = if rest.is_empty() { tail.take() } else { None };
             let submission = self.submit(part, tail);
             self.note(&spent, part.len());
+            if is_first {
+                self.gpu.tell(Compiling::FirstRun { done: of - rest.len() as u64, of });
+            }
             if measures {
                 self.gpu.wait_for(submission.clone())?;
                 let work: u64 = part.iter().map(|c| c.work).sum();

@@ -1,9 +1,11 @@
 //! The device: adapters, limits, pipelines. With `exec`, the only modules that name wgpu types.
 
 mod adapter;
+mod compiling;
 mod pipelines;
 
 pub use adapter::{AdapterReport, DeviceSelector, EmptyName, adapters, find_adapter};
+pub use compiling::Compiling;
 pub(crate) use pipelines::Pipeline;
 
 use std::collections::HashMap;
@@ -82,6 +84,7 @@ pub struct Gpu {
     failure: Arc<Mutex<Option<GpuError>>>,
     pace: Mutex<Pace>,
     choice: Mutex<Choice>,
+    compiling: compiling::Listener,
 }
 
 /// How a device is opened.
@@ -139,6 +142,7 @@ impl Gpu {
             failure,
             pace: Mutex::new(Pace::new(is_cpu)),
             choice: Mutex::default(),
+            compiling: compiling::Listener::default(),
         }))
     }
 

@@ -11,6 +11,10 @@ use crate::kernel::{Access, Dispatch};
 
 pub(super) type Key = (&'static str, &'static str, Vec<(&'static str, &'static str)>);
 
+pub(super) fn key(dispatch: &Dispatch) -> Key {
+    (dispatch.kernel.name, dispatch.variant.name, dispatch.modes.clone())
+}
+
 /// A pipeline with the layout of its one bind group.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -21,9 +25,13 @@ pub struct Pipeline {
 impl Gpu {
     /// The pipeline of a dispatch, made at first use. Call it inside an error scope.
     pub(crate) fn pipeline(&self, dispatch: &Dispatch) -> Arc<Pipeline> {
-        let key = (dispatch.kernel.name, dispatch.variant.name, dispatch.modes.clone());
         let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        pipelines.entry(key).or_insert_with(|| Arc::new(self.make(dispatch))).clone()
+        pipelines.entry(key(dispatch)).or_insert_with(|| Arc::new(self.make(dispatch))).clone()
+    }
+
+    /// Whether the pipeline of a dispatch is there.
+    pub(super) fn has_pipeline(&self, dispatch: &Dispatch) -> bool {
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&key(dispatch))
     }
 
     /// Drops the pipelines that no program uses.

@@ -8,6 +8,7 @@ use super::{InteropError, gguf, hf_write, llmc_write};
 use crate::data::Tokenizer;
 use crate::model::{ModelConfig, Positions, sinusoidal_positions};
 use crate::train::{RunDirError, Weights, io_error, sync_dir};
+use crate::unfinished::Unfinished;
 
 /// Whose files to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -67,6 +68,7 @@ pub fn export(model: &mut Model, target: Target, out: &Path) -> Result<(), Inter
     let part = PathBuf::from(part);
     clear(&part)?;
     fs::create_dir_all(&part).map_err(io_error(&part))?;
+    let unfinished = Unfinished::new(&part);
     let mut fill = || {
         match target {
             Target::Hf => hf_write::write(model, &part)?,
@@ -74,10 +76,12 @@ pub fn export(model: &mut Model, target: Target, out: &Path) -> Result<(), Inter
             Target::Gguf => gguf::write(model, &part)?,
         }
         sync_dir(&part)?;
-        if out.exists() {
-            fs::remove_dir(out).map_err(io_error(out))?;
-        }
-        fs::rename(&part, out).map_err(io_error(out))?;
+        unfinished.finish(|| {
+            if out.exists() {
+                fs::remove_dir(out).map_err(io_error(out))?;
+            }
+            fs::rename(&part, out).map_err(io_error(out))
+        })?;
         Ok(sync_dir(parent)?)
     };
     // best effort: the error that led here is the one to report

@@ -47,6 +47,9 @@ pub struct Progress {
     /// Steps without anything finite, up to this one.
     #[serde(default)]
     pub in_a_row: u64,
+    /// What a stop has kept from being done after this step.
+    #[serde(default)]
+    pub left: Left,
     /// Whether the weights at step 0 were those of a trained model.
     #[serde(default)]
     pub imported: bool,
@@ -57,6 +60,22 @@ pub struct Progress {
     pub kernels: Vec<String>,
     /// The adapter.
     pub device: String,
+}
+
+/// What is still to be done after a step, before the next one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// The validation split is to be evaluated.
+    pub evaluation: bool,
+    /// A sample is to be drawn.
+    pub sample: bool,
+}
+
+impl Left {
+    /// Whether there is anything.
+    pub fn is_any(self) -> bool {
+        self.evaluation || self.sample
+    }
 }
 
 impl Progress {

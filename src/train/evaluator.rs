@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use super::SessionError;
 use super::inputs::{check_documents, check_ids, write_batch};
 use super::session_config::check_batch;
@@ -6,6 +8,9 @@ use crate::exec::{Program, Readback};
 use crate::graph::Phase;
 use crate::model::{Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose, Rows};
 use crate::plan::Plan;
+
+/// A batch that takes longer is waited for before the next one is begun.
+const LONG: Duration = Duration::from_millis(500);
 
 /// Teacher-forced loss over many batches, without dropout, with the parameters of a session.
 #[derive(Debug)]
@@ -40,10 +45,37 @@ impl Evaluator {
     ///
     /// A batch that doesn't fit, or a failure of the device.
     pub fn loss(&mut self, batches: impl Iterator<Item = Batch>) -> Result<(f64, u64), SessionError> {
+        let whole = self.loss_while(batches, &mut |_| true)?;
+        Ok(whole.unwrap_or_default())
+    }
+
+    /// The same; before each batch, `goes_on` hears how many were begun before and ends it by `false`. `None` then. Where a
+    /// batch takes long, the next one isn't begun before it is done, so that an end doesn't have to wait for several.
+    ///
+    /// # Errors
+    ///
+    /// As [`Evaluator::loss`].
+    pub fn loss_while(
+        &mut self,
+        batches: impl Iterator<Item = Batch>,
+        goes_on: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Option<(f64, u64)>, SessionError> {
         let (mut sum, mut n_target) = (0.0, 0);
         // the tag carries a batch's number of targets: its mean loss times that is its sum
         let mut add = |(n, values): (u64, Vec<f32>)| sum += n as f64 * f64::from(values[0]);
-        for batch in batches {
+        let mut is_left = false;
+        let mut begun = Instant::now();
+        for (batch, i) in batches.zip(0u64..) {
+            if begun.elapsed() >= LONG {
+                while let Some(arrived) = self.ring.wait(&self.program)? {
+                    add(arrived);
+                }
+            }
+            if !goes_on(i) {
+                is_left = true;
+                break;
+            }
+            begun = Instant::now();
             if (batch.b as u64, batch.t as u64) != self.shape {
                 return Err(SessionError::BatchShape { expected: self.shape, got: (batch.b, batch.t) });
             }
@@ -58,6 +90,6 @@ impl Evaluator {
         while let Some(arrived) = self.ring.wait(&self.program)? {
             add(arrived);
         }
-        Ok((if n_target == 0 { 0.0 } else { sum / n_target as f64 }, n_target))
+        Ok((!is_left).then(|| (if n_target == 0 { 0.0 } else { sum / n_target as f64 }, n_target)))
     }
 }

@@ -69,9 +69,31 @@ impl From<CheckpointError> for RunError {
     }
 }
 
+/// What a run is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    /// Measuring what the device can do at best.
+    Measuring,
+    /// One step after another.
+    Stepping,
+    /// Evaluating the validation split.
+    Evaluating {
+        /// Windows done.
+        done: u64,
+        /// Windows in all.
+        of: u64,
+    },
+    /// Drawing a sample.
+    Sampling,
+    /// Writing a checkpoint.
+    Saving,
+}
+
 /// What a run reports while it goes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// Something else is done from now on, or has got further.
+    Doing(Doing),
     /// A step's results have arrived.
     Step {
         /// What the device computed.

@@ -45,6 +45,7 @@ impl RunDir {
         claim.fill(|| {
             let dir = Self::fill(&claim, config, tokenizer)?;
             fill(&dir, config, source)?;
+            dir.keep();
             Ok(dir)
         })
     }

@@ -28,7 +28,7 @@ mod weights;
 pub use changes::FixedSetting;
 pub use config::{DataConfig, OnNonfinite, RunConfig, TrainConfig};
 pub use evaluator::Evaluator;
-pub use event::{Event, Mended, RunError, Summary};
+pub use event::{Doing, Event, Mended, RunError, Summary};
 pub use imported::WeightSource;
 pub use open_run::OpenRun;
 pub use run::Run;

@@ -9,12 +9,12 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::checkpoint::{self, Progress};
-use super::event::{Event, RunError, Summary};
+use super::checkpoint::{self, Left, Progress};
+use super::event::{Doing, Event, RunError, Summary};
 use super::metrics::{METRICS, Metrics};
 use super::profiling::Profiling;
 use super::run_dir::io_error;
@@ -29,6 +29,9 @@ use crate::speed::matmul_peak;
 
 /// Arrivals over which the speed is taken.
 const RATE_STEPS: usize = 9;
+
+/// Where a step takes longer, it is waited for before the next one is begun, so that a stop doesn't have to wait for several.
+const LONG_STEP: Duration = Duration::from_millis(500);
 
 /// Tokens of a sample drawn while training.
 const SAMPLE_TOKENS: usize = 160;
@@ -146,7 +149,7 @@ impl Run {
         }
         run.moved_from = moved_from;
         run.warnings = passed_over;
-        run.warnings.extend(run.dir.truncate_metrics(run.step()));
+        run.warnings.extend(run.dir.truncate_metrics(run.step(), run.progress.left));
         // the first evaluation comes again
         if run.evaluates_start() {
             let _ = run.dir.write(METRICS, b"");
@@ -239,22 +242,28 @@ impl Run {
         Ok(())
     }
 
-    /// Trains to the last step, or until `stop` is set: then the step under way is finished and everything saved.
+    /// Trains to the last step, or until `stop` is set: then the step under way is finished and everything saved. An evaluation
+    /// or a sample is left at once then, and done again where the run is resumed.
     ///
     /// # Errors
     ///
     /// [`RunError`]; the last checkpoint is intact.
     pub fn train(&mut self, stop: &AtomicBool, mut on: impl FnMut(&Event)) -> Result<Summary, RunError> {
         let (model, t) = (&self.config.model, self.config.row_size());
+        on(&Event::Doing(Doing::Measuring));
         let peak = matmul_peak(self.session.program().gpu()).map_err(SessionError::from)?;
         self.token_s = model.train_flops(1, t) as f64 / t as f64 / peak;
         if self.evaluates_start() && !stop.load(Ordering::Relaxed) {
-            self.evaluate(&mut on)?;
+            self.evaluate(stop, &mut on)?;
             self.save(&mut on)?;
         }
-        self.restart_clock();
         let train = self.config.train.clone();
         let every = |n: u64, step: u64| n > 0 && step.is_multiple_of(n);
+        let saves = |step: u64| every(train.checkpoint_every, step) || step == train.steps;
+        if self.progress.left.is_any() && self.settle(stop, &mut on)? && saves(self.step()) {
+            self.save(&mut on)?;
+        }
+        self.restart_clock(&mut on);
         while self.step() < train.steps && !stop.load(Ordering::Relaxed) {
             let micro = self.batches(self.step());
             if let Some((profiling, _)) = &mut self.profiling {
@@ -265,38 +274,35 @@ impl Run {
                 self.session.set_limits(loss, grad_norm)?;
             }
             self.session.train_step(&micro, self.schedule.at(self.step()))?;
-            self.profile_step(&mut on)?;
+            self.profile_step(stop, &mut on)?;
             while let Some(result) = self.session.poll()? {
                 self.arrived(result, &mut on)?;
+            }
+            if self.step_time() >= LONG_STEP {
+                self.drain(&mut on)?;
             }
             if self.progress.in_a_row > 0 && self.react(&mut on)? {
                 continue;
             }
             let (step, last) = (self.step(), self.step() == train.steps);
-            let evaluates = every(train.eval_every, step) || last;
-            let saves = every(train.checkpoint_every, step) || last;
-            let samples = every(train.sample_every, step) || last && train.sample_every > 0;
-            if evaluates || saves || samples {
+            let evaluation = every(train.eval_every, step) || last;
+            let sample = every(train.sample_every, step) || last && train.sample_every > 0;
+            if evaluation || sample || saves(step) {
                 self.drain(&mut on)?;
                 if self.progress.in_a_row > 0 && self.react(&mut on)? {
                     continue;
                 }
             }
-            if evaluates {
-                self.evaluate(&mut on)?;
-            }
-            if samples {
-                self.sample(&mut on)?;
-            }
-            if saves {
+            self.progress.left = Left { evaluation, sample };
+            if self.settle(stop, &mut on)? && saves(step) {
                 self.save(&mut on)?;
             }
-            if evaluates || saves || samples {
-                self.restart_clock();
+            if evaluation || sample || saves(step) {
+                self.restart_clock(&mut on);
             }
         }
         self.drain(&mut on)?;
-        let interrupted = self.step() < train.steps;
+        let interrupted = self.step() < train.steps || self.progress.left.is_any();
         if interrupted {
             self.save(&mut on)?;
         }
@@ -308,6 +314,18 @@ impl Run {
         }
         let Progress { best, model, model_loss, .. } = self.progress;
         Ok(Summary { step: self.step(), interrupted, best, saved: model_loss.zip(model), n_skipped: self.n_skipped })
+    }
+
+    /// Does what is to be done after a step, or what a stop has left of it. Whether all of it is done.
+    fn settle(&mut self, stop: &AtomicBool, on: &mut impl FnMut(&Event)) -> Result<bool, RunError> {
+        let left = self.progress.left;
+        if left.evaluation && self.evaluate(stop, on)? {
+            self.progress.left.evaluation = false;
+        }
+        if left.sample && !self.progress.left.evaluation && self.sample(stop, on)? {
+            self.progress.left.sample = false;
+        }
+        Ok(!self.progress.left.is_any())
     }
 
     /// Whether a trained model is about to be trained further: then it has to be known how good it was.
@@ -324,7 +342,11 @@ impl Run {
         (0..train.grad_accum).map(|i| self.dataset.train_batch(train.seed, first + i, b)).collect()
     }
 
-    fn profile_step(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+    fn profile_step(&mut self, stop: &AtomicBool, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+        // what a profile ends with takes a while
+        if stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let Some((profiling, _)) = &mut self.profiling else { return Ok(()) };
         let Some(profile) = profiling.after(&self.session)? else { return Ok(()) };
         let Some((_, trace)) = self.profiling.take() else { return Ok(()) };
@@ -332,13 +354,20 @@ impl Run {
         self.note(written, on);
         on(&Event::Profile { profile: Box::new(profile), trace });
         self.drain(on)?;
-        self.restart_clock();
+        self.restart_clock(on);
         Ok(())
     }
 
     /// Begins to measure speed anew, so that evaluations and saves don't count.
-    fn restart_clock(&mut self) {
+    fn restart_clock(&mut self, on: &mut impl FnMut(&Event)) {
         self.arrivals = VecDeque::from([(Instant::now(), 0)]);
+        on(&Event::Doing(Doing::Stepping));
+    }
+
+    /// What one of the last few steps took; 0 where that isn't known yet.
+    fn step_time(&self) -> Duration {
+        let span = self.arrivals.front().zip(self.arrivals.back()).map_or(Duration::ZERO, |(a, b)| b.0 - a.0);
+        span / u32::try_from(self.arrivals.len()).unwrap_or(1).saturating_sub(1).max(1)
     }
 
     fn drain(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
@@ -349,6 +378,8 @@ impl Run {
     }
 
     fn arrived(&mut self, result: StepResult, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+        // from here on there is something to lose
+        self.dir.keep();
         // results may arrive several at once, so the speed is that of the last few together
         self.arrivals.push_back((Instant::now(), result.n_target));
         if self.arrivals.len() > RATE_STEPS {
@@ -403,7 +434,13 @@ impl Run {
         self.note_metrics(on);
     }
 
-    fn sample_tokens(&mut self, start: u32, sampling: SamplerConfig) -> Result<Vec<u32>, ExecError> {
+    /// `None` where it was left.
+    fn sample_tokens(
+        &mut self,
+        start: u32,
+        sampling: SamplerConfig,
+        stop: &AtomicBool,
+    ) -> Result<Option<Vec<u32>>, ExecError> {
         let (session, model) = (&self.session, &self.config.model);
         let decoder = match &mut self.decoder {
             Some(decoder) => decoder,
@@ -417,25 +454,31 @@ impl Run {
         decoder.start(&[&[start]], 0)?;
         let mut tokens = vec![];
         while tokens.len() < SAMPLE_TOKENS {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             for token in decoder.next(SAMPLE_TOKENS - tokens.len())?.concat() {
                 // a model that has diverged gives no token; the loss says so
                 if Some(token) == self.tokenizer.end_id() || token == Decoder::NO_TOKEN {
-                    return Ok(tokens);
+                    return Ok(Some(tokens));
                 }
                 tokens.push(token);
             }
         }
-        Ok(tokens)
+        Ok(Some(tokens))
     }
 
-    fn sample(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+    /// Draws a sample; whether it was done, and not left because of a stop.
+    fn sample(&mut self, stop: &AtomicBool, on: &mut impl FnMut(&Event)) -> Result<bool, RunError> {
+        on(&Event::Doing(Doing::Sampling));
         let start = self.tokenizer.opening_id();
         let sampling = SamplerConfig { seed: self.step(), ..SamplerConfig::default() };
-        let tokens = self.sample_tokens(start, sampling).map_err(SessionError::from)?;
+        let drawn = self.sample_tokens(start, sampling, stop).map_err(SessionError::from)?;
+        let Some(tokens) = drawn else { return Ok(false) };
         let (step, text) = (self.step(), self.tokenizer.decode(&tokens));
         self.log(&json!({ "step": step, "sample": text }), on);
         on(&Event::Sample { step, text });
-        Ok(())
+        Ok(true)
     }
 }
 

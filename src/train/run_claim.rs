@@ -1,15 +1,21 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::checkpoint::{CHECKPOINTS, MODEL};
 use super::{RunDir, RunDirError};
 use crate::data::claim::{Claim, Filled, LOCK};
+use crate::unfinished::Unfinished;
 
 /// The directory of a future run, in which only this process may start one. Dropping it removes the directory, unless a run
 /// was started.
 #[derive(Debug)]
-pub struct RunClaim(Claim);
+pub struct RunClaim {
+    claim: Claim,
+    /// Removes the directory where the process is ended before a step is done.
+    unfinished: Arc<Unfinished>,
+}
 
 impl RunClaim {
     /// Claims a directory that doesn't exist yet, is empty, or holds the remains of a run that was killed before its first
@@ -24,12 +30,13 @@ impl RunClaim {
         // before anything is written there
         check_free(root)?;
         let claim = Claim::take(root).map_err(uncreatable)?;
-        let claim = Self(claim.ok_or_else(|| RunDirError::Taken(root.display().to_string()))?);
+        let claim = claim.ok_or_else(|| RunDirError::Taken(root.display().to_string()))?;
         // another process may have begun a run, and ended, in the meantime
         if let Err(error) = check_free(root) {
-            claim.0.set_filled(Filled::Yes);
+            claim.set_filled(Filled::Yes);
             return Err(error);
         }
+        let claim = Self { claim, unfinished: Arc::new(Unfinished::new(root)) };
         claim.empty().map_err(uncreatable)?;
         Ok(claim)
     }
@@ -54,11 +61,15 @@ impl RunClaim {
 
     /// The directory.
     pub fn root(&self) -> &Path {
-        self.0.root()
+        self.claim.root()
+    }
+
+    pub(super) fn unfinished(&self) -> Arc<Unfinished> {
+        self.unfinished.clone()
     }
 
     pub(super) fn claim(&self) -> &Claim {
-        &self.0
+        &self.claim
     }
 
     /// Removes everything but the lock.
@@ -74,11 +85,11 @@ impl RunClaim {
 
     /// Makes a run in the directory. Where that fails, the directory is empty again.
     pub(super) fn fill<T, E>(&self, fill: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        self.0.set_filled(Filled::Yes);
+        self.claim.set_filled(Filled::Yes);
         fill().inspect_err(|_| {
             // best effort: the error that led here is the one to report
             let _ = self.empty();
-            self.0.set_filled(Filled::No);
+            self.claim.set_filled(Filled::No);
         })
     }
 }

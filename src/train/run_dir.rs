@@ -1,12 +1,15 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::checkpoint::Left;
 use super::kept::{self, Of};
 use super::{RunClaim, RunConfig, checkpoint, metrics};
 use crate::data::Tokenizer;
 use crate::data::claim::LOCK;
 use crate::data::shell::quoted;
+use crate::unfinished::Unfinished;
 
 /// A run directory that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +127,8 @@ pub struct RunDir {
     root: PathBuf,
     /// Of the file, not of what it means.
     tokenizer_crc32: u32,
+    /// Set where this process has made it, and nothing is lost with it yet.
+    new: Option<Arc<Unfinished>>,
 }
 
 impl RunDir {
@@ -164,11 +169,19 @@ impl RunDir {
         let json = tokenizer
             .to_json()
             .map_err(|e| RunDirError::Foreign { path: root.display().to_string(), reason: e.to_string() })?;
-        let dir = Self { root: root.to_path_buf(), tokenizer_crc32: crc32fast::hash(json.as_bytes()) };
+        let (root, new) = (root.to_path_buf(), Some(claim.unfinished()));
+        let dir = Self { root, tokenizer_crc32: crc32fast::hash(json.as_bytes()), new };
         dir.write("config.toml", config.to_toml().as_bytes())?;
         dir.write("tokenizer.json", json.as_bytes())?;
         dir.write("metrics.jsonl", b"")?;
         Ok(dir)
+    }
+
+    /// Has a new run stay where the process is ended: until then it is removed.
+    pub(super) fn keep(&self) {
+        if let Some(new) = &self.new {
+            new.finish(|| {});
+        }
     }
 
     /// Opens a run directory.
@@ -199,7 +212,7 @@ impl RunDir {
             |name: &str, reason: String| RunDirError::Damaged { path: root.join(name).display().to_string(), reason };
         let config = RunConfig::from_toml("config.toml", &config).map_err(|e| damaged("config.toml", e.reason))?;
         let json = read("tokenizer.json")?;
-        let dir = Self { root: root.to_path_buf(), tokenizer_crc32: crc32fast::hash(json.as_bytes()) };
+        let dir = Self { root: root.to_path_buf(), tokenizer_crc32: crc32fast::hash(json.as_bytes()), new: None };
         kept::check(&dir, &config, Of::Model)?;
         config.validate().map_err(|e| damaged("config.toml", e.to_string()))?;
         let tokenizer = Tokenizer::from_json(&json).map_err(|e| damaged("tokenizer.json", e.to_string()))?;
@@ -262,10 +275,10 @@ impl RunDir {
         sync_dir(&self.root)
     }
 
-    /// Drops the lines of `metrics.jsonl` after a step, so that a resumed run writes each step once, and damaged ones. Returns
-    /// a warning about what is lost.
-    pub fn truncate_metrics(&self, step: u64) -> Option<String> {
-        metrics::cut(self, step)
+    /// Drops the lines of `metrics.jsonl` after a step, and those of what is still to be done after it, so that a resumed run
+    /// writes each line once, and damaged ones. Returns a warning about what is lost.
+    pub fn truncate_metrics(&self, step: u64, left: Left) -> Option<String> {
+        metrics::cut(self, step, left)
     }
 }
 

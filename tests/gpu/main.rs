@@ -14,6 +14,7 @@ mod flags;
 mod generate;
 mod import;
 mod keep;
+mod leave;
 mod memory;
 mod mend;
 mod micro_batches;

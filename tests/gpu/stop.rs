@@ -1,7 +1,8 @@
-//! Ctrl-C and the signals that ask for the same: the step under way is finished, everything is saved, and the run goes on as if nothing had been.
+//! Ctrl-C and the signals that ask for the same. Before the first step they end the process; after it, the step under way is
+//! finished, everything is saved, and the run goes on as if nothing had been.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -32,7 +33,7 @@ fn ctrl_c_at_any_moment_loses_nothing() {
     ok(at, &[&args[..], &["--out", "whole"]].concat());
     let begin = [&args[..], &["--out", "stopped"]].concat();
     let go_on = ["train", "--resume", "stopped", "--json"];
-    for (i, lines) in [1, 2, 7, 30].into_iter().enumerate() {
+    for (i, lines) in [2, 3, 7, 30].into_iter().enumerate() {
         let mut child = start(at, if i == 0 { &begin } else { &go_on });
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         assert_eq!(said.by_ref().take(lines).count(), lines);
@@ -48,21 +49,75 @@ fn ctrl_c_at_any_moment_loses_nothing() {
 }
 
 #[test]
-fn ctrl_c_before_the_first_step_leaves_a_run_to_go_on_with() {
+fn ctrl_c_about_the_first_step_leaves_no_run_or_one_to_go_on_with() {
     if !cfg!(unix) {
         return;
     }
     let at = &Folder::with_text();
-    let args = at.train(&["--steps", "5", "--no-tune", "--out", "run"]);
-    let mut child = start(at, &args);
-    // the lock is made with the directory, before the first checkpoint
-    while !at.join("run/.lock").exists() && child.try_wait().unwrap().is_none() {
-        std::thread::yield_now();
+    let args = at.train(&["--steps", "100000", "--no-tune", "--out", "run", "--json"]);
+    for file in ["run/.lock", "run/config.toml", "run/checkpoints/00000000"] {
+        let mut child = start(at, &args);
+        while !at.join(file).exists() && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        interrupt(&child);
+        match child.wait().unwrap().code() {
+            Some(130) => assert!(!at.join("run").exists(), "{file}"),
+            Some(0) => {
+                fs::rename(at.join("run"), at.join("stepped")).unwrap();
+                assert!(!states(&at.join("stepped")).is_empty(), "{file}");
+                ok(at, &["eval", "stepped"]);
+                fs::remove_dir_all(at.join("stepped")).unwrap();
+            }
+            code => panic!("{file}: {code:?}"),
+        }
     }
-    interrupt(&child);
-    assert!(child.wait().unwrap().success());
-    ok(at, &["train", "--resume", "run"]);
-    assert!(fs::read_to_string(at.join("run/metrics.jsonl")).unwrap().contains("\"step\":5"));
+}
+
+/// Starts a command that reads a pipe without an end, tells it to stop as soon as it says what it is doing, and returns what it
+/// said on standard error.
+fn stopped_while_reading(at: &Path, args: &[&str], sent: &str, code: i32) -> String {
+    const PHASES: [&str; 3] = ["reading", "learning", "encoding"];
+    let pipe = at.join("endless.txt");
+    let _ = fs::remove_file(&pipe);
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut child = start(at, args);
+    let mut text = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    text.write_all(b"some text, and no end of it\n").unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let first = said.by_ref().find(|line| PHASES.iter().any(|phase| line.contains(phase))).unwrap();
+    signal(&child, sent);
+    let rest: Vec<String> = said.collect();
+    let output = child.wait_with_output().unwrap();
+    drop(text);
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()), (Some(code), ""), "{args:?}");
+    assert!(rest.len() == 1 && rest[0].starts_with("stopped"), "{args:?}: {rest:?}");
+    format!("{first}\n{}", rest[0])
+}
+
+#[test]
+fn a_command_that_reads_a_pipe_without_an_end_says_so_and_stops_at_the_first_signal() {
+    if !cfg!(unix) {
+        return;
+    }
+    let at = &Folder::with_text();
+    ok(at, &at.train(&["--steps", "2", "--no-tune", "--out", "run"]));
+    let before = bytes(&at.join("run"));
+    for (sent, code) in [("-INT", 130), ("-TERM", 143)] {
+        let said = stopped_while_reading(at, &["train", "endless.txt", "--out", "new", "--json"], sent, code);
+        assert!(said.contains("reading endless.txt") && said.contains("before the first step"), "{said}");
+        assert!(!at.join("new").exists());
+    }
+    let tokenize = ["tokenize", "endless.txt", "--out", "far/away", "--tokenizer", "byte"];
+    for tokenizer in ["char", "bpe:300", "byte", "gpt2"] {
+        let args = [&tokenize[..4], &["--tokenizer", tokenizer]].concat();
+        stopped_while_reading(at, &args, "-TERM", 143);
+        assert!(!at.join("far").exists(), "{tokenizer}");
+    }
+    stopped_while_reading(at, &["eval", "run", "endless.txt"], "-INT", 130);
+    let said = stopped_while_reading(at, &["train", "endless.txt", "--resume", "run"], "-TERM", 143);
+    assert!(said.contains("as it was, go on with: tril train --resume run"), "{said}");
+    assert!(bytes(&at.join("run")) == before);
 }
 
 #[test]

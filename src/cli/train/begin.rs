@@ -1,4 +1,4 @@
-use super::{Started, TrainArgs, start};
+use super::{Started, TrainArgs, encode, start};
 use crate::cli::misuse::misuse;
 use crate::cli::settings::{check_specials, load_corpus};
 use crate::cli::token_files::check_beside;
@@ -22,6 +22,6 @@ pub(super) fn begin(args: &TrainArgs, open: &OpenRun) -> Result<Started, Box<dyn
     let corpus = load_corpus(&mut config, &args.paths, &args.settings)?;
     check_beside(&config.data.source, &open.tokenizer)?;
     let reading = open.tokenizer.clone().for_data(&config.data.mode, config.data.special_tokens);
-    corpus.prepare(&reading, &config.data_options(), &|_| ())?;
+    encode(&corpus, &reading, &config)?;
     start(args, config, root.to_path_buf(), |gpu, config| Run::begin(gpu, open, config, &corpus))
 }

@@ -1,30 +1,29 @@
 use std::cell::{Cell, RefCell};
-use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::clock::{Clock, Kind};
+use crate::cli::phases::{self, Amount, in_words};
 use crate::cli::settings::Fit;
-use crate::cli::wrap::for_stderr;
 use crate::data::shell::quoted;
 use crate::data::{Packing, Source, embedded};
 use crate::train::fit::Room;
-use crate::train::{Event, Run, Summary};
+use crate::train::{Doing, Event, Run, Summary, TrainConfig};
 use crate::units::{count, human_bytes};
 
 /// Tells what a run does, for people or in JSON.
 pub(super) struct Printer {
     json: bool,
     device: String,
-    bar: Option<ProgressBar>,
     /// Where there is no terminal, a line now and then instead of a bar.
     last_line: Cell<Option<Instant>>,
     /// The last step's line, where it has not been printed.
     held: RefCell<Option<String>>,
-    steps: u64,
-    lr: f64,
+    doing: Cell<Option<Doing>>,
+    has_stepped: Cell<bool>,
+    train: TrainConfig,
     floor: Option<f64>,
 }
 
@@ -33,25 +32,51 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl Printer {
     pub fn new(json: bool, run: &Run, device: &str) -> Self {
-        let (steps, lr) = (run.config().train.steps, run.config().train.lr);
-        let bar = (!json && std::io::stderr().is_terminal()).then(|| {
-            let style = ProgressStyle::with_template("{bar:16} {pos}/{len}  {eta} left  {wide_msg}");
-            let bar = ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.set_position(run.step());
-            bar.reset_eta();
-            bar
-        });
+        phases::end();
+        let train = run.config().train.clone();
+        phases::training(run.step(), train.steps, String::new());
         let data = &run.config().data;
         let floor = matches!(data.source, Source::Embedded { .. }).then(|| embedded::floor(&data.mode)).flatten();
         let (last_line, held) = (Cell::new(None), RefCell::new(None));
-        Self { json, device: device.into(), bar, last_line, held, steps, lr, floor }
+        let (doing, has_stepped) = (Cell::new(None), Cell::new(false));
+        Self { json, device: device.into(), last_line, held, doing, has_stepped, train, floor }
     }
 
     pub fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(for_stderr(text)),
-            None => outln!("{text}"),
+        outln!("{text}");
+    }
+
+    /// Names what begins, or says how far it is.
+    fn doing(&self, doing: Doing) {
+        let kind = |doing: &Doing| std::mem::discriminant(doing);
+        let is_new = self.doing.replace(Some(doing)).as_ref().map(kind) != Some(kind(&doing));
+        if is_new {
+            match doing {
+                Doing::Measuring => phases::begin("measuring the device"),
+                Doing::Stepping if self.has_stepped.get() => phases::end(),
+                Doing::Stepping => phases::begin("first step"),
+                Doing::Evaluating { .. } => phases::begin("evaluating"),
+                Doing::Sampling => phases::begin("drawing a sample"),
+                Doing::Saving => phases::begin("saving"),
+            }
         }
+        if let Doing::Evaluating { done, of } = doing {
+            phases::at(Amount { done, of: Some(of), unit: "windows" });
+        }
+    }
+
+    /// How long the run still takes, as far as that is known.
+    fn left(&self, step: u64, clock: &Clock) -> String {
+        let TrainConfig { steps, eval_every, sample_every, checkpoint_every, .. } = self.train;
+        let rest =
+            |every: u64| steps.checked_div(every).zip(step.checked_div(every)).map_or(0, |(all, done)| all - done);
+        let others = [
+            (Kind::Evaluation, rest(eval_every)),
+            (Kind::Sample, rest(sample_every)),
+            (Kind::Save, rest(checkpoint_every)),
+        ];
+        let left = clock.left(steps.saturating_sub(step), &others);
+        left.map_or_else(String::new, |left| format!("{} left  ", in_words(left)))
     }
 
     pub fn header(&self, run: &Run, root: &Path, fit: &Fit, resumed: bool) {
@@ -99,12 +124,19 @@ impl Printer {
         self.say(&format!("run      {} {how}", root.display()));
     }
 
-    pub fn event(&self, event: &Event) {
+    pub fn event(&self, event: &Event, clock: &Clock) {
+        if let Event::Doing(doing) = event {
+            return self.doing(*doing);
+        }
+        if matches!(event, Event::Step { .. }) && !self.has_stepped.replace(true) {
+            phases::end();
+        }
         if self.json {
             outln!("{}", json_line(event));
             return;
         }
         match event {
+            Event::Doing(_) => {}
             Event::Step { result, lr, tokens_per_s, mfu } => {
                 let message = format!(
                     "loss {:.4}  lr {lr:.2e}  norm {:.2}  {tokens_per_s:.0} tok/s ({:.0}% of peak)",
@@ -126,21 +158,16 @@ impl Printer {
                         result.step, result.loss, result.grad_norm, result.n_skipped
                     ));
                 }
-                match &self.bar {
-                    Some(bar) => {
-                        bar.set_position(result.step);
-                        bar.set_message(message);
+                let message = self.left(result.step, clock) + &message;
+                if !phases::training(result.step, self.train.steps, message.clone()) {
+                    let line = format!("step {}/{}  {message}", result.step, self.train.steps);
+                    let is_due = self.last_line.get().is_none_or(|last| last.elapsed() >= LINE_EVERY);
+                    let is_held = !is_due && result.step < self.train.steps;
+                    if !is_held {
+                        self.last_line.set(Some(Instant::now()));
+                        outln!("{line}");
                     }
-                    None => {
-                        let line = format!("step {}/{}  {message}", result.step, self.steps);
-                        let is_due = self.last_line.get().is_none_or(|last| last.elapsed() >= LINE_EVERY);
-                        let is_held = !is_due && result.step < self.steps;
-                        if !is_held {
-                            self.last_line.set(Some(Instant::now()));
-                            outln!("{line}");
-                        }
-                        self.held.replace(is_held.then_some(line));
-                    }
+                    self.held.replace(is_held.then_some(line));
                 }
             }
             Event::Eval { step, loss, bits_per_byte, best } => {
@@ -185,9 +212,7 @@ impl Printer {
     }
 
     pub fn finish(&self, summary: &Summary, root: &Path) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        phases::end_training();
         let root = quoted(root);
         if self.json {
             let line = json!({
@@ -220,7 +245,7 @@ impl Printer {
             if !summary.interrupted {
                 outln!(
                     "to try again with a lower --lr: tril import {root} --out NEW, then tril train TEXT --resume NEW --lr {:e}",
-                    self.lr / 10.0
+                    self.train.lr / 10.0
                 );
             }
         }
@@ -237,6 +262,7 @@ const METRICS_GONE: &str = "metrics.jsonl was removed: the lines before are lost
 
 fn json_line(event: &Event) -> serde_json::Value {
     match event {
+        Event::Doing(_) => serde_json::Value::Null,
         Event::Step { result, lr, tokens_per_s, mfu } => json!({
             "step": result.step, "loss": result.loss, "lr": lr, "grad_norm": result.grad_norm,
             "tokens_per_s": tokens_per_s, "mfu": mfu, "skipped": !result.applied,

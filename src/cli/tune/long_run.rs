@@ -1,5 +1,6 @@
 //! What a long run on a software device learns before its first step.
 
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,9 +60,13 @@ impl LongRun<'_> {
         let config = self.config.to_toml();
         command.args(["tune", "--for-run", &config, "--seconds", &seconds]).args(self.device.as_flags());
         // its end of the pipe tells the other process when this one is gone; what it said or failed at is in the cache, or isn't
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let _ = child.and_then(|mut child| {
             let lifeline = child.stdin.take();
+            // a line for each shape that is measured
+            let said = child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines());
+            let mut done = 0;
+            said.map_while(Result::ok).for_each(|_| tuned_one(&mut done, shapes));
             let ended = child.wait();
             drop(lifeline);
             ended
@@ -94,7 +99,10 @@ pub(super) fn tune_for_run(config: &RunConfig, seconds: u64, gpu: &Arc<Gpu>, cac
     let shapes = shapes_of(gpu, &[config.session()])?;
     begin_tuning(&shapes);
     let mut done = 0;
-    let on = |_: &str, _: &Entry| tuned_one(&mut done, &shapes);
+    let on = |key: &str, _: &Entry| {
+        outln!("{key}");
+        tuned_one(&mut done, &shapes);
+    };
     tune(&shapes, Which::Missing, Duration::from_secs(seconds), cache, &mut OnDevice::new(gpu), on)?;
     Ok(std::process::ExitCode::SUCCESS)
 }

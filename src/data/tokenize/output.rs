@@ -6,6 +6,7 @@ use super::Form;
 use crate::data::order::{narrow, wide};
 use crate::data::tokens::{Layout, Width};
 use crate::data::{DataError, Tokenizer};
+use crate::unfinished::{Goes, Unfinished};
 
 const TRAIN: &str = "train.bin";
 const VAL: &str = "val.bin";
@@ -23,6 +24,7 @@ pub(super) struct Output {
     made: Vec<PathBuf>,
     /// What lies in it and is to be removed.
     written: Vec<PathBuf>,
+    unfinished: Unfinished,
     tokens: Option<BufWriter<File>>,
     form: Form,
     width: Width,
@@ -45,8 +47,11 @@ impl Output {
         }
         let made: Vec<PathBuf> =
             dir.ancestors().take_while(|a| !a.as_os_str().is_empty() && !a.exists()).map(Path::to_path_buf).collect();
+        let (written, unfinished) = (vec![], Unfinished::default());
+        let (n_token, pieces) = (0, vec![]);
         let mut output =
-            Output { dir: dir.into(), made, written: vec![], tokens: None, form, width, n_token: 0, pieces: vec![] };
+            Output { dir: dir.into(), made, written, unfinished, tokens: None, form, width, n_token, pieces };
+        output.made.iter().rev().for_each(|made| output.unfinished.add(made, Goes::WhenEmpty));
         fs::create_dir_all(dir).map_err(unwritable(dir))?;
         let path = output.part(TRAIN);
         let file = File::options()
@@ -59,13 +64,19 @@ impl Output {
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             return Err(DataError::SetBusy { path });
         }
-        output.written.push(path.clone());
+        output.add(path.clone());
         file.set_len(0).map_err(unwritable(&path))?;
         let mut file = BufWriter::with_capacity(1 << 20, file);
         // the header comes when the number of tokens is known
         file.write_all(&vec![0; narrow(output.start())]).map_err(unwritable(&path))?;
         output.tokens = Some(file);
         Ok(output)
+    }
+
+    /// Has a file removed unless the data set is finished.
+    fn add(&mut self, path: PathBuf) {
+        self.unfinished.add(&path, Goes::Whole);
+        self.written.push(path);
     }
 
     fn part(&self, name: &str) -> PathBuf {
@@ -108,7 +119,7 @@ impl Output {
         if n_val > 0 {
             let end = self.start() + n_train * self.width.bytes();
             let path = self.part(VAL);
-            self.written.push(path.clone());
+            self.add(path.clone());
             let mut copy = || {
                 let mut val = File::create(&path)?;
                 val.write_all(&self.header(n_val))?;
@@ -129,7 +140,7 @@ impl Output {
         // elsewhere an open file can't be renamed
         drop(train);
         let json = self.part(TOKENIZER);
-        self.written.push(json.clone());
+        self.add(json.clone());
         let content = tokenizer.to_json()?;
         let save = || {
             let mut file = File::create(&json)?;
@@ -137,11 +148,17 @@ impl Output {
             file.sync_all()
         };
         save().map_err(unwritable(&json))?;
-        for name in FILES.into_iter().filter(|&name| name != VAL || n_val > 0) {
-            let to = self.dir.join(name);
-            fs::rename(self.part(name), &to).map_err(unwritable(&to))?;
-            self.written.push(to);
-        }
+        let mut names = vec![];
+        let renamed = self.unfinished.finish(|| {
+            FILES.into_iter().filter(|&name| name != VAL || n_val > 0).try_for_each(|name| {
+                let to = self.dir.join(name);
+                fs::rename(self.part(name), &to).map_err(unwritable(&to))?;
+                names.push(to);
+                Ok(())
+            })
+        });
+        self.written.append(&mut names);
+        renamed?;
         // elsewhere folders can't be opened, and renames are the file system's own affair
         if cfg!(unix) {
             File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(unwritable(&self.dir))?;

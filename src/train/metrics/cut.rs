@@ -9,15 +9,16 @@ use serde_json::Value;
 
 use super::METRICS;
 use crate::train::RunDir;
+use crate::train::checkpoint::Left;
 
 /// Longer lines are none of ours. Units: bytes.
 const MAX_LINE: u64 = 1 << 20;
 
-/// Drops the lines after a step, so that a resumed run writes each line once, and those that can't be read. Returns a warning
+/// Drops the lines after a step, and those of what is left to be done after it, so that a resumed run writes each line once, and those that can't be read. Returns a warning
 /// about what is lost. A file from which anything is lost is kept under another name.
-pub(in crate::train) fn cut(dir: &RunDir, step: u64) -> Option<String> {
+pub(in crate::train) fn cut(dir: &RunDir, step: u64, left: Left) -> Option<String> {
     let path = dir.path(METRICS);
-    let mut lines = Lines { step, ..Lines::default() };
+    let mut lines = Lines { step, left, ..Lines::default() };
     let read = read(&path, &mut lines);
     let mut faults = vec![];
     if let Err(reason) = &read {
@@ -50,6 +51,7 @@ pub(in crate::train) fn cut(dir: &RunDir, step: u64) -> Option<String> {
 #[derive(Debug, Default)]
 struct Lines {
     step: u64,
+    left: Left,
     kept: Vec<Vec<u8>>,
     /// Step and kind of each of them.
     keys: Vec<(u64, Kind)>,
@@ -91,6 +93,14 @@ impl Lines {
         }
         let kinds = [("loss", Kind::Step), ("val_loss", Kind::Evaluation), ("sample", Kind::Sample)];
         let kind = kinds.iter().find(|(key, _)| value.get(key).is_some()).map_or(Kind::Other, |&(_, kind)| kind);
+        let comes_again = match kind {
+            Kind::Evaluation => self.left.evaluation,
+            Kind::Sample => self.left.is_any(),
+            Kind::Step | Kind::Other => false,
+        };
+        if step == self.step && comes_again {
+            return;
+        }
         self.keys.push((step, kind));
         self.kept.push([line.trim_ascii_end(), b"\n"].concat());
     }

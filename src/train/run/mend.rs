@@ -100,7 +100,7 @@ impl Run {
             return Ok(found.progress.loss());
         }
         found.load_weights(&mut self.session)?;
-        Ok(self.validate()?.map(|(loss, _)| loss).filter(|loss| loss.is_finite()))
+        Ok(self.validate(&mut |_| true)?.map(|(loss, _)| loss).filter(|loss| loss.is_finite()))
     }
 
     /// What is wrong with `model.safetensors`.
@@ -111,7 +111,8 @@ impl Run {
         };
         let expected = self.progress.model?;
         // a process that was killed before its next checkpoint had gone further, and this one will come there, too
-        let comes_again = (self.step() + 1..=self.config.train.steps).contains(&found);
+        let next = self.step() + u64::from(!self.progress.left.evaluation);
+        let comes_again = (next..=self.config.train.steps).contains(&found);
         (found != expected && !comes_again).then(|| format!("is of step {found}, not of {expected}"))
     }
 }

@@ -3,7 +3,7 @@
 use super::Run;
 use crate::data::shell::quoted;
 use crate::train::blackbox::{Batches, Evidence, MOST_BEFORE};
-use crate::train::checkpoint::{self, Progress};
+use crate::train::checkpoint::{self, Left, Progress};
 use crate::train::metrics::Metrics;
 use crate::train::{Event, OnNonfinite, RunError};
 
@@ -84,6 +84,7 @@ impl Run {
             model: self.progress.model,
             model_loss: self.progress.model_loss,
             in_a_row: 0,
+            left: Left::default(),
             device: self.progress.device.clone(),
             kernels: self.progress.kernels.clone(),
             tuned: self.progress.tuned.clone(),
@@ -93,7 +94,7 @@ impl Run {
         let synced = self.metrics.sync();
         self.note(synced, on);
         // what this finds was found before, or is lost with the steps that are given up
-        let _ = self.dir.truncate_metrics(to);
+        let _ = self.dir.truncate_metrics(to, Left::default());
         self.metrics = Metrics::open(&self.dir);
         on(&Event::RolledBack { to, from });
         // so that a resumed run passes the same batches over

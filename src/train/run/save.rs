@@ -1,10 +1,12 @@
 //! What a run keeps on the disk: its checkpoints, and the best model.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 
 use super::Run;
 use crate::train::checkpoint::{self, CheckpointError, Found, Progress};
-use crate::train::{Event, RunDirError, RunError};
+use crate::train::{Doing, Event, RunDirError, RunError};
 
 impl Run {
     /// Says that something couldn't be written, once until something can again.
@@ -17,15 +19,23 @@ impl Run {
         self.unsaved = Some(reason);
     }
 
-    /// The loss over the validation split and its number of targets, where there is one.
-    pub(super) fn validate(&mut self) -> Result<Option<(f64, u64)>, RunError> {
+    /// The loss over the validation split and its number of targets, where there is one and `goes_on` isn't `false` of a
+    /// number of windows.
+    pub(super) fn validate(&mut self, goes_on: &mut dyn FnMut(u64) -> bool) -> Result<Option<(f64, u64)>, RunError> {
         let Some(evaluator) = &mut self.evaluator else { return Ok(None) };
         let b = usize::try_from(self.config.train.batch_size).unwrap_or(usize::MAX);
-        Ok(Some(evaluator.loss(self.dataset.eval_batches(b, self.config.eval_limit()))?))
+        let batches = self.dataset.eval_batches(b, self.config.eval_limit());
+        Ok(evaluator.loss_while(batches, &mut |n| goes_on(n * b as u64))?)
     }
 
-    pub(super) fn evaluate(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
-        let Some((loss, n_target)) = self.validate()? else { return Ok(()) };
+    /// Evaluates the validation split, if there is one; whether that was done, and not left because of a stop.
+    pub(super) fn evaluate(&mut self, stop: &AtomicBool, on: &mut impl FnMut(&Event)) -> Result<bool, RunError> {
+        let of = self.extent.windows;
+        let validated = self.validate(&mut |done| {
+            on(&Event::Doing(Doing::Evaluating { done, of }));
+            !stop.load(Ordering::Relaxed)
+        })?;
+        let Some((loss, n_target)) = validated else { return Ok(self.evaluator.is_none()) };
         let (step, bits_per_byte) = (self.step(), self.extent.bits_per_byte(loss));
         // weights that gave nothing finite are no good, whatever the loss of a forward pass
         let counts = loss.is_finite() && self.progress.in_a_row == 0;
@@ -44,7 +54,7 @@ impl Run {
             self.keep_best(on)?;
         }
         on(&Event::Eval { step, loss, bits_per_byte, best });
-        Ok(())
+        Ok(true)
     }
 
     /// Whether a loss is lower than that of every evaluation so far, whether or not its weights could be saved.
@@ -72,6 +82,7 @@ impl Run {
     }
 
     pub(super) fn save(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
+        on(&Event::Doing(Doing::Saving));
         let step = self.step();
         let mut has_best = self.keep_best(on)?;
         let mut progress = Progress { step, elapsed_s: self.elapsed(), ..self.progress.clone() };

@@ -1,0 +1,387 @@
+//! Signs of life: what a command is doing while nothing else is to be seen of it.
+//!
+//! On a terminal that is a line below everything else, drawn anew ten times a second. Elsewhere a phase that takes long gets a
+//! line on standard error, and now and then another.
+
+use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use terminal_size::terminal_size_of;
+
+use super::wrap::for_stderr;
+use crate::gpu::{Compiling, Gpu};
+use crate::units::human_bytes;
+
+/// Between two looks at what there is to show.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// What is over sooner isn't shown on a terminal, so that nothing flickers.
+const SHOWN_AFTER: Duration = Duration::from_millis(300);
+/// A phase that takes longer gets a line where there is no terminal.
+const LINE_AFTER: Duration = Duration::from_secs(2);
+/// A step that takes longer is named like a phase.
+const LONG_STEP: Duration = Duration::from_secs(3);
+/// Between its first line and the next ones.
+const LINE_EVERY: Duration = Duration::from_secs(30);
+
+static LINE: Mutex<Line> = Mutex::new(Line {
+    shows: Shows::Nothing,
+    bar: None,
+    look: Look::Spinner,
+    phase: None,
+    training: None,
+    has_thread: false,
+});
+
+/// What is shown, and how.
+struct Line {
+    shows: Shows,
+    bar: Option<ProgressBar>,
+    /// That of the bar.
+    look: Look,
+    phase: Option<Phase>,
+    training: Option<Training>,
+    has_thread: bool,
+}
+
+/// How a command shows what it is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shows {
+    /// Not at all: so it is before a command has said otherwise.
+    Nothing,
+    /// By a line of a terminal that changes, or, where there is none, as [`Shows::Lines`].
+    Live,
+    /// By lines, for phases that take long.
+    Lines,
+}
+
+/// Something that takes time.
+struct Phase {
+    name: String,
+    since: Instant,
+    amount: Option<Amount>,
+    /// Set while kernels are compiled.
+    compiling: Option<Amount>,
+    next_line: Duration,
+}
+
+/// How far a phase is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Amount {
+    /// What is done.
+    pub done: u64,
+    /// What there is to do, where that is known.
+    pub of: Option<u64>,
+    /// What is counted; empty for bytes.
+    pub unit: &'static str,
+}
+
+/// How far a training is.
+struct Training {
+    step: u64,
+    steps: u64,
+    message: String,
+    /// When that was so.
+    since: Instant,
+}
+
+/// What is drawn in front of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Bar,
+    Spinner,
+}
+
+fn line() -> MutexGuard<'static, Line> {
+    LINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins to show phases.
+pub(super) fn show(shows: Shows) {
+    let mut line = line();
+    let is_live = shows == Shows::Live && std::io::stderr().is_terminal();
+    line.shows = if is_live { Shows::Live } else { Shows::Lines };
+    if !line.has_thread {
+        let look = || loop {
+            std::thread::sleep(LOOK_EVERY);
+            self::line().look();
+        };
+        // without a thread, there are no signs of life
+        line.has_thread = std::thread::Builder::new().name("phases".into()).spawn(look).is_ok();
+    }
+}
+
+/// Begins a phase, and ends the one before.
+pub(super) fn begin(name: impl Into<String>) {
+    let mut line = line();
+    line.phase = Some(Phase::new(name.into()));
+    if line.training.is_none() {
+        line.clear();
+    }
+}
+
+/// Says how far a phase is, and begins it where it isn't the one that there is.
+pub(super) fn doing(name: &str, amount: Amount) {
+    let is_new = line().phase.as_ref().is_none_or(|phase| phase.name != name);
+    if is_new {
+        begin(name);
+    }
+    at(amount);
+}
+
+/// Says how far the phase is.
+pub(super) fn at(amount: Amount) {
+    if let Some(phase) = &mut line().phase {
+        phase.amount = Some(amount);
+    }
+}
+
+/// Has phases say while kernels of a device are compiled.
+pub(super) fn follow(gpu: &Gpu) {
+    gpu.on_compiling(|how_far| {
+        let (done, of, unit) = match how_far {
+            Compiling::Kernels { done, of } => (done, of, "kernels"),
+            Compiling::FirstRun { done, of } => (done, of, "dispatches"),
+        };
+        if let Some(phase) = &mut line().phase {
+            phase.compiling = (done < of).then_some(Amount { done, of: Some(of), unit });
+        }
+    });
+}
+
+/// Ends the phase.
+pub(super) fn end() {
+    let mut line = line();
+    line.phase = None;
+    if line.training.is_none() {
+        line.clear();
+    }
+}
+
+/// Shows the progress of a training, until [`end_training`]; whether there is a line that shows it.
+pub(super) fn training(step: u64, steps: u64, message: String) -> bool {
+    let mut line = line();
+    let is_new = line.training.is_none();
+    line.training = Some(Training { step, steps, message, since: Instant::now() });
+    if is_new {
+        line.clear();
+    }
+    if line.shows == Shows::Live {
+        line.draw();
+    }
+    line.shows == Shows::Live
+}
+
+/// Ends the phase and the training.
+pub(super) fn end_training() {
+    let mut line = line();
+    (line.phase, line.training) = (None, None);
+    line.clear();
+}
+
+/// Writes something to the terminal or elsewhere, with what is drawn out of the way.
+pub(super) fn around<T>(write: impl FnOnce() -> T) -> T {
+    match &line().bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// Whether a command goes on after what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    GoesOn,
+    Ends,
+}
+
+/// Says something at once, even if others can't write any more; for whoever answers a signal.
+pub(super) fn say_now(words: &str, then: Then) {
+    const TRIES: u32 = 20;
+    let say = || {
+        // the terminal may be gone, so that what is said there is lost
+        let _ = writeln!(std::io::stderr(), "{}", for_stderr(words));
+    };
+    for _ in 0..TRIES {
+        match LINE.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_EVERY / 10),
+            Ok(mut line) => return line.say(say, then),
+            Err(TryLockError::Poisoned(line)) => return line.into_inner().say(say, then),
+        }
+    }
+    say();
+}
+
+impl Line {
+    fn say(&mut self, say: impl FnOnce(), then: Then) {
+        // the terminal shows ^C where the cursor is
+        if self.bar.is_none() && std::io::stderr().is_terminal() {
+            let _ = writeln!(std::io::stderr());
+        }
+        if then == Then::Ends {
+            self.clear();
+            self.shows = Shows::Nothing;
+        }
+        match &self.bar {
+            Some(bar) => bar.suspend(say),
+            None => say(),
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Shows what there is to show now.
+    fn look(&mut self) {
+        match self.shows {
+            Shows::Nothing => {}
+            Shows::Live => self.draw(),
+            Shows::Lines => {
+                let Some(phase) = &mut self.phase else { return };
+                let elapsed = phase.since.elapsed();
+                if elapsed >= phase.next_line {
+                    phase.next_line = elapsed + LINE_EVERY;
+                    let _ = writeln!(std::io::stderr(), "{}", phase.describe(elapsed));
+                }
+            }
+        }
+    }
+
+    fn draw(&mut self) {
+        let phase = self.phase.as_ref().map(|phase| (phase, phase.since.elapsed()));
+        let phase = phase.filter(|(_, elapsed)| *elapsed >= SHOWN_AFTER).map(|(p, elapsed)| p.describe(elapsed));
+        let (look, text, used) = match (&self.training, phase) {
+            (Some(training), phase) => training.describe(phase),
+            (None, Some(phase)) => (Look::Spinner, phase, SPINNER),
+            (None, None) => return,
+        };
+        if look != self.look {
+            self.clear();
+        }
+        self.look = look;
+        let bar = self.bar.get_or_insert_with(|| {
+            let template = if look == Look::Bar { "{bar:16} {pos}/{len}  {msg}" } else { "{spinner} {msg}" };
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(0).with_style(style)
+        });
+        if let Some(training) = &self.training {
+            bar.set_length(training.steps);
+            bar.set_position(training.step);
+        }
+        const USUAL_WIDTH: usize = 80;
+        let width = terminal_size_of(std::io::stderr()).map_or(USUAL_WIDTH, |(width, _)| width.0.into());
+        bar.set_message(text.chars().take(width.saturating_sub(used + ROOM)).collect::<String>());
+        bar.tick();
+    }
+}
+
+/// Columns of a spinner and of a bar, with the space behind.
+const SPINNER: usize = 2;
+const BAR: usize = 17;
+/// Columns left free at the end of a line: where the terminal adds ^C, it stays on the line, which is cleared.
+const ROOM: usize = 4;
+
+impl Training {
+    /// What is drawn, and how many columns are taken by what is in front of the text.
+    fn describe(&self, phase: Option<String>) -> (Look, String, usize) {
+        let Self { step, steps, message, since } = self;
+        let at = format!("{step}/{steps}  ");
+        let in_step = since.elapsed();
+        match phase {
+            Some(phase) => (Look::Spinner, at + &phase, SPINNER),
+            None if in_step >= LONG_STEP && step < steps => {
+                (Look::Spinner, format!("{at}step {} for {}  {message}", step + 1, in_words(in_step)), SPINNER)
+            }
+            None => (Look::Bar, message.clone(), BAR + at.len()),
+        }
+    }
+}
+
+impl Phase {
+    fn new(name: String) -> Self {
+        Self { name, since: Instant::now(), amount: None, compiling: None, next_line: LINE_AFTER }
+    }
+
+    fn describe(&self, elapsed: Duration) -> String {
+        let mut text = self.name.clone();
+        let amount = self.amount.filter(|amount| amount.of != Some(amount.done));
+        match (self.compiling, amount) {
+            (Some(compiling), _) => text = format!("{text}: compiling, {compiling}"),
+            (None, Some(amount)) => text = format!("{text}: {amount}"),
+            (None, None) => {}
+        }
+        if elapsed >= Duration::from_secs(1) {
+            text = format!("{text}, {}", in_words(elapsed));
+        }
+        if let Some(left) = amount.filter(|_| self.compiling.is_none()).and_then(|amount| amount.left(elapsed)) {
+            text = format!("{text}, about {} left", in_words(left));
+        }
+        text
+    }
+}
+
+impl std::fmt::Display for Amount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let count = |n: u64| if self.unit.is_empty() { human_bytes(n) } else { n.to_string() };
+        let gap = if self.unit.is_empty() { "" } else { " " };
+        let unit = self.unit;
+        match self.of {
+            Some(of) => write!(f, "{} of {}{gap}{unit}", count(self.done.min(of)), count(of)),
+            None => write!(f, "{}{gap}{unit}", count(self.done)),
+        }
+    }
+}
+
+impl Amount {
+    /// How long the rest takes at the speed so far; unknown where there is too little to go by.
+    fn left(&self, elapsed: Duration) -> Option<Duration> {
+        const LEAST_TIME: Duration = Duration::from_secs(2);
+        const LEAST: u64 = 2;
+        let of = self.of.filter(|&of| self.done >= LEAST && self.done < of && elapsed >= LEAST_TIME)?;
+        Some(elapsed.mul_f64((of - self.done) as f64 / self.done as f64))
+    }
+}
+
+/// A time as people say it.
+pub(super) fn in_words(time: Duration) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    match time.as_secs_f64().round() as u64 {
+        s if s < 2 * MINUTE => format!("{s} s"),
+        s if s < 2 * HOUR => format!("{} min", s / MINUTE),
+        s if s < 2 * DAY => format!("{} h {} min", s / HOUR, s % HOUR / MINUTE),
+        s => format!("{} days", s / DAY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(done: u64, of: Option<u64>, unit: &'static str, seconds: u64) -> String {
+        let phase = Phase { amount: Some(Amount { done, of, unit }), ..Phase::new("reading".into()) };
+        phase.describe(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn no_time_is_claimed_before_it_is_known() {
+        assert_eq!(described(0, Some(80), "windows", 0), "reading: 0 of 80 windows");
+        assert_eq!(described(0, Some(80), "windows", 90), "reading: 0 of 80 windows, 90 s");
+        assert_eq!(described(1, Some(80), "windows", 90), "reading: 1 of 80 windows, 90 s");
+        assert_eq!(described(20, Some(80), "windows", 10), "reading: 20 of 80 windows, 10 s, about 30 s left");
+        assert_eq!(described(80, Some(80), "windows", 10), "reading, 10 s");
+        // a pipe has no known end
+        assert_eq!(described(30 << 20, None, "", 10), "reading: 30.0 MiB, 10 s");
+        assert_eq!(described(30 << 20, Some(60 << 20), "", 10), "reading: 30.0 MiB of 60.0 MiB, 10 s, about 10 s left");
+    }
+
+    #[test]
+    fn times_are_said_as_people_say_them() {
+        let said = [0, 119, 120, 7199, 7200, 90_061, 172_800].map(|s| in_words(Duration::from_secs(s)));
+        assert_eq!(said, ["0 s", "119 s", "2 min", "119 min", "2 h 0 min", "25 h 1 min", "2 days"]);
+    }
+}
