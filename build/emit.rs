@@ -24,14 +24,16 @@ pub fn module(out: &mut String, name: &str, file: &ShaderFile, facts: &Facts) {
     }
     w(format!("], params_bytes: {}, variants: &[", facts.params.len() * 4));
     for ((variant, settings), (workgroup, bytes)) in file.variants.iter().zip(&facts.workgroups) {
-        let subgroup = file.tunes.iter().find(|t| t.name == "SUBGROUP").map(|t| {
-            let set = settings.iter().find(|(name, _)| *name == t.name);
-            rust_literal(set.map_or(&t.default, |(_, value)| value))
-        });
-        let subgroup = subgroup.unwrap_or("0".into());
+        let tune = |tune: &str| {
+            let tag = file.tunes.iter().find(|t| t.name == tune)?;
+            let set = settings.iter().find(|(name, _)| *name == tag.name);
+            Some(rust_literal(set.map_or(&tag.default, |(_, value)| value)))
+        };
+        let subgroup = tune("SUBGROUP").unwrap_or("0".into());
+        let vector_loads = tune("VECTOR_LOADS").unwrap_or("false".into());
         w(format!(
             "Variant {{ name: {variant:?}, settings: &{settings:?}, workgroup: {workgroup:?}, workgroup_bytes: {bytes}, \
-             subgroup: {subgroup} }},"
+             subgroup: {subgroup}, vector_loads: {vector_loads} }},"
         ));
     }
     w("]};".into());

@@ -8,6 +8,7 @@
 //! const ADD: bool = false; //: mode false true    changes what is computed; these are its values
 //! const WG: u32 = 64u;     //: tune               changes only speed
 //! const SUBGROUP: u32 = 0u; //: tune              a variant that sets it runs where subgroups have that size only
+//! const VECTOR_LOADS: bool = true; //: tune       runs only where straight-line code loads vectors (Caps::vector_loads)
 //! for (var i = 0u; i < TM; i++) { //: unroll      repeat the body with i = 0u, 1u, ... (to the brace at this indent)
 //! ```
 

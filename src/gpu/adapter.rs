@@ -167,6 +167,7 @@ fn report(adapter: &wgpu::Adapter) -> AdapterReport {
     let caps = Caps {
         name: format!("{name} ({backend}, {driver})"),
         is_cpu: info.device_type == wgpu::DeviceType::Cpu,
+        vector_loads: super::unguarded::gains(&info.driver, &info.driver_info),
         subgroup: if has(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size {
             info.subgroup_min_size
         } else {

@@ -5,6 +5,9 @@ pub struct Caps {
     pub name: String,
     /// A software device: workgroup memory and barriers are slow there, so kernels use other variants.
     pub is_cpu: bool,
+    /// A software device that makes one load of neighbouring elements in straight-line code: Mesa's llvmpipe from 26 on,
+    /// where it is opened without bounds tests. Elsewhere such code is the slowest there is.
+    pub vector_loads: bool,
     /// Invocations of a subgroup, where the device has subgroup operations and one size only; otherwise 0.
     pub subgroup: u32,
     /// `max_storage_buffer_binding_size`, bytes.
@@ -43,6 +46,7 @@ impl Caps {
         Self {
             name: "WebGPU default limits".into(),
             is_cpu: false,
+            vector_loads: false,
             subgroup: 0,
             max_binding_bytes: 128 << 20,
             max_buffer_bytes: 256 << 20,

@@ -56,6 +56,8 @@ pub struct Variant {
     pub workgroup_bytes: u32,
     /// The subgroup size that it is written for (its tune constant `SUBGROUP`); 0 where any device will do.
     pub subgroup: u32,
+    /// Whether it is written for devices with [`Caps::vector_loads`] (its tune constant `VECTOR_LOADS`).
+    pub vector_loads: bool,
 }
 
 impl Variant {
@@ -64,6 +66,7 @@ impl Variant {
         self.workgroup.iter().product::<u32>() <= caps.max_invocations
             && self.workgroup_bytes <= caps.max_workgroup_bytes
             && (self.subgroup == 0 || self.subgroup == caps.subgroup)
+            && self.vector_loads <= caps.vector_loads
     }
 }
 

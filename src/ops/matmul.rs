@@ -3,6 +3,7 @@ mod matvec;
 mod probe;
 mod product;
 mod split;
+mod straight;
 mod strided;
 mod tiles;
 

@@ -1,5 +1,5 @@
 use super::{Backward, Cost, Io, LowerCtx, Op, OutSpec, ShapeError};
-use crate::kernel::{Dispatch, groups_1d, residual_forward as k};
+use crate::kernel::{Dispatch, groups_1d, residual_forward as k, residual_straight_forward as straight};
 use crate::reference;
 use crate::tensor::{Shape, TensorSpec};
 
@@ -18,11 +18,24 @@ impl Op for Residual {
     }
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
-        let variant = ctx.variant(&k::DEF);
+        let (variant, in_line) = (ctx.variant(&k::DEF), ctx.variant(&straight::DEF));
+        let tune = straight::tune(in_line);
+        let whole = u64::from(tune.group * tune.elems);
+        let takes = |len: u64| in_line.fits(ctx.caps) && len.is_multiple_of(whole) && len / whole < 1 << 16;
         let per_group = k::tune(variant).wg * 4;
         ctx.row_ranges_of(io.shape_out(0).numel(), 1, self.cost(io))
             .into_iter()
             .map(|(start, len)| {
+                if takes(len) {
+                    let bind = straight::Bind {
+                        out: io.output(0).slice(start, len),
+                        a: io.input(0).slice(start, len),
+                        b: io.input(1).slice(start, len),
+                    };
+                    let params = straight::Params { n: super::to_u32(len) };
+                    let groups = [super::to_u32(len / whole), 1, 1];
+                    return straight::dispatch(in_line, bind, straight::Mode { add: io.adds(0) }, params, groups);
+                }
                 let bind = k::Bind {
                     out: io.output(0).slice(start, len),
                     a: io.input(0).slice(start, len),

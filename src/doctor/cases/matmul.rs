@@ -12,6 +12,7 @@ use crate::tensor::Shape;
 pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = ["tiled", "direct", "shuffle"].into_iter().flat_map(kernel_cases).collect();
     cases.extend(shuffle_cases());
+    cases.extend(straight_cases());
     cases.extend(tiled_cases());
     cases.extend(fused::cases());
     cases.extend(matvec::cases());
@@ -34,6 +35,26 @@ fn shuffle_cases() -> impl Iterator<Item = Case> {
         let choice = Choice::default().pin("matmul", "shuffle").pin("matmul_shuffle", variant);
         let name = if size[0] == 68 { "beyond a tile" } else { "whole tiles" };
         product("shuffle", &format!("{variant}: {name}"), size, kind, bias, 1.0).choice(choice)
+    })
+}
+
+/// The straight-line kernels: one tile, eight in a workgroup, all terms at once and in more calls, and what they leave to others.
+fn straight_cases() -> impl Iterator<Item = Case> {
+    let kinds = [(false, false), (false, true), (true, false)];
+    let sizes = [
+        ("one tile", [4, 32, 128], false),
+        ("three tiles", [12, 32, 128], true),
+        ("whole workgroups", [32, 64, 128], true),
+        ("two calls", [32, 32, 256], true),
+        ("one call of half", [32, 32, 64], false),
+        ("not of their size", [32, 36, 132], true),
+    ];
+    let choice = ["matmul_straight", "matmul_straight_dot"]
+        .into_iter()
+        .fold(Choice::default().pin("matmul", "straight"), |choice, kernel| choice.pin(kernel, "default"));
+    sizes.into_iter().flat_map(move |(name, size, bias)| {
+        let choice = choice.clone();
+        kinds.map(|kind| product("straight", name, size, kind, bias, 1.0).choice(choice.clone()))
     })
 }
 

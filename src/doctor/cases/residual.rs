@@ -15,6 +15,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("not a multiple of 4", 7, 1.0),
         case("workgroup minus 1", 255, 1.0),
         case("workgroup plus 1", 1025, 1.0),
+        case("several whole workgroups", 4096, 1.0),
         case("huge values", 100, 1e37),
         case("tiny values", 100, 1e-30),
         case("more than 65,535 workgroups", 65_536 * 256 + 3, 1.0),

@@ -138,7 +138,7 @@ impl Probe {
         let fits_shuffle = shuffle::DEF.variants.iter().any(|v| v.fits(caps));
         match kernel.name {
             "matmul_direct" | "matmul_direct_vec4" => self.flops() > DIRECT && (fits_shuffle || !caps.is_cpu),
-            "matmul_shuffle" => false,
+            "matmul_shuffle" | "matmul_straight" | "matmul_straight_dot" => false,
             _ => caps.is_cpu,
         }
     }

@@ -60,7 +60,7 @@ impl Product {
                 return split;
             }
         }
-        let most = most_terms(self.op, ctx);
+        let most = most_terms(self.op, self.size, ctx);
         let over_k = over_k.into_iter().flat_map(|range| in_short_sums(range, most)).collect::<Vec<_>>();
         let mut dispatches = vec![];
         for &over_m in &over_m {
@@ -87,8 +87,16 @@ pub(super) const MAX_TERMS: u64 = 8192;
 /// The most terms of one kernel call. On a CPU a tile's columns of a matrix whose rows are terms are a strip of 256 bytes in
 /// each row, which should stay in the second cache from one tile to the next; where rows lie some KiB apart, a strip finds
 /// room in a part of it only. With 1,024 terms instead of 3,072, A' B is 1.1 to 1.6 times as fast.
-fn most_terms(op: Matmul, ctx: &LowerCtx<'_>) -> u64 {
-    if Strided::family(ctx) == "shuffle" && !op.trans_b { 1024 } else { MAX_TERMS }
+///
+/// A straight-line kernel takes as many terms as it has lines.
+fn most_terms(op: Matmul, (m, n, k): (u64, u64, u64), ctx: &LowerCtx<'_>) -> u64 {
+    let Matmul { trans_a, trans_b } = op;
+    let product = Strided { m, n, k, trans_a, trans_b, n_outer: 1, n_inner: 1, ..Strided::default() };
+    match (product.straight_kernel(ctx), Strided::family(ctx)) {
+        (Some((_, terms)), _) => terms,
+        (None, "straight" | "shuffle") if !trans_b => 1024,
+        _ => MAX_TERMS,
+    }
 }
 
 /// Splits a range of terms (start, count) into equal ones of at most `most` that start at multiples of 64.

@@ -1,9 +1,11 @@
 //! Batches of matrix products whose operands lie with strides in larger tensors, and the kernel for each device.
 
+use super::straight::Operands;
 use super::{Probe, Then};
 use crate::kernel::{
     Dispatch, Range, Ro, Rw, Variant, groups_1d, matmul_direct as direct, matmul_direct_vec4 as vec4,
-    matmul_shuffle as shuffle, matmul_tiled as tiled, matmul_tiled4 as tiled4, matmul_tiled4_fused as fused,
+    matmul_shuffle as shuffle, matmul_straight as straight, matmul_tiled as tiled, matmul_tiled4 as tiled4,
+    matmul_tiled4_fused as fused,
 };
 use crate::ops::{LowerCtx, to_u32};
 
@@ -75,7 +77,7 @@ impl Epilogue {
 }
 
 /// `out = op(A) op(B)` for a batch of outer x inner matrices.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Strided {
     /// Rows of out.
     pub m: u64,
@@ -131,8 +133,11 @@ impl Strided {
     pub(crate) fn dispatch(&self, ctx: &LowerCtx<'_>, out: Rw, a: Ro, b: Ro, bias: Option<(Ro, u64)>) -> Dispatch {
         let tuned = Probe::of(self, bias.is_some(), None, ctx.caps).and_then(|probe| ctx.tuned(&probe.into()));
         let ctx = &tuned.as_ref().map_or(*ctx, |choice| LowerCtx { choice, ..*ctx });
-        let (has_bias, (bias, bias_start)) = (bias.is_some(), bias.unwrap_or((b, 0)));
         let batch = to_u32(self.n_outer * self.n_inner);
+        if let Some(dispatch) = self.straight(ctx, &Operands { out, a, b, bias }) {
+            return dispatch;
+        }
+        let (has_bias, (bias, bias_start)) = (bias.is_some(), bias.unwrap_or((b, 0)));
         macro_rules! call {
             ($kernel:ident, $variant:expr, $tile_m:expr, $tile_n:expr, $tiles_per_group:expr $(, $mode:ident)*) => {{
                 let tiles = self.m.div_ceil($tile_m) * self.n.div_ceil($tile_n);
@@ -146,19 +151,19 @@ impl Strided {
             }};
         }
         match Self::family(ctx) {
-            "shuffle" if self.rows_in_fours([out.0, a.0, b.0]) => {
+            "straight" | "shuffle" if self.rows_in_fours([out.0, a.0, b.0]) => {
                 let variant = self.shuffle_variant(ctx);
                 let tune = shuffle::tune(variant);
                 let rows = u64::from(4 * variant.subgroup);
                 let (tail, odd) = (!self.k.is_multiple_of(4), !self.n.is_multiple_of(4));
                 call!(shuffle, variant, rows * u64::from(tune.r4), rows * u64::from(tune.cv), 1, tail, odd)
             }
-            "direct" | "shuffle" if self.in_fours([out.0, a.0, b.0]) => {
+            "direct" | "straight" | "shuffle" if self.in_fours([out.0, a.0, b.0]) => {
                 let variant = ctx.variant(&vec4::DEF);
                 let tune = vec4::tune(variant);
                 call!(vec4, variant, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
             }
-            "direct" | "shuffle" => {
+            "direct" | "straight" | "shuffle" => {
                 let variant = ctx.variant(&direct::DEF);
                 let tune = direct::tune(variant);
                 call!(direct, variant, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
@@ -207,6 +212,7 @@ impl Strided {
     /// The family of kernels: the pinned one, else by the kind of device.
     pub(crate) fn family<'a>(ctx: &LowerCtx<'a>) -> &'a str {
         let usual = match ctx.caps {
+            caps if caps.is_cpu && ctx.variant(&straight::DEF).fits(caps) => "straight",
             caps if caps.is_cpu && ctx.variant(&shuffle::DEF).fits(caps) => "shuffle",
             caps if caps.is_cpu => "direct",
             _ => "tiled",

@@ -1,0 +1,75 @@
+//! The straight-line kernels of a software device with vector loads, and which products they take.
+
+use super::Strided;
+use crate::kernel::{Dispatch, KernelDef, Ro, Rw, Variant, matmul_straight as straight, matmul_straight_dot as dot};
+use crate::ops::{LowerCtx, to_u32};
+
+/// What a call binds.
+pub(super) struct Operands {
+    pub out: Rw,
+    pub a: Ro,
+    pub b: Ro,
+    /// And the first element of it to add.
+    pub bias: Option<(Ro, u64)>,
+}
+
+impl Strided {
+    /// The kernel for a product of whole tiles and the terms of one call, which are all in the kernel one after the other;
+    /// none where the device or the product isn't for it.
+    pub(super) fn straight_kernel(&self, ctx: &LowerCtx<'_>) -> Option<(&'static KernelDef, u64)> {
+        let (def, columns, terms) = match (self.trans_a, self.trans_b) {
+            (_, false) => (&straight::DEF, 32, straight::tune(ctx.variant(&straight::DEF)).terms),
+            (false, true) => (&dot::DEF, 4, dot::tune(ctx.variant(&dot::DEF)).terms),
+            (true, true) => return None,
+        };
+        let terms = u64::from(terms);
+        let whole = self.m.is_multiple_of(4) && self.n.is_multiple_of(columns) && self.k.is_multiple_of(terms);
+        let is_one = self.n_outer * self.n_inner == 1;
+        (Self::family(ctx) == "straight" && ctx.variant(def).fits(ctx.caps) && whole && is_one).then_some((def, terms))
+    }
+
+    /// The call of one of them, for the terms of one call.
+    pub(super) fn straight(&self, ctx: &LowerCtx<'_>, operands: &Operands) -> Option<Dispatch> {
+        /// Beyond it a shader's indices have no bits.
+        const FAR: u64 = 1 << 28;
+        /// Workgroups of one dimension.
+        const GROUPS: u64 = 1 << 16;
+        let (def, _) = self.straight_kernel(ctx).filter(|&(_, terms)| self.k == terms)?;
+        let Operands { out, a, b, bias } = *operands;
+        let n_tile = self.m / 4 * (self.n / if self.trans_b { 4 } else { 32 });
+        let usual = ctx.variant(def);
+        let per_group = |variant| match self.trans_b {
+            true => u64::from(dot::tune(variant).group),
+            false => u64::from(straight::tune(variant).group),
+        };
+        let variant: &'static Variant =
+            if n_tile.is_multiple_of(per_group(usual)) { usual } else { def.variant("one")? };
+        let n_group = n_tile / per_group(variant);
+        let is_near = [out.0, a.0, b.0].iter().all(|range| range.len < FAR);
+        if !is_near || n_group >= GROUPS {
+            return None;
+        }
+        let (has_bias, (bias, bias_start)) = (bias.is_some(), bias.unwrap_or((b, 0)));
+        let groups = [to_u32(n_group), 1, 1];
+        let flops = 2 * self.m * self.n * self.k;
+        macro_rules! call {
+            ($kernel:ident $(, $mode:ident)*) => {{
+                let params = $kernel::Params {
+                    m: to_u32(self.m),
+                    never: 0,
+                    a_start: to_u32(self.a.start),
+                    a_ld: to_u32(self.a.ld),
+                    b_start: to_u32(self.b.start),
+                    b_ld: to_u32(self.b.ld),
+                    out_start: to_u32(self.out.start),
+                    out_ld: to_u32(self.out.ld),
+                    bias_start: to_u32(bias_start),
+                };
+                let mode = $kernel::Mode { $($mode: self.$mode,)* add: self.add, bias: has_bias };
+                let bind = $kernel::Bind { out, a, b, bias };
+                Dispatch { flops, ..$kernel::dispatch(variant, bind, mode, params, groups) }
+            }};
+        }
+        Some(if self.trans_b { call!(dot) } else { call!(straight, trans_a) })
+    }
+}
