@@ -95,6 +95,8 @@ pub(super) fn flat(settings: &impl serde::Serialize) -> BTreeMap<String, String>
             let name = format!("{prefix}{key}");
             match value {
                 toml::Value::Table(inner) => open.push((format!("{name}."), inner)),
+                // on one line, also where it is a line break
+                toml::Value::String(text) => drop(flat.insert(name, format!("{text:?}"))),
                 other => drop(flat.insert(name, other.to_string())),
             }
         }
