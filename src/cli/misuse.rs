@@ -35,6 +35,7 @@ pub(super) fn is_misuse(error: &(dyn Error + 'static)) -> bool {
                 | DataError::EmptySeparator
                 | DataError::ZeroBlock
                 | DataError::ValOfText { .. }
+                | DataError::WidthOfText
                 | DataError::TooWide { .. }
                 | DataError::ValFraction { .. }
         )

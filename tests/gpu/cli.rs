@@ -64,6 +64,11 @@ pub fn fails(dir: &Path, args: &[&str]) -> String {
     fails_with(1, dir, args)
 }
 
+/// The one error line of a command that must say that it was used wrongly.
+pub fn misused(dir: &Path, args: &[&str]) -> String {
+    fails_with(2, dir, args)
+}
+
 /// The one error line of a command that must fail with this exit code.
 pub fn fails_with(code: i32, dir: &Path, args: &[&str]) -> String {
     let output = tril(dir, args);
@@ -301,9 +306,9 @@ fn packed_documents_train_as_well_and_say_how_they_lie() {
     ok(at, &["train", "--resume", "part", "--steps", "4"]);
     assert_eq!(bytes(&at.join("whole")), bytes(&at.join("part")));
     let line = fails(at, &["train", "--resume", "part", "--pack", "false"]);
-    assert!(line.contains("--steps"), "{line}");
+    assert!(line.contains("--pack is true and can't become false"), "{line}");
     for (flag, word) in [("--pack", "--mode documents"), ("--document-mask", "end-of-text")] {
-        let line = fails(at, &[&["train", "names.txt", flag, "true", "--tokenizer", "byte"][..], SMALL].concat());
+        let line = misused(at, &[&["train", "names.txt", flag, "true", "--tokenizer", "byte"][..], SMALL].concat());
         assert!(line.contains(flag) && line.contains(word), "{line}");
     }
 }
@@ -332,28 +337,32 @@ fn bad_input_gets_one_clear_line_and_leaves_nothing_behind() {
     fs::write(at.join("bad.toml"), "[model]\nlayers = 3\n").unwrap();
     fs::create_dir(at.join("foreign")).unwrap();
     fs::write(at.join("foreign/photo.txt"), "not a run").unwrap();
-    let cases: &[(&[&str], &str)] = &[
+    let bad_files: &[(&[&str], &str)] = &[
         (&["train", "missing.txt"], "missing.txt"),
         (&["train", "empty.txt"], "empty"),
         (&["train", "tiny.txt"], "--block-size"),
         (&["train", "latin1.txt"], "offset 3"),
         (&["train", &path, "--config", "bad.toml"], "layers"),
         (&["train", &path, "--config", "none.toml"], "none.toml"),
-        (&["train", &path, "--n-head", "3"], "--n-head"),
-        (&["train", &path, "--preset", "huge"], "gpt2-xl"),
-        (&["train", &path, "--device", "no such device"], "--device"),
-        (&["train", &path, "--batch-size", "4000000"], "--batch-size"),
         (&["train", &path, "--out", "foreign"], "--out"),
         (&["train", &path, "--out", "text.txt/run"], "text.txt/run"),
-        (&["train", &path, "--separator", "x"], "--mode documents"),
         (&["train", "--resume", "foreign"], "not a run directory"),
         (&["train", "--resume", "nowhere"], "nowhere"),
         (&["generate", "foreign"], "not a run directory"),
         (&["eval", "nowhere"], "nowhere"),
     ];
-    for (args, word) in cases {
-        let line = fails(at, args);
-        assert!(line.contains(word), "tril {args:?}: {line}");
+    let wrong_usage: &[(&[&str], &str)] = &[
+        (&["train", &path, "--n-head", "3"], "--n-head"),
+        (&["train", &path, "--preset", "huge"], "gpt2-xl"),
+        (&["train", &path, "--device", "no such device"], "--device"),
+        (&["train", &path, "--batch-size", "4000000"], "--batch-size"),
+        (&["train", &path, "--separator", "x"], "--mode documents"),
+    ];
+    for (code, cases) in [(1, bad_files), (2, wrong_usage)] {
+        for (args, word) in cases {
+            let line = fails_with(code, at, args);
+            assert!(line.contains(word), "tril {args:?}: {line}");
+        }
     }
     assert!(!at.join("runs").exists(), "a failed start left a run behind");
     assert_eq!(fs::read_dir(at.join("foreign")).unwrap().count(), 1);
@@ -377,11 +386,11 @@ fn damaged_and_changed_runs_are_refused_untouched() {
         assert_eq!(fs::read(&state).unwrap(), bad);
     }
     fs::write(&state, &good).unwrap();
-    let line = fails(at, &["train", "--resume", "run", "--steps", "1"]);
+    let line = misused(at, &["train", "--resume", "run", "--steps", "1"]);
     assert!(line.contains("checkpoint's step 2"), "{line}");
     let line = fails(at, &["train", "--resume", "run", "--n-layer", "2"]);
     assert!(line.contains("--n-layer is 1 and can't become 2"), "{line}");
-    let line = fails(at, &["generate", "run", "--prompt", "\u{1f600}"]);
+    let line = misused(at, &["generate", "run", "--prompt", "\u{1f600}"]);
     assert!(line.contains("1F600"), "{line}");
     let mut changed = fs::read_to_string(&path).unwrap();
     changed.push('x');
@@ -407,7 +416,7 @@ fn a_profiled_run_says_where_its_time_went_and_computes_the_same() {
     assert!(events.iter().filter(|e| e["ph"] == "X" && e["dur"].as_f64().is_some()).count() > 50);
 
     let short = [&["train", &text][..], SMALL, &["--steps", "4", "--out", "short", "--profile"]].concat();
-    assert!(fails(dir.path(), &short).contains("--profile takes at least 5 steps"));
+    assert!(misused(dir.path(), &short).contains("--profile takes at least 5 steps"));
 }
 
 #[test]
@@ -422,5 +431,5 @@ fn bench_gives_one_object_to_share() {
     assert!(nano.tokens_per_s > 0.0 && nano.mfu > 0.0 && nano.host_us_per_dispatch > 0.0 && report.peak_gflops > 0.0);
     assert!(!report.adapter.is_empty() && report.date.ends_with('Z'), "{out}");
     assert!(ok(dir.path(), &few).contains("tok/s"));
-    assert!(fails(dir.path(), &["bench", "--presets", "huge"]).contains("nano, xs, s, char, gpt2"));
+    assert!(misused(dir.path(), &["bench", "--presets", "huge"]).contains("nano, xs, s, char, gpt2"));
 }

@@ -3,20 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use crate::cli::{Folder, SMALL, command, fails, fails_with, ok, train, tril};
+use crate::cli::{Folder, SMALL, command, fails, fails_with, misused, ok, train, tril};
 
 /// Flags, and what they don't take.
 type Values = [(&'static str, &'static [&'static str])];
-
-/// The line of a command that its flags alone make wrong, which is seen at parsing.
-fn misused(dir: &Path, args: &[&str]) -> String {
-    let output = tril(dir, args);
-    let err = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "tril {args:?}: {err}");
-    let lines: Vec<&str> = err.lines().filter(|l| l.starts_with("error: ")).collect();
-    assert!(lines.len() == 1 && !err.contains("panicked"), "tril {args:?}: {err}");
-    lines[0].into()
-}
 
 #[test]
 fn values_that_are_none_are_misuse_in_every_command() {

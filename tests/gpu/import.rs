@@ -8,7 +8,7 @@ use tril::generate::{LoadedModel, logits};
 use tril::reference::compare::{Tolerance, canary, compare};
 use tril::train::checkpoint;
 
-use crate::cli::{bytes, command, fails, ok, states, text};
+use crate::cli::{bytes, command, fails, misused, ok, states, text};
 use crate::common::foreign::{MODELS, folder, imported, logits as golden_logits};
 use crate::gpu;
 
@@ -56,7 +56,7 @@ fn an_imported_run_generates_evaluates_and_tells_its_logits() {
     assert!(fails(at, &["logits", "run", "--tokens", "272", "--out", "x"]).contains("token 272"));
     let many = vec!["1"; 17].join(",");
     assert!(
-        fails(at, &["logits", "run", "--tokens", &many, "--out", "x"])
+        misused(at, &["logits", "run", "--tokens", &many, "--out", "x"])
             .contains("17 tokens, and the model takes 1 to 16")
     );
 }
@@ -168,7 +168,7 @@ fn an_imported_run_says_what_it_needs_and_keeps() {
         (&[&path, "--resume", "bytes", "--special-tokens"], "--special-tokens is for byte-pair encodings"),
     ];
     for (args, words) in cases {
-        let error = fails(at, &[&["train"][..], args].concat());
+        let error = misused(at, &[&["train"][..], args].concat());
         assert!(error.contains(words), "{args:?}: {error}");
     }
     assert!(bytes(&at.join("run")) == before);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::cli::{SMALL, fails, ok, states, text, train, tril};
+use crate::cli::{SMALL, fails, fails_with, misused, ok, states, text, train, tril};
 
 const FEW: &[&str] = &["--steps", "2", "--no-tune"];
 
@@ -33,20 +33,20 @@ fn an_imported_run_of_characters_names_the_one_that_it_lacks() {
         );
         fs::write(at.join("odd.txt"), "line 7 says 49\nl\u{e9}ne\n".repeat(20)).unwrap();
         let settings = [&["--batch-size", "2", "--warmup-steps", "1", "--block-size", "8"][..], FEW, more].concat();
-        for args in [
-            &["generate", &back, "--prompt", "l\u{e9}"][..],
-            &["eval", &back, "odd.txt"],
-            &[&["train", "odd.txt", "--resume", &back], &settings[..]].concat(),
-            &["train", "odd.txt", "--tokenizer", &format!("{hf}/tokenizer.json")],
+        for (code, args) in [
+            (2, &["generate", &back, "--prompt", "l\u{e9}"][..]),
+            (1, &["eval", &back, "odd.txt"]),
+            (1, &[&["train", "odd.txt", "--resume", &back], &settings[..]].concat()),
+            (1, &["train", "odd.txt", "--tokenizer", &format!("{hf}/tokenizer.json")]),
         ] {
-            let line = fails(at, args);
+            let line = fails_with(code, at, args);
             assert!(line.contains("character '\u{e9}' (U+00E9) at position") && line.contains("a new run"), "{line}");
         }
         ok(at, &[&["train", &path, "--resume", &back], &settings[..]].concat());
     }
     // what came without tokens for the ends of documents has none for them later
     ok(at, &["import", "stream-hf", "--out", "again"]);
-    let line = fails(at, &[&["train", &path, "--resume", "again", "--mode", "documents"], FEW].concat());
+    let line = misused(at, &[&["train", &path, "--resume", "again", "--mode", "documents"], FEW].concat());
     assert!(line.contains("--mode stream, or a new run") && !line.contains("with --mode documents"), "{line}");
 }
 
@@ -176,7 +176,7 @@ fn token_files_have_one_validation_split() {
     let path = text(at);
     ok(at, &["tokenize", &path, "--tokenizer", "byte", "--out", "set"]);
     let start = [&["train", "set"][..], SMALL, FEW, &["--out", "run"]].concat();
-    let line = fails(at, &[&start[..], &["--val-fraction", "0.5"]].concat());
+    let line = misused(at, &[&start[..], &["--val-fraction", "0.5"]].concat());
     assert!(line.contains("--val-fraction 0.5") && line.contains("val.bin"), "{line}");
     ok(at, &[&["train", "set/train.bin"][..], SMALL, FEW, &["--out", "part", "--val-fraction", "0.5"]].concat());
     // a pattern parts the files as a folder does

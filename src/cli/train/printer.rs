@@ -75,7 +75,7 @@ impl Printer {
             (Kind::Sample, rest(sample_every)),
             (Kind::Save, rest(checkpoint_every)),
         ];
-        let left = clock.left(steps.saturating_sub(step), &others);
+        let left = clock.left(steps.saturating_sub(step), &others).filter(|_| step < steps);
         left.map_or_else(String::new, |left| format!("{} left  ", in_words(left)))
     }
 
