@@ -1,9 +1,8 @@
 //! What a user may get wrong: every command answers with one clear line and an exit code, at once.
 
 use std::fs;
-use std::path::Path;
 
-use crate::cli::{Folder, SMALL, command, fails, fails_with, misused, ok, train, tril};
+use crate::cli::{Folder, SMALL, command, fails, fails_with, misused, ok, train};
 
 /// Flags, and what they don't take.
 type Values = [(&'static str, &'static [&'static str])];
