@@ -52,10 +52,13 @@ fn straight_cases() -> impl Iterator<Item = Case> {
     let choice = ["matmul_straight", "matmul_straight_dot"]
         .into_iter()
         .fold(Choice::default().pin("matmul", "straight"), |choice, kernel| choice.pin(kernel, "default"));
-    sizes.into_iter().flat_map(move |(name, size, bias)| {
+    let blocks =
+        product("straight", "blocks of rows", [132, 8192, 128], (false, false), true, 1.0).choice(choice.clone());
+    let small = sizes.into_iter().flat_map(move |(name, size, bias)| {
         let choice = choice.clone();
         kinds.map(|kind| product("straight", name, size, kind, bias, 1.0).choice(choice.clone()))
-    })
+    });
+    small.chain([blocks])
 }
 
 /// Each tile of the GPU kernel, pinned, and the one for rows that aren't padded to fours: at and beyond the edges of a tile,
