@@ -74,6 +74,7 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
         Dataset::evaluation_watched(&reading::load(&source)?, &tokenizer, &config.data_options(), &reading::watch)?
     };
     phases::end();
+    reading::warn_of_unknown(dataset.findings(), "what is measured says little of the model");
     let limit = Some(args.eval_windows).filter(|&n| n > 0);
     let extent = dataset.eval_extent(limit);
     if extent.targets == 0 {

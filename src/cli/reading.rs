@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::phases::{self, Amount};
-use crate::data::{Corpus, DataError, Loading, Source};
+use crate::data::{Corpus, DataError, Findings, Loading, Source};
 use crate::units::count;
 
 /// Reads text, or opens token files.
@@ -32,6 +32,20 @@ pub(super) fn warn(corpus: &Corpus) {
         errln!("replaced bytes that are not UTF-8 in {} by U+FFFD", count(text.n_replaced(), "place"));
     }
 }
+
+/// Says how much of a text its tokenizer doesn't know, and what to do about that.
+pub(super) fn warn_of_unknown(findings: &Findings, remedy: &str) {
+    if let Some(name) = findings.unknown.as_ref().filter(|_| findings.is_notable()) {
+        let (percent, tokens) = (findings.unknown_percent(), count(findings.n_token, "token"));
+        errln!(
+            "warning: {percent:.1} % of the text's {tokens} are {name}, which stands for what the tokenizer doesn't know: {remedy}"
+        );
+    }
+}
+
+/// Where the tokenizer can be chosen.
+pub(super) const ANOTHER_TOKENIZER: &str =
+    "--tokenizer takes another, such as bpe:4096, which is learned from the text";
 
 /// Shows how far the loading of a text is.
 pub(super) fn watch(loading: Loading<'_>) {

@@ -89,6 +89,7 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
     if done.n_replaced > 0 {
         errln!("replaced bytes that are not UTF-8 in {} by U+FFFD", count(done.n_replaced, "place"));
     }
+    reading::warn_of_unknown(&done.findings, reading::ANOTHER_TOKENIZER);
     if args.json {
         let line = json!({
             "out": args.out, "tokenizer": spec.to_string(), "vocab_size": tokenizer.vocab_size(), "train_tokens": done.n_train,

@@ -20,7 +20,7 @@ use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text};
 use super::tune::{LongRun, TuningArgs, tune_first};
 use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of, must_be_writable};
 use crate::data::shell::quoted;
-use crate::data::{Corpus, DataError, Source, Tokenizer};
+use crate::data::{Corpus, DataError, Findings, Source, Tokenizer};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
 use crate::train::fit::{self, FitError, Room, SharesMemory};
@@ -180,7 +180,9 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     };
     let Read { corpus, tokenizer, chosen } = read_text(&mut config, &args.paths, &args.settings)?;
     // before the device is opened, so that what it takes is known when the memory is counted
-    encode(&corpus, &tokenizer, &config)?;
+    let findings = encode(&corpus, &tokenizer, &config)?;
+    findings.check()?;
+    reading::warn_of_unknown(&findings, reading::ANOTHER_TOKENIZER);
     let root = claim.root().to_path_buf();
     let make = |gpu: &_, config| Run::create(gpu, &claim, config, &corpus, tokenizer.clone());
     let started = start(args, config, root, make)?;
@@ -188,10 +190,10 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
 }
 
 /// Makes the tokens of a text, before the device is opened: so what they take is known when the memory is counted.
-fn encode(corpus: &Corpus, tokenizer: &Tokenizer, config: &RunConfig) -> Result<(), DataError> {
-    corpus.prepare(tokenizer, &config.data_options(), &reading::watch)?;
+fn encode(corpus: &Corpus, tokenizer: &Tokenizer, config: &RunConfig) -> Result<Findings, DataError> {
+    let findings = corpus.prepare(tokenizer, &config.data_options(), &reading::watch)?;
     phases::end();
-    Ok(())
+    Ok(findings)
 }
 
 /// Finds a batch that fits and kernels for it, and then makes the run.
@@ -271,7 +273,8 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     let config = config.with_free(&wanted);
     let (corpus, moved) = text_again((&args.paths, &args.settings), &config.data.source, root)?;
     corpus.verify(config.data.crc32)?;
-    encode(&corpus, &open.tokenizer, &config)?;
+    let findings = encode(&corpus, &open.tokenizer, &config)?;
+    reading::warn_of_unknown(&findings, "only a new run can have another");
     let gpu = open_device(args)?;
     let shares = SharesMemory(gpu.report().shares_memory());
     let fit = args.settings.fit_as_it_is(&config, gpu.caps(), shares, fit::Process::now())?;

@@ -10,7 +10,7 @@ use super::forms::Bad;
 use super::loading::Watch;
 use super::text::Origin;
 use super::tokens::Width;
-use super::{DataError, Dataset, Options, Text, TokenSet, Tokenizer, embedded};
+use super::{DataError, Dataset, Findings, Options, Text, TokenSet, Tokenizer, embedded};
 
 /// How far into a file of a folder a zero byte is looked for; one marks the file as binary (git's rule).
 pub(super) const BINARY_PROBE_BYTES: usize = 8000;
@@ -200,14 +200,14 @@ impl Corpus {
     }
 
     /// Encodes the text for training, and keeps the tokens for [`Dataset::of`] with the same tokenizer and options; `watch` hears
-    /// how far it is. Nothing is to be done for token files.
+    /// how far it is. Returns how well the tokenizer fits. Nothing is to be done for token files.
     ///
     /// # Errors
     /// As [`Dataset::of`].
-    pub fn prepare(&self, tokenizer: &Tokenizer, options: &Options, watch: Watch<'_>) -> Result<(), DataError> {
+    pub fn prepare(&self, tokenizer: &Tokenizer, options: &Options, watch: Watch<'_>) -> Result<Findings, DataError> {
         match self {
             Corpus::Text(text) => Dataset::prepare(text, tokenizer, options, watch),
-            Corpus::Tokens(_) => Ok(()),
+            Corpus::Tokens(_) => Ok(Findings::default()),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::extent::{Extent, Packing};
 use super::loading::Watch;
 use super::order::{Permutation, Purpose, below, narrow, rng, wide};
 use super::split::{Piece, Split, train_share};
-use super::{Batch, Corpus, DataError, Mode, Text, TokenSet, Tokenizer, Tokens};
+use super::{Batch, Corpus, DataError, Findings, Mode, Text, TokenSet, Tokenizer, Tokens};
 
 /// How a text becomes a dataset.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +52,7 @@ pub struct Dataset {
     val: Arc<Split>,
     /// Units: bytes of UTF-8 that each id stands for.
     byte_lens: Arc<[u32]>,
+    findings: Findings,
 }
 
 /// A dataset that was made for training before it is asked for, and what of.
@@ -93,12 +94,13 @@ impl Dataset {
         tokenizer: &Tokenizer,
         options: &Options,
         watch: Watch<'_>,
-    ) -> Result<(), DataError> {
+    ) -> Result<Findings, DataError> {
         let dataset = Dataset::for_training(text, tokenizer, options, watch)?;
+        let findings = dataset.findings.clone();
         let prepared = Prepared { tokenizer: tokenizer.clone(), options: options.clone(), dataset };
         // one for other options stays
         let _ = text.prepared.set(prepared);
-        Ok(())
+        Ok(findings)
     }
 
     fn for_training(
@@ -171,7 +173,7 @@ impl Dataset {
     fn build(encoding: &Encoding<'_>, purpose: Use) -> Result<Dataset, DataError> {
         let Encoding { tokenizer, options, .. } = *encoding;
         let mask = mask(tokenizer, options)?;
-        let (mut train, mut val) = match &options.mode {
+        let (mut train, mut val, findings) = match &options.mode {
             Mode::Stream => encoding.stream(purpose)?,
             Mode::Documents { separator } => encoding.documents(separator, purpose)?,
         };
@@ -181,7 +183,7 @@ impl Dataset {
         }
         let stream = options.mode == Mode::Stream;
         let (train, val, byte_lens) = (train.into(), val.into(), byte_lens(tokenizer).into());
-        Ok(Dataset { block_size: options.block_size, stream, mask, train, val, byte_lens })
+        Ok(Dataset { block_size: options.block_size, stream, mask, train, val, byte_lens, findings })
     }
 
     fn of_tokens(set: &TokenSet, tokenizer: &Tokenizer, options: &Options, purpose: Use) -> Result<Dataset, DataError> {
@@ -211,12 +213,18 @@ impl Dataset {
             }
         };
         let (train, val) = (Split::stream(train, block_size).into(), Split::stream(val, block_size).into());
-        Ok(Dataset { block_size, stream: true, mask, train, val, byte_lens: byte_lens(tokenizer).into() })
+        let (byte_lens, findings) = (byte_lens(tokenizer).into(), Findings::default());
+        Ok(Dataset { block_size, stream: true, mask, train, val, byte_lens, findings })
     }
 
     /// T, the length of every row.
     pub fn block_size(&self) -> usize {
         self.block_size
+    }
+
+    /// How well the tokenizer fits the text; nothing of token files.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
     }
 
     /// Tokens in the training split, special ones included.
@@ -405,7 +413,8 @@ mod tests {
         const END: u32 = 9;
         let tokens = vec![1, 2, END, 3, 4, 5, END, END, 6, 7, 8];
         let (train, val, byte_lens) = (Split::stream(tokens, 10).into(), Arc::default(), [].into());
-        let data = Dataset { block_size: 10, stream: true, mask: Mask::Token(END), train, val, byte_lens };
+        let (mask, findings) = (Mask::Token(END), Findings::default());
+        let data = Dataset { block_size: 10, stream: true, mask, train, val, byte_lens, findings };
         let batch = data.train_batch(1, 0, 2);
         // The one window there is. The token that ends a document is a target in it, and the first input of the next.
         let firsts = [0, 0, 2, 2, 2, 2, 6, 7, 7, 7];

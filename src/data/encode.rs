@@ -8,7 +8,7 @@ use std::thread;
 use super::order::{narrow, wide};
 use super::text::{Border, Origin, Part, Parting, Pass, Totals};
 use super::tokenizer::{Settled, Stitcher, Window};
-use super::{DataError, Tokenizer};
+use super::{DataError, Findings, Tokenizer};
 
 /// A text that is to become tokens.
 pub(super) struct Encode<'a> {
@@ -45,12 +45,12 @@ enum Piece {
 type Job = (Vec<Part>, SyncSender<Result<Piece, DataError>>);
 
 impl Encode<'_> {
-    /// Gives the tokens on to `take`, whose error ends it.
+    /// Gives the tokens on to `take`, whose error ends it. Returns what was read and what became of it.
     ///
     /// # Errors
     ///
     /// Whatever is wrong with the text, a character or word that the tokenizer lacks, or what `take` says.
-    pub fn run(&self, take: &mut dyn FnMut(Encoded) -> Result<(), DataError>) -> Result<Totals, DataError> {
+    pub fn run(&self, take: &mut dyn FnMut(Encoded) -> Result<(), DataError>) -> Result<(Totals, Findings), DataError> {
         let n_read = AtomicU64::new(0);
         thread::scope(|scope| {
             let n_thread = thread::available_parallelism().map_or(1, usize::from);
@@ -81,23 +81,26 @@ impl Encode<'_> {
                 let pass = Pass { border, parting: self.parting, find: self.find, n_read: counter };
                 self.origin.read(pass, &|_| (), take)
             });
+            let unknown = self.tokenizer.unknown_id();
             let take_all = || {
+                let mut findings = Findings::of(self.tokenizer);
                 let mut stitcher = Stitcher::default();
                 for result in promised {
                     let encoded = match result.recv().map_err(|_| DataError::Stopped)?? {
                         Piece::Whole(encoded) => encoded,
                         Piece::Window { begins, ends, window } => self.stitch(&mut stitcher, window, (begins, ends))?,
                     };
+                    findings.count(&encoded.ids, unknown);
                     take(Encoded { n_read: n_read.load(Ordering::Relaxed), ..encoded })?;
                 }
-                Ok(())
+                Ok(findings)
             };
             let taken = take_all();
             let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             match (taken, read) {
                 // what stopped the one is what happened to the other
                 (Err(DataError::Stopped), Err(error)) | (Err(error), _) => Err(error),
-                (Ok(()), read) => read,
+                (Ok(findings), read) => read.map(|totals| (totals, findings)),
             }
         })
     }

@@ -9,7 +9,7 @@ use super::order::{Permutation, Purpose, narrow, wide};
 use super::split::{Split, train_share};
 use super::text::{Parting, Totals};
 use super::tokens::{HELD_BYTES, Held};
-use super::{DataError, Text, Tokenizer, Tokens};
+use super::{DataError, Findings, Text, Tokenizer, Tokens};
 
 /// The split of documents is the same for every training seed, so that runs can be compared.
 const SPLIT_SEED: u64 = 0;
@@ -25,21 +25,22 @@ pub(super) struct Encoding<'a> {
 
 impl Encoding<'_> {
     /// One long text: its first characters are for training.
-    pub fn stream(&self, purpose: Use) -> Result<(Split, Split), DataError> {
+    pub fn stream(&self, purpose: Use) -> Result<(Split, Split, Findings), DataError> {
         let Self { text, tokenizer, options, .. } = *self;
         let n_train = train_share(narrow(text.n_char()), options.val_fraction);
         let mut tokens = Held::new(tokenizer.vocab_size(), HELD_BYTES);
-        let totals = self.encode(Parting::None, Some(wide(n_train)), &mut |encoded| tokens.extend(encoded.ids))?;
+        let (totals, findings) =
+            self.encode(Parting::None, Some(wide(n_train)), &mut |encoded| tokens.extend(encoded.ids))?;
         let tokens = Tokens::from(tokens);
         let cut = totals.cut.unwrap_or(totals.n_byte);
         let n_train = tokens_before(narrow(cut), narrow(totals.n_byte), &tokens, &byte_lens(tokenizer));
         let (train, val) = tokens.split_at(n_train);
         check_lengths(train.len(), val.len(), options, purpose)?;
-        Ok((Split::stream(train, options.block_size), Split::stream(val, options.block_size)))
+        Ok((Split::stream(train, options.block_size), Split::stream(val, options.block_size), findings))
     }
 
     /// Documents, of which a fixed shuffle picks those for training.
-    pub fn documents(&self, separator: &str, purpose: Use) -> Result<(Split, Split), DataError> {
+    pub fn documents(&self, separator: &str, purpose: Use) -> Result<(Split, Split, Findings), DataError> {
         let Self { tokenizer, options, .. } = *self;
         let (Some(start), Some(end)) = (tokenizer.start_id(), tokenizer.end_id()) else {
             return Err(DataError::NoSpecials);
@@ -50,16 +51,17 @@ impl Encoding<'_> {
         let mut tokens = Held::new(tokenizer.vocab_size(), HELD_BYTES);
         // where each document begins
         let mut starts: Vec<usize> = vec![];
-        self.encode(Parting::Separator(separator), None, &mut |Encoded { ids, begins, .. }| {
-            let mut done = 0;
-            for at in begins {
-                tokens.extend(ids[done..at].iter().copied().chain((!starts.is_empty()).then_some(end)))?;
-                starts.push(tokens.len());
-                tokens.extend([start])?;
-                done = at;
-            }
-            tokens.extend(ids[done..].iter().copied())
-        })?;
+        let (_, findings) =
+            self.encode(Parting::Separator(separator), None, &mut |Encoded { ids, begins, .. }| {
+                let mut done = 0;
+                for at in begins {
+                    tokens.extend(ids[done..at].iter().copied().chain((!starts.is_empty()).then_some(end)))?;
+                    starts.push(tokens.len());
+                    tokens.extend([start])?;
+                    done = at;
+                }
+                tokens.extend(ids[done..].iter().copied())
+            })?;
         tokens.extend((!starts.is_empty()).then_some(end))?;
         let n = starts.len();
         let n_train = train_share(n, options.val_fraction);
@@ -75,7 +77,7 @@ impl Encoding<'_> {
             let picked = (0..n).filter(|&i| places.contains(&shuffle.at(wide(i))));
             Split::documents(tokens.clone(), picked.map(|i| starts[i]..end_of(i)), options.block_size)
         };
-        Ok((split(0..wide(n_train)), split(wide(n_train)..wide(n))))
+        Ok((split(0..wide(n_train)), split(wide(n_train)..wide(n)), findings))
     }
 
     /// Encodes the text, which must still be what it was when it was first read.
@@ -84,17 +86,17 @@ impl Encoding<'_> {
         parting: Parting<'_>,
         find: Option<u64>,
         take: &mut dyn FnMut(Encoded) -> Result<(), DataError>,
-    ) -> Result<Totals, DataError> {
+    ) -> Result<(Totals, Findings), DataError> {
         let Self { text, tokenizer, watch, .. } = *self;
         let (mut bytes, total) = (0, Some(text.n_byte()));
         watch(Loading::Encoding { bytes, total });
-        let totals = Encode { origin: text.origin(), tokenizer, parting, find }.run(&mut |encoded| {
+        let (totals, findings) = Encode { origin: text.origin(), tokenizer, parting, find }.run(&mut |encoded| {
             bytes += encoded.n_byte;
             take(encoded)?;
             watch(Loading::Encoding { bytes, total });
             Ok(())
         })?;
-        if totals.crc.clone().finalize() == text.crc32() { Ok(totals) } else { Err(DataError::Unsteady) }
+        if totals.crc.clone().finalize() == text.crc32() { Ok((totals, findings)) } else { Err(DataError::Unsteady) }
     }
 }
 

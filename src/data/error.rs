@@ -318,6 +318,16 @@ pub enum DataError {
         /// Units: characters from the start of the text encoded.
         position: usize,
     },
+    /// A text of which a tokenizer knows next to nothing.
+    #[error(
+        "{percent:.1} % of the text's tokens are {name}, which stands for what the tokenizer doesn't know, so that there is nothing to learn: give text that it knows, or a new run another --tokenizer, such as bpe:4096, which is learned from the text"
+    )]
+    Unknown {
+        /// How that token is written.
+        name: String,
+        /// Units: percent of the tokens.
+        percent: f64,
+    },
     /// A text that the model of a `tokenizer.json` has no ids for.
     #[error(
         "the tokenizer has no ids for this text ({reason}): change the text, or train a new run with another --tokenizer"

@@ -12,7 +12,7 @@ use super::order::{narrow, wide};
 use super::split::train_share;
 use super::text::{Origin, Parting};
 use super::tokens::Width;
-use super::{DataError, Text, Tokenizer, TokenizerSpec};
+use super::{DataError, Findings, Text, Tokenizer, TokenizerSpec};
 use output::{Output, Piece};
 
 /// Whose form token files have.
@@ -49,7 +49,7 @@ pub struct Progress {
 }
 
 /// What was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Tokens to train on.
     pub n_train: u64,
@@ -69,6 +69,8 @@ pub struct Summary {
     pub form: Form,
     /// Bits of a token.
     pub bits: u64,
+    /// How well the tokenizer fits the text.
+    pub findings: Findings,
 }
 
 /// The tokenizer of a job, and the text that it was chosen for.
@@ -146,7 +148,7 @@ impl Job<'_> {
         let parting = if end.is_some() { Parting::Inputs } else { Parting::None };
         let mut output = Output::create(out, form, width)?;
         let (n_byte, mut n_read) = (origin.len(), 0);
-        let totals = Encode { origin, tokenizer, parting, find: None }.run(&mut |encoded| {
+        let (totals, findings) = Encode { origin, tokenizer, parting, find: None }.run(&mut |encoded| {
             n_read = encoded.n_read;
             output.write(&piece(&encoded, end, width))?;
             if on(Progress { n_read, n_byte, n_token: output.n_token() }) { Ok(()) } else { Err(DataError::Stopped) }
@@ -155,6 +157,7 @@ impl Job<'_> {
         if n_token == 0 {
             return Err(DataError::Empty { name: "the text".into() });
         }
+        findings.check()?;
         let n_char = output.n_char();
         let n_train = match self.val_fraction {
             0.0 => n_token,
@@ -174,6 +177,7 @@ impl Job<'_> {
             n_skipped: totals.skipped.len() + totals.n_empty,
             form,
             bits: 8 * width.bytes(),
+            findings,
         })
     }
 }

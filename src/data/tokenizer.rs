@@ -159,6 +159,22 @@ impl Tokenizer {
         self.end_of_text().and(self.ends()).map(|(start, _)| start)
     }
 
+    /// The id that stands for whatever the tokenizer doesn't know.
+    pub fn unknown_id(&self) -> Option<u32> {
+        match &self.units {
+            Units::Bytes | Units::Chars { .. } | Units::Gpt2 => None,
+            Units::Hf(hf) => hf.unknown,
+        }
+    }
+
+    /// How the token of a `tokenizer.json` is written.
+    pub(super) fn name_of(&self, id: u32) -> Option<String> {
+        match &self.units {
+            Units::Bytes | Units::Chars { .. } | Units::Gpt2 => None,
+            Units::Hf(hf) => hf.name(id),
+        }
+    }
+
     fn ends(&self) -> Option<(u32, u32)> {
         match &self.units {
             Units::Bytes | Units::Chars { .. } => Some((id(self.n_units() + 1), id(self.n_units() + 2))),

@@ -10,6 +10,7 @@ mod cli;
 mod documents;
 mod exec;
 mod export;
+mod findings;
 mod flags;
 mod generate;
 mod import;

@@ -1,5 +1,6 @@
 use super::{Started, TrainArgs, encode, start};
 use crate::cli::misuse::misuse;
+use crate::cli::reading;
 use crate::cli::settings::{check_specials, load_corpus};
 use crate::cli::token_files::check_beside;
 use crate::data::shell::quoted;
@@ -21,7 +22,9 @@ pub(super) fn begin(args: &TrainArgs, open: &OpenRun) -> Result<Started, Box<dyn
     }
     let corpus = load_corpus(&mut config, &args.paths, &args.settings)?;
     check_beside(&config.data.source, &open.tokenizer)?;
-    let reading = open.tokenizer.clone().for_data(&config.data.mode, config.data.special_tokens);
-    encode(&corpus, &reading, &config)?;
+    let tokenizer = open.tokenizer.clone().for_data(&config.data.mode, config.data.special_tokens);
+    let findings = encode(&corpus, &tokenizer, &config)?;
+    findings.check()?;
+    reading::warn_of_unknown(&findings, "an imported model keeps it, so give text that it knows");
     start(args, config, root.to_path_buf(), |gpu, config| Run::begin(gpu, open, config, &corpus))
 }

@@ -29,6 +29,8 @@ pub(super) struct Hf {
     pub cuts_at_words: bool,
     /// The ids that begin and end a document.
     pub ends: Option<(u32, u32)>,
+    /// The id of whatever the model doesn't know.
+    pub unknown: Option<u32>,
 }
 
 impl PartialEq for Hf {
@@ -75,6 +77,11 @@ impl Hf {
         let id_of = |names: &[&str]| names.iter().find_map(|name| inner.token_to_id(name));
         let ends = id_of(&ENDS).map(|end| (id_of(&STARTS).unwrap_or(end), end));
         let by_bytes = value["decoder"]["type"] == "ByteLevel";
+        let model = &value["model"];
+        let by_name = || inner.token_to_id(model["unk_token"].as_str()?);
+        let unknown = model["unk_id"].as_u64().and_then(|id| u32::try_from(id).ok()).or_else(by_name);
+        // bytes can spell any text, and the files of such tokenizers often name the end of a text there
+        let unknown = unknown.filter(|&id| !(by_bytes && ends.is_some_and(|(start, end)| id == start || id == end)));
         let alphabet = alphabet();
         let piece = |id: u32| {
             if specials.contains(&id) {
@@ -93,7 +100,7 @@ impl Hf {
         let added = inner.get_added_tokens_decoder();
         let crosses = |token: &AddedToken| token.rstrip || cut(&token.content, 0).is_some();
         let cuts_at_words = by_words && value["normalizer"].is_null() && !added.values().any(crosses);
-        Ok(Arc::new(Self { json, inner, n_id: highest, pieces, cuts_at_words, ends }))
+        Ok(Arc::new(Self { json, inner, n_id: highest, pieces, cuts_at_words, ends, unknown }))
     }
 
     /// From the contents of GPT-2's two files.
@@ -121,6 +128,7 @@ impl Hf {
             pieces: self.pieces.clone(),
             cuts_at_words: self.cuts_at_words,
             ends: self.ends,
+            unknown: self.unknown,
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod corpus;
 mod dataset;
+mod findings;
 mod grammar;
 mod stories;
 mod streams;

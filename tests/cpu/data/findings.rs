@@ -1,0 +1,85 @@
+//! How well a tokenizer fits a text.
+
+use serde_json::{Value, json};
+use tril::data::{Dataset, Findings, Mode, Options, Text, Tokenizer};
+
+fn tokenizer(parts: Value) -> Tokenizer {
+    let mut file = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "post_processor": null,
+        "pre_tokenizer": { "type": "Whitespace" }, "decoder": null,
+    });
+    for (key, value) in parts.as_object().unwrap() {
+        file[key] = value.clone();
+    }
+    Tokenizer::from_hf_json(&file.to_string()).unwrap()
+}
+
+fn special(id: u32, name: &str) -> Value {
+    json!({
+        "id": id, "content": name, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true,
+    })
+}
+
+fn words() -> Tokenizer {
+    let vocab = json!({ "[UNK]": 0, "a": 1, "b": 2, "</s>": 3 });
+    let model = json!({ "type": "WordLevel", "vocab": vocab, "unk_token": "[UNK]" });
+    tokenizer(json!({ "model": model, "added_tokens": [special(0, "[UNK]"), special(3, "</s>")] }))
+}
+
+fn findings(text: &str, tokenizer: &Tokenizer, mode: Mode) -> Findings {
+    let tokenizer = tokenizer.clone().for_data(&mode, false);
+    let options = Options { mode, ..Options::stream(4) };
+    Dataset::for_evaluation(&Text::new(text), &tokenizer, &options).unwrap().findings().clone()
+}
+
+#[test]
+fn unknown_tokens_are_counted_whatever_the_model() {
+    let pieces = json!({ "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100, "vocab": { "[UNK]": 0, "a": 1, "##a": 2, "b": 3 } });
+    let unigram = json!({ "type": "Unigram", "unk_id": 1, "byte_fallback": false,
+        "vocab": [["a", -1.0], ["<unk>", 0.0], ["b", -2.0]] });
+    // bytes spell any text, and here the name is that of the end of one
+    let gpt2: Value = serde_json::from_str(&Tokenizer::gpt2().to_hf_json()).unwrap();
+    let mut bytes = gpt2.clone();
+    bytes["model"]["unk_token"] = "<|endoftext|>".into();
+    let bytes = Tokenizer::from_hf_json(&bytes.to_string()).unwrap().reading_specials();
+    for (tokenizer, text, n_unknown, n_token, name) in [
+        (words(), "a b c a", 1, 4, Some("[UNK]")),
+        (words(), "a b a", 0, 3, Some("[UNK]")),
+        (tokenizer(json!({ "model": pieces })), "aaa cc b", 1, 5, Some("[UNK]")),
+        (tokenizer(json!({ "model": unigram })), "a c b", 1, 3, Some("<unk>")),
+        (bytes, "a<|endoftext|>b", 0, 3, None),
+        (Tokenizer::gpt2(), "a b", 0, 2, None),
+        (Tokenizer::bytes(), "a b", 0, 3, None),
+    ] {
+        let found = findings(text, &tokenizer, Mode::Stream);
+        assert_eq!((found.n_unknown, found.n_token), (n_unknown, n_token), "{text}");
+        assert_eq!(found.unknown.as_deref(), name, "{text}");
+    }
+    let documents = findings("a c\nb c\n\nc c", &words(), Mode::lines());
+    assert_eq!((documents.n_unknown, documents.n_token), (4, 6));
+}
+
+#[test]
+fn a_long_text_is_counted_once_throughout() {
+    let text = "a b c a ".repeat(50_000);
+    let found = findings(&text, &words(), Mode::Stream);
+    assert_eq!((found.n_unknown, found.n_token), (50_000, 200_000));
+    assert_eq!(found.unknown_percent(), 25.0);
+}
+
+#[test]
+fn what_is_notable_and_what_is_too_much() {
+    for (n_unknown, is_notable, is_right) in [
+        (0, false, true),
+        (9, false, true),
+        (10, true, true),
+        (900, true, true),
+        (901, true, false),
+        (1000, true, false),
+    ] {
+        let found = Findings { n_token: 1000, n_unknown, unknown: Some("[UNK]".into()), ..Findings::default() };
+        assert_eq!((found.is_notable(), found.check().is_ok()), (is_notable, is_right), "{n_unknown}");
+    }
+    assert!(!Findings::default().is_notable() && Findings::default().check().is_ok());
+}

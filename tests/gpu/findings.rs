@@ -1,0 +1,65 @@
+//! What is said of a text that its tokenizer doesn't fit.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::cli::{Folder, SMALL, fails, tril};
+
+const FEW: &[&str] = &["--steps", "2", "--no-tune"];
+
+/// Writes a tokenizer of words, and what else is unknown.
+fn words(at: &Path, name: &str, words: &[&str]) {
+    let vocab: serde_json::Map<_, _> =
+        ["[UNK]"].iter().chain(words).enumerate().map(|(id, word)| ((*word).to_string(), json!(id))).collect();
+    let file = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "post_processor": null,
+        "pre_tokenizer": { "type": "Whitespace" }, "decoder": null,
+        "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "[UNK]" },
+    });
+    fs::write(at.join(name), file.to_string()).unwrap();
+}
+
+/// What is said on standard error besides, by a command that ends well.
+fn said(at: &Path, args: &[&str]) -> String {
+    let output = tril(at, args);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "tril {args:?}: {err}");
+    err
+}
+
+#[test]
+fn a_text_that_the_tokenizer_does_not_know_is_refused_and_one_that_it_half_knows_is_warned_of() {
+    let at = Folder::with_text();
+    words(&at, "other.json", &["hello", "world"]);
+    words(&at, "half.json", &["line", "says"]);
+    let train = |tokenizer: &'static str, out: &'static str| {
+        at.train(&[FEW, &["--tokenizer", tokenizer, "--out", out]].concat())
+            .iter()
+            .map(|s| s.to_string())
+            .collect::<Vec<_>>()
+    };
+    let tokenize =
+        |tokenizer, out| ["tokenize", &at.text, "--tokenizer", tokenizer, "--out", out].map(str::to_string).to_vec();
+    for (args, out) in [(train("./other.json", "run"), "run"), (tokenize("./other.json", "set"), "set")] {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let line = fails(&at, &args);
+        assert!(line.contains("100.0 % of the text's tokens are [UNK]") && line.contains("--tokenizer"), "{line}");
+        assert!(!at.join(out).exists());
+    }
+    for args in [train("./half.json", "run"), tokenize("./half.json", "set")] {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let err = said(&at, &args);
+        assert!(err.contains("warning: 50.0 % of the text's 800 tokens are [UNK]"), "{err}");
+        assert!(err.contains("--tokenizer takes another"), "{err}");
+    }
+    // a run that is there stays usable
+    let err = said(&at, &["train", "--resume", "run", "--steps", "3"]);
+    assert!(err.contains("warning: 50.0 %") && err.contains("only a new run"), "{err}");
+    fs::write(at.join("other.txt"), "hello world ".repeat(40)).unwrap();
+    let err = said(&at, &["eval", "run", "other.txt"]);
+    assert!(err.contains("warning: 100.0 % of the text's 80 tokens are [UNK]"), "{err}");
+    let plain = [&["train", &at.text, "--out", "plain"][..], SMALL, FEW].concat();
+    assert!(!said(&at, &plain).contains("of the text's"));
+}
