@@ -1,9 +1,10 @@
 //! Text and token files, read with a sign of life.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::phases::{self, Amount};
-use crate::data::{Corpus, DataError, Findings, Loading, Source};
+use crate::data::shell::quoted;
+use crate::data::{Corpus, DataError, Findings, Loading, Mode, Source, Tokenizer};
 use crate::units::count;
 
 /// Reads text, or opens token files.
@@ -46,6 +47,36 @@ pub(super) fn warn_of_unknown(findings: &Findings, remedy: &str) {
 /// Where the tokenizer can be chosen.
 pub(super) const ANOTHER_TOKENIZER: &str =
     "--tokenizer takes another, such as bpe:4096, which is learned from the text";
+
+/// Says which names of special tokens in a text are read as plain text, and what a new run on it can do about that.
+pub(super) fn note_names(findings: &Findings, tokenizer: &Tokenizer, mode: &Mode) {
+    note_names_with(findings, tokenizer, |name, is_end| {
+        let separator = || format!("--separator {} parts documents there", quoted(Path::new(name)));
+        match mode {
+            Mode::Documents { .. } if is_end => separator(),
+            Mode::Stream if !tokenizer.can_read_specials() => format!("--mode documents {}", separator()),
+            Mode::Stream if is_end => {
+                "--special-tokens makes it the end-of-text token, at which --document-mask true parts documents".into()
+            }
+            _ => "--special-tokens makes it a special token".into(),
+        }
+    });
+}
+
+/// The same, where `remedy` is what can be done, by the name and whether it is that of the end of a text.
+pub(super) fn note_names_with(findings: &Findings, tokenizer: &Tokenizer, remedy: impl Fn(&str, bool) -> String) {
+    const MOST: usize = 3;
+    let end = tokenizer.end_of_text().and_then(|id| tokenizer.special_name(id));
+    let is_end = |name: &str| !tokenizer.can_read_specials() || end.as_deref() == Some(name);
+    let names = &findings.names;
+    let Some((first, _)) = names.iter().find(|(name, _)| is_end(name)).or(names.first()) else { return };
+    let mut listed: Vec<String> =
+        names.iter().take(MOST).map(|(name, n)| format!("{name} {}", count(*n, "time"))).collect();
+    if names.len() > MOST {
+        listed.push(format!("{} more", names.len() - MOST));
+    }
+    errln!("note: the text contains {}, as plain text: {}", listed.join(", "), remedy(first, is_end(first)));
+}
 
 /// Shows how far the loading of a text is.
 pub(super) fn watch(loading: Loading<'_>) {

@@ -90,6 +90,11 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
         errln!("replaced bytes that are not UTF-8 in {} by U+FFFD", count(done.n_replaced, "place"));
     }
     reading::warn_of_unknown(&done.findings, reading::ANOTHER_TOKENIZER);
+    reading::note_names_with(&done.findings, tokenizer, |_, is_end| {
+        let token = if is_end { "the end-of-text token" } else { "a special token" };
+        let how = if tokenizer.can_read_specials() { "--special-tokens" } else { "--tokenizer gpt2 --special-tokens" };
+        format!("{how} makes it {token}")
+    });
     if args.json {
         let line = json!({
             "out": args.out, "tokenizer": spec.to_string(), "vocab_size": tokenizer.vocab_size(), "train_tokens": done.n_train,

@@ -183,6 +183,7 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     let findings = encode(&corpus, &tokenizer, &config)?;
     findings.check()?;
     reading::warn_of_unknown(&findings, reading::ANOTHER_TOKENIZER);
+    reading::note_names(&findings, &tokenizer, &config.data.mode);
     let root = claim.root().to_path_buf();
     let make = |gpu: &_, config| Run::create(gpu, &claim, config, &corpus, tokenizer.clone());
     let started = start(args, config, root, make)?;

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use super::names::Names;
 use super::order::{narrow, wide};
 use super::text::{Border, Origin, Part, Parting, Pass, Totals};
 use super::tokenizer::{Settled, Stitcher, Window};
@@ -71,15 +72,18 @@ impl Encode<'_> {
             }
             drop(jobs);
             let counter = &n_read;
+            let mut names = Names::new(self.tokenizer.names_as_text());
             let reader = scope.spawn(move || {
-                let take = &mut |parts| {
+                let take = &mut |parts: Vec<Part>| {
+                    parts.iter().for_each(|part| names.take(part));
                     let (done, result) = sync_channel(1);
                     promise.send(result).map_err(|_| DataError::Stopped)?;
                     work.send((parts, done)).map_err(|_| DataError::Stopped)
                 };
                 let border = Border::of(self.tokenizer);
                 let pass = Pass { border, parting: self.parting, find: self.find, n_read: counter };
-                self.origin.read(pass, &|_| (), take)
+                let totals = self.origin.read(pass, &|_| (), take)?;
+                Ok((totals, names.counts()))
             });
             let unknown = self.tokenizer.unknown_id();
             let take_all = || {
@@ -100,7 +104,7 @@ impl Encode<'_> {
             match (taken, read) {
                 // what stopped the one is what happened to the other
                 (Err(DataError::Stopped), Err(error)) | (Err(error), _) => Err(error),
-                (Ok(findings), read) => read.map(|totals| (totals, findings)),
+                (Ok(findings), read) => read.map(|(totals, names)| (totals, Findings { names, ..findings })),
             }
         })
     }

@@ -12,6 +12,8 @@ pub struct Findings {
     pub n_unknown: u64,
     /// How that token is written; `None` where the tokenizer has none.
     pub unknown: Option<String>,
+    /// Names of special tokens that were read as plain text, and how often.
+    pub names: Vec<(String, u64)>,
 }
 
 impl Findings {

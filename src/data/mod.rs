@@ -17,6 +17,7 @@ mod forms;
 pub mod grammar;
 pub mod loading;
 mod mode;
+mod names;
 mod order;
 mod packing;
 pub mod shell;

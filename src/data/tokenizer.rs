@@ -167,6 +167,16 @@ impl Tokenizer {
         }
     }
 
+    /// The names of special tokens that are plain text where they stand in one. Characters and bytes have none of their own, but
+    /// GPT-2's is what most often parts documents.
+    pub(super) fn names_as_text(&self) -> Vec<String> {
+        match &self.units {
+            _ if self.reads_specials => vec![],
+            Units::Bytes | Units::Chars { .. } | Units::Gpt2 => vec![gpt2::END_OF_TEXT_NAME.into()],
+            Units::Hf(hf) => hf.special_names(),
+        }
+    }
+
     /// How the token of a `tokenizer.json` is written.
     pub(super) fn name_of(&self, id: u32) -> Option<String> {
         match &self.units {
@@ -181,6 +191,11 @@ impl Tokenizer {
             Units::Gpt2 => Some((gpt2::END_OF_TEXT, gpt2::END_OF_TEXT)),
             Units::Hf(hf) => hf.ends,
         }
+    }
+
+    /// Whether special tokens can be named in a text: [`Tokenizer::reading_specials`].
+    pub fn can_read_specials(&self) -> bool {
+        !self.has_units()
     }
 
     /// Whether ids are characters or bytes.

@@ -63,3 +63,47 @@ fn a_text_that_the_tokenizer_does_not_know_is_refused_and_one_that_it_half_knows
     let plain = [&["train", &at.text, "--out", "plain"][..], SMALL, FEW].concat();
     assert!(!said(&at, &plain).contains("of the text's"));
 }
+
+#[test]
+fn names_of_special_tokens_that_are_text_are_said_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    fs::write(at.join("a.txt"), "one line here<|endoftext|>\nand another<|endoftext|>\n".repeat(60)).unwrap();
+    let is_there = "note: the text contains <|endoftext|> 120 times, as plain text: ";
+    let train =
+        |out: &str, more: &[&str]| said(at, &[&["train", "a.txt", "--out", out][..], SMALL, FEW, more].concat());
+    let (mask, parts) = ("--document-mask true parts documents", "--separator '<|endoftext|>' parts documents there");
+    for (i, (more, remedy)) in [
+        (&["--tokenizer", "gpt2"][..], mask),
+        (&["--tokenizer", "bpe:300"], mask),
+        (&["--tokenizer", "char"], parts),
+        (&["--tokenizer", "byte", "--mode", "documents"], parts),
+        (&["--tokenizer", "gpt2", "--mode", "documents"], parts),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let err = train(&format!("run{i}"), more);
+        assert!(err.contains(is_there) && err.contains(remedy), "{more:?}: {err}");
+        assert_eq!(err.contains("--mode documents"), remedy == parts && more.len() == 2, "{more:?}: {err}");
+    }
+    // what is advised helps, and then nothing is said
+    for (i, more) in [
+        &["--tokenizer", "gpt2", "--special-tokens", "--document-mask", "true"][..],
+        &["--tokenizer", "char", "--mode", "documents", "--separator", "<|endoftext|>"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let err = train(&format!("good{i}"), more);
+        assert!(!err.contains("note: "), "{more:?}: {err}");
+    }
+    for (i, (tokenizer, remedy)) in
+        [("gpt2", ": --special-tokens makes it the end"), ("char", "--tokenizer gpt2 --special-tokens")]
+            .into_iter()
+            .enumerate()
+    {
+        let err = said(at, &["tokenize", "a.txt", "--tokenizer", tokenizer, "--out", &format!("set{i}")]);
+        assert!(err.contains(is_there) && err.contains(remedy), "{err}");
+    }
+}

@@ -26,5 +26,6 @@ pub(super) fn begin(args: &TrainArgs, open: &OpenRun) -> Result<Started, Box<dyn
     let findings = encode(&corpus, &tokenizer, &config)?;
     findings.check()?;
     reading::warn_of_unknown(&findings, "an imported model keeps it, so give text that it knows");
+    reading::note_names(&findings, &tokenizer, &config.data.mode);
     start(args, config, root.to_path_buf(), |gpu, config| Run::begin(gpu, open, config, &corpus))
 }

@@ -208,6 +208,12 @@ impl Hf {
         self.inner.id_to_token(id)
     }
 
+    /// How the special tokens are written.
+    pub fn special_names(&self) -> Vec<String> {
+        let added = self.inner.get_added_tokens_decoder().into_values();
+        added.filter(|token| token.special && !token.content.is_empty()).map(|token| token.content).collect()
+    }
+
     /// Takes an id behind those of the state, and gives the text that it completes.
     pub fn step(&self, state: &mut Stream, id: u32) -> String {
         let Stream { ids, prefix, prefix_index } = state;

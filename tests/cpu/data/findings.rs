@@ -69,6 +69,43 @@ fn a_long_text_is_counted_once_throughout() {
 }
 
 #[test]
+fn names_of_special_tokens_are_counted_where_they_are_text() {
+    let end = |n| vec![("<|endoftext|>".to_string(), n)];
+    let text = "one<|endoftext|>two<|endoftext|>\n<|endoftext |>";
+    for (tokenizer, expected) in [
+        (Tokenizer::gpt2(), end(2)),
+        (Tokenizer::bytes(), end(2)),
+        (Tokenizer::chars(text), end(2)),
+        (Tokenizer::train_bpe(text, 260).unwrap(), end(2)),
+        (Tokenizer::gpt2().reading_specials(), vec![]),
+        (words(), vec![]),
+    ] {
+        assert_eq!(findings(text, &tokenizer, Mode::Stream).names, expected, "{tokenizer:?}");
+    }
+    let found = findings("a </s> b </s> [UNK]", &words(), Mode::Stream);
+    assert_eq!(found.names, [("</s>".to_string(), 2), ("[UNK]".to_string(), 1)]);
+    // what parts documents is none of their text
+    let parted = Mode::Documents { separator: "<|endoftext|>".into() };
+    assert_eq!(findings("one<|endoftext|>two", &Tokenizer::gpt2(), parted).names, []);
+    assert_eq!(findings("one<|endoft\next|>two", &Tokenizer::gpt2(), Mode::lines()).names, []);
+}
+
+#[test]
+fn a_name_is_found_wherever_a_long_text_is_cut() {
+    // characters are cut anywhere, words in front of white space, and the windows of other tokenizers overlap
+    for (tokenizer, name) in
+        [(Tokenizer::bytes(), "<|endoftext|>"), (Tokenizer::gpt2(), "<|endoftext|>"), (words(), "</s>")]
+    {
+        for text in [name.repeat(40_000), format!("a b {name}a ").repeat(40_000)] {
+            // a word as long as that is taken whole by these
+            if text.contains(' ') || tokenizer == Tokenizer::bytes() {
+                assert_eq!(findings(&text, &tokenizer, Mode::Stream).names, [(name.to_string(), 40_000)]);
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_notable_and_what_is_too_much() {
     for (n_unknown, is_notable, is_right) in [
         (0, false, true),
