@@ -445,7 +445,7 @@ pub(super) fn read_text(
     };
     let is_chosen = config.data.tokenizer == TokenizerSpec::Auto;
     let spec = config.data.tokenizer.resolve(text);
-    let tokenizer = spec.make(text, config.data.val_fraction, &reading::watch)?;
+    let tokenizer = spec.make(text, &config.data.mode, config.data.val_fraction, &reading::watch)?;
     phases::end();
     config.data.tokenizer = spec;
     if config.data.special_tokens {

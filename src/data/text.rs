@@ -17,7 +17,7 @@ use super::dataset::Prepared;
 use super::forms::Bad;
 use super::order::{narrow, wide};
 use super::tokenizer::chunks;
-use super::{DataError, Loading, embedded, loading::Watch};
+use super::{DataError, Loading, Mode, embedded, loading::Watch};
 pub(super) use border::Border;
 use input::{Input, inputs, keep};
 pub(super) use pieces::{Part, Parting, Totals};
@@ -166,6 +166,26 @@ impl Text {
         &self.facts.alphabet
     }
 
+    /// The characters that documents of it have, sorted, which need not be those between them; in a stream, all.
+    ///
+    /// # Errors
+    ///
+    /// A file that can't be read any more, an empty separator.
+    pub fn alphabet_in(&self, mode: &Mode) -> Result<Vec<char>, DataError> {
+        let Mode::Documents { separator } = mode else { return Ok(self.facts.alphabet.clone()) };
+        if separator.is_empty() {
+            return Err(DataError::EmptySeparator);
+        }
+        let mut seen = Seen::default();
+        let n_read = AtomicU64::new(0);
+        let pass = Pass { parting: Parting::Separator(separator), ..Pass::plain(&n_read) };
+        self.origin.read(pass, &|_| (), &mut |parts| {
+            seen.take(&parts);
+            Ok(())
+        })?;
+        Ok(seen.sorted())
+    }
+
     /// In how many places bytes that aren't UTF-8 were replaced.
     pub fn n_replaced(&self) -> usize {
         self.facts.n_replaced
@@ -277,13 +297,32 @@ impl<'a> Pass<'a> {
     }
 }
 
+/// Which characters there are.
+struct Seen(Vec<bool>);
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self(vec![false; char::MAX as usize + 1])
+    }
+}
+
+impl Seen {
+    fn take(&mut self, parts: &[Part]) {
+        for c in parts.iter().flat_map(|part| part.text.chars()) {
+            self.0[c as usize] = true;
+        }
+    }
+
+    fn sorted(&self) -> Vec<char> {
+        ('\0'..=char::MAX).filter(|&c| self.0[c as usize]).collect()
+    }
+}
+
 /// Reads all of a text for what there is to know of it.
 fn survey(origin: &Origin, watch: Watch<'_>) -> Result<Facts, DataError> {
-    let mut is_seen = vec![false; char::MAX as usize + 1];
+    let mut seen = Seen::default();
     let take = &mut |parts: Vec<Part>| {
-        for c in parts.iter().flat_map(|part| part.text.chars()) {
-            is_seen[c as usize] = true;
-        }
+        seen.take(&parts);
         Ok(())
     };
     let totals = origin.read(Pass::plain(&AtomicU64::new(0)), watch, take)?;
@@ -291,7 +330,7 @@ fn survey(origin: &Origin, watch: Watch<'_>) -> Result<Facts, DataError> {
         n_byte: totals.n_byte,
         n_char: totals.n_char,
         crc32: totals.crc.finalize(),
-        alphabet: ('\0'..=char::MAX).filter(|&c| is_seen[c as usize]).collect(),
+        alphabet: seen.sorted(),
         n_replaced: totals.n_replaced,
         skipped: totals.skipped,
     })

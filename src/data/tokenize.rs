@@ -12,7 +12,7 @@ use super::order::{narrow, wide};
 use super::split::train_share;
 use super::text::{Origin, Parting};
 use super::tokens::Width;
-use super::{DataError, Findings, Text, Tokenizer, TokenizerSpec};
+use super::{DataError, Findings, Mode, Text, Tokenizer, TokenizerSpec};
 use output::{Output, Piece};
 
 /// Whose form token files have.
@@ -97,11 +97,12 @@ impl Job<'_> {
     pub fn choose(&self, spec: &TokenizerSpec, watch: Watch<'_>) -> Result<Chosen, DataError> {
         let origin = self.origin()?;
         if spec.needs_no_text() {
-            return Ok(Chosen { origin, spec: spec.clone(), tokenizer: spec.make(&"".into(), 0.0, watch)? });
+            let tokenizer = spec.make(&"".into(), &Mode::Stream, 0.0, watch)?;
+            return Ok(Chosen { origin, spec: spec.clone(), tokenizer });
         }
         let origin = origin.kept(&mut io::stdin().lock(), watch)?;
         let text = Text::open(origin.clone(), watch)?;
-        let tokenizer = spec.make(&text, self.val_fraction, watch)?;
+        let tokenizer = spec.make(&text, &Mode::Stream, self.val_fraction, watch)?;
         Ok(Chosen { origin, spec: spec.resolve(&text), tokenizer })
     }
 

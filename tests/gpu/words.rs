@@ -31,7 +31,7 @@ fn an_imported_run_of_characters_names_the_one_that_it_lacks() {
             ok(at, &["generate", &back, "--prompt", "line 1", "--tokens", "9"]),
             ok(at, &["generate", run, "--prompt", "line 1", "--tokens", "9"])
         );
-        fs::write(at.join("odd.txt"), "line 7 says 49\nl\u{e9}ne\n".repeat(20)).unwrap();
+        fs::write(at.join("odd.txt"), "l\u{e9}ne\nline 7 says 49\n".repeat(20)).unwrap();
         let settings = [&["--batch-size", "2", "--warmup-steps", "1", "--block-size", "8"][..], FEW, more].concat();
         for (code, args) in [
             (2, &["generate", &back, "--prompt", "l\u{e9}"][..]),

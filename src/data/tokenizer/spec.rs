@@ -10,7 +10,7 @@ use super::Tokenizer;
 use crate::data::loading::Watch;
 use crate::data::order::{narrow, wide};
 use crate::data::split::train_share;
-use crate::data::{DataError, Text};
+use crate::data::{DataError, Mode, Text};
 
 /// Which tokenizer a run is to have: what `--tokenizer` takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,18 +107,19 @@ impl TokenizerSpec {
         matches!(self, Self::Byte | Self::Gpt2 | Self::File(_))
     }
 
-    /// Makes the tokenizer for a text. A byte-pair encoding is learned from the first `1 - val_fraction` of it, and from
+    /// Makes the tokenizer for a text that is read in a mode: one of characters has those of the documents. A byte-pair encoding is learned from the first `1 - val_fraction` of it, and from
     /// [`LEARN_BYTES`] at most.
     ///
     /// # Errors
     ///
     /// A `tokenizer.json` that can't be read, or isn't one; a text of one character for a tokenizer of characters.
-    pub fn make(&self, text: &Text, val_fraction: f64, watch: Watch<'_>) -> Result<Tokenizer, DataError> {
+    pub fn make(&self, text: &Text, mode: &Mode, val_fraction: f64, watch: Watch<'_>) -> Result<Tokenizer, DataError> {
         match self.resolve(text) {
             // resolved above
-            Self::Auto | Self::Char => match *text.alphabet() {
-                [character] => Err(DataError::OneCharacter { character, times: text.n_char() }),
-                ref alphabet => Ok(Tokenizer::from_chars(alphabet.to_vec())),
+            Self::Auto | Self::Char => match (mode, text.alphabet()) {
+                // of documents, the length at least is there to learn
+                (Mode::Stream, &[character]) => Err(DataError::OneCharacter { character, times: text.n_char() }),
+                _ => Ok(Tokenizer::from_chars(text.alphabet_in(mode)?)),
             },
             Self::Byte => Ok(Tokenizer::bytes()),
             Self::Gpt2 => Ok(Tokenizer::gpt2()),

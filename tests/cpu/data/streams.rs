@@ -150,7 +150,7 @@ fn loading_says_what_it_does_and_how_far_it_is() {
     };
     let corpus = Source::from_paths(&[path]).load_watched(&watch).unwrap();
     let text = corpus.text().unwrap();
-    let tokenizer = TokenizerSpec::Bpe(300).make(text, 0.1, &watch).unwrap();
+    let tokenizer = TokenizerSpec::Bpe(300).make(text, &Mode::Stream, 0.1, &watch).unwrap();
     corpus.prepare(&tokenizer, &Options::stream(16), &watch).unwrap();
     for (what, least, all) in [
         ("reading", 20, text.n_byte()),
@@ -168,4 +168,30 @@ fn loading_says_what_it_does_and_how_far_it_is() {
     let n_report = seen.borrow().len();
     Dataset::of(&corpus, &tokenizer, &Options::stream(16)).unwrap();
     assert_eq!(seen.borrow().len(), n_report);
+}
+
+#[test]
+fn what_only_stands_between_documents_is_no_character_of_theirs() {
+    let by = |separator: &str| Mode::Documents { separator: separator.into() };
+    for (text, mode, alphabet) in [
+        ("ab\nc\n", Mode::Stream, "\nabc"),
+        ("ab\nc\n", Mode::lines(), "abc"),
+        ("ab\r\nc\r\n\r\n", Mode::lines(), "abc"),
+        ("a\nb\n\nc", by("\n\n"), "\nabc"),
+        ("a<|end|>\nb<|end|>\n", by("<|end|>"), "ab"),
+        ("a<|end|>\nb, the end<|end|>", by("<|end|>"), " ,abdehnt"),
+        // of blank lines nothing is a document
+        ("ab\n \nc", Mode::lines(), "abc"),
+        // of one character, how often it is there
+        ("a\naa\naaa", Mode::lines(), "a"),
+    ] {
+        let known = Text::new(text);
+        let tokenizer = TokenizerSpec::Char.make(&known, &mode, 0.1, &|_| ()).unwrap();
+        assert_eq!(tokenizer, Tokenizer::chars(alphabet), "{text:?} {mode:?}");
+        let options = Options { mode: mode.clone(), ..Options::stream(1) };
+        let data = Dataset::for_evaluation(&known, &tokenizer.for_data(&mode, false), &options);
+        assert!(data.is_ok(), "{text:?} {mode:?}: {data:?}");
+    }
+    let refused = TokenizerSpec::Char.make(&"ab".into(), &by(""), 0.1, &|_| ());
+    assert!(matches!(refused, Err(DataError::EmptySeparator)));
 }

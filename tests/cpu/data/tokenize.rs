@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tril::data::tokenize::{Form, Job, Summary};
 use tril::data::tokens::{self, tokenizer_beside};
-use tril::data::{DataError, Dataset, Options, Source, Text, Tokenizer, TokenizerSpec};
+use tril::data::{DataError, Dataset, Mode, Options, Source, Text, Tokenizer, TokenizerSpec};
 
 use super::{gz, write, zst};
 
@@ -61,7 +61,7 @@ fn a_text_becomes_the_tokens_and_the_split_of_a_run_on_it() {
         let paths = [[&path, &packed, &again][i % 3].clone()];
         let out = dir.path().join(format!("out{i}"));
         let chosen = job(&paths).choose(&spec, &|_| ()).unwrap();
-        assert_eq!(chosen.tokenizer, spec.make(&Text::new(&*text), 0.1, &|_| ()).unwrap(), "{spec}");
+        assert_eq!(chosen.tokenizer, spec.make(&Text::new(&*text), &Mode::Stream, 0.1, &|_| ()).unwrap(), "{spec}");
         let done = job(&paths).run_chosen(&chosen, &out, &mut |_| true).unwrap();
         let tokenizer = chosen.tokenizer;
         let (train, val) = tokens_in(&out);
@@ -300,6 +300,6 @@ fn the_tokenizer_is_the_one_that_a_run_on_the_text_has() {
         let corpus = Source::from_paths(&path).load().unwrap();
         let text = corpus.text().unwrap();
         assert_eq!(chosen.spec, TokenizerSpec::Auto.resolve(text));
-        assert_eq!(chosen.tokenizer, TokenizerSpec::Auto.make(text, 0.1, &|_| ()).unwrap());
+        assert_eq!(chosen.tokenizer, TokenizerSpec::Auto.make(text, &Mode::Stream, 0.1, &|_| ()).unwrap());
     }
 }
