@@ -14,6 +14,9 @@ pub(super) struct WhichArgs {
 impl WhichArgs {
     /// Opens them, and says on standard error what the user may not expect of them.
     pub fn open(&self, dir: &RunDir, model: &ModelConfig) -> Result<Weights, RunDirError> {
+        for line in dir.warnings() {
+            errln!("warning: {line}");
+        }
         let weights = if self.last { Weights::last(dir, model)? } else { Weights::best(dir, model)? };
         for line in &weights.passed_over {
             errln!("{line}");

@@ -1,17 +1,20 @@
 //! Weights and training state to disk and back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::kept::{self, Kept};
-use super::run_dir::{io_error, sync_dir};
+use super::lost::TOKENIZER;
+use super::run_dir::{io_error, set_aside, sync_dir};
 use super::session::Part;
 use super::spikes::Spikes;
 use super::tensor_file::{Entries, PIECE, Reader, Writer};
 use super::{RunConfig, RunDir, RunDirError, Session, SessionError, Weights};
+use crate::data::shell::quoted;
 use crate::exec::ExecError;
 use crate::model::ModelConfig;
 
@@ -174,6 +177,10 @@ fn write_model(
         }
         file.finish()?;
         let path = dir.path(MODEL);
+        // nothing can be renamed to the place of a folder
+        if path.is_dir() {
+            set_aside(dir, MODEL).map_err(io_error(&path))?;
+        }
         fs::rename(&part, &path).map_err(io_error(&path))?;
         Ok(sync_dir(dir.root())?)
     };
@@ -260,6 +267,7 @@ pub fn save(dir: &RunDir, session: &Session, progress: &Progress, config: &RunCo
         }
         file.write(&session.corrections()?)?;
         file.finish()?;
+        copy_tokenizer(dir, &part)?;
         sync_dir(&part)?;
         // a kill between the two renames leaves the old one of the same step, which counts as well
         if path.exists() {
@@ -279,6 +287,17 @@ pub fn save(dir: &RunDir, session: &Session, progress: &Progress, config: &RunCo
         }
     }
     Ok(())
+}
+
+/// Keeps what the run's own file holds, which may be lost, in the folder of a checkpoint.
+pub(super) fn copy_tokenizer(dir: &RunDir, folder: &Path) -> Result<(), RunDirError> {
+    let path = folder.join(TOKENIZER);
+    let write = || {
+        let mut file = File::create(&path)?;
+        file.write_all(dir.tokenizer().as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(io_error(&path))
 }
 
 /// Every folder that may hold a checkpoint, the newest first, those of unknown step last.
@@ -304,7 +323,12 @@ pub(super) fn newest_step(dir: &RunDir) -> Option<u64> {
 }
 
 fn remove(path: &Path) -> Result<(), RunDirError> {
-    if path.exists() { fs::remove_dir_all(path).map_err(io_error(path)) } else { Ok(()) }
+    let removed = match fs::symlink_metadata(path) {
+        Ok(kind) if kind.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_) => return Ok(()),
+    };
+    removed.map_err(io_error(path))
 }
 
 /// A whole checkpoint.
@@ -333,6 +357,7 @@ pub fn find(dir: &RunDir, model: &ModelConfig) -> Result<Found, RunDirError> {
             Err(error @ (RunDirError::Damaged { .. } | RunDirError::Io { .. })) => {
                 let reason = match &error {
                     RunDirError::Damaged { reason, .. } => reason.clone(),
+                    RunDirError::Io { source, .. } if is_absent(source) => format!("there is no {STATE} in it"),
                     other => other.to_string(),
                 };
                 passed_over.push(format!("{} is damaged ({reason})", path.display()));
@@ -340,8 +365,17 @@ pub fn find(dir: &RunDir, model: &ModelConfig) -> Result<Found, RunDirError> {
             Err(error) => return Err(error),
         }
     }
-    let best = Weights::whole(dir, model).ok().map(|_| format!("; the best model, {MODEL}, is intact"));
+    let root = quoted(dir.root());
+    let best = Weights::whole(dir, model).ok();
+    let best = best.map(|_| {
+        format!("; the best model, {MODEL}, is intact, and a new run can begin with it: tril import {root} --out NEW")
+    });
     Err(none(dir.root(), best, &passed_over))
+}
+
+/// Whether a file isn't there, or a file stands where its folder should.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// The error about a run without a whole checkpoint. `best` is about its best model; `damaged` has a line for each damaged

@@ -80,6 +80,7 @@ fn fill<S: WeightSource>(dir: &RunDir, config: &RunConfig, source: &mut S) -> Re
     state.write(&[0.0; 4])?;
     model.finish()?;
     state.finish()?;
+    checkpoint::copy_tokenizer(dir, &part)?;
     sync_dir(&part)?;
     let model = dir.path(MODEL);
     fs::rename(&model_part, &model).map_err(io_error(&model))?;

@@ -1,9 +1,10 @@
 //! What the files of a run say of the settings and the tokenizer that they were saved with.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
 use super::tensor_file::{Entries, Reader};
-use super::{RunConfig, RunDir, RunDirError, checkpoint};
+use super::{RunConfig, RunDir, RunDirError, checkpoint, lost};
 use crate::model::ModelConfig;
 
 /// Keys of a file's metadata.
@@ -30,7 +31,11 @@ fn plain(model: &ModelConfig) -> ModelConfig {
 }
 
 fn tokenizer(dir: &RunDir) -> (String, String) {
-    (TOKENIZER.into(), format!("{:08x}", dir.tokenizer_crc32()))
+    (TOKENIZER.into(), checksum(dir.tokenizer_crc32()))
+}
+
+fn checksum(crc32: u32) -> String {
+    format!("{crc32:08x}")
 }
 
 /// For whoever reads the weights alone: what the shapes don't tell.
@@ -61,6 +66,16 @@ impl Kept {
         // before anything is computed with sizes that nothing has vouched for
         model.validate().map_err(|e| damaged(e.to_string()))?;
         Ok(Some(Self { model, all, tokenizer }))
+    }
+
+    /// All settings, where the file has them.
+    pub fn all(&self) -> Option<&RunConfig> {
+        self.all.as_ref()
+    }
+
+    /// Whether this is the content of the tokenizer's file.
+    pub fn is_of_tokenizer(&self, json: &str) -> bool {
+        self.tokenizer == checksum(crc32fast::hash(json.as_bytes()))
     }
 
     /// The model.
@@ -132,13 +147,30 @@ pub(super) enum Of {
     All,
 }
 
+type Tensors = fn(&ModelConfig) -> Entries;
+
+/// The files that say what they were saved with, the newest first, and which tensors they have.
+fn all(dir: &RunDir) -> impl Iterator<Item = (PathBuf, Reader, Kept, Tensors)> {
+    let states = checkpoint::states(dir).into_iter().map(|path| (path, checkpoint::state as Tensors));
+    let files = states.chain([(dir.path(checkpoint::MODEL), ModelConfig::params as Tensors)]);
+    files.filter_map(|(path, tensors)| {
+        let file = Reader::open(&path).ok()?;
+        let kept = Kept::of(&file).ok()??;
+        Some((path, file, kept, tensors))
+    })
+}
+
+/// What the newest file that is whole was saved with, and its path.
+pub(super) fn newest(dir: &RunDir) -> Option<(PathBuf, Kept)> {
+    all(dir).find_map(|(path, mut file, kept, tensors)| {
+        file.verify(&tensors(kept.model())).ok()?;
+        Some((path, kept))
+    })
+}
+
 /// Fails where `config.toml` or `tokenizer.json` isn't what a run was saved with, as the newest file that is whole says.
 pub(super) fn check(dir: &RunDir, config: &RunConfig, of: Of) -> Result<(), RunDirError> {
-    type Tensors = fn(&ModelConfig) -> Entries;
-    let states = checkpoint::states(dir).into_iter().map(|path| (path, checkpoint::state as Tensors));
-    for (path, tensors) in states.chain([(dir.path(checkpoint::MODEL), ModelConfig::params as Tensors)]) {
-        let Ok(mut file) = Reader::open(&path) else { continue };
-        let Ok(Some(kept)) = Kept::of(&file) else { continue };
+    for (_, mut file, kept, tensors) in all(dir) {
         let right = compare(dir, config, of, &kept);
         // a damaged file says nothing about the others
         if right.is_ok() || file.verify(&tensors(kept.model())).is_ok() {
@@ -159,7 +191,9 @@ fn compare(dir: &RunDir, config: &RunConfig, of: Of, kept: &Kept) -> Result<(), 
     if kept.tokenizer == tokenizer(dir).1 {
         return Ok(());
     }
-    Err(RunDirError::OtherTokenizer { path: dir.path("tokenizer.json").display().to_string() })
+    let copy = lost::copy(dir, |json| kept.is_of_tokenizer(json));
+    let copy = copy.map_or_else(String::new, |(_, path)| format!(", of which {path} is a copy"));
+    Err(RunDirError::OtherTokenizer { path: dir.path("tokenizer.json").display().to_string(), copy })
 }
 
 /// Fails where a file of before it kept its model was saved with another number of heads.

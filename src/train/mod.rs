@@ -10,6 +10,7 @@ pub mod fit;
 mod imported;
 mod inputs;
 mod kept;
+mod lost;
 mod metrics;
 mod open_run;
 mod profiling;

@@ -144,11 +144,13 @@ impl Run {
         let progress = Progress { device, kernels, tuned, ..progress };
         let mut run = Self::assemble((dir, lock), config, session, dataset, tokenizer, progress)?;
         // nothing on the disk has changed before everything fits
+        let restored = run.dir.restore()?;
         if run.config != before {
             run.dir.write("config.toml", run.config.to_toml().as_bytes())?;
         }
         run.moved_from = moved_from;
         run.warnings = passed_over;
+        run.warnings.extend(restored);
         run.warnings.extend(run.dir.truncate_metrics(run.step(), run.progress.left));
         // the first evaluation comes again
         if run.evaluates_start() {

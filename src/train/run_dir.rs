@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::checkpoint::Left;
 use super::kept::{self, Of};
+use super::lost::{self, CONFIG, Fault, Lost, TOKENIZER};
 use super::{RunClaim, RunConfig, checkpoint, metrics};
-use crate::data::Tokenizer;
 use crate::data::claim::LOCK;
 use crate::data::shell::quoted;
+use crate::data::{DataError, Tokenizer};
 use crate::unfinished::Unfinished;
 
 /// A run directory that can't be used.
@@ -93,10 +94,22 @@ pub enum RunDirError {
         what: String,
     },
     /// A tokenizer that was put into the place of a run's own.
-    #[error("{path} is not the tokenizer that the run was begun with, by its checksum; put that one back")]
+    #[error("{path} is not the tokenizer that the run was begun with, by its checksum; put that one back{copy}")]
     OtherTokenizer {
         /// The tokenizer.
         path: String,
+        /// Where there is a copy of the right one, in words.
+        copy: String,
+    },
+    /// A run that has lost a file which nothing can take the place of.
+    #[error("{path} {reason}, and {remedy}")]
+    Lost {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+        /// Why nothing can, and what to do.
+        remedy: String,
     },
     /// A run whose best model can't be used.
     #[error("{path} {reason}; {remedy}")]
@@ -125,8 +138,11 @@ pub enum RunDirError {
 #[derive(Debug, Clone)]
 pub struct RunDir {
     root: PathBuf,
-    /// Of the file, not of what it means.
+    /// The file, not what it means.
+    tokenizer: Arc<str>,
     tokenizer_crc32: u32,
+    /// Files that are read from elsewhere.
+    lost: Vec<Lost>,
     /// Set where this process has made it, and nothing is lost with it yet.
     new: Option<Arc<Unfinished>>,
 }
@@ -169,12 +185,20 @@ impl RunDir {
         let json = tokenizer
             .to_json()
             .map_err(|e| RunDirError::Foreign { path: root.display().to_string(), reason: e.to_string() })?;
-        let (root, new) = (root.to_path_buf(), Some(claim.unfinished()));
-        let dir = Self { root, tokenizer_crc32: crc32fast::hash(json.as_bytes()), new };
-        dir.write("config.toml", config.to_toml().as_bytes())?;
-        dir.write("tokenizer.json", json.as_bytes())?;
+        let mut dir = Self::at(root, Some(claim.unfinished()));
+        dir.set_tokenizer(&json);
+        dir.write(CONFIG, config.to_toml().as_bytes())?;
+        dir.write(TOKENIZER, json.as_bytes())?;
         dir.write("metrics.jsonl", b"")?;
         Ok(dir)
+    }
+
+    fn at(root: &Path, new: Option<Arc<Unfinished>>) -> Self {
+        Self { root: root.to_path_buf(), tokenizer: "".into(), tokenizer_crc32: 0, lost: vec![], new }
+    }
+
+    fn set_tokenizer(&mut self, json: &str) {
+        (self.tokenizer, self.tokenizer_crc32) = (json.into(), crc32fast::hash(json.as_bytes()));
     }
 
     /// Has a new run stay where the process is ended: until then it is removed.
@@ -184,11 +208,12 @@ impl RunDir {
         }
     }
 
-    /// Opens a run directory.
+    /// Opens a run directory. What `config.toml` and `tokenizer.json` should hold is taken from a checkpoint where they are missing
+    /// or damaged; [`RunDir::warnings`] says so.
     ///
     /// # Errors
     ///
-    /// [`RunDirError::Missing`], [`RunDirError::Foreign`] where it isn't one, [`RunDirError::Changed`] where the model in its config isn't the one that
+    /// [`RunDirError::Missing`], [`RunDirError::Foreign`] where it isn't one, [`RunDirError::Lost`], [`RunDirError::Changed`] where the model in its config isn't the one that
     /// was saved, [`RunDirError::OtherTokenizer`].
     pub fn open(root: &Path) -> Result<(Self, RunConfig, Tokenizer), RunDirError> {
         let foreign = |reason: String| RunDirError::Foreign { path: root.display().to_string(), reason };
@@ -200,22 +225,38 @@ impl RunDir {
             }
             Err(e) => return Err(io_error(root)(e)),
         }
-        let read = |name: &str| {
-            fs::read_to_string(root.join(name)).map_err(|e| match e.kind() {
-                io::ErrorKind::NotFound => foreign(format!("there is no {name} in it")),
-                io::ErrorKind::InvalidData => foreign(format!("{name} is not UTF-8 text")),
-                _ => io_error(&root.join(name))(e),
-            })
-        };
-        let config = read("config.toml")?;
         let damaged =
             |name: &str, reason: String| RunDirError::Damaged { path: root.join(name).display().to_string(), reason };
-        let config = RunConfig::from_toml("config.toml", &config).map_err(|e| damaged("config.toml", e.reason))?;
-        let json = read("tokenizer.json")?;
-        let dir = Self { root: root.to_path_buf(), tokenizer_crc32: crc32fast::hash(json.as_bytes()), new: None };
+        let mut dir = Self::at(root, None);
+        let parsed = |text: String| RunConfig::from_toml(CONFIG, &text).map_err(|e| Fault::Damaged(e.reason));
+        let config = match lost::read(&dir, CONFIG).and_then(parsed) {
+            Ok(config) => config,
+            Err(fault) => {
+                let (config, lost) = lost::config(&dir, fault)?;
+                dir.lost.push(lost);
+                config
+            }
+        };
+        let parse = |json: &str| {
+            Tokenizer::from_json(json).map_err(|error| match error {
+                DataError::BadTokenizer { reason } => reason,
+                other => other.to_string(),
+            })
+        };
+        let parsed = |json: String| parse(&json).map(|tokenizer| (json, tokenizer)).map_err(Fault::Damaged);
+        let (json, tokenizer) = match lost::read(&dir, TOKENIZER).and_then(parsed) {
+            Ok(both) => both,
+            Err(fault) => {
+                let lost = lost::tokenizer(&dir, &config, fault)?;
+                let json = lost.text().to_string();
+                dir.lost.push(lost);
+                let tokenizer = parse(&json).map_err(|reason| damaged(TOKENIZER, reason))?;
+                (json, tokenizer)
+            }
+        };
+        dir.set_tokenizer(&json);
         kept::check(&dir, &config, Of::Model)?;
-        config.validate().map_err(|e| damaged("config.toml", e.to_string()))?;
-        let tokenizer = Tokenizer::from_json(&json).map_err(|e| damaged("tokenizer.json", e.to_string()))?;
+        config.validate().map_err(|e| damaged(CONFIG, e.to_string()))?;
         let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
         // models from elsewhere often have rows behind those of the tokenizer, to make a round number
         if tokenizer.vocab_size() as u64 > config.model.vocab_size {
@@ -223,6 +264,34 @@ impl RunDir {
             return Err(damaged("tokenizer.json", format!("it has {t} tokens and config.toml {c}")));
         }
         Ok((dir, config, tokenizer))
+    }
+
+    /// What files of the run were missing or damaged, and what was taken in their place: a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let root = quoted(&self.root);
+        let line = |lost: &Lost| format!("{}; tril train --resume {root} writes the file anew", lost.in_words());
+        self.lost.iter().map(line).collect()
+    }
+
+    /// Writes what was taken from elsewhere into its place, beside what is there. Returns a line for each.
+    pub(super) fn restore(&mut self) -> Result<Vec<String>, RunDirError> {
+        let mut lines = vec![];
+        for lost in std::mem::take(&mut self.lost) {
+            let path = self.path(lost.name);
+            let mut line = format!("{} and written there", lost.in_words());
+            if path.symlink_metadata().is_ok() {
+                let name = set_aside(self, lost.name).map_err(io_error(&path))?;
+                line.push_str(&format!("; the old one is kept as {name}"));
+            }
+            self.write(lost.name, lost.text().as_bytes())?;
+            lines.push(line);
+        }
+        Ok(lines)
+    }
+
+    /// Whether there are checkpoints in a folder, whatever else of a run is missing.
+    pub fn has_checkpoints(root: &Path) -> bool {
+        checkpoint::newest_step(&Self::at(root, None)).is_some()
     }
 
     /// Fails where text is to be held out otherwise than it was, so that a run would be evaluated on what it was trained on.
@@ -241,6 +310,11 @@ impl RunDir {
     /// [`RunDirError::Changed`], which names the settings.
     pub fn check_settings(&self, config: &RunConfig) -> Result<(), RunDirError> {
         kept::check(self, config, Of::All)
+    }
+
+    /// The content of `tokenizer.json`.
+    pub(super) fn tokenizer(&self) -> &str {
+        &self.tokenizer
     }
 
     /// The checksum of `tokenizer.json`.
@@ -285,6 +359,15 @@ impl RunDir {
 /// Whether a file or folder is one that was being written.
 fn is_part(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "part")
+}
+
+/// Gives a file or folder of a run another name, and returns that.
+pub(super) fn set_aside(dir: &RunDir, name: &str) -> io::Result<String> {
+    let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+    let name_of = |i: u64| format!("{stem}.damaged-{i}.{extension}");
+    let is_free = |i: &u64| dir.path(&name_of(*i)).symlink_metadata().is_err();
+    let to = name_of((1..).find(is_free).unwrap_or(1));
+    fs::rename(dir.path(name), dir.path(&to)).map(|()| to)
 }
 
 /// Has the disk hold what a folder lists, so that a rename outlives a power cut.

@@ -1,7 +1,7 @@
 //! Safetensors files of f32 tensors, written and read piece by piece: no more than a piece of a tensor is in memory.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -104,10 +104,19 @@ impl Reader {
     pub fn open(path: &Path) -> Result<Self, RunDirError> {
         let io = io_error(path);
         let damaged = |reason: String| RunDirError::Damaged { path: path.display().to_string(), reason };
+        // opening a pipe would wait for somebody to write to it
+        match fs::metadata(path).map_err(&io)? {
+            kind if kind.is_file() => {}
+            kind if kind.is_dir() => return Err(damaged("it is a folder".into())),
+            _ => return Err(damaged("it is not a file".into())),
+        }
         let file = File::open(path).map_err(&io)?;
         let len = file.metadata().map_err(&io)?.len();
         let mut file = BufReader::new(file);
         let mut size = [0; 8];
+        if len == 0 {
+            return Err(damaged("it is empty".into()));
+        }
         file.read_exact(&mut size).map_err(|_| damaged("it is cut off".into()))?;
         let size = u64::from_le_bytes(size);
         let data_start = size.checked_add(8).filter(|&start| start <= len);

@@ -93,6 +93,7 @@ fn an_import_is_a_whole_run_of_the_same_bytes_each_time() {
         let expected = [
             ".lock",
             "checkpoints/00000000/state.safetensors",
+            "checkpoints/00000000/tokenizer.json",
             "config.toml",
             "metrics.jsonl",
             "model.safetensors",

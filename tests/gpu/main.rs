@@ -16,6 +16,7 @@ mod generate;
 mod import;
 mod keep;
 mod leave;
+mod lost;
 mod memory;
 mod mend;
 mod micro_batches;

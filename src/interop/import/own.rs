@@ -9,7 +9,7 @@ use crate::train::{DataConfig, RunConfig, RunDir, RunDirError, TrainConfig, Weig
 
 /// Whether a path is a run, and no model of another program.
 pub(super) fn is_run(path: &Path) -> bool {
-    path.join("config.toml").exists()
+    path.join("config.toml").exists() || RunDir::has_checkpoints(path)
 }
 
 /// Makes a run of another one's weights. It has that one's tokenizer and form of data, its rows and optimizer, and the
@@ -22,6 +22,7 @@ pub(super) fn import(path: &Path, root: &Path, options: &ImportOptions) -> Resul
         ));
     }
     let (dir, run, tokenizer) = RunDir::open(path)?;
+    let lost = dir.warnings();
     let mut weights = if options.last { Weights::last(&dir, &run.model)? } else { Weights::best(&dir, &run.model)? };
     let t = run.train;
     let train = TrainConfig {
@@ -41,6 +42,7 @@ pub(super) fn import(path: &Path, root: &Path, options: &ImportOptions) -> Resul
     let config = RunConfig { model: run.model, train, data };
     let dir = RunDir::import(root, &config, &tokenizer, &mut weights)?;
     let mut notes = std::mem::take(&mut weights.passed_over);
+    notes.extend(lost);
     notes.push(match weights.step {
         Some(step) => format!("these are the weights of the checkpoint of step {step}"),
         None => "these are the weights of the best model".into(),

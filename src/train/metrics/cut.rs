@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::METRICS;
 use crate::train::RunDir;
 use crate::train::checkpoint::Left;
+use crate::train::run_dir::set_aside;
+use crate::units::count;
 
 /// Longer lines are none of ours. Units: bytes.
 const MAX_LINE: u64 = 1 << 20;
@@ -25,14 +27,13 @@ pub(in crate::train) fn cut(dir: &RunDir, step: u64, left: Left) -> Option<Strin
         faults.push(reason.clone());
     }
     let n_repeated = lines.drop_repeated();
-    let count = |n: u64| if n == 1 { "1 line".to_string() } else { format!("{n} lines") };
     if lines.n_damaged > 0 {
-        faults.push(format!("{} after step {} can't be read", count(lines.n_damaged), lines.damaged_after));
+        faults.push(format!("{} after step {} can't be read", count(lines.n_damaged, "line"), lines.damaged_after));
     }
     if n_repeated > 0 {
-        faults.push(format!("{} repeated by later ones", count(n_repeated)));
+        faults.push(format!("{} repeated by later ones", count(n_repeated, "line")));
     }
-    let moved = (!faults.is_empty() && path.symlink_metadata().is_ok()).then(|| set_aside(dir));
+    let moved = (!faults.is_empty() && path.symlink_metadata().is_ok()).then(|| set_aside(dir, METRICS));
     let missing = lines.missing_steps();
     if !missing.is_empty() {
         faults.push(format!("the losses of {missing} are lost"));
@@ -161,13 +162,4 @@ fn read(path: &Path, lines: &mut Lines) -> Result<(), String> {
         }
         lines.take(&line, is_whole);
     }
-}
-
-/// Gives the file another name, and returns that.
-fn set_aside(dir: &RunDir) -> io::Result<String> {
-    let name = |i: u64| format!("metrics.damaged-{i}.jsonl");
-    let is_free = |i: &u64| dir.path(&name(*i)).symlink_metadata().is_err();
-    let name = name((1..).find(is_free).unwrap_or(1));
-    let to: PathBuf = dir.path(&name);
-    fs::rename(dir.path(METRICS), to).map(|()| name)
 }

@@ -28,6 +28,8 @@ impl Run {
         let progress = Progress { model: Some(0), imported: true, ..Progress::of(&session) };
         let mut run = Self::assemble((dir, lock), config, session, dataset, tokenizer, progress)?;
         run.warnings = found.passed_over.clone();
+        let restored = run.dir.restore()?;
+        run.warnings.extend(restored);
         run.mend_model(&mut found)?;
         // so that it has the kernels that it begins with, however soon it is killed
         run.save_or_fail(|reason| RunError::NotBegun { reason })?;

@@ -1,0 +1,158 @@
+//! Settings and tokenizers that a run's own files no longer hold, out of its checkpoints.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+use super::kept;
+use super::run_dir::io_error;
+use super::{RunConfig, RunDir, RunDirError, checkpoint};
+use crate::data::{Mode, Tokenizer};
+
+/// The settings of a run.
+pub(super) const CONFIG: &str = "config.toml";
+/// The tokenizer of a run, and in the folder of a checkpoint its copy.
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+
+/// Why a file of text can't be used.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// It isn't there.
+    Missing,
+    /// It is no file of text: what it is instead.
+    Other(&'static str),
+    /// What is wrong with its text.
+    Damaged(String),
+    /// What the operating system said: the file may be right.
+    Refused(io::Error),
+}
+
+/// A file that was found elsewhere.
+#[derive(Debug, Clone)]
+pub(super) struct Lost {
+    pub name: &'static str,
+    /// What is wrong with the run's own.
+    fault: String,
+    /// What was taken in its place, in words.
+    taken: String,
+    text: String,
+}
+
+/// Reads a file of a run.
+pub(super) fn read(dir: &RunDir, name: &str) -> Result<String, Fault> {
+    let path = dir.path(name);
+    match fs::metadata(&path) {
+        Ok(kind) if kind.is_dir() => return Err(Fault::Other("is a folder")),
+        // reading a pipe would wait for somebody to write to it
+        Ok(kind) if !kind.is_file() => return Err(Fault::Other("is not a file")),
+        Ok(kind) if kind.len() == 0 => return Err(Fault::Damaged("it is empty".into())),
+        Ok(_) => {}
+        Err(e) if e.kind() == ErrorKind::NotFound => return Err(Fault::Missing),
+        Err(e) => return Err(Fault::Refused(e)),
+    }
+    fs::read_to_string(&path).map_err(|e| match e.kind() {
+        ErrorKind::InvalidData => Fault::Other("is not UTF-8 text"),
+        _ => Fault::Refused(e),
+    })
+}
+
+/// The settings that the newest whole checkpoint was saved with.
+///
+/// # Errors
+///
+/// What there is to do where none has them.
+pub(super) fn config(dir: &RunDir, fault: Fault) -> Result<(RunConfig, Lost), RunDirError> {
+    if let Fault::Refused(_) = fault {
+        return Err(fault.into_error(dir, CONFIG, ""));
+    }
+    // the best model has the model's settings alone, whatever run it is of
+    let found = kept::newest(dir).filter(|(path, _)| !path.ends_with(checkpoint::MODEL));
+    let Some((path, all)) = found.as_ref().and_then(|(path, kept)| Some((path, kept.all()?))) else {
+        let remedy = match found {
+            Some(_) => "its checkpoint has those of the model alone; put the file back, or import the model again",
+            None => "no whole checkpoint has the settings; put the file back, or start a new run with --out",
+        };
+        return Err(fault.into_error(dir, CONFIG, remedy));
+    };
+    let taken = format!("the settings of {} are taken", path.display());
+    Ok((all.clone(), Lost { name: CONFIG, fault: fault.to_string(), taken, text: all.to_toml() }))
+}
+
+/// The tokenizer that the newest whole file of the run was saved with: its copy in a checkpoint, or where it is of a kind that is
+/// always the same, that.
+///
+/// # Errors
+///
+/// What there is to do where there is none.
+pub(super) fn tokenizer(dir: &RunDir, config: &RunConfig, fault: Fault) -> Result<Lost, RunDirError> {
+    if let Fault::Refused(_) = fault {
+        return Err(fault.into_error(dir, TOKENIZER, ""));
+    }
+    let found = kept::newest(dir).and_then(|(_, kept)| {
+        let is_it = |json: &String| kept.is_of_tokenizer(json);
+        copy(dir, is_it).or_else(|| {
+            let spec = Some(&config.data.tokenizer).filter(|spec| spec.needs_no_text())?;
+            let tokenizer = spec.make(&"".into(), &Mode::Stream, 0.0, &|_| ()).ok()?;
+            let forms = [tokenizer.clone(), tokenizer.for_documents()];
+            let json = forms.iter().filter_map(|form: &Tokenizer| form.to_json().ok()).find(is_it)?;
+            Some((json, format!("that of --tokenizer {spec}")))
+        })
+    });
+    let Some((json, from)) = found else {
+        let remedy = "no checkpoint has a copy of it; put the file back, or start a new run with --out";
+        return Err(fault.into_error(dir, TOKENIZER, remedy));
+    };
+    let taken = format!("{from} is taken");
+    Ok(Lost { name: TOKENIZER, fault: fault.to_string(), taken, text: json })
+}
+
+/// The newest copy of a tokenizer in a checkpoint that is the right one, and its path.
+pub(super) fn copy(dir: &RunDir, is_it: impl Fn(&String) -> bool) -> Option<(String, String)> {
+    let beside = |state: PathBuf| Some(state.parent()?.join(TOKENIZER));
+    let copies = checkpoint::states(dir).into_iter().filter_map(beside);
+    let read = |path: PathBuf| Some((fs::read_to_string(&path).ok()?, path.display().to_string()));
+    copies.filter_map(read).find(|(json, _)| is_it(json))
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Missing => f.write_str("is missing"),
+            Fault::Other(what) => f.write_str(what),
+            Fault::Damaged(reason) => write!(f, "is damaged ({reason})"),
+            Fault::Refused(error) => write!(f, "can't be read ({error})"),
+        }
+    }
+}
+
+impl Fault {
+    /// The error about a file that nothing can take the place of.
+    fn into_error(self, dir: &RunDir, name: &str, remedy: &str) -> RunDirError {
+        let path = dir.path(name);
+        let foreign = |reason: String| RunDirError::Foreign { path: dir.root().display().to_string(), reason };
+        match self {
+            Fault::Refused(error) => io_error(&path)(error),
+            // without a checkpoint, nothing says that it is a run at all
+            Fault::Missing if checkpoint::newest_step(dir).is_none() => foreign(format!("there is no {name} in it")),
+            Fault::Other(what) if checkpoint::newest_step(dir).is_none() => foreign(format!("{name} {what}")),
+            Fault::Damaged(reason) if checkpoint::newest_step(dir).is_none() => {
+                RunDirError::Damaged { path: path.display().to_string(), reason }
+            }
+            fault => {
+                RunDirError::Lost { path: path.display().to_string(), reason: fault.to_string(), remedy: remedy.into() }
+            }
+        }
+    }
+}
+
+impl Lost {
+    /// What is wrong, and what was done about it.
+    pub fn in_words(&self) -> String {
+        format!("{} {}; {}", self.name, self.fault, self.taken)
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
