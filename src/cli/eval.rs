@@ -112,7 +112,7 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     let n_row = Decoder::rows_for(&config.model, gpu.caps(), windows.len().clamp(1, b as usize) as u64);
     let mut decoder = Decoder::new(model.program(), &config.model, n_row, SamplerConfig::default())?;
     decoder.forbid(|id| !tokenizer.is_in_texts(id));
-    phases::begin(format!("letting the model go on by itself from {} windows", windows.len()));
+    phases::begin(format!("letting the model go on by itself from {}", count(windows.len(), "window")));
     let free = free_run(&mut decoder, &windows, prompt)?;
     phases::end();
 

@@ -8,7 +8,7 @@ use super::which::WhichArgs;
 use super::{Outcome, signals};
 use crate::interop::export::{Model, Target, export};
 use crate::train::RunDir;
-use crate::units::human_bytes;
+use crate::units::{count, human_bytes};
 
 /// Write a trained model in the files of transformers, llm.c or llama.cpp.
 ///
@@ -46,7 +46,8 @@ pub(super) fn run(args: &ExportArgs) -> Outcome {
     }
     let t = model.config.block_size;
     outln!(
-        "window: {t} tokens, prompt included; positions are absolute, and beyond {t} other programs fail or write nonsense"
+        "window: {}, prompt included; positions are absolute, and beyond {t} other programs fail or write nonsense",
+        count(t, "token")
     );
     if let (Some(id), Target::Llmc) = (model.tokenizer.start_id(), args.to) {
         outln!(

@@ -25,6 +25,7 @@ use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
 use crate::train::fit::{self, FitError, Room, SharesMemory};
 use crate::train::{Event, OpenRun, Run, RunClaim, RunConfig, RunError, SessionError};
+use crate::units::count;
 
 /// Train a model on text; without a path, on the embedded stories.
 ///
@@ -220,9 +221,10 @@ fn start(
         // only by trying is it found out how much memory a GPU has
         if let Some(smaller) = fit::smaller_batch(&config).filter(|_| args.settings.chooses_batch()) {
             config = smaller;
-            let (b, n, tokens) = (config.train.batch_size, config.train.grad_accum, config.tokens_per_step());
+            let (b, n) = (config.train.batch_size, config.train.grad_accum);
+            let tokens = count(config.tokens_per_step(), "token");
             fit.batch = Some(format!(
-                "--batch-size {b} --grad-accum {n} for {tokens} tokens a step: more rows are more than the device has"
+                "--batch-size {b} --grad-accum {n} for {tokens} a step: more rows are more than the device has"
             ));
             continue;
         }

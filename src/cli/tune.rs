@@ -20,6 +20,7 @@ use crate::kernel::Choice;
 use crate::train::fit::Process;
 use crate::train::{RunConfig, Session, SessionConfig, SessionError};
 use crate::tune::{Cache, Entry, OnDevice, Shapes, Tuned, Which, cache_dir, shapes, tune};
+use crate::units::count;
 
 /// Measure which kernel is the fastest for each shape of a model on this device, and remember it.
 ///
@@ -174,13 +175,14 @@ pub(super) fn tune_first(
         (0, 0) => {
             "chosen by the kind of device; `tril tune` measures which are the fastest, as a long run does itself".into()
         }
-        (0, _) => format!("tuned before for {known} of {all} shapes; --no-tune does without"),
+        (0, _) => format!("tuned before for {known} of {}; --no-tune does without", count(all, "shape")),
         (n, _) => {
             let rest =
                 if known < all { format!("; `tril tune` measures the other {}", all - known) } else { String::new() };
             let seconds = tuned.took.as_secs_f64();
             format!(
-                "tuned for {n} of {all} shapes in {seconds:.1} s, for the next runs too; --no-tune skips this{rest}"
+                "tuned for {n} of {} in {seconds:.1} s, for the next runs too; --no-tune skips this{rest}",
+                count(all, "shape")
             )
         }
     };
@@ -238,9 +240,9 @@ fn summary(tuned: &Tuned, shapes: &Shapes) -> String {
         }
     }
     format!(
-        "{} shapes measured in {:.1} s; for {faster} of {} another kernel than usual is faster: {pick_ms:.2} ms instead of \
+        "{} measured in {:.1} s; for {faster} of {} another kernel than usual is faster: {pick_ms:.2} ms instead of \
          {usual_ms:.2} for all products",
-        tuned.n_measured,
+        count(tuned.n_measured, "shape"),
         tuned.took.as_secs_f64(),
         tuned.n_task
     )

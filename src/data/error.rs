@@ -100,7 +100,8 @@ pub enum DataError {
     },
     /// A text that is one character, for a tokenizer of characters.
     #[error(
-        "the text is nothing but {character:?}, {times} times, so there is nothing to learn: give another text, or --tokenizer byte to train on it all the same"
+        "the text is nothing but {character:?}, {}, so there is nothing to learn: give another text, or --tokenizer byte to train on it all the same",
+        count(*times, "time")
     )]
     OneCharacter {
         /// The character.

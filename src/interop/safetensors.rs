@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::InteropError;
 use super::number::Number;
 use super::tensors::Saved;
+use crate::units::count;
 
 /// Reads the header of a file that has `len` bytes in all, and says where the tensors' data begins. The data must fill the
 /// file exactly, so that no tensor is larger than it.
@@ -27,13 +28,14 @@ pub fn read_header(path: &Path, input: &mut impl Read, len: u64) -> Result<(Meta
     input.read_exact(&mut size).map_err(|_| damaged("it is too short for a safetensors file".into()))?;
     let size = u64::from_le_bytes(size);
     let start = size.checked_add(8).filter(|&start| start <= len && size <= MOST_HEADER_BYTES);
-    let start = start.ok_or_else(|| damaged(format!("its header should have {size} bytes, and the file has {len}")))?;
+    let start = start
+        .ok_or_else(|| damaged(format!("its header should have {}, and the file has {len}", count(size, "byte"))))?;
     let mut text = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
     input.read_exact(&mut text).map_err(|_| damaged("its header is cut off".into()))?;
     let header: Metadata = serde_json::from_slice(&text).map_err(|e| damaged(format!("its header: {e}")))?;
     let data = header.data_len() as u64;
     if start.checked_add(data) != Some(len) {
-        return Err(damaged(format!("its header tells of {data} bytes of tensors, and there are {}", len - start)));
+        return Err(damaged(format!("its header tells of {} of tensors, not of {}", count(data, "byte"), len - start)));
     }
     Ok((header, start))
 }

@@ -1,5 +1,6 @@
 use super::npy;
 use super::width::Width;
+use crate::units;
 
 /// Bytes in front of the tokens in a file of llm.c: 256 numbers.
 const HEADER_BYTES: u64 = 1024;
@@ -57,7 +58,8 @@ impl Layout {
             let width = asked.unwrap_or(Width::Two);
             if !n_bytes.is_multiple_of(width.bytes()) && n_bytes > width.bytes() {
                 return Err(format!(
-                    "has {n_bytes} bytes, no whole number of {width}-bit tokens: it is cut off or no token file, make it again"
+                    "has {}, no whole number of {width}-bit tokens: it is cut off or no token file, make it again",
+                    units::count(n_bytes, "byte")
                 ));
             }
             Layout { start: 0, width, n_token: n_bytes / width.bytes() }
@@ -100,7 +102,11 @@ impl Layout {
                 Some(other) => format!("these look like {other}-bit ids, write them as {width}-bit ones"),
                 None => "it is cut off or damaged, make it again".into(),
             };
-            return Err(format!("says {n_token} tokens of {width} bits and has {rest} bytes for them: {advice}"));
+            return Err(format!(
+                "says {} of {width} bits and has {} for them: {advice}",
+                units::count(n_token, "token"),
+                units::count(rest, "byte")
+            ));
         }
         Ok(Layout { start: HEADER_BYTES, width, n_token })
     }

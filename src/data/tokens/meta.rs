@@ -2,6 +2,7 @@ use std::collections::HashSet;
 
 use super::pickle::{Pickle, Value};
 use crate::data::Tokenizer;
+use crate::units::count;
 
 /// The tokenizer of nanoGPT's data sets of characters, from the content of their `meta.pkl`: a pickle of a dictionary with
 /// `itos` or `stoi`, or both, and `vocab_size`. With `vocab_size` alone it is GPT-2's, if that is the size of its vocabulary.
@@ -42,7 +43,7 @@ pub fn tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
         return Err("its itos is empty".into());
     }
     if vocab_size.is_some_and(|n| usize::try_from(n) != Ok(chars.len())) {
-        return Err(format!("its vocab_size is not the {} ids of its itos", chars.len()));
+        return Err(format!("its vocab_size is not the {} of its itos", count(chars.len(), "id")));
     }
     let mut seen = HashSet::new();
     if let Some(twice) = chars.iter().find(|&&c| !seen.insert(c)) {

@@ -4,6 +4,7 @@
 
 use super::layout::Layout;
 use super::width::Width;
+use crate::units;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -53,7 +54,9 @@ pub(super) fn layout(head: &[u8], n_bytes: u64) -> Result<Layout, String> {
     if n_token.checked_mul(width.bytes()) != Some(there) {
         let bits = width.bits();
         return Err(format!(
-            "says {n_token} tokens of {bits} bits and has {there} bytes for them: it is cut off or damaged, make it again"
+            "says {} of {bits} bits and has {} for them: it is cut off or damaged, make it again",
+            units::count(n_token, "token"),
+            units::count(there, "byte")
         ));
     }
     Ok(Layout { start, width, n_token })

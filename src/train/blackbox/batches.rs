@@ -10,6 +10,7 @@ use super::Evidence;
 use crate::data::Batch;
 use crate::train::inputs::check_ids;
 use crate::train::{RunConfig, RunDirError};
+use crate::units::count;
 
 /// The step's own micro-batches.
 pub(super) const OWN: &str = "batches.json";
@@ -82,7 +83,7 @@ impl Evidence {
         }
         let steps: Vec<Vec<Kept>> = self.file(folder, BEFORE)?;
         if steps.len() as u64 != n {
-            return Err(damaged(folder, BEFORE, format!("it has {} steps, not {n}", steps.len())));
+            return Err(damaged(folder, BEFORE, format!("it has {}, not {n}", count(steps.len(), "step"))));
         }
         let steps: Result<Vec<_>, _> = steps.into_iter().map(|step| checked(step, config)).collect();
         steps.map(Some).map_err(|reason| damaged(folder, BEFORE, reason))
@@ -103,14 +104,18 @@ impl Evidence {
 fn checked(step: Vec<Kept>, config: &RunConfig) -> Result<Vec<Batch>, String> {
     let train = &config.train;
     if step.len() as u64 != train.grad_accum {
-        return Err(format!("a step in it has {} micro-batches, and the run's have {}", step.len(), train.grad_accum));
+        return Err(format!(
+            "a step in it has {}, and the run's have {}",
+            count(step.len(), "micro-batch"),
+            train.grad_accum
+        ));
     }
     let one = |Kept { b, t, tokens, targets, firsts }: Kept| {
         let (rows, row) = (train.batch_size, config.row_size());
         let n = b.checked_mul(t).filter(|_| (b as u64, t as u64) == (rows, row));
         let is_whole = |ids: &[u32]| n == Some(ids.len());
         if !(is_whole(&tokens) && is_whole(&targets) && (firsts.is_empty() || is_whole(&firsts))) {
-            return Err(format!("a batch in it is not of {rows} rows of {row}, as the run's are"));
+            return Err(format!("a batch in it is not of {} of {row}, as the run's are", count(rows, "row")));
         }
         if firsts.iter().enumerate().any(|(at, &first)| first as usize > at % t) {
             return Err("a document in it begins behind its own token".into());

@@ -314,7 +314,8 @@ fn a_text_of_one_character_is_refused_for_a_tokenizer_of_characters() {
         for spec in [TokenizerSpec::Auto, TokenizerSpec::Char] {
             let message = spec.make(&text.into(), &Mode::Stream, 0.1, &|_| ()).unwrap_err().to_string();
             let (character, n) = (text.chars().next().unwrap(), text.chars().count());
-            assert!(message.starts_with(&format!("the text is nothing but {character:?}, {n} times")), "{message}");
+            let times = if n == 1 { "1 time,".to_string() } else { format!("{n} times,") };
+            assert!(message.starts_with(&format!("the text is nothing but {character:?}, {times}")), "{message}");
             assert!(message.contains("--tokenizer byte"), "{message}");
         }
         assert!(TokenizerSpec::Byte.make(&text.into(), &Mode::Stream, 0.1, &|_| ()).is_ok());

@@ -75,7 +75,7 @@ fn layouts_are_told_by_the_first_bytes_and_the_size() {
             "more than it says",
             llmc(20_240_801, 7, 1, &wide([1, 2])),
             bad(
-                "says 1 tokens of 32 bits and has 8 bytes for them: these look like 64-bit ids, write them as 32-bit ones",
+                "says 1 token of 32 bits and has 8 bytes for them: these look like 64-bit ids, write them as 32-bit ones",
             ),
         ),
         (
