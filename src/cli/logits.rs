@@ -9,9 +9,10 @@ use super::Outcome;
 use super::misuse::misuse;
 use super::settings::DeviceArgs;
 use super::which::WhichArgs;
+use crate::data::claim::LockFile;
 use crate::generate::{LoadedModel, logits};
 use crate::train::RunDir;
-use crate::unfinished::Unfinished;
+use crate::unfinished::{Goes, Unfinished};
 use crate::units::count;
 
 /// Write a model's logits for some tokens to a file, to compare it with other programs.
@@ -73,9 +74,17 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         return std::fs::write(path, bytes);
     }
     let part = path.with_added_extension("part");
-    let unfinished = Unfinished::new(&part);
+    let locked = part.with_added_extension("lock");
+    let busy = || io::Error::other("it is being written by another tril");
+    let lock = LockFile::take(&locked)?.ok_or_else(busy)?;
+    let unfinished = Unfinished::new(&locked);
+    unfinished.add(&part, Goes::Whole);
     let written = std::fs::write(&part, bytes);
-    let named = written.and_then(|()| unfinished.finish(|| std::fs::rename(&part, path)));
-    // best effort: the error that led here is the one to report
-    named.inspect_err(|_| drop(std::fs::remove_file(&part)))
+    unfinished.finish(|| {
+        let named = written.and_then(|()| std::fs::rename(&part, path));
+        // best effort: the error that led here is the one to report
+        let named = named.inspect_err(|_| drop(std::fs::remove_file(&part)));
+        drop(lock);
+        named
+    })
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use same_file::Handle;
 
+use crate::unfinished::{Goes, Unfinished};
+
 /// The lock file in a claimed folder.
 pub const LOCK: &str = ".lock";
 
@@ -18,6 +20,7 @@ const TRIES: usize = 100;
 pub struct LockFile {
     path: PathBuf,
     file: Option<File>,
+    is_left: bool,
 }
 
 impl LockFile {
@@ -45,10 +48,39 @@ impl LockFile {
             }
             // the holder before may have removed the file that was locked here, and others can't see this lock then
             if Handle::from_path(path).ok() == Some(Handle::from_file(file.try_clone()?)?) {
-                return Ok(Some(Self { path: path.into(), file: Some(file) }));
+                return Ok(Some(Self { path: path.into(), file: Some(file), is_left: !is_new }));
             }
         }
         Ok(None)
+    }
+
+    /// The same, with the folders in which it lies; those that were made for it come with it, the innermost first.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's refusal; nothing is left behind then.
+    pub fn take_with_folders(path: &Path) -> io::Result<Option<(Self, Vec<PathBuf>)>> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut gone = io::Error::from(io::ErrorKind::NotFound);
+        for _ in 0..TRIES {
+            let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+            let made: Vec<PathBuf> = folder.ancestors().take_while(is_missing).map(Path::to_path_buf).collect();
+            match fs::create_dir_all(folder).and_then(|()| Self::take(path)) {
+                Ok(lock) => return Ok(lock.map(|lock| (lock, made))),
+                // another process has given its claim up and removed the folder in the meantime
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => gone = e,
+                Err(e) => {
+                    remove(&made);
+                    return Err(e);
+                }
+            }
+        }
+        Err(gone)
+    }
+
+    /// Whether the file was there before: left by a process that was killed, or on purpose, by [`LockFile::leave`].
+    pub fn is_left(&self) -> bool {
+        self.is_left
     }
 
     /// Leaves the file on the disk. It stays locked until the last handle to it is closed.
@@ -84,34 +116,29 @@ impl Claim {
     ///
     /// The operating system's refusal; nothing is left behind then.
     pub fn take(root: &Path) -> io::Result<Option<Self>> {
-        let lock = root.join(LOCK);
-        let mut gone = io::Error::from(io::ErrorKind::NotFound);
-        for _ in 0..TRIES {
-            let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
-            let mut made: Vec<PathBuf> = root.ancestors().take_while(is_missing).map(Path::to_path_buf).collect();
-            if lock.exists() {
-                // left by a process that was killed
-                made = vec![root.into()];
-            }
-            match fs::create_dir_all(root).and_then(|()| LockFile::take(&lock)) {
-                Ok(lock) => {
-                    let is_filled = Cell::new(false);
-                    return Ok(lock.map(|lock| Self { root: root.into(), made, lock: Some(lock), is_filled }));
-                }
-                // another process has given its claim up and removed the folder in the meantime
-                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => gone = e,
-                Err(e) => {
-                    remove(&made);
-                    return Err(e);
-                }
-            }
+        let Some((lock, mut made)) = LockFile::take_with_folders(&root.join(LOCK))? else { return Ok(None) };
+        if lock.is_left() {
+            made = vec![root.into()];
         }
-        Err(gone)
+        Ok(Some(Self { root: root.into(), made, lock: Some(lock), is_filled: Cell::new(false) }))
     }
 
     /// The folder.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether the lock file was there before, as a process that was killed leaves it.
+    pub fn is_left(&self) -> bool {
+        self.lock.as_ref().is_some_and(LockFile::is_left)
+    }
+
+    /// What a signal removes of the claim: the lock file, and the folders that were made for it, where they are empty.
+    pub fn unfinished(&self) -> Unfinished {
+        let unfinished = Unfinished::default();
+        self.made.iter().rev().for_each(|folder| unfinished.add(folder, Goes::WhenEmpty));
+        unfinished.add(&self.root.join(LOCK), Goes::Whole);
+        unfinished
     }
 
     /// Another handle to the lock, which keeps the folder locked for as long as it is open.

@@ -217,7 +217,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A data set that another process is writing.
-    #[error("{} is being written by another process: wait for it, or choose another --out", path.display())]
+    #[error("{} is being written by another tril; wait for it or choose another --out", path.display())]
     SetBusy {
         /// The file.
         path: PathBuf,

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 pub use translate::Forms;
 
+use crate::data::claim::{Claim, LOCK};
 use crate::kernel::{Access, KernelDef, Variant};
 use crate::plan::Plan;
-use crate::unfinished::{Goes, Unfinished};
+use crate::unfinished::Goes;
 
 /// Why nothing, or not everything, was written.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum EmitError {
     /// The folder holds files already.
     #[error("{} is not empty: name a new folder", .0.display())]
     NotEmpty(PathBuf),
+    /// Another process is writing there.
+    #[error("{} is being written by another tril; wait for it or choose another --emit", .0.display())]
+    Busy(PathBuf),
     /// A file or folder can't be written.
     #[error("can't write {}: {source}", .path.display())]
     Write {
@@ -166,12 +170,16 @@ fn entry(kernel: &KernelDef, variant: &Variant, modes: &[(&str, &str)], source: 
     }
 }
 
+/// The names' endings of the four forms of a shader.
+const ENDINGS: [&str; 4] = ["wgsl", "spv", "metal", "hlsl"];
+const MANIFEST: &str = "manifest.json";
+
 /// Writes every specialised shader of a plan in four forms, and `manifest.json`. Translation comes first, so that a shader
 /// that naga refuses leaves no half-filled folder.
 ///
 /// # Errors
 ///
-/// Where `dir` holds files, can't be written, or naga refuses a shader.
+/// Where `dir` holds files, can't be written, or naga refuses a shader; nothing is left behind then.
 pub fn emit(plan: &Plan, dir: &Path) -> Result<Manifest, EmitError> {
     let at = |path: &Path| {
         let path = path.to_owned();
@@ -184,10 +192,10 @@ pub fn emit(plan: &Plan, dir: &Path) -> Result<Manifest, EmitError> {
             Forms::of(&wgsl).map_err(|(form, reason)| EmitError::Translate { name: entry.name(), form, reason })?;
         let spirv = forms.spirv.iter().flat_map(|word| word.to_le_bytes()).collect();
         for (ending, bytes) in [
-            ("wgsl", wgsl.into_bytes()),
-            ("spv", spirv),
-            ("metal", forms.msl.into_bytes()),
-            ("hlsl", forms.hlsl.into_bytes()),
+            (ENDINGS[0], wgsl.into_bytes()),
+            (ENDINGS[1], spirv),
+            (ENDINGS[2], forms.msl.into_bytes()),
+            (ENDINGS[3], forms.hlsl.into_bytes()),
         ] {
             files.push((format!("{}.{ending}", entry.file), bytes));
         }
@@ -199,20 +207,52 @@ pub fn emit(plan: &Plan, dir: &Path) -> Result<Manifest, EmitError> {
         device: plan.caps.name.clone(),
         kernels: kernels_of,
     };
-    let mut json = serde_json::to_vec_pretty(&manifest)
-        .map_err(|error| at(&dir.join("manifest.json"))(io::Error::other(error)))?;
+    let mut json =
+        serde_json::to_vec_pretty(&manifest).map_err(|error| at(&dir.join(MANIFEST))(io::Error::other(error)))?;
     json.push(b'\n');
-    files.push(("manifest.json".into(), json));
+    files.push((MANIFEST.into(), json));
 
-    fs::create_dir_all(dir).map_err(at(dir))?;
-    if fs::read_dir(dir).map_err(at(dir))?.next().is_some() {
+    // before anything is written there
+    if !dir.join(LOCK).exists() && !others(dir).map_err(at(dir))?.is_empty() {
         return Err(EmitError::NotEmpty(dir.into()));
     }
-    let unfinished = Unfinished::default();
-    for (name, bytes) in files {
+    let claim = Claim::take(dir).map_err(at(dir))?.ok_or_else(|| EmitError::Busy(dir.into()))?;
+    let left = others(dir).map_err(at(dir))?;
+    let is_remains = claim.is_left() && left.iter().all(|path| is_emitted(path));
+    if !left.is_empty() && !is_remains {
+        return Err(EmitError::NotEmpty(dir.into()));
+    }
+    left.iter().try_for_each(fs::remove_file).map_err(at(dir))?;
+    let unfinished = claim.unfinished();
+    let mut written = vec![];
+    let done = files.iter().try_for_each(|(name, bytes)| {
         let path = dir.join(name);
         unfinished.add(&path, Goes::Whole);
-        fs::write(&path, bytes).map_err(at(&path))?;
-    }
-    Ok(manifest)
+        written.push(path.clone());
+        fs::write(&path, bytes).map_err(at(&path))
+    });
+    unfinished.finish(|| {
+        if done.is_err() {
+            // best effort: the error that led here is the one to report
+            written.iter().for_each(|path| drop(fs::remove_file(path)));
+        }
+        drop(claim);
+    });
+    done.map(|()| manifest)
+}
+
+/// What a folder holds besides a lock file; nothing where there is none.
+fn others(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let all = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        all => all?,
+    };
+    let paths = all.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
+    Ok(paths.into_iter().filter(|path| !path.ends_with(LOCK)).collect())
+}
+
+/// Whether a file has the name of one that is written here, so that a process that was killed may have left it.
+fn is_emitted(path: &Path) -> bool {
+    let has = |ending: &str| path.extension().is_some_and(|other| other == ending);
+    path.is_file() && (path.ends_with(MANIFEST) || ENDINGS.into_iter().any(has))
 }

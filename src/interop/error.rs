@@ -26,6 +26,9 @@ pub enum InteropError {
     /// A folder with files in it.
     #[error("{0} is not an empty folder; give another --out")]
     NotEmpty(String),
+    /// A folder that another process is making.
+    #[error("{0} is being written by another tril; wait for it or choose another --out")]
+    Busy(String),
     /// A file of a foreign model that can't be read.
     #[error("{path}: {source}; check the path and its permissions")]
     Unreadable {

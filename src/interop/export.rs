@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::{InteropError, gguf, hf_write, llmc_write};
 use crate::data::Tokenizer;
+use crate::data::claim::LockFile;
 use crate::model::{ModelConfig, Positions, sinusoidal_positions};
 use crate::train::{RunDirError, Weights, io_error, sync_dir};
-use crate::unfinished::Unfinished;
+use crate::unfinished::{Goes, Unfinished};
 
 /// Whose files to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -32,18 +33,6 @@ pub struct Model {
     pub weights: Weights,
 }
 
-/// Every file that an export may write.
-const FILES: [&str; 8] = [
-    hf_write::CONFIG,
-    hf_write::GENERATION,
-    hf_write::MODEL,
-    hf_write::TOKENIZER,
-    hf_write::TOKENIZER_CONFIG,
-    llmc_write::MODEL,
-    llmc_write::TOKENIZER,
-    gguf::MODEL,
-];
-
 /// Writes a model into a new or empty folder: beside it at first, so that the folder is never half there.
 ///
 /// # Errors
@@ -55,48 +44,68 @@ pub fn export(model: &mut Model, target: Target, out: &Path) -> Result<(), Inter
         Target::Llmc => llmc_write::check(model)?,
         Target::Gguf => gguf::check(model)?,
     }
+    // before anything is written beside it
+    check_free(out)?;
+    let part = out.with_added_extension("part");
+    let locked = part.with_added_extension("lock");
+    let taken = LockFile::take_with_folders(&locked).map_err(io_error(out))?;
+    let (lock, made) = taken.ok_or_else(|| InteropError::Busy(out.display().to_string()))?;
+    let unfinished = Unfinished::default();
+    made.iter().rev().for_each(|folder| unfinished.add(folder, Goes::WhenEmpty));
+    unfinished.add(&locked, Goes::Whole);
+    let begun = check_free(out).and_then(|()| begin(&part, &lock));
+    let is_begun = begun.is_ok();
+    let filled = begun.and_then(|()| {
+        unfinished.add(&part, Goes::Whole);
+        fill(model, target, &part)
+    });
+    unfinished.finish(|| {
+        let named = filled.and_then(|()| Ok(name(&part, out)?));
+        // best effort: the error that led here is the one to report
+        if named.is_err() && is_begun {
+            let _ = fs::remove_dir_all(&part);
+        }
+        drop(lock);
+        if named.is_err() {
+            made.iter().for_each(|folder| drop(fs::remove_dir(folder)));
+        }
+        named
+    })
+}
+
+/// Fails where there is something else than an empty folder.
+fn check_free(out: &Path) -> Result<(), InteropError> {
     let is_free = match fs::read_dir(out) {
         Ok(mut entries) => entries.next().is_none(),
         Err(e) => e.kind() == io::ErrorKind::NotFound,
     };
-    if !is_free {
-        return Err(InteropError::NotEmpty(out.display().to_string()));
-    }
-    let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut part = out.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
-    clear(&part)?;
-    fs::create_dir_all(&part).map_err(io_error(&part))?;
-    let unfinished = Unfinished::new(&part);
-    let mut fill = || {
-        match target {
-            Target::Hf => hf_write::write(model, &part)?,
-            Target::Llmc => llmc_write::write(model, &part)?,
-            Target::Gguf => gguf::write(model, &part)?,
-        }
-        sync_dir(&part)?;
-        unfinished.finish(|| {
-            if out.exists() {
-                fs::remove_dir(out).map_err(io_error(out))?;
-            }
-            fs::rename(&part, out).map_err(io_error(out))
-        })?;
-        Ok(sync_dir(parent)?)
-    };
-    // best effort: the error that led here is the one to report
-    fill().inspect_err(|_| drop(clear(&part)))
+    if is_free { Ok(()) } else { Err(InteropError::NotEmpty(out.display().to_string())) }
 }
 
-/// Removes what an interrupted export left, and nothing else.
-fn clear(part: &Path) -> Result<(), RunDirError> {
-    if !part.exists() {
-        return Ok(());
+/// Makes the folder to fill. With its lock file left, one that is there is the work of a process that was killed.
+fn begin(part: &Path, lock: &LockFile) -> Result<(), InteropError> {
+    if lock.is_left() && part.is_dir() {
+        fs::remove_dir_all(part).map_err(io_error(part))?;
     }
-    for file in FILES.map(|name| part.join(name)).iter().filter(|file| file.exists()) {
-        fs::remove_file(file).map_err(io_error(file))?;
+    check_free(part)?;
+    Ok(fs::create_dir_all(part).map_err(io_error(part))?)
+}
+
+fn fill(model: &mut Model, target: Target, part: &Path) -> Result<(), InteropError> {
+    match target {
+        Target::Hf => hf_write::write(model, part)?,
+        Target::Llmc => llmc_write::write(model, part)?,
+        Target::Gguf => gguf::write(model, part)?,
     }
-    fs::remove_dir(part).map_err(io_error(part))
+    Ok(sync_dir(part)?)
+}
+
+fn name(part: &Path, out: &Path) -> Result<(), RunDirError> {
+    if out.exists() {
+        fs::remove_dir(out).map_err(io_error(out))?;
+    }
+    fs::rename(part, out).map_err(io_error(out))?;
+    sync_dir(out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }
 
 impl Model {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use tril::data::claim::Claim;
 use tril::emit::{EmitError, Manifest, emit, kernels};
 use tril::kernel::{Caps, Choice};
 use tril::model::{Keep, Memory, ModelConfig};
@@ -105,4 +106,32 @@ fn a_folder_with_files_is_left_alone() {
     assert_eq!(names(dir.path()), BTreeSet::from(["mine.txt".to_owned()]));
     let file = dir.path().join("mine.txt").join("below");
     assert!(matches!(emit(&plan, &file).unwrap_err(), EmitError::Write { .. }));
+}
+
+#[test]
+fn one_process_writes_to_a_folder_at_a_time_and_a_killed_one_is_no_hindrance() {
+    let plan = plan("nano", &Caps::lavapipe(), &Choice::default());
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("new/shaders");
+    let claim = Claim::take(&out).unwrap().unwrap();
+    let error = emit(&plan, &out).unwrap_err();
+    assert!(error.to_string().contains("is being written by another tril"), "{error}");
+    assert_eq!(names(&out), BTreeSet::from([".lock".to_owned()]));
+    drop(claim);
+    assert!(!dir.path().join("new").exists());
+
+    fs::create_dir_all(&out).unwrap();
+    for left in [".lock", "gelu_forward.default.01234567.wgsl", "manifest.json"] {
+        fs::write(out.join(left), "").unwrap();
+    }
+    let manifest = emit(&plan, &out).unwrap();
+    assert_eq!(names(&out).len(), 4 * manifest.kernels.len() + 1);
+    assert!(!names(&out).contains(".lock"));
+
+    // where somebody has put something of their own there, nothing is removed
+    fs::write(out.join(".lock"), "").unwrap();
+    fs::write(out.join("mine.txt"), "kept").unwrap();
+    let before = names(&out).len();
+    assert!(matches!(emit(&plan, &out).unwrap_err(), EmitError::NotEmpty(_)));
+    assert_eq!(names(&out).len(), before - 1);
 }

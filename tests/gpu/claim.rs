@@ -1,7 +1,8 @@
 //! Several commands at once in the same place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -84,6 +85,65 @@ fn of_several_with_one_out_one_gets_it_and_the_others_say_so() {
     ok(at, &at.train(&["--steps", "40", "--schedule", "constant", "--no-tune", "--out", "alone"]));
     let [of_run, alone] = ["run", "alone"].map(|run| bytes(&at.join(run)));
     assert!(of_run[1..3] == alone[1..3]);
+}
+
+/// The files of a folder, but for those that a killed process may leave.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let all = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let named = all.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), path));
+    named.filter(|(name, _)| !name.starts_with('.')).map(|(name, path)| (name, fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn what_several_write_to_one_place_at_once_is_one_of_theirs_and_whole() {
+    let at = &Folder::with_text();
+    ok(at, &at.train(&["--steps", "2", "--no-tune", "--out", "run"]));
+    let lines: String = (0..100_000).map(|i| format!("line {i} says {}\n", i * 7 % 1009)).collect();
+    fs::write(at.join("long.txt"), lines).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    // the last file of each to get its name
+    for (args, last) in [
+        (&["tokenize", "long.txt", "--tokenizer", "byte", "--out"][..], "train.bin"),
+        (&["export", "run", "--to", "hf", "--out"], "model.safetensors"),
+        (&["export", "run", "--to", "llmc", "--out"], "model.bin"),
+        (&["export", "run", "--to", "gguf", "--out"], "model.gguf"),
+        (&["kernels", "--limits", "lavapipe", "--emit"], "manifest.json"),
+    ] {
+        let _ = fs::remove_dir_all(at.join("alone"));
+        let to = |out| [args, &[out]].concat();
+        ok(at, &to("alone"));
+        let alone = files(&at.join("alone"));
+        for _ in 0..4 {
+            let mut children: Vec<_> = (0..6).map(|_| start(at, &to("new/out"))).collect();
+            for child in children.iter_mut().step_by(3) {
+                sleep(Duration::from_millis(rng.random_range(0..60)));
+                child.kill().unwrap();
+            }
+            let ends: Vec<_> = children.into_iter().map(end).collect();
+            let (mut n_won, mut n_killed) = (0, 0);
+            for (code, _, err) in &ends {
+                match code {
+                    Some(0) => n_won += 1,
+                    None => n_killed += 1,
+                    _ => {
+                        let is_known = ["by another tril", "is there already", "not an empty", "not empty"];
+                        let line = err.lines().find(|line| line.starts_with("error: ")).unwrap_or("");
+                        assert!(
+                            *code == Some(1) && is_known.iter().any(|words| line.contains(words)),
+                            "{args:?}: {err}"
+                        );
+                    }
+                }
+            }
+            assert!(n_won <= 1 && (n_won == 1 || n_killed > 0), "{args:?}: {ends:?}");
+            // nobody has it where the one that wrote was killed, and then the next one does
+            if n_won == 0 && !at.join("new/out").join(last).exists() {
+                ok(at, &to("new/out"));
+            }
+            assert!(files(&at.join("new/out")) == alone, "{args:?}");
+            fs::remove_dir_all(at.join("new")).unwrap();
+        }
+    }
 }
 
 #[cfg(unix)]

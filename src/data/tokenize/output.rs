@@ -1,8 +1,9 @@
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::Form;
+use crate::data::claim::Claim;
 use crate::data::order::{narrow, wide};
 use crate::data::tokens::{Layout, Width};
 use crate::data::{DataError, Tokenizer};
@@ -11,7 +12,9 @@ use crate::unfinished::{Goes, Unfinished};
 const TRAIN: &str = "train.bin";
 const VAL: &str = "val.bin";
 const TOKENIZER: &str = "tokenizer.json";
-/// In the order in which they get their names: with the first of a data set there, it is whole.
+/// There while the files get their names, so that what a process was killed in the middle of isn't taken for a data set.
+const NAMING: &str = ".naming";
+/// In the order in which they get their names: with the last of a data set there, it is whole.
 const FILES: [&str; 3] = [TOKENIZER, VAL, TRAIN];
 
 /// Most tokens in a file of llm.c, which counts in 31 bits.
@@ -20,11 +23,11 @@ const MOST_OF_LLMC: u64 = i32::MAX as u64;
 /// A data set that is being written; unless it is finished, nothing is left of it.
 pub(super) struct Output {
     dir: PathBuf,
-    /// Folders that were made for it, the innermost first.
-    made: Vec<PathBuf>,
     /// What lies in it and is to be removed.
     written: Vec<PathBuf>,
     unfinished: Unfinished,
+    /// Held until all files have their names.
+    claim: Option<Claim>,
     tokens: Option<BufWriter<File>>,
     form: Form,
     width: Width,
@@ -42,31 +45,23 @@ pub(super) struct Piece {
 
 impl Output {
     pub fn create(dir: &Path, form: Form, width: Width) -> Result<Output, DataError> {
-        if let Some(name) = FILES.iter().find(|name| dir.join(name).exists()) {
-            return Err(DataError::SetExists { path: dir.join(name) });
+        // before anything is written there
+        check_free(dir)?;
+        let claim =
+            Claim::take(dir).map_err(unwritable(dir))?.ok_or_else(|| DataError::SetBusy { path: dir.into() })?;
+        let unfinished = claim.unfinished();
+        if is_half_named(dir) {
+            let left = FILES.iter().map(|name| dir.join(name)).filter(|path| path.exists());
+            left.chain([dir.join(NAMING)]).try_for_each(fs::remove_file).map_err(unwritable(dir))?;
         }
-        let made: Vec<PathBuf> =
-            dir.ancestors().take_while(|a| !a.as_os_str().is_empty() && !a.exists()).map(Path::to_path_buf).collect();
-        let (written, unfinished) = (vec![], Unfinished::default());
-        let (n_token, pieces) = (0, vec![]);
-        let mut output =
-            Output { dir: dir.into(), made, written, unfinished, tokens: None, form, width, n_token, pieces };
-        output.made.iter().rev().for_each(|made| output.unfinished.add(made, Goes::WhenEmpty));
-        fs::create_dir_all(dir).map_err(unwritable(dir))?;
+        // another process may have written a data set, and ended, in the meantime
+        check_free(dir)?;
+        let (dir, written, claim, pieces) = (dir.to_path_buf(), vec![], Some(claim), vec![]);
+        let mut output = Output { dir, written, unfinished, claim, tokens: None, form, width, n_token: 0, pieces };
         let path = output.part(TRAIN);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(unwritable(&path))?;
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            return Err(DataError::SetBusy { path });
-        }
         output.add(path.clone());
-        file.set_len(0).map_err(unwritable(&path))?;
-        let mut file = BufWriter::with_capacity(1 << 20, file);
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
+        let mut file = BufWriter::with_capacity(1 << 20, file.map_err(unwritable(&path))?);
         // the header comes when the number of tokens is known
         file.write_all(&vec![0; narrow(output.start())]).map_err(unwritable(&path))?;
         output.tokens = Some(file);
@@ -80,7 +75,7 @@ impl Output {
     }
 
     fn part(&self, name: &str) -> PathBuf {
-        self.dir.join(format!("{name}.part"))
+        part(&self.dir, name)
     }
 
     /// Units: bytes in front of the tokens.
@@ -148,23 +143,29 @@ impl Output {
             file.sync_all()
         };
         save().map_err(unwritable(&json))?;
+        let naming = self.dir.join(NAMING);
+        self.add(naming.clone());
+        File::create(&naming).map_err(unwritable(&naming))?;
         let mut names = vec![];
-        let renamed = self.unfinished.finish(|| {
+        let claim = &mut self.claim;
+        let named = self.unfinished.finish(|| {
             FILES.into_iter().filter(|&name| name != VAL || n_val > 0).try_for_each(|name| {
                 let to = self.dir.join(name);
-                fs::rename(self.part(name), &to).map_err(unwritable(&to))?;
+                fs::rename(part(&self.dir, name), &to).map_err(unwritable(&to))?;
                 names.push(to);
                 Ok(())
-            })
+            })?;
+            fs::remove_file(&naming).map_err(unwritable(&naming))?;
+            // elsewhere folders can't be opened, and renames are the file system's own affair
+            if cfg!(unix) {
+                File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(unwritable(&self.dir))?;
+            }
+            *claim = None;
+            Ok(())
         });
         self.written.append(&mut names);
-        renamed?;
-        // elsewhere folders can't be opened, and renames are the file system's own affair
-        if cfg!(unix) {
-            File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(unwritable(&self.dir))?;
-        }
+        named?;
         self.written.clear();
-        self.made.clear();
         Ok(())
     }
 
@@ -208,8 +209,25 @@ impl Drop for Output {
         self.tokens = None;
         // best effort: the error that led here is the one to report
         self.written.iter().for_each(|path| drop(fs::remove_file(path)));
-        self.made.iter().for_each(|path| drop(fs::remove_dir(path)));
     }
+}
+
+fn part(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.part"))
+}
+
+/// Fails where there is a data set, or something that would be taken for a part of one.
+fn check_free(dir: &Path) -> Result<(), DataError> {
+    let there = FILES.iter().map(|name| dir.join(name)).find(|path| path.exists());
+    match there {
+        Some(path) if !is_half_named(dir) => Err(DataError::SetExists { path }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a process was killed while it gave the files their names.
+fn is_half_named(dir: &Path) -> bool {
+    dir.join(NAMING).exists() && !dir.join(TRAIN).exists()
 }
 
 /// How many tokens of a piece stand for its first `n_char` characters, of `all`: those that begin before the next one. Where

@@ -278,6 +278,17 @@ fn what_a_killed_process_left_is_no_hindrance() {
     let (train, val) = tokens_in(&out);
     assert_eq!((train.len(), val.len()), (180, 20));
     assert_eq!(fs::read_dir(&out).unwrap().count(), 3);
+
+    // killed while it gave the files their names, before the last one and behind it
+    fs::rename(out.join("train.bin"), out.join("train.bin.part")).unwrap();
+    write(&out, ".lock", b"");
+    write(&out, ".naming", b"");
+    run(&job(&path), &Tokenizer::chars("some txt"), &out).unwrap();
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 3);
+    assert_eq!(tokens_in(&out).0[0], 4, "another tokenizer's");
+    write(&out, ".naming", b"");
+    let message = run(&job(&path), &Tokenizer::bytes(), &out).unwrap_err().to_string();
+    assert!(message.contains("is there already"), "{message}");
 }
 
 #[test]

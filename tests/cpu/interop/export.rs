@@ -432,6 +432,10 @@ fn what_an_interrupted_export_left_is_replaced_and_other_files_are_not() {
     let part = temp.path().join("out.part");
     fs::create_dir(&part).unwrap();
     fs::write(part.join("model.bin"), "half").unwrap();
+    let error = export(&mut model, Target::Gguf, &temp.path().join("out")).unwrap_err();
+    assert!(error.to_string().contains("out.part is not an empty folder"), "{error}");
+    // with this beside it, it is an export's
+    fs::write(temp.path().join("out.part.lock"), "").unwrap();
     export(&mut model, Target::Gguf, &temp.path().join("out")).unwrap();
     assert_eq!(names(temp.path()), ["out", "run"]);
 
