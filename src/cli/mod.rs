@@ -131,13 +131,13 @@ pub fn main() -> ExitCode {
     signals::survive_file_limits();
     let matches = Cli::command().get_matches();
     let command = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit()).command;
+    let watched = signals::watch().map_err(Box::from);
     if let (Some(need), Some((_, flags))) = (command.vectors(), matches.subcommand()) {
         vectors::widen(need, flags);
     }
     if matches!(command, Command::Train(_)) {
         out::tell_at_once();
     }
-    let watched = signals::watch().map_err(Box::from);
     let outcome = watched.and_then(|()| match command {
         Command::Train(args) => train::run(&args),
         Command::Generate(args) => generate::run(&args),

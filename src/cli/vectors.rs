@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use self::race::race;
 use super::itself::itself;
 use super::self_check::kernels_crc;
+use super::signals::run_child;
 use crate::gpu::{AdapterReport, DeviceSelector, find_adapter};
 use crate::tune::cache_dir;
 
@@ -186,7 +187,7 @@ fn is_clearly_faster(usual_ns: Option<u64>, wide_ns: Option<u64>) -> bool {
 /// Whether a small model is right on the device.
 fn is_right(command: &mut Command) -> bool {
     let quick = command.arg("--quick").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    quick.status().is_ok_and(|status| status.success())
+    run_child(quick).is_some_and(|status| status.success())
 }
 
 /// `tril doctor` on the device with vectors of so many bits.
