@@ -1,10 +1,12 @@
 //! Text and token files, read with a sign of life.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::phases::{self, Amount};
 use crate::data::shell::quoted;
 use crate::data::{Corpus, DataError, Findings, Loading, Mode, Source, Tokenizer};
+use crate::train::fit::resident_bytes;
 use crate::units::count;
 
 /// Reads text, or opens token files.
@@ -78,8 +80,20 @@ pub(super) fn note_names_with(findings: &Findings, tokenizer: &Tokenizer, remedy
     errln!("note: the text contains {}, as plain text: {}", listed.join(", "), remedy(first, is_end(first)));
 }
 
+/// Units: bytes that the process may take; 0 for any number.
+static MOST: AtomicU64 = AtomicU64::new(0);
+
+/// Ends the loading of a text where the process takes more bytes than this.
+pub(super) fn keep_below(most: u64) {
+    MOST.store(most, Ordering::Relaxed);
+}
+
 /// Shows how far the loading of a text is.
-pub(super) fn watch(loading: Loading<'_>) {
+///
+/// # Errors
+///
+/// More memory than is allowed.
+pub(super) fn watch(loading: Loading<'_>) -> Result<(), DataError> {
     let amount = |done, of| Amount { done, of, unit: "" };
     match loading {
         // the phase of that is begun already
@@ -89,6 +103,9 @@ pub(super) fn watch(loading: Loading<'_>) {
         }
         Loading::Encoding { bytes, total } => phases::doing("encoding", amount(bytes, total)),
     }
+    let most = MOST.load(Ordering::Relaxed);
+    let taken = if most == 0 { 0 } else { resident_bytes() };
+    if taken > most { Err(DataError::Memory { taken, most }) } else { Ok(()) }
 }
 
 /// Paths as they fit into a line.

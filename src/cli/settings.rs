@@ -1,25 +1,25 @@
 //! Flags that several commands share, and how they become settings.
 
 mod again;
+mod fit;
 
 use std::error::Error;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+pub(super) use self::fit::Fit;
 pub(super) use super::device::DeviceArgs;
 use super::misuse::misuse;
 use super::{phases, reading, token_files};
 use crate::data::tokens::Width;
 use crate::data::{Corpus, DataError, Mode, Source, Tokenizer, TokenizerSpec, embedded, tokens};
 use crate::graph::Recompute;
-use crate::kernel::Caps;
 use crate::model::{ModelConfig, Positions};
 pub(super) use crate::train::fit::SharesMemory;
-use crate::train::fit::{self, FitError, Footprint, Process, Room};
+use crate::train::fit::parse_bytes;
 use crate::train::spikes::OnSpike;
 use crate::train::{OnNonfinite, RunConfig, ScheduleKind};
-use crate::units::count;
 
 /// Model and training settings. A flag beats --config, which beats --preset.
 #[derive(Debug, Args)]
@@ -89,7 +89,7 @@ struct TrainingArgs {
     batch_tokens: Option<u64>,
     /// The most memory to take, such as 1500M or 4G: of the process on a device that takes the machine's memory, of the
     /// buffers on another [default: what is free, where that can be known].
-    #[arg(long, value_name = "SIZE", value_parser = fit::parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     memory: Option<u64>,
     /// Peak learning rate.
     #[arg(long, allow_negative_numbers = true)]
@@ -191,15 +191,6 @@ struct TrainingArgs {
 enum ModeArg {
     Stream,
     Documents,
-}
-
-/// A run that fits.
-#[derive(Debug)]
-pub(super) struct Fit {
-    pub footprint: Footprint,
-    pub room: Room,
-    /// The batch that was chosen, and why.
-    pub batch: Option<String>,
 }
 
 /// With what the mode decides where nothing else does.
@@ -336,55 +327,6 @@ impl SettingsArgs {
             *separator = text.replace("\\n", "\n").replace("\\t", "\t");
         }
         Ok(config)
-    }
-
-    /// Whether the rows of a micro-batch are chosen by the memory there is.
-    pub fn chooses_batch(&self) -> bool {
-        self.train.batch_tokens.is_some()
-    }
-
-    /// Fails on flags that ask for two different batches.
-    pub fn check_batch(&self) -> Result<(), Box<dyn Error>> {
-        let t = &self.train;
-        if t.batch_tokens.is_some() && (t.batch_size.is_some() || t.grad_accum.is_some()) {
-            return Err(misuse("--batch-tokens chooses --batch-size and --grad-accum itself; leave those two out"));
-        }
-        Ok(())
-    }
-
-    /// Chooses the batch where `--batch-tokens` asks for it, and checks that the run fits. `process` is what the process
-    /// takes without it.
-    pub fn fit(
-        &self,
-        config: &mut RunConfig,
-        caps: &Caps,
-        shares: SharesMemory,
-        process: Process,
-    ) -> Result<Fit, FitError> {
-        let room = Room::of(shares, self.train.memory);
-        let mut batch = None;
-        if let Some(tokens) = self.train.batch_tokens {
-            let (b, n) = fit::choose_batch(config, caps, room, process, tokens)?;
-            (config.train.batch_size, config.train.grad_accum) = (b, n);
-            let rows = if n == 1 { "all at once" } else { "the most rows that fit" };
-            batch = Some(format!(
-                "--batch-size {b} --grad-accum {n} for {} a step: {rows} in {room}",
-                count(tokens, "token")
-            ));
-        }
-        Ok(Fit { batch, ..self.fit_as_it_is(config, caps, shares, process)? })
-    }
-
-    /// Checks that a run with a batch of its own fits.
-    pub fn fit_as_it_is(
-        &self,
-        config: &RunConfig,
-        caps: &Caps,
-        shares: SharesMemory,
-        process: Process,
-    ) -> Result<Fit, FitError> {
-        let room = Room::of(shares, self.train.memory);
-        Ok(Fit { footprint: fit::check(config, caps, room, process)?, room, batch: None })
     }
 
     /// Whether the separator of documents was chosen by the user.

@@ -31,7 +31,7 @@ pub(super) fn tokenizer(
             )));
         }
         Some(spec) if *spec != TokenizerSpec::Auto => {
-            (spec.clone(), spec.make(&"".into(), &Mode::Stream, 0.0, &|_| ())?, spec.to_string())
+            (spec.clone(), spec.make(&"".into(), &Mode::Stream, 0.0, &|_| Ok(()))?, spec.to_string())
         }
         _ => match tokenizer_beside(&files)? {
             Some((path, tokenizer)) => {

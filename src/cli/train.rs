@@ -179,6 +179,7 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
         None if args.paths.is_empty() => RunClaim::next(runs, &name(&config.data.source))?,
         None => RunClaim::next(runs, &name(&args.settings.source(&args.paths)?))?,
     };
+    args.settings.fit_any_text(&config, &args.device)?;
     let Read { corpus, tokenizer, chosen } = read_text(&mut config, &args.paths, &args.settings)?;
     // before the device is opened, so that what it takes is known when the memory is counted
     let findings = encode(&corpus, &tokenizer, &config)?;
@@ -274,6 +275,7 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
         .into());
     }
     let config = config.with_free(&wanted);
+    args.settings.fit_any_text(&config, &args.device)?;
     let (corpus, moved) = text_again((&args.paths, &args.settings), &config.data.source, root)?;
     corpus.verify(config.data.crc32)?;
     let findings = encode(&corpus, &open.tokenizer, &config)?;

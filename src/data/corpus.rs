@@ -138,7 +138,7 @@ impl Source {
     /// # Errors
     /// As [`read`](super::read) and [`TokenSet::open`].
     pub fn load(&self) -> Result<Corpus, DataError> {
-        self.load_watched(&|_| ())
+        self.load_watched(&|_| Ok(()))
     }
 
     /// [`Source::load`]; `watch` hears how far it is.

@@ -85,7 +85,7 @@ impl Dataset {
         if let Some(known) = text.prepared.get().filter(is_same) {
             return Ok(known.dataset.clone());
         }
-        Dataset::for_training(text, tokenizer, options, &|_| ())
+        Dataset::for_training(text, tokenizer, options, &|_| Ok(()))
     }
 
     /// Makes [`Dataset::new`] of the same quick.
@@ -132,7 +132,7 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::new`], except that a text shorter than a block will do.
     pub fn for_evaluation(text: &Text, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
-        Dataset::evaluation(text, tokenizer, options, &|_| ())
+        Dataset::evaluation(text, tokenizer, options, &|_| Ok(()))
     }
 
     /// [`Dataset::for_evaluation`] of a text, or of all the tokens that a set has to train on.
@@ -140,7 +140,7 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::for_evaluation`]; ids that the tokenizer doesn't have.
     pub fn evaluation_of(corpus: &Corpus, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
-        Dataset::evaluation_watched(corpus, tokenizer, options, &|_| ())
+        Dataset::evaluation_watched(corpus, tokenizer, options, &|_| Ok(()))
     }
 
     /// [`Dataset::evaluation_of`]; `watch` hears how far it is.

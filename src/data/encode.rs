@@ -82,7 +82,7 @@ impl Encode<'_> {
                 };
                 let border = Border::of(self.tokenizer);
                 let pass = Pass { border, parting: self.parting, find: self.find, n_read: counter };
-                let totals = self.origin.read(pass, &|_| (), take)?;
+                let totals = self.origin.read(pass, &|_| Ok(()), take)?;
                 Ok((totals, names.counts()))
             });
             let unknown = self.tokenizer.unknown_id();

@@ -89,12 +89,11 @@ impl Encoding<'_> {
     ) -> Result<(Totals, Findings), DataError> {
         let Self { text, tokenizer, watch, .. } = *self;
         let (mut bytes, total) = (0, Some(text.n_byte()));
-        watch(Loading::Encoding { bytes, total });
+        watch(Loading::Encoding { bytes, total })?;
         let (totals, findings) = Encode { origin: text.origin(), tokenizer, parting, find }.run(&mut |encoded| {
             bytes += encoded.n_byte;
             take(encoded)?;
-            watch(Loading::Encoding { bytes, total });
-            Ok(())
+            watch(Loading::Encoding { bytes, total })
         })?;
         if totals.crc.clone().finalize() == text.crc32() { Ok((totals, findings)) } else { Err(DataError::Unsteady) }
     }

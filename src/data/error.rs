@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::shell::quoted;
-use crate::units::count;
+use crate::units::{count, human_bytes};
 
 /// An error of the data layer; the message says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -262,6 +262,18 @@ pub enum DataError {
         training: u64,
         /// Tokens that would be held out.
         validation: u64,
+    },
+    /// More memory than is allowed, while a text is read.
+    #[error(
+        "--memory allows {}, and reading the text takes more ({}); give more, or make it token files first: tril tokenize",
+        human_bytes(*most),
+        human_bytes(*taken)
+    )]
+    Memory {
+        /// Units: bytes that the process takes.
+        taken: u64,
+        /// Units: bytes that it may take.
+        most: u64,
     },
     /// Work that was stopped from outside.
     #[error("stopped before the end: nothing was written")]

@@ -1,5 +1,7 @@
 //! What loading a text reports while it works.
 
+use super::DataError;
+
 /// What is being done, and how far it is. Reports come many times a second.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -29,5 +31,5 @@ pub enum Loading<'a> {
     },
 }
 
-/// Hears what is being done.
-pub type Watch<'a> = &'a dyn Fn(Loading<'_>);
+/// Hears what is being done, and ends it by an error.
+pub type Watch<'a> = &'a dyn Fn(Loading<'_>) -> Result<(), DataError>;

@@ -129,7 +129,7 @@ impl Text {
     /// Text that doesn't come from a file.
     pub fn new(content: impl Into<String>) -> Text {
         let origin = Origin::Held(content.into().into());
-        let facts = survey(&origin, &|_| ()).unwrap_or_default();
+        let facts = survey(&origin, &|_| Ok(())).unwrap_or_default();
         Text { origin, facts: facts.into(), prepared: Arc::default() }
     }
 
@@ -179,7 +179,7 @@ impl Text {
         let mut seen = Seen::default();
         let n_read = AtomicU64::new(0);
         let pass = Pass { parting: Parting::Separator(separator), ..Pass::plain(&n_read) };
-        self.origin.read(pass, &|_| (), &mut |parts| {
+        self.origin.read(pass, &|_| Ok(()), &mut |parts| {
             seen.take(&parts);
             Ok(())
         })?;
@@ -212,7 +212,7 @@ impl Text {
             parts.iter().for_each(|part| all.push_str(&part.text));
             Ok(())
         };
-        self.origin.read(Pass::plain(&AtomicU64::new(0)), &|_| (), take)?;
+        self.origin.read(Pass::plain(&AtomicU64::new(0)), &|_| Ok(()), take)?;
         Ok(all)
     }
 
@@ -235,7 +235,7 @@ impl Text {
         };
         let n_read = AtomicU64::new(0);
         let pass = Pass { parting: Parting::Separator(separator), ..Pass::plain(&n_read) };
-        self.origin.read(pass, &|_| (), take)?;
+        self.origin.read(pass, &|_| Ok(()), take)?;
         Ok(all)
     }
 
@@ -264,7 +264,7 @@ impl Text {
                         give.send(chunk.to_string()).map_err(|_| DataError::Stopped)?;
                     }
                     left -= text.len();
-                    watch(Loading::LearningTokenizer { bytes: n_byte - wide(left), total: n_byte });
+                    watch(Loading::LearningTokenizer { bytes: n_byte - wide(left), total: n_byte })?;
                     if text.len() < part.text.len() || left == 0 {
                         return Err(DataError::Stopped);
                     }
@@ -273,7 +273,7 @@ impl Text {
             };
             let n_read = AtomicU64::new(0);
             let pass = Pass { border: Border::Word, ..Pass::plain(&n_read) };
-            let read = self.origin.read(pass, &|_| (), take);
+            let read = self.origin.read(pass, &|_| Ok(()), take);
             drop(give);
             let learned = learner.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             match read {
@@ -355,5 +355,5 @@ pub fn read(paths: &[PathBuf]) -> Result<Text, DataError> {
 ///
 /// As [`read`].
 pub fn read_with_input(paths: &[PathBuf], input: &mut dyn Read) -> Result<Text, DataError> {
-    Text::open(Origin::of_paths(paths, Bad::Refuse)?.kept(input, &|_| ())?, &|_| ())
+    Text::open(Origin::of_paths(paths, Bad::Refuse)?.kept(input, &|_| Ok(()))?, &|_| Ok(()))
 }

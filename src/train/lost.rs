@@ -93,7 +93,7 @@ pub(super) fn tokenizer(dir: &RunDir, config: &RunConfig, fault: Fault) -> Resul
         let is_it = |json: &String| kept.is_of_tokenizer(json);
         copy(dir, is_it).or_else(|| {
             let spec = Some(&config.data.tokenizer).filter(|spec| spec.needs_no_text())?;
-            let tokenizer = spec.make(&"".into(), &Mode::Stream, 0.0, &|_| ()).ok()?;
+            let tokenizer = spec.make(&"".into(), &Mode::Stream, 0.0, &|_| Ok(())).ok()?;
             let forms = [tokenizer.clone(), tokenizer.for_documents()];
             let json = forms.iter().filter_map(|form: &Tokenizer| form.to_json().ok()).find(is_it)?;
             Some((json, format!("that of --tokenizer {spec}")))

@@ -227,6 +227,29 @@ fn out_of_memory_is_found_before_the_first_step_with_flags_that_help() {
     }
 }
 
+/// A limit that no text would fit is kept before one is read, and one that a text exceeds while it is read.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_ends_the_reading_of_a_text() {
+    if !gpu().caps().is_cpu {
+        eprintln!("the limits of this test are those of a process with its device in it");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // nobody ever writes into this pipe, so that reading it would take for ever
+    assert!(std::process::Command::new("mkfifo").arg(dir.path().join("pipe")).status().unwrap().success());
+    let line = cli::fails(dir.path(), &["train", "pipe", "--preset", "gpt2", "--memory", "400M", "--out", "run"]);
+    assert!(line.contains("needs") && line.contains("400.0 MiB") && line.contains("smaller --block-size"), "{line}");
+
+    // a line of JSON is held while it is read
+    let words: String = (0..25_000_000u64).map(|i| format!("{} ", i * i % 9973)).collect();
+    std::fs::write(dir.path().join("one.jsonl"), serde_json::json!({ "text": words }).to_string()).unwrap();
+    let args = "train one.jsonl --n-layer 1 --n-embd 16 --n-head 1 --tokenizer byte --memory 200M --out run";
+    let line = cli::fails(dir.path(), &args.split_whitespace().collect::<Vec<_>>());
+    assert!(line.contains("--memory allows 200.0 MiB, and reading the text takes more"), "{line}");
+    assert!(!dir.path().join("run").exists());
+}
+
 /// A program that leaks a little each step would show it here: nothing of it may stay.
 #[cfg(target_os = "linux")]
 #[test]

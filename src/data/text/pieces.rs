@@ -85,7 +85,7 @@ impl<'a> Reading<'a> {
         for (i, input) in inputs.iter().enumerate() {
             let before = pieces.totals.n_input;
             let report = |name: &str, n_read: &AtomicU64| {
-                watch(Loading::Reading { name, bytes: n_read.load(Ordering::Relaxed), total });
+                watch(Loading::Reading { name, bytes: n_read.load(Ordering::Relaxed), total })
             };
             pieces.one(input, &report)?;
             let is_empty = pieces.totals.n_input == before;
@@ -171,7 +171,11 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    fn one(&mut self, input: &Input, report: &dyn Fn(&str, &AtomicU64)) -> Result<(), DataError> {
+    fn one(
+        &mut self,
+        input: &Input,
+        report: &dyn Fn(&str, &AtomicU64) -> Result<(), DataError>,
+    ) -> Result<(), DataError> {
         let name = input.name();
         let mut stream = match input.open(self.reading.bad, self.reading.n_read)? {
             Opened::Text(stream) => stream,
@@ -189,7 +193,7 @@ impl<'a> Pieces<'a> {
         } else {
             let (mut block, mut is_begun) = (String::new(), false);
             while stream.read(&mut block)? {
-                report(&name, self.reading.n_read);
+                report(&name, self.reading.n_read)?;
                 if !is_begun && !block.is_empty() {
                     self.begin_input(false)?;
                     is_begun = true;
@@ -218,13 +222,13 @@ impl<'a> Pieces<'a> {
         &mut self,
         name: &str,
         stream: &mut TextStream<'_>,
-        report: &dyn Fn(&str, &AtomicU64),
+        report: &dyn Fn(&str, &AtomicU64) -> Result<(), DataError>,
     ) -> Result<(), DataError> {
         let (mut held, mut n_line, mut is_more) = (String::new(), 0, true);
         while is_more {
             let from = held.len();
             is_more = stream.read(&mut held)?;
-            report(name, self.reading.n_read);
+            report(name, self.reading.n_read)?;
             let n = if is_more { held[from..].rfind('\n').map_or(0, |at| from + at + 1) } else { held.len() };
             for line in held[..n].lines() {
                 n_line += 1;

@@ -14,17 +14,21 @@ const HELD_BYTES: usize = 16 << 20;
 pub(in crate::data) struct Spool(Arc<Mutex<SpooledTempFile>>);
 
 impl Spool {
-    /// Reads all that there is; `on` hears how many bytes that are so far.
+    /// Reads all that there is; `on` hears how many bytes that are so far, and ends it by an error.
     ///
     /// # Errors
     ///
     /// `name` that can't be read, or no room for a temporary file.
-    pub fn fill(name: &str, input: &mut dyn Read, on: &mut dyn FnMut(u64)) -> Result<Spool, DataError> {
+    pub fn fill(
+        name: &str,
+        input: &mut dyn Read,
+        on: &mut dyn FnMut(u64) -> Result<(), DataError>,
+    ) -> Result<Spool, DataError> {
         const BLOCK_BYTES: usize = 1 << 17;
         let mut file = SpooledTempFile::new(HELD_BYTES);
         let (mut block, mut n_byte) = (vec![0; BLOCK_BYTES], 0);
         loop {
-            on(n_byte);
+            on(n_byte)?;
             let n = match input.read(&mut block) {
                 Ok(0) => return Ok(Spool(Arc::new(Mutex::new(file)))),
                 Ok(n) => n,

@@ -147,6 +147,7 @@ fn loading_says_what_it_does_and_how_far_it_is() {
             Loading::Encoding { bytes, total } => ("encoding", bytes, total),
             _ => ("something else", 0, None),
         });
+        Ok(())
     };
     let corpus = Source::from_paths(&[path]).load_watched(&watch).unwrap();
     let text = corpus.text().unwrap();
@@ -186,12 +187,12 @@ fn what_only_stands_between_documents_is_no_character_of_theirs() {
         ("a\naa\naaa", Mode::lines(), "a"),
     ] {
         let known = Text::new(text);
-        let tokenizer = TokenizerSpec::Char.make(&known, &mode, 0.1, &|_| ()).unwrap();
+        let tokenizer = TokenizerSpec::Char.make(&known, &mode, 0.1, &|_| Ok(())).unwrap();
         assert_eq!(tokenizer, Tokenizer::chars(alphabet), "{text:?} {mode:?}");
         let options = Options { mode: mode.clone(), ..Options::stream(1) };
         let data = Dataset::for_evaluation(&known, &tokenizer.for_data(&mode, false), &options);
         assert!(data.is_ok(), "{text:?} {mode:?}: {data:?}");
     }
-    let refused = TokenizerSpec::Char.make(&"ab".into(), &by(""), 0.1, &|_| ());
+    let refused = TokenizerSpec::Char.make(&"ab".into(), &by(""), 0.1, &|_| Ok(()));
     assert!(matches!(refused, Err(DataError::EmptySeparator)));
 }

@@ -60,8 +60,8 @@ fn a_text_becomes_the_tokens_and_the_split_of_a_run_on_it() {
     for (i, spec) in specs.into_iter().enumerate() {
         let paths = [[&path, &packed, &again][i % 3].clone()];
         let out = dir.path().join(format!("out{i}"));
-        let chosen = job(&paths).choose(&spec, &|_| ()).unwrap();
-        assert_eq!(chosen.tokenizer, spec.make(&Text::new(&*text), &Mode::Stream, 0.1, &|_| ()).unwrap(), "{spec}");
+        let chosen = job(&paths).choose(&spec, &|_| Ok(())).unwrap();
+        assert_eq!(chosen.tokenizer, spec.make(&Text::new(&*text), &Mode::Stream, 0.1, &|_| Ok(())).unwrap(), "{spec}");
         let done = job(&paths).run_chosen(&chosen, &out, &mut |_| true).unwrap();
         let tokenizer = chosen.tokenizer;
         let (train, val) = tokens_in(&out);
@@ -307,10 +307,10 @@ fn the_tokenizer_is_the_one_that_a_run_on_the_text_has() {
     let letters: String = (0..2000).filter_map(|i| char::from_u32(0x4e00 + i)).collect();
     for (i, text) in ["a small text ".repeat(50), letters].into_iter().enumerate() {
         let path = [write(dir.path(), &format!("{i}.txt"), text.as_bytes())];
-        let chosen = job(&path).choose(&TokenizerSpec::Auto, &|_| ()).unwrap();
+        let chosen = job(&path).choose(&TokenizerSpec::Auto, &|_| Ok(())).unwrap();
         let corpus = Source::from_paths(&path).load().unwrap();
         let text = corpus.text().unwrap();
         assert_eq!(chosen.spec, TokenizerSpec::Auto.resolve(text));
-        assert_eq!(chosen.tokenizer, TokenizerSpec::Auto.make(text, &Mode::Stream, 0.1, &|_| ()).unwrap());
+        assert_eq!(chosen.tokenizer, TokenizerSpec::Auto.make(text, &Mode::Stream, 0.1, &|_| Ok(())).unwrap());
     }
 }

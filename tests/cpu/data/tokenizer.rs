@@ -301,7 +301,7 @@ fn text_in_any_alphabet_has_a_tokenizer_by_default() {
         let known = Text::new(&*text);
         assert_eq!(TokenizerSpec::Auto.resolve(&known), expected);
         if text.len() < 1 << 20 {
-            let tokenizer = TokenizerSpec::Auto.make(&known, &Mode::Stream, 0.1, &|_| ()).unwrap();
+            let tokenizer = TokenizerSpec::Auto.make(&known, &Mode::Stream, 0.1, &|_| Ok(())).unwrap();
             assert_eq!(tokenizer.decode(&tokenizer.encode(&text).unwrap()), text);
         }
     }
@@ -312,13 +312,13 @@ fn text_in_any_alphabet_has_a_tokenizer_by_default() {
 fn a_text_of_one_character_is_refused_for_a_tokenizer_of_characters() {
     for text in ["a", "aaaaaaaa", "\n\n", "日日日"] {
         for spec in [TokenizerSpec::Auto, TokenizerSpec::Char] {
-            let message = spec.make(&text.into(), &Mode::Stream, 0.1, &|_| ()).unwrap_err().to_string();
+            let message = spec.make(&text.into(), &Mode::Stream, 0.1, &|_| Ok(())).unwrap_err().to_string();
             let (character, n) = (text.chars().next().unwrap(), text.chars().count());
             let times = if n == 1 { "1 time,".to_string() } else { format!("{n} times,") };
             assert!(message.starts_with(&format!("the text is nothing but {character:?}, {times}")), "{message}");
             assert!(message.contains("--tokenizer byte"), "{message}");
         }
-        assert!(TokenizerSpec::Byte.make(&text.into(), &Mode::Stream, 0.1, &|_| ()).is_ok());
+        assert!(TokenizerSpec::Byte.make(&text.into(), &Mode::Stream, 0.1, &|_| Ok(())).is_ok());
     }
 }
 
