@@ -147,19 +147,17 @@ impl Plan {
         self.buffers.iter().map(|b| b.bytes).sum::<u64>() + self.uniform.len() as u64
     }
 
-    /// Bytes of host memory that the compiled kernels take, by estimate: what was measured on
-    /// llvmpipe with its cache filled, as a multiple of their source and what their compiler takes to load them. Compiling
-    /// them the first time takes more.
-    pub fn kernel_bytes(&self) -> u64 {
-        const BYTES_PER_SOURCE_BYTE: u64 = 102;
-        const COMPILER_BYTES: u64 = 8 << 20;
+    /// Bytes of host memory that the compiled kernels of a process take, by estimate: what was measured on
+    /// llvmpipe with its cache filled, as a multiple of their source. Compiling them the first time takes up to twice as much.
+    pub fn kernel_bytes(plans: &[Plan]) -> u64 {
+        const BYTES_PER_SOURCE_BYTE: u64 = 96;
         let mut kernels: BTreeMap<_, u64> = BTreeMap::new();
-        for step in &self.steps {
+        for step in plans.iter().flat_map(|plan| &plan.steps) {
             let d = &step.dispatch;
             let source = || d.kernel.specialised(&d.modes, d.variant).len() as u64;
             kernels.entry((d.kernel.name, d.variant.name, &d.modes)).or_insert_with(source);
         }
-        COMPILER_BYTES + kernels.values().sum::<u64>() * BYTES_PER_SOURCE_BYTE
+        kernels.values().sum::<u64>() * BYTES_PER_SOURCE_BYTE
     }
 
     /// The largest binding: its bytes and the tensor.

@@ -60,17 +60,18 @@ impl Footprint {
         if config.train.sample_every > 0 {
             purposes.push((Purpose::Next, Rows::new(1, t)));
         }
-        let (mut evaluation, mut kernels) = (0, training.kernel_bytes());
+        let (mut evaluation, mut plans) = (0, vec![training]);
         for (purpose, rows) in purposes {
             let memory = Memory { loss_chunk: config.train.loss_chunk, ..Memory::default() };
             let gpt = Gpt::build(model, purpose, rows, Keep::default(), memory)?;
             let plan = Plan::new(gpt.graph, caps, &choice)?;
-            let shared = share(&plan.buffers, &training.buffers);
+            let shared = share(&plan.buffers, &plans[0].buffers);
             let own = plan.buffers.iter().zip(shared).filter(|(_, shared)| shared.is_none());
             evaluation += own.map(|(buffer, _)| buffer.bytes).sum::<u64>() + plan.uniform.len() as u64;
-            kernels = kernels.max(plan.kernel_bytes());
+            plans.push(plan);
         }
-        Ok(Self { training: training.total_bytes(), evaluation, transfers: TRANSFERS, kernels, process })
+        let (training, kernels) = (plans[0].total_bytes(), Plan::kernel_bytes(&plans));
+        Ok(Self { training, evaluation, transfers: TRANSFERS, kernels, process })
     }
 
     /// On the device.

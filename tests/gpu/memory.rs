@@ -165,13 +165,16 @@ fn a_long_text_takes_little_more_than_its_tokens() {
     for (i, (what, more, most_ratio)) in [
         // tokens of 16 bits, of which each stands for two bytes at least
         ("a.txt --tokenizer bpe:400", TEXT_BYTES, 1.1),
-        // a record is in memory while it is read, and so is its line; what the allocator keeps of that is counted
-        ("b.jsonl --tokenizer bpe:400", 4 * TEXT_BYTES, 1.25),
+        // where documents begin is in memory, too
+        ("a.txt --tokenizer byte --mode documents", 4 * TEXT_BYTES, 1.1),
+        // a record is in memory while it is read, and so is its line; what the allocator keeps of that is counted, and some of
+        // it is used again
+        ("b.jsonl --tokenizer bpe:400", 4 * TEXT_BYTES, 1.15),
     ]
     .into_iter()
     .enumerate()
     {
-        let (figure, peak) = run(2 + i, &what.replace(" --", " --memory 400M --"));
+        let (figure, peak) = run(2 + i, &what.replacen(" --", " --memory 400M --", 1));
         let ratio = figure as f64 / peak as f64;
         eprintln!("{what}: figure {figure}, peak {peak}: {ratio:.3}; bytes {least}");
         assert!((0.9..most_ratio).contains(&ratio), "{what}: figure {figure}, peak {peak}: {ratio:.3}");
@@ -197,19 +200,19 @@ fn out_of_memory_is_found_before_the_first_step_with_flags_that_help() {
         assert_eq!(output.status.success(), line.is_empty(), "{errors}");
         (line, String::from_utf8(output.stdout).unwrap())
     };
-    let (line, _) = run("--batch-size 16 --memory 190M");
+    let (line, _) = run("--batch-size 16 --memory 179M");
     let flags = line.split(" with ").nth(1).unwrap_or("").split(',').next().unwrap_or("").to_string();
-    assert!(line.contains("190.0 MiB") && line.contains("--recompute"), "{line}");
+    assert!(line.contains("179.0 MiB") && line.contains("--recompute"), "{line}");
     assert!(flags.starts_with("--batch-size "), "{line}");
     assert!(!dir.path().join("run").exists());
     let (line, _) = run("--batch-size 16 --memory 60M");
     assert!(line.contains("smaller --block-size or model"), "{line}");
-    let (line, out) = run(&format!("{flags} --memory 190M"));
+    let (line, out) = run(&format!("{flags} --memory 179M"));
     assert!(line.is_empty(), "{flags}: {line}");
     assert!(out.contains("\"done\":true"), "{out}");
 
     std::fs::remove_dir_all(dir.path().join("run")).unwrap();
-    let (_, out) = run("--batch-tokens 2048 --memory 190M");
+    let (_, out) = run("--batch-tokens 2048 --memory 179M");
     let header: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
     let (b, n) = (header["batch_size"].as_u64().unwrap(), header["grad_accum"].as_u64().unwrap());
     assert!(b * n == 16 && n > 1, "{header}");
