@@ -3,13 +3,17 @@
 //! On a terminal that is a line below everything else, drawn anew ten times a second. Elsewhere a phase that takes long gets a
 //! line on standard error, and now and then another.
 
+mod narrow;
+
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use console::Term;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use terminal_size::terminal_size_of;
 
+use self::narrow::{Narrow, ROOM};
 use super::wrap::for_stderr;
 use crate::gpu::{Compiling, Gpu};
 use crate::units::human_bytes;
@@ -265,7 +269,8 @@ impl Line {
         let bar = self.bar.get_or_insert_with(|| {
             let template = if look == Look::Bar { "{bar:16} {pos}/{len}  {msg}" } else { "{spinner} {msg}" };
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::new(0).with_style(style)
+            let target = ProgressDrawTarget::term_like(Box::new(Narrow(Term::stderr())));
+            ProgressBar::with_draw_target(Some(0), target).with_style(style)
         });
         if let Some(training) = &self.training {
             bar.set_length(training.steps);
@@ -281,8 +286,6 @@ impl Line {
 /// Columns of a spinner and of a bar, with the space behind.
 const SPINNER: usize = 2;
 const BAR: usize = 17;
-/// Columns left free at the end of a line: where the terminal adds ^C, it stays on the line, which is cleared.
-const ROOM: usize = 4;
 
 impl Training {
     /// What is drawn, and how many columns are taken by what is in front of the text.

@@ -120,6 +120,77 @@ fn a_command_that_reads_a_pipe_without_an_end_says_so_and_stops_at_the_first_sig
     assert!(bytes(&at.join("run")) == before);
 }
 
+/// What a terminal of 60 columns shows in the end of what was written to it.
+fn screen(written: &str) -> Vec<String> {
+    const WIDTH: usize = 60;
+    let (mut rows, mut row, mut col) = (vec![vec![]], 0, 0);
+    let mut chars = written.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\r' => col = 0,
+            '\n' => row += 1,
+            '\x1b' => {
+                let code: String = chars.by_ref().skip(1).take_while(|c| c.is_ascii_digit()).collect();
+                // whatever else is sent here erases the line
+                assert!(code == "2" || code.is_empty() || code == "0", "{code}");
+                rows[row].clear();
+            }
+            c => {
+                if col == WIDTH {
+                    (row, col) = (row + 1, 0);
+                }
+                rows.resize(rows.len().max(row + 1), vec![]);
+                let len = rows[row].len().max(col + 1);
+                rows[row].resize(len, ' ');
+                rows[row][col] = c;
+                col += 1;
+            }
+        }
+        rows.resize(rows.len().max(row + 1), vec![]);
+    }
+    rows.into_iter().map(|row| row.into_iter().collect::<String>().trim_end().to_string()).collect()
+}
+
+#[test]
+fn nothing_of_a_line_that_changes_stays_on_the_terminal() {
+    // script(1) of util-linux gives a command a terminal
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let at = &Folder::with_text();
+    let pipe = at.join("endless.txt");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let tril = command();
+    let line = format!("stty rows 24 cols 60; exec '{}' tokenize endless.txt --out set", tril.get_program().display());
+    let mut script = Command::new("script");
+    let envs = tril.get_envs().filter_map(|(key, value)| Some((key, value?)));
+    let script = script.envs(envs).args(["-qefc", &line, "/dev/null"]).current_dir(at);
+    let Ok(mut child) = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
+        eprintln!("there is no program script");
+        return;
+    };
+    let mut text = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    text.write_all(b"some text, and no end of it\n").unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let (mut said, mut bytes) = (String::new(), [0; 4096]);
+    let mut is_asked = false;
+    loop {
+        let n = std::io::Read::read(&mut out, &mut bytes).unwrap();
+        if n == 0 {
+            break;
+        }
+        said.push_str(&String::from_utf8_lossy(&bytes[..n]));
+        if said.contains("reading the text") && !is_asked {
+            // as the key does
+            child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+            is_asked = true;
+        }
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said:?}");
+    let shown: Vec<String> = screen(&said).into_iter().filter(|line| !line.is_empty()).collect();
+    assert_eq!(shown, ["stopped; nothing is kept of the data set"], "{said:?}");
+}
+
 #[test]
 fn what_ends_a_job_or_a_terminal_saves_however_often_it_is_sent_and_nohup_stays_in_force() {
     if !cfg!(unix) {
