@@ -65,8 +65,8 @@ struct Phase {
     name: String,
     since: Instant,
     amount: Option<Amount>,
-    /// Set while kernels are compiled.
-    compiling: Option<Amount>,
+    /// What is done within it, and how far that is: while kernels are compiled, or run for the first time.
+    within: Option<(&'static str, Amount)>,
     next_line: Duration,
 }
 
@@ -144,12 +144,15 @@ pub(super) fn at(amount: Amount) {
 /// Has phases say while kernels of a device are compiled.
 pub(super) fn follow(gpu: &Gpu) {
     gpu.on_compiling(|how_far| {
-        let (done, of, unit) = match how_far {
-            Compiling::Kernels { done, of } => (done, of, "kernels"),
-            Compiling::FirstRun { done, of } => (done, of, "dispatches"),
+        let amount = |done, of, unit| Amount { done, of: Some(of), unit };
+        let within = match how_far {
+            Compiling::Kernels { done, of } if done == of => None,
+            Compiling::Kernels { done, of } => Some(("compiling", amount(done, of, "kernels"))),
+            Compiling::FirstRun { compiles: true, done, of } => Some(("compiling", amount(done, of, "dispatches"))),
+            Compiling::FirstRun { compiles: false, done, of } => Some(("running", amount(done, of, "dispatches"))),
         };
         if let Some(phase) = &mut line().phase {
-            phase.compiling = (done < of).then_some(Amount { done, of: Some(of), unit });
+            phase.within = within;
         }
     });
 }
@@ -278,9 +281,21 @@ impl Line {
         }
         const USUAL_WIDTH: usize = 80;
         let width = terminal_size_of(std::io::stderr()).map_or(USUAL_WIDTH, |(width, _)| width.0.into());
-        bar.set_message(text.chars().take(width.saturating_sub(used + ROOM)).collect::<String>());
+        bar.set_message(shortened(&text, width.saturating_sub(used + ROOM)));
         bar.tick();
     }
+}
+
+/// A text in so many columns: where it is longer, the middle goes, as what is said last is the time.
+fn shortened(text: &str, width: usize) -> String {
+    const GAP: &str = "...";
+    let n = text.chars().count();
+    let (head, last) = text.rsplit_once(", ").map_or((text, ""), |(head, _)| (head, &text[head.len()..]));
+    let kept = last.chars().count() + GAP.len();
+    if n <= width || last.is_empty() || kept > width {
+        return text.chars().take(width).collect();
+    }
+    head.chars().take(width - kept).collect::<String>() + GAP + last
 }
 
 /// Columns of a spinner and of a bar, with the space behind.
@@ -305,21 +320,21 @@ impl Training {
 
 impl Phase {
     fn new(name: String) -> Self {
-        Self { name, since: Instant::now(), amount: None, compiling: None, next_line: LINE_AFTER }
+        Self { name, since: Instant::now(), amount: None, within: None, next_line: LINE_AFTER }
     }
 
     fn describe(&self, elapsed: Duration) -> String {
         let mut text = self.name.clone();
         let amount = self.amount.filter(|amount| amount.of != Some(amount.done));
-        match (self.compiling, amount) {
-            (Some(compiling), _) => text = format!("{text}: compiling, {compiling}"),
+        match (self.within, amount) {
+            (Some((what, how_far)), _) => text = format!("{text}: {what}, {how_far}"),
             (None, Some(amount)) => text = format!("{text}: {amount}"),
             (None, None) => {}
         }
         if elapsed >= Duration::from_secs(1) {
             text = format!("{text}, {}", in_words(elapsed));
         }
-        if let Some(left) = amount.filter(|_| self.compiling.is_none()).and_then(|amount| amount.left(elapsed)) {
+        if let Some(left) = amount.filter(|_| self.within.is_none()).and_then(|amount| amount.left(elapsed)) {
             text = format!("{text}, about {} left", in_words(left));
         }
         text
@@ -380,6 +395,25 @@ mod tests {
         // a pipe has no known end
         assert_eq!(described(30 << 20, None, "", 10), "reading: 30.0 MiB, 10 s");
         assert_eq!(described(30 << 20, Some(60 << 20), "", 10), "reading: 30.0 MiB of 60.0 MiB, 10 s, about 10 s left");
+    }
+
+    #[test]
+    fn a_step_that_runs_for_the_first_time_is_not_said_to_compile_once_it_has() {
+        let described = |what| {
+            let within = Some((what, Amount { done: 30, of: Some(80), unit: "dispatches" }));
+            Phase { within, ..Phase::new("first step".into()) }.describe(Duration::from_secs(5))
+        };
+        assert_eq!(described("compiling"), "first step: compiling, 30 of 80 dispatches, 5 s");
+        assert_eq!(described("running"), "first step: running, 30 of 80 dispatches, 5 s");
+    }
+
+    #[test]
+    fn the_time_stays_where_a_line_is_short() {
+        let text = "0/2000  first step: compiling, 30 of 80 dispatches, 57 s";
+        assert_eq!(shortened(text, 56), text);
+        assert_eq!(shortened(text, 54), "0/2000  first step: compiling, 30 of 80 dispa..., 57 s");
+        assert_eq!(shortened(text, 6), "0/2000");
+        assert_eq!(shortened("a message", 4), "a me");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The scheduler: dispatches into command buffers, command buffers to the queue. This is the whole run loop.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +22,11 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// Which kernel it runs.
+    fn kernel(&self) -> *const crate::gpu::Pipeline {
+        Arc::as_ptr(&self.pipeline)
+    }
+
     pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
         pass.set_pipeline(&self.pipeline.pipeline);
         pass.set_bind_group(0, &self.group, &[]);
@@ -113,7 +119,7 @@ impl Program {
             rest = &[];
         }
         let (probes, is_first) = (self.probes(), self.state().n_run == 1);
-        let of = rest.len() as u64;
+        let (of, mut ran) = (rest.len() as u64, HashSet::new());
         let (mut last, mut measured) = (None, Measured::default());
         while !rest.is_empty() || tail.is_some() {
             let (budget, is_ramping) = self.gpu.with_pace(|pace| (pace.budget(), pace.is_ramping()));
@@ -127,11 +133,13 @@ impl Program {
             }
             let (started, spent) = (Instant::now(), Spent::begin());
             let tail = if rest.is_empty() { tail.take() } else { None };
+            if is_first {
+                let compiles = part.iter().chain(rest).any(|call| !ran.contains(&call.kernel()));
+                ran.extend(part.iter().map(Call::kernel));
+                self.gpu.tell(Compiling::FirstRun { compiles, done: of - rest.len() as u64, of });
+            }
             let submission = self.submit(part, tail);
             self.note(&spent, part.len());
-            if is_first {
-                self.gpu.tell(Compiling::FirstRun { done: of - rest.len() as u64, of });
-            }
             if measures {
                 self.gpu.wait_for(submission.clone())?;
                 let work: u64 = part.iter().map(|c| c.work).sum();

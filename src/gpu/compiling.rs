@@ -19,6 +19,8 @@ pub enum Compiling {
     },
     /// In their first run, in which a software device compiles them.
     FirstRun {
+        /// Whether a kernel is left that hasn't been run before.
+        compiles: bool,
         /// Dispatches that were run.
         done: u64,
         /// Dispatches in all.
