@@ -17,4 +17,5 @@ mod plan;
 mod reference;
 mod speed;
 mod tidy;
+mod unchanged;
 mod variants;

@@ -92,7 +92,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-fn variants(tokenizer: &Tokenizer) -> [ModelConfig; 4] {
+pub fn variants(tokenizer: &Tokenizer) -> [ModelConfig; 4] {
     let plain = model(4, tokenizer);
     [
         plain.clone(),

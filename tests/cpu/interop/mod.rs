@@ -1,5 +1,5 @@
 mod documents;
-mod export;
+pub mod export;
 mod gguf_file;
 mod padded;
 mod round_trip;
