@@ -15,12 +15,13 @@ use tril::tensor::Role;
 
 use crate::interop::export::{made, variants};
 
-/// Tensors in order, nodes in order, slabs, and where the plan puts everything.
+/// Tensors by name, nodes in order, slabs, and where the plan puts everything.
 fn described(graph: Graph) -> String {
     let mut text = String::new();
-    for t in &graph.tensors {
-        writeln!(text, "{} {} {} {:?}", t.name, t.shape, t.dtype, t.role).unwrap();
-    }
+    let mut tensors: Vec<_> =
+        graph.tensors.iter().map(|t| format!("{} {} {} {:?}", t.name, t.shape, t.dtype, t.role)).collect();
+    tensors.sort();
+    writeln!(text, "{}", tensors.join("\n")).unwrap();
     for node in &graph.nodes {
         let names = |ids: &[tril::tensor::TensorId]| ids.iter().map(|&t| graph.spec(t).name.clone()).collect::<Vec<_>>();
         let (inputs, outputs) = (names(&node.inputs), names(&node.outputs));
