@@ -363,7 +363,7 @@ fn tokenizers() -> Vec<Vec<u8>> {
 
 /// A whole checkpoint of the run of [`config`], its checksum right, whatever stands in it as progress.
 fn state(progress: &str) -> Vec<u8> {
-    let params = config().model.params();
+    let params = config().model.param_shapes();
     let moments =
         params.iter().flat_map(|(name, dims)| ["moment1.", "moment2."].map(|m| (format!("{m}{name}"), dims.clone())));
     let all: Vec<_> = params.iter().cloned().chain(moments).chain([("corrections".to_string(), vec![4])]).collect();
@@ -372,7 +372,7 @@ fn state(progress: &str) -> Vec<u8> {
 }
 
 fn weights() -> Vec<u8> {
-    safetensors(&config().model.params(), None)
+    safetensors(&config().model.param_shapes(), None)
 }
 
 fn safetensors(tensors: &[(String, Vec<u64>)], checked: Option<BTreeMap<&str, &str>>) -> Vec<u8> {

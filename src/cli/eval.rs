@@ -12,7 +12,7 @@ use super::{Outcome, reading, token_files};
 use crate::data::tokens::Width;
 use crate::data::{Dataset, Source, embedded, tokens};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig, free_run};
-use crate::model::Rows;
+use crate::model::BatchShape;
 use crate::train::{Evaluator, RunDir};
 use crate::units::count;
 
@@ -86,7 +86,7 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     let model = LoadedModel::new(&gpu, &config.model, &weights.read_all(&config.model)?)?;
     let (b, t) = (args.batch_size, config.row_size());
     let session = config.session();
-    let rows = Rows { b: b.into(), ..session.rows() };
+    let rows = BatchShape { b: b.into(), ..session.rows() };
     let mut evaluator = Evaluator::new(model.program(), &config.model, rows, session.memory)?;
     phases::begin("evaluating");
     let of = Some(extent.windows);

@@ -110,7 +110,7 @@ fn compare_model(
     };
     let mut session = Session::new(gpu, config)?;
     let mut params = BTreeMap::new();
-    for (index, (name, dims)) in model.params().into_iter().enumerate() {
+    for (index, (name, dims)) in model.param_shapes().into_iter().enumerate() {
         let Data::F32(values) = Data::uniform(index as u64, dims.iter().product(), 0.3) else { continue };
         session.set_weight(&name, &values)?;
         params.insert(name, values.into_iter().map(f64::from).collect::<Vec<f64>>());

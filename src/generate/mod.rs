@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use crate::exec::{ExecError, Program};
 use crate::graph::Phase;
-use crate::model::{Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose, Rows};
+use crate::model::{BatchShape, Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose};
 use crate::plan::Plan;
 use crate::tensor::TensorId;
 
@@ -76,7 +76,7 @@ impl Generator {
             let gpt = Gpt::build(
                 &self.config,
                 Purpose::Next,
-                Rows::new(n_row as u64, t),
+                BatchShape::new(n_row as u64, t),
                 Keep::default(),
                 Memory::default(),
             )?;

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use super::{Graph, GraphError, Node, Phase};
 use crate::ops::{Op, ShapeError};
-use crate::tensor::{DType, Role, Shape, TensorId, TensorSpec};
+use crate::tensor::{DType, ParamGroup, Role, Shape, TensorId, TensorSpec};
 
 /// Builds a [`Graph`]: declares tensors and applies ops in execution order.
 #[derive(Debug, Default)]
@@ -17,17 +17,6 @@ impl GraphBuilder {
     /// An empty graph.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// A finished graph without gradients, to be added to.
-    pub fn resume(graph: Graph) -> Self {
-        let names = graph.tensors.iter().map(|t| t.name.clone()).collect();
-        Self { graph: Graph { n_forward: 0, slabs: vec![], ..graph }, names, checkpoints: vec![] }
-    }
-
-    /// The tensor of that name.
-    pub fn find(&self, name: &str) -> Option<TensorId> {
-        self.graph.find(name)
     }
 
     /// Declares a tensor that exists before the graph runs: a parameter, constant or input.
@@ -51,8 +40,10 @@ impl GraphBuilder {
     /// # Errors
     ///
     /// As [`GraphBuilder::tensor`].
-    pub fn param(&mut self, name: &str, dims: &[u64]) -> Result<TensorId, GraphError> {
-        self.tensor(name, Shape::new(dims), DType::F32, Role::Param)
+    pub fn param(&mut self, name: &str, dims: &[u64], group: ParamGroup) -> Result<TensorId, GraphError> {
+        let param = self.tensor(name, Shape::new(dims), DType::F32, Role::Param)?;
+        self.graph.params.push((param, group));
+        Ok(param)
     }
 
     /// The tensor of a parameter's gradient, `d <parameter>`: cleared when a step begins, so whoever writes it adds.
@@ -168,27 +159,6 @@ impl GraphBuilder {
         Ok(real)
     }
 
-    /// [`GraphBuilder::node`] that runs right behind the node labelled `after`, or last where there is none.
-    ///
-    /// # Errors
-    ///
-    /// As [`GraphBuilder::apply`].
-    pub fn node_after(
-        &mut self,
-        after: &str,
-        label: &str,
-        op: Box<dyn Op>,
-        inputs: &[TensorId],
-        into: &[Option<(TensorId, bool)>],
-    ) -> Result<Vec<TensorId>, GraphError> {
-        let outputs = self.node(label, op, inputs, into, Phase::MicroBatch)?;
-        let nodes = &mut self.graph.nodes;
-        if let Some(at) = nodes.iter().position(|node| node.label == after) {
-            nodes[at + 1..].rotate_right(1);
-        }
-        Ok(outputs)
-    }
-
     fn free_name(&self, name: String) -> String {
         if !self.names.contains(&name) {
             return name;
@@ -207,7 +177,7 @@ impl GraphBuilder {
             self.graph.n_forward = self.graph.nodes.len();
         }
         if self.graph.slabs.is_empty() {
-            self.graph.slabs = super::slabs::layout(&self.graph.tensors);
+            self.graph.slabs = super::slabs::layout(&self.graph);
         }
         self.graph
     }

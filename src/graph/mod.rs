@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::ops::{Io, Op, ShapeError};
-use crate::tensor::{Role, TensorId, TensorSpec};
+use crate::tensor::{ParamGroup, Role, TensorId, TensorSpec};
 
 /// When a node runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +78,8 @@ pub struct Graph {
     pub tensors: Vec<TensorSpec>,
     /// The nodes in execution order; `Phase::Update` comes last.
     pub nodes: Vec<Node>,
+    /// The parameters in order of declaration, and how the optimizer treats them.
+    pub params: Vec<(TensorId, ParamGroup)>,
     /// Contiguous homes of parameters, gradients and moments.
     pub slabs: Vec<Slab>,
     /// Forward nodes come first; this is how many.

@@ -24,7 +24,7 @@ impl GraphBuilder {
     ///
     /// A slab too large to index.
     pub fn optimizer(&mut self, loss: TensorId, config: OptimizerConfig) -> Result<(), GraphError> {
-        let mut layout = slabs::layout(&self.graph.tensors);
+        let mut layout = slabs::layout(&self.graph);
         for (i, slab) in layout.iter_mut().enumerate() {
             for member in &mut slab.members {
                 member.grad = self.graph.find(&format!("d {}", self.spec(member.param).name));

@@ -1,4 +1,5 @@
-use crate::tensor::{DType, Role, TensorId, TensorSpec};
+use super::Graph;
+use crate::tensor::{DType, TensorId};
 
 /// Every member of a slab starts at a multiple of this many elements: 256 bytes, the largest binding alignment there is.
 pub const SLAB_ALIGN_ELEMS: u64 = 64;
@@ -32,27 +33,26 @@ pub struct Slab {
     pub whole: Option<[TensorId; 4]>,
 }
 
-/// Lays the parameters out: 2-D ones first, in order of declaration, into slabs of at most 256 MiB (a parameter larger
-/// than that gets a slab of its own). The same parameters give the same layout in every graph.
-pub fn layout(tensors: &[TensorSpec]) -> Vec<Slab> {
-    let is_param = |t: &&TensorId| tensors[t.0].role == Role::Param;
-    let ids: Vec<TensorId> = (0..tensors.len()).map(TensorId).collect();
-    let decays = |t: &TensorId| tensors[t.0].shape.rank() >= 2;
-    let params = ids.iter().filter(is_param);
-    let ordered = params.clone().filter(|t| decays(t)).chain(params.filter(|t| !decays(t)));
+/// Lays the parameters out: first those that decay, in order of declaration, into slabs of at most 256 MiB (a parameter
+/// larger than that gets a slab of its own). The same parameters give the same layout in every graph.
+pub fn layout(graph: &Graph) -> Vec<Slab> {
+    let (decaying, others): (Vec<_>, Vec<_>) = graph.params.iter().copied().partition(|(_, group)| group.decays());
     let mut slabs: Vec<Slab> = vec![];
-    for &param in ordered {
-        let len = tensors[param.0].shape.numel().next_multiple_of(SLAB_ALIGN_ELEMS);
-        let full = slabs.last().is_none_or(|s| (s.n_elem + len).saturating_mul(DType::BYTES) > MAX_SLAB_BYTES);
-        if full {
-            slabs.push(Slab::default());
-        }
-        let Some(slab) = slabs.last_mut() else { continue };
+    for (param, group) in decaying.into_iter().chain(others) {
+        let len = graph.spec(param).shape.numel().next_multiple_of(SLAB_ALIGN_ELEMS);
+        let mut slab = match slabs.pop() {
+            Some(last) if (last.n_elem + len).saturating_mul(DType::BYTES) <= MAX_SLAB_BYTES => last,
+            full => {
+                slabs.extend(full);
+                Slab::default()
+            }
+        };
         slab.members.push(SlabMember { param, grad: None, start: slab.n_elem });
         slab.n_elem += len;
-        if decays(&param) {
+        if group.decays() {
             slab.n_decay = slab.n_elem;
         }
+        slabs.push(slab);
     }
     slabs
 }

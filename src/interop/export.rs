@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use super::{InteropError, gguf, hf_write, llmc_write};
 use crate::data::Tokenizer;
 use crate::data::claim::LockFile;
-use crate::model::{ModelConfig, Positions, sinusoidal_positions};
+use crate::model::{ModelConfig, Positions, Table};
+use crate::tensor::{Layout, ParamGroup, ParamSpec};
 use crate::train::{RunDirError, Weights, io_error, sync_dir};
 use crate::unfinished::{Goes, Unfinished};
 
@@ -110,34 +111,29 @@ fn name(part: &Path, out: &Path) -> Result<(), RunDirError> {
 
 impl Model {
     /// The names and shapes that every GPT-2 has, in the order of the forward pass; `lm_head.weight` where it isn't tied.
-    pub(super) fn params(&self) -> Vec<(String, Vec<u64>)> {
+    pub(super) fn params(&self) -> Vec<ParamSpec> {
         ModelConfig { bias: true, positions: Positions::Learned, ..self.config.clone() }.params()
     }
 
     /// One of them: zeros for a bias that the model lacks, and the sines that stand for learned positions.
-    pub(super) fn tensor(&mut self, name: &str, dims: &[u64]) -> Result<Vec<f32>, RunDirError> {
-        if name == "wpe.weight" && self.config.positions == Positions::Sinusoidal {
-            return Ok(sinusoidal_positions(&self.config));
+    pub(super) fn tensor(&mut self, param: &ParamSpec) -> Result<Vec<f32>, RunDirError> {
+        let &ModelConfig { block_size: t, n_embd: c, .. } = &self.config;
+        match (param.group, self.config.positions) {
+            _ if self.weights.has(&param.name) => self.weights.read(&param.name),
+            (ParamGroup::Vector, _) => Ok(vec![0.0; elems(param.shape.dims())]),
+            (ParamGroup::Embedding, Positions::Sinusoidal) => Ok(Table::Sinusoidal { t, c }.values()),
+            _ => self.weights.read(&param.name),
         }
-        if name.ends_with(".bias") && !self.config.bias {
-            return Ok(vec![0.0; elems(dims)]);
-        }
-        self.weights.read(name)
     }
 
     /// The same with matrices of linear layers transposed: an output's weights side by side.
-    pub(super) fn tensor_by_output(&mut self, name: &str, dims: &[u64]) -> Result<Vec<f32>, RunDirError> {
-        let values = self.tensor(name, dims)?;
-        match dims {
-            [_, n_out] if is_linear(name) => Ok(transposed(&values, *n_out as usize)),
-            _ => Ok(values),
-        }
+    pub(super) fn tensor_by_output(&mut self, param: &ParamSpec) -> Result<Vec<f32>, RunDirError> {
+        let values = self.tensor(param)?;
+        Ok(match param.layout {
+            Layout::InOut => transposed(&values, param.shape.n_col() as usize),
+            Layout::Plain => values,
+        })
     }
-}
-
-/// Whether a tensor is stored input by output.
-pub(super) fn is_linear(name: &str) -> bool {
-    name.ends_with(".weight") && (name.contains(".attn.") || name.contains(".mlp."))
 }
 
 /// The number of elements.

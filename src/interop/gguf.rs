@@ -8,6 +8,7 @@ use super::InteropError;
 use super::export::{Model, OutFile, elems};
 use crate::data::tokenizer::{ByteLevel, ListedToken, TokenKind};
 use crate::model::{ModelConfig, Positions};
+use crate::tensor::{Layout, ParamSpec};
 
 pub(super) const MODEL: &str = "model.gguf";
 
@@ -62,20 +63,20 @@ pub(super) fn write(model: &mut Model, folder: &Path) -> Result<(), InteropError
     let mut head = Head::default();
     describe(&mut head, model, &vocabulary);
     let params = model.params();
-    let widened = |name: &str, dims: &[u64]| match name {
-        "wte.weight" | "lm_head.weight" => vec![n_vocab, dims[1]],
-        _ => dims.to_vec(),
+    let widened = |param: &ParamSpec| match (&param.name[..], param.shape.dims(), param.layout) {
+        ("wte.weight" | "lm_head.weight", &[_, c], _) => vec![n_vocab, c],
+        (_, &[n_in, n_out], Layout::InOut) => vec![n_out, n_in],
+        (_, dims, _) => dims.to_vec(),
     };
-    let tensors: Vec<_> =
-        params.iter().map(|(name, dims)| (llama_name(name), by_output(name, &widened(name, dims)))).collect();
+    let tensors: Vec<_> = params.iter().map(|param| (llama_name(&param.name), widened(param))).collect();
     let head = head.finish(&tensors);
 
     let mut file = OutFile::create(folder, MODEL)?;
     file.bytes(&head)?;
-    for (name, dims) in &params {
-        let mut values = model.tensor_by_output(name, dims)?;
-        if widened(name, dims) != *dims {
-            values.extend(mean_row(&values, dims[1] as usize));
+    for param in &params {
+        let mut values = model.tensor_by_output(param)?;
+        if widened(param).iter().product::<u64>() > param.shape.numel() {
+            values.extend(mean_row(&values, param.shape.n_col() as usize));
         }
         file.floats(&values)?;
         file.bytes(&vec![0; padding(4 * values.len() as u64)])?;
@@ -88,11 +89,6 @@ fn mean_row(table: &[f32], n_col: usize) -> Vec<f32> {
     let n_row = (table.len() / n_col) as f64;
     let sum = |col: usize| table[col..].iter().step_by(n_col).map(|&x| f64::from(x)).sum::<f64>();
     (0..n_col).map(|col| (sum(col) / n_row) as f32).collect()
-}
-
-/// Shapes as llama.cpp has them, linear layers output by input.
-fn by_output(name: &str, dims: &[u64]) -> Vec<u64> {
-    if super::export::is_linear(name) { dims.iter().rev().copied().collect() } else { dims.to_vec() }
 }
 
 fn llama_name(name: &str) -> String {

@@ -124,11 +124,11 @@ pub(super) fn write(model: &mut Model, folder: &Path) -> Result<(), InteropError
         "lm_head.weight" => name.to_string(),
         _ => format!("transformer.{name}"),
     };
-    let entries = params.iter().map(|(name, dims)| (prefixed(name), dims.clone())).collect();
+    let entries = params.iter().map(|param| (prefixed(&param.name), param.shape.dims().to_vec())).collect();
     let meta = HashMap::from([("format".to_string(), "pt".to_string())]);
     let mut file = Writer::create(&folder.join(MODEL), &entries, meta)?;
-    for (name, dims) in &params {
-        file.write(&model.tensor(name, dims)?)?;
+    for param in &params {
+        file.write(&model.tensor(param)?)?;
     }
     Ok(file.finish()?)
 }

@@ -78,13 +78,14 @@ pub(super) fn write(model: &mut Model, folder: &Path) -> Result<(), InteropError
     let mut file = OutFile::create(folder, MODEL)?;
     let sizes = [c.block_size, c.vocab_size, c.n_layer, c.n_head, c.n_embd, padded];
     file.bytes(&header([MODEL_MAGIC, MODEL_VERSION], &sizes))?;
-    let params: Vec<_> = model.params();
-    let dims = |name: &str| params.iter().find(|(other, _)| other == name).map(|(_, dims)| dims.clone());
+    let params = model.params();
     let per_layer = LAYER.iter().flat_map(|name| (0..c.n_layer).map(move |i| format!("h.{i}.{name}")));
     let first = ["wte.weight", "wpe.weight"].map(String::from).into_iter();
     for name in first.chain(per_layer).chain(["ln_f.weight", "ln_f.bias"].map(String::from)) {
-        let dims = dims(&name).unwrap_or_else(|| panic!("every GPT-2 has a tensor {name}"));
-        file.floats(&model.tensor_by_output(&name, &dims)?)?;
+        let Some(param) = params.iter().find(|param| param.name == name) else {
+            panic!("every GPT-2 has a tensor {name}");
+        };
+        file.floats(&model.tensor_by_output(param)?)?;
         if name == "wte.weight" {
             file.floats(&vec![0.0; ((padded - c.vocab_size) * c.n_embd) as usize])?;
         }

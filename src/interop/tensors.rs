@@ -6,7 +6,6 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::error::unreadable;
-use super::export::is_linear;
 use super::number::Number;
 use super::{InteropError, mistaken, names, safetensors, torch};
 
@@ -160,6 +159,8 @@ impl Tensors {
             matches!(shape, Some(&[n_out, n_in]) if Some(n_out) == n_in.checked_mul(*times))
         });
         if self.by_output {
+            let is_linear =
+                |name: &str| name.ends_with(".weight") && (name.contains(".attn.") || name.contains(".mlp."));
             for place in self.places.iter_mut().filter(|(name, _)| is_linear(name)).map(|(_, place)| place) {
                 place.saved.shape.reverse();
                 place.saved.strides.reverse();

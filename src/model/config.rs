@@ -1,5 +1,8 @@
 use serde::{Deserialize, Serialize};
 
+use super::net::{Net, Pass};
+use super::{BatchShape, gpt2};
+use crate::tensor::ParamSpec;
 use crate::units::count;
 
 /// How a token's position enters the model.
@@ -141,39 +144,22 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Names and shapes of all parameters, under GPT-2's names, in the order of the forward pass.
-    pub fn params(&self) -> Vec<(String, Vec<u64>)> {
-        let c = self.n_embd;
-        let mut params = vec![("wte.weight".to_string(), vec![self.vocab_size, c])];
-        let mut add = |name: String, dims: &[u64]| params.push((name, dims.to_vec()));
-        if self.positions == Positions::Learned {
-            add("wpe.weight".into(), &[self.block_size, c]);
+    /// All parameters, under GPT-2's names, in the order of the forward pass.
+    ///
+    /// # Panics
+    ///
+    /// On sizes that [`ModelConfig::validate`] rejects and whose tensors have more than 2^64 elements.
+    pub fn params(&self) -> Vec<ParamSpec> {
+        let mut net = Net::new(self, Pass::Describe, BatchShape::new(1, 1));
+        match gpt2::forward(self, &mut net) {
+            Ok(()) => net.params,
+            Err(error) => panic!("a model that is only described has no tensors that could be wrong: {error}"),
         }
-        let norm = |name: String, add: &mut dyn FnMut(String, &[u64])| {
-            add(format!("{name}.weight"), &[c]);
-            if self.bias {
-                add(format!("{name}.bias"), &[c]);
-            }
-        };
-        let linear = |name: String, n_in: u64, n_out: u64, add: &mut dyn FnMut(String, &[u64])| {
-            add(format!("{name}.weight"), &[n_in, n_out]);
-            if self.bias {
-                add(format!("{name}.bias"), &[n_out]);
-            }
-        };
-        for i in 0..self.n_layer {
-            norm(format!("h.{i}.ln_1"), &mut add);
-            linear(format!("h.{i}.attn.c_attn"), c, 3 * c, &mut add);
-            linear(format!("h.{i}.attn.c_proj"), c, c, &mut add);
-            norm(format!("h.{i}.ln_2"), &mut add);
-            linear(format!("h.{i}.mlp.c_fc"), c, 4 * c, &mut add);
-            linear(format!("h.{i}.mlp.c_proj"), 4 * c, c, &mut add);
-        }
-        norm("ln_f".into(), &mut add);
-        if !self.tied {
-            add("lm_head.weight".into(), &[self.vocab_size, c]);
-        }
-        params
+    }
+
+    /// Names and shapes of all parameters, as a file of weights has them.
+    pub fn param_shapes(&self) -> Vec<(String, Vec<u64>)> {
+        self.params().into_iter().map(|param| (param.name, param.shape.dims().to_vec())).collect()
     }
 
     /// Floating-point operations of training on `b` rows of `t` tokens: the matrix products alone, attention's without what
@@ -187,6 +173,6 @@ impl ModelConfig {
 
     /// The number of trained parameters.
     pub fn n_param(&self) -> u64 {
-        self.params().iter().map(|(_, dims)| dims.iter().product::<u64>()).sum()
+        self.params().iter().map(|param| param.shape.numel()).sum()
     }
 }

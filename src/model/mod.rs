@@ -3,10 +3,12 @@
 mod cached;
 mod config;
 mod gpt;
+mod gpt2;
 mod init;
-mod layers;
+mod net;
 
 pub use cached::{CachedGpt, CachedIo};
 pub use config::{ConfigError, ModelConfig, Positions};
-pub use gpt::{Gpt, GptInputs, Keep, Memory, Purpose, Rows};
-pub use init::{init_values, sinusoidal_positions};
+pub use gpt::{BatchShape, Gpt, Keep, Memory, Purpose};
+pub use init::init_values;
+pub use net::{Constant, GptInputs, Table};

@@ -169,7 +169,7 @@ fn write_model(
     mut write: impl FnMut(&mut Writer, &str, &[u64]) -> Result<(), CheckpointError>,
 ) -> Result<(), CheckpointError> {
     let part = dir.path("model.safetensors.part");
-    let entries = model.params();
+    let entries = model.param_shapes();
     let mut save = || {
         let mut file = Writer::create(&part, &entries, model_meta(dir, model, step))?;
         for (name, dims) in &entries {
@@ -211,7 +211,7 @@ const CORRECTIONS: &str = "corrections";
 
 /// Every tensor of a checkpoint, in the order of the data.
 pub(super) fn state(model: &ModelConfig) -> Entries {
-    let weights = model.params();
+    let weights = model.param_shapes();
     let moments = weights.iter().flat_map(|(name, dims)| {
         MOMENTS.iter().map(move |(prefix, _)| (format!("{prefix}{name}"), dims.clone())).collect::<Vec<_>>()
     });
@@ -256,7 +256,7 @@ pub fn save(dir: &RunDir, session: &Session, progress: &Progress, config: &RunCo
         fs::create_dir(&part).map_err(io_error(&part))?;
         // the checksum goes over every tensor's bytes in order, so that a damaged file is recognised
         let mut file = Writer::create(&part.join(STATE), &state(&session.config().model), meta)?;
-        let params = session.config().model.params();
+        let params = session.config().model.param_shapes();
         for (name, _) in &params {
             write(&mut file, session, Part::Weight, name)?;
         }
@@ -457,7 +457,7 @@ impl Found {
 
     fn load_part(&mut self, session: &Session, prefix: &str, part: Part) -> Result<(), CheckpointError> {
         let file = &mut self.file;
-        for (name, dims) in &session.config().model.params() {
+        for (name, dims) in &session.config().model.param_shapes() {
             file.seek(&format!("{prefix}{name}"), dims)?;
             let (tensor, start, len) = session.place(part, name)?;
             session

@@ -6,7 +6,7 @@ use super::session_config::check_batch;
 use crate::data::Batch;
 use crate::exec::{Program, Readback};
 use crate::graph::Phase;
-use crate::model::{Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose, Rows};
+use crate::model::{BatchShape, Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose};
 use crate::plan::Plan;
 
 /// A batch that takes longer is waited for before the next one is begun.
@@ -29,7 +29,7 @@ impl Evaluator {
     /// # Errors
     ///
     /// A plan that doesn't fit, or a failure of the device.
-    pub fn new(source: &Program, model: &ModelConfig, rows: Rows, memory: Memory) -> Result<Self, SessionError> {
+    pub fn new(source: &Program, model: &ModelConfig, rows: BatchShape, memory: Memory) -> Result<Self, SessionError> {
         model.validate()?;
         check_batch(model, rows.b, rows.t)?;
         let gpt = Gpt::build(model, Purpose::Loss, rows, Keep::default(), memory)?;

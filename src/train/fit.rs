@@ -5,7 +5,7 @@ use std::fmt;
 use super::{RunConfig, Session, SessionError};
 use crate::graph::Recompute;
 use crate::kernel::{Caps, Choice};
-use crate::model::{Gpt, Keep, Memory, Purpose, Rows};
+use crate::model::{BatchShape, Gpt, Keep, Memory, Purpose};
 use crate::plan::{Plan, share};
 use crate::units::human_bytes;
 
@@ -58,7 +58,7 @@ impl Footprint {
             purposes.push((Purpose::Loss, config.session().rows()));
         }
         if config.train.sample_every > 0 {
-            purposes.push((Purpose::Next, Rows::new(1, t)));
+            purposes.push((Purpose::Next, BatchShape::new(1, t)));
         }
         let (mut evaluation, mut plans) = (0, vec![training]);
         for (purpose, rows) in purposes {

@@ -55,7 +55,7 @@ fn fill<S: WeightSource>(dir: &RunDir, config: &RunConfig, source: &mut S) -> Re
     let checkpoint = checkpoint::folder(dir, 0);
     let (part, model_part) = (checkpoint.with_extension("part"), dir.path(&format!("{MODEL}.part")));
     fs::create_dir_all(&part).map_err(io_error(&part))?;
-    let params = config.model.params();
+    let params = config.model.param_shapes();
     let mut model = Writer::create(&model_part, &params, checkpoint::model_meta(dir, &config.model, 0))?;
     let progress = Progress { model: Some(0), imported: true, ..Progress::default() };
     let meta = checkpoint::state_meta(kept::of_weights(dir, &config.model), &progress);

@@ -152,7 +152,7 @@ type Tensors = fn(&ModelConfig) -> Entries;
 /// The files that say what they were saved with, the newest first, and which tensors they have.
 fn all(dir: &RunDir) -> impl Iterator<Item = (PathBuf, Reader, Kept, Tensors)> {
     let states = checkpoint::states(dir).into_iter().map(|path| (path, checkpoint::state as Tensors));
-    let files = states.chain([(dir.path(checkpoint::MODEL), ModelConfig::params as Tensors)]);
+    let files = states.chain([(dir.path(checkpoint::MODEL), ModelConfig::param_shapes as Tensors)]);
     files.filter_map(|(path, tensors)| {
         let file = Reader::open(&path).ok()?;
         let kept = Kept::of(&file).ok()??;

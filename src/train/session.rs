@@ -10,9 +10,9 @@ use crate::generate::Generator;
 use crate::gpu::Gpu;
 use crate::graph::{OptimizerConfig, Phase};
 use crate::kernel::Choice;
-use crate::model::{ConfigError, Gpt, GptInputs, Positions, Purpose, init_values, sinusoidal_positions};
+use crate::model::{ConfigError, Gpt, GptInputs, Purpose, init_values};
 use crate::plan::Plan;
-use crate::tensor::TensorId;
+use crate::tensor::{Role, TensorId};
 
 /// What went wrong in a session.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -168,7 +168,7 @@ impl Session {
     pub fn new(gpu: &Arc<Gpu>, config: SessionConfig) -> Result<Self, SessionError> {
         let gpt = Self::graph(&config)?;
         let (inputs, logits, loss) = (gpt.inputs, gpt.logits, gpt.loss);
-        let attention_maps = gpt.attention_maps;
+        let (constants, attention_maps) = (gpt.constants, gpt.attention_maps);
         let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), &gpu.choice())?)?;
         let find = |name: &str| program.find(name);
         let (hyper, limits, corrections, norm) = (find("hyper")?, find("limits")?, find("corrections")?, find("norm")?);
@@ -188,17 +188,16 @@ impl Session {
             arrived: VecDeque::new(),
             step: 0,
         };
-        let model = &session.config.model;
-        for (name, dims) in model.params() {
-            let mut values = init_values(model, &name, session.config.seed);
-            let tensor = session.param(&name)?;
-            session.program.write_pieces(tensor, 0, dims.iter().product(), |piece| -> Result<(), ExecError> {
+        for param in session.config.model.params() {
+            let mut values = init_values(&param, session.config.seed);
+            let tensor = session.program.find(&param.name)?;
+            session.program.write_pieces(tensor, 0, param.shape.numel(), |piece| -> Result<(), ExecError> {
                 piece.iter_mut().zip(&mut values).for_each(|(place, value)| *place = value);
                 Ok(())
             })?;
         }
-        if model.positions == Positions::Sinusoidal {
-            session.program.write_named("wpe.weight", &sinusoidal_positions(model))?;
+        for constant in constants {
+            session.program.write_named(&constant.name, &constant.table.values())?;
         }
         Ok(session)
     }
@@ -348,12 +347,12 @@ impl Session {
 
     /// Names of the parameters, GPT-2's.
     pub fn param_names(&self) -> Vec<String> {
-        self.config.model.params().into_iter().map(|(name, _)| name).collect()
+        self.config.model.params().into_iter().map(|param| param.name).collect()
     }
 
     fn param(&self, name: &str) -> Result<TensorId, SessionError> {
-        let known = self.config.model.params().iter().any(|(n, _)| n == name);
-        if known { Ok(self.program.find(name)?) } else { Err(SessionError::NoParam(name.into())) }
+        let is_param = |tensor: &TensorId| self.program.plan().graph.spec(*tensor).role == Role::Param;
+        self.program.find(name).ok().filter(is_param).ok_or_else(|| SessionError::NoParam(name.into()))
     }
 
     /// Sets a parameter, row-major; linear weights are (in, out).

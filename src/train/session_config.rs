@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ConfigError, Keep, Memory, ModelConfig, Rows};
+use crate::model::{BatchShape, ConfigError, Keep, Memory, ModelConfig};
 
 /// AdamW's settings and gradient clipping.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -52,8 +52,8 @@ const MOST_POSITIONS: u64 = 262_000;
 
 impl SessionConfig {
     /// The rows of a batch.
-    pub fn rows(&self) -> Rows {
-        Rows { b: self.batch_size, t: self.t, document_mask: self.document_mask }
+    pub fn rows(&self) -> BatchShape {
+        BatchShape { b: self.batch_size, t: self.t, document_mask: self.document_mask }
     }
 
     /// Checks the model, the batch's shape and the optimizer.

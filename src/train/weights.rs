@@ -35,10 +35,10 @@ impl Weights {
     pub(super) fn whole(dir: &RunDir, model: &ModelConfig) -> Result<Self, RunDirError> {
         let mut file = Reader::open(&dir.path(checkpoint::MODEL))?;
         if file.is_checked() {
-            file.verify(&model.params())?;
+            file.verify(&model.param_shapes())?;
         }
         check_heads(&file, model)?;
-        Ok(Self { file, dims: model.params().into_iter().collect(), step: None, passed_over: vec![] })
+        Ok(Self { file, dims: model.param_shapes().into_iter().collect(), step: None, passed_over: vec![] })
     }
 
     /// The step that the best model says it is of; files of before don't.
@@ -54,7 +54,7 @@ impl Weights {
     pub fn last(dir: &RunDir, model: &ModelConfig) -> Result<Self, RunDirError> {
         let found = checkpoint::find(dir, model)?;
         let (step, passed_over) = (Some(found.progress.step), found.passed_over);
-        Ok(Self { file: found.file, dims: model.params().into_iter().collect(), step, passed_over })
+        Ok(Self { file: found.file, dims: model.param_shapes().into_iter().collect(), step, passed_over })
     }
 
     /// The step of the newest checkpoint, where training has so far found no better model than the one that was imported and
@@ -71,7 +71,12 @@ impl Weights {
     ///
     /// As [`Weights::read`].
     pub fn read_all(&mut self, model: &ModelConfig) -> Result<Vec<(String, Vec<f32>)>, RunDirError> {
-        model.params().into_iter().map(|(name, _)| Ok((name.clone(), self.read(&name)?))).collect()
+        model.param_shapes().into_iter().map(|(name, _)| Ok((name.clone(), self.read(&name)?))).collect()
+    }
+
+    /// Whether the model has a parameter.
+    pub fn has(&self, name: &str) -> bool {
+        self.dims.contains_key(name)
     }
 
     /// A parameter by its GPT-2 name.

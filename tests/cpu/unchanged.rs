@@ -9,9 +9,8 @@ use tril::data::Tokenizer;
 use tril::graph::{Graph, OptimizerConfig, Recompute};
 use tril::interop::export::{Target, export};
 use tril::kernel::{Caps, Choice};
-use tril::model::{CachedGpt, Gpt, Keep, Memory, ModelConfig, Positions, Purpose, Rows, init_values};
+use tril::model::{BatchShape, CachedGpt, Gpt, Keep, Memory, ModelConfig, Positions, Purpose, init_values};
 use tril::plan::Plan;
-use tril::tensor::Role;
 
 use crate::interop::export::{made, variants};
 
@@ -23,7 +22,8 @@ fn described(graph: Graph) -> String {
     tensors.sort();
     writeln!(text, "{}", tensors.join("\n")).unwrap();
     for node in &graph.nodes {
-        let names = |ids: &[tril::tensor::TensorId]| ids.iter().map(|&t| graph.spec(t).name.clone()).collect::<Vec<_>>();
+        let names =
+            |ids: &[tril::tensor::TensorId]| ids.iter().map(|&t| graph.spec(t).name.clone()).collect::<Vec<_>>();
         let (inputs, outputs) = (names(&node.inputs), names(&node.outputs));
         let (op, add, phase) = (&node.op, &node.accumulate, node.phase);
         writeln!(text, "{}: {op:?} {inputs:?} {outputs:?} {add:?} {phase:?}", node.label).unwrap();
@@ -41,7 +41,7 @@ fn described(graph: Graph) -> String {
 fn graphs(config: &ModelConfig) -> [(&'static str, String); 8] {
     let optimizer = |adds_up| Purpose::Train(OptimizerConfig { max_norm: 1.0, adds_up });
     let build = |purpose, document_mask, keep, recompute| {
-        let rows = Rows { document_mask, ..Rows::new(2, 4) };
+        let rows = BatchShape { document_mask, ..BatchShape::new(2, 4) };
         let memory = Memory { loss_chunk: 3, recompute };
         described(Gpt::build(config, purpose, rows, keep, memory).unwrap().graph)
     };
@@ -59,10 +59,9 @@ fn graphs(config: &ModelConfig) -> [(&'static str, String); 8] {
 }
 
 fn weights(config: &ModelConfig) -> String {
-    let gpt = Gpt::build(config, Purpose::Loss, Rows::new(1, 1), Keep::default(), Memory::default()).unwrap();
     let mut text = String::new();
-    for t in gpt.graph.tensors.iter().filter(|t| t.role == Role::Param) {
-        let values: Vec<f32> = init_values(config, &t.name, 7).take(10).collect();
+    for t in config.params() {
+        let values: Vec<f32> = init_values(&t, 7).take(10).collect();
         writeln!(text, "{} {} {values:?}", t.name, t.shape).unwrap();
     }
     text
@@ -86,7 +85,8 @@ fn graphs_weights_and_exports_are_what_they_were() {
     let tokenizer = Tokenizer::chars("abc\n");
     let mut got = vec![];
     let wide = ModelConfig { n_embd: 64, n_head: 2, n_layer: 3, ..variants(&tokenizer)[0].clone() };
-    let plain = ModelConfig { positions: Positions::Sinusoidal, tied: false, bias: false, dropout: 0.0, ..wide.clone() };
+    let plain =
+        ModelConfig { positions: Positions::Sinusoidal, tied: false, bias: false, dropout: 0.0, ..wide.clone() };
     for (i, config) in variants(&tokenizer).into_iter().chain([wide, plain]).enumerate() {
         for (what, text) in graphs(&config) {
             got.push(format!("{i} {what} {:08x}", crc32fast::hash(text.as_bytes())));

@@ -49,7 +49,7 @@ fn config(b: u64, positions: Positions, attention: bool) -> SessionConfig {
 /// A model whose weights are large enough for gradients of order 1.
 fn open(gpu: &Arc<Gpu>, config: SessionConfig) -> Session {
     let session = Session::new(gpu, config).unwrap();
-    for (index, (name, dims)) in session.config().model.params().into_iter().enumerate() {
+    for (index, (name, dims)) in session.config().model.param_shapes().into_iter().enumerate() {
         let Data::F32(values) = Data::uniform(index as u64, dims.iter().product(), 0.3) else { unreachable!() };
         session.set_weight(&name, &values).unwrap();
     }

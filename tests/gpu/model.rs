@@ -451,7 +451,8 @@ fn fused_products_train_like_separate_ones() {
         for (a, b) in [(apart.0, fused.0), (apart.1, fused.1), (apart.2, fused.2)] {
             assert!((a - b).abs() <= 1e-5 * a.abs(), "{recompute}: {a} and {b}");
         }
-        for (name, (a, b)) in config.model.params().iter().map(|(name, _)| name).zip(apart.3.iter().zip(&fused.3)) {
+        for (name, (a, b)) in config.model.param_shapes().iter().map(|(name, _)| name).zip(apart.3.iter().zip(&fused.3))
+        {
             let largest = a.iter().fold(0f32, |most, x| most.max(x.abs()));
             let differ = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
             assert!(differ <= 2e-5 * largest.max(1e-3), "{recompute}, {name}: {differ} of {largest}");

@@ -7,7 +7,7 @@ use tril::ops::{CrossEntropy, Layernorm};
 use tril::plan::Plan;
 use tril::reference::compare::{Tolerance, compare};
 use tril::reference::{adamw, cross_entropy, global_norm, layernorm};
-use tril::tensor::{DType, Role};
+use tril::tensor::{DType, ParamGroup, Role};
 
 const N_ROW: usize = 6;
 const N_COL: usize = 5;
@@ -19,8 +19,8 @@ const TARGETS: [u32; N_ROW] = [0, 4, 2, 2, 1, 3];
 /// Logits are the rows of a matrix, normalised and weighted: two parameters, of which the matrix decays.
 fn program() -> Program {
     let mut builder = GraphBuilder::new();
-    let matrix = builder.param("matrix", &[N_ROW as u64, N_COL as u64]).unwrap();
-    let weight = builder.param("weight", &[N_COL as u64]).unwrap();
+    let matrix = builder.param("matrix", &[N_ROW as u64, N_COL as u64], ParamGroup::Matrix).unwrap();
+    let weight = builder.param("weight", &[N_COL as u64], ParamGroup::Vector).unwrap();
     let targets = builder.input("targets", &[N_ROW as u64], DType::U32).unwrap();
     let scale = builder.input("scale", &[1], DType::F32).unwrap();
     let logits = builder.apply("logits", Layernorm { eps: EPS }, &[matrix, weight]).unwrap()[0];

@@ -148,7 +148,7 @@ fn is_buffer(name: &str) -> bool {
 
 /// Fails on tensors that are missing, have another shape, or that the model doesn't have.
 fn check(path: &Path, tensors: &Tensors, model: &ModelConfig) -> Result<(), InteropError> {
-    let params = model.params();
+    let params = model.param_shapes();
     let missing: Vec<&str> = params.iter().map(|(name, _)| name.as_str()).filter(|name| !tensors.has(name)).collect();
     let are_biases = missing.iter().all(|name| name.ends_with(".bias"));
     match missing[..] {

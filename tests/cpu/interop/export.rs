@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tril::data::{Mode, Tokenizer};
 use tril::interop::export::{Model, Target, export};
-use tril::model::{ModelConfig, Positions, sinusoidal_positions};
+use tril::model::{ModelConfig, Positions, Table};
 use tril::train::{RunConfig, RunDir, Weights};
 
 use super::gguf_file;
@@ -43,7 +43,7 @@ fn run(root: &Path, model: &ModelConfig, tokenizer: &Tokenizer) -> RunDir {
         config.data.mode = Mode::lines();
     }
     let dir = RunDir::create(root, &config, tokenizer).unwrap();
-    let params = model.params();
+    let params = model.param_shapes();
     let data: Vec<Vec<u8>> = (0..)
         .zip(&params)
         .map(|(n, (_, dims))| {
@@ -70,12 +70,12 @@ pub fn made(config: &ModelConfig, tokenizer: &Tokenizer) -> (TempDir, Model) {
 /// What a parameter of a run made by [`run`] must be in a format that has them all.
 fn expected(config: &ModelConfig, name: &str) -> Vec<f32> {
     if name == "wpe.weight" && config.positions == Positions::Sinusoidal {
-        return sinusoidal_positions(config);
+        return Table::Sinusoidal { t: config.block_size, c: config.n_embd }.values();
     }
-    let all = ModelConfig { bias: true, positions: Positions::Learned, ..config.clone() }.params();
+    let all = ModelConfig { bias: true, positions: Positions::Learned, ..config.clone() }.param_shapes();
     let n_elem = |dims: &[u64]| usize::try_from(dims.iter().product::<u64>()).unwrap();
-    match config.params().iter().position(|(other, _)| other == name) {
-        Some(n) => (0..n_elem(&config.params()[n].1)).map(|i| value(n, i)).collect(),
+    match config.param_shapes().iter().position(|(other, _)| other == name) {
+        Some(n) => (0..n_elem(&config.param_shapes()[n].1)).map(|i| value(n, i)).collect(),
         None => vec![0.0; n_elem(&all.iter().find(|(other, _)| other == name).unwrap().1)],
     }
 }
@@ -117,7 +117,7 @@ fn transformers_gets_every_tensor_and_setting() {
         let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
         assert_eq!(header.metadata().as_ref().unwrap()["format"], "pt");
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
-        let full = ModelConfig { bias: true, positions: Positions::Learned, ..config.clone() }.params();
+        let full = ModelConfig { bias: true, positions: Positions::Learned, ..config.clone() }.param_shapes();
         assert_eq!(tensors.len(), full.len());
         for (name, dims) in full {
             let theirs = if name == "lm_head.weight" { name.clone() } else { format!("transformer.{name}") };
