@@ -2,12 +2,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::verify::share;
-use super::{Data, Report};
+use super::{Data, Interpreted, Report, interpret};
 use crate::data::Batch;
 use crate::gpu::Gpu;
+use crate::graph::GraphError;
 use crate::model::{Keep, Memory, ModelConfig, Positions};
+use crate::reference::IGNORE;
 use crate::reference::compare::{Mismatch, Tolerance, canary, compare};
-use crate::reference::{self, IGNORE};
 use crate::train::{AdamwConfig, Session, SessionConfig, SessionError};
 
 /// Why the whole model failed.
@@ -16,6 +17,9 @@ pub enum ModelFailure {
     /// It can't be run.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// Its graph can't be made.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
     /// A wrong value.
     #[error("{what}: {mismatch}")]
     Wrong {
@@ -122,32 +126,10 @@ fn compare_model(
     let batch = Batch { tokens: ids(0).collect(), targets, firsts: vec![], b: b as usize, t: t as usize };
     let loss = session.forward_backward(&batch)?;
 
-    let [n_layer, n_head, n_embd, block_size] = [n_layer, n_head, n_embd, block_size].map(|n| n as usize);
-    let shape = reference::model::Config {
-        n_layer,
-        n_head,
-        n_embd,
-        block_size,
-        vocab_size: v,
-        bias,
-        tied,
-        learned_positions: true,
-    };
-    let exact = |ids: &[u32]| ids.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
-    let (want_loss, want_logits, want_grads) = reference::model::forward_backward(
-        shape,
-        &params,
-        reference::model::Batch {
-            tokens: &exact(&batch.tokens),
-            targets: &exact(&batch.targets),
-            spans: None,
-            b: b as usize,
-            t: t as usize,
-        },
-    );
+    let Interpreted { loss: want_loss, logits: want_logits, gradients } = interpret(&model, &params, &batch)?;
     check("loss", &[loss], &[want_loss])?;
     check("logits", &session.logits()?, &want_logits)?;
-    for (name, want) in &want_grads {
+    for (name, want) in &gradients {
         check(&format!("gradient of {name}"), &session.gradient(name)?, want)?;
     }
     Ok(session.program().plan().steps.len())

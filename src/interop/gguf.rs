@@ -118,7 +118,7 @@ fn describe(head: &mut Head, model: &Model, vocabulary: &ByteLevel) {
     head.u32("gpt2.feed_forward_length", word(4 * c.n_embd));
     head.u32("gpt2.block_count", word(c.n_layer));
     head.u32("gpt2.attention.head_count", word(c.n_head));
-    head.f32("gpt2.attention.layer_norm_epsilon", ModelConfig::EPS);
+    head.f32("gpt2.attention.layer_norm_epsilon", ModelConfig::EPS as f32);
     head.text("tokenizer.ggml.model", "gpt2");
     head.text("tokenizer.ggml.pre", "gpt-2");
     head.texts("tokenizer.ggml.tokens", vocabulary.tokens.iter().map(|token| token.text.as_str()));

@@ -29,7 +29,7 @@ struct Config {
     embd_pdrop: f32,
     eos_token_id: Option<u32>,
     initializer_range: f32,
-    layer_norm_epsilon: f32,
+    layer_norm_epsilon: f64,
     model_type: &'static str,
     n_ctx: u64,
     n_embd: u64,

@@ -74,7 +74,7 @@ pub enum ConfigError {
 
 impl ModelConfig {
     /// GPT-2's layer norm epsilon.
-    pub const EPS: f32 = 1e-5;
+    pub const EPS: f64 = 1e-5;
 
     /// The model presets, smallest first.
     pub const PRESETS: [&'static str; 6] = ["nano", "char", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];

@@ -73,9 +73,13 @@ pub enum Table {
 impl Table {
     /// The elements, row by row.
     pub fn values(self) -> Vec<f32> {
+        self.exact().into_iter().map(|x| x as f32).collect()
+    }
+
+    /// The same in f64.
+    pub fn exact(self) -> Vec<f64> {
         let Self::Sinusoidal { t, c } = self;
-        let table = crate::reference::embedding::sinusoidal(t as usize, c as usize);
-        table.into_iter().map(|x| x as f32).collect()
+        crate::reference::embedding::sinusoidal(t as usize, c as usize)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::tensor::{Shape, TensorId, TensorSpec};
 #[derive(Debug, Clone, Copy)]
 pub struct Layernorm {
     /// Added to the variance.
-    pub eps: f32,
+    pub eps: f64,
 }
 
 /// The gradient of [`Layernorm`] with respect to its input, plus, where a sixth input is given, the gradient that comes
@@ -69,8 +69,7 @@ impl Op for Layernorm {
     fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
         let (n_row, n_col) = rows_cols(shapes[0]);
         let bias = inputs.get(2).copied();
-        let (out, mean, rstd) =
-            reference::layernorm::forward(inputs[0], inputs[1], bias, n_row, n_col, self.eps.into());
+        let (out, mean, rstd) = reference::layernorm::forward(inputs[0], inputs[1], bias, n_row, n_col, self.eps);
         vec![out, mean, rstd]
     }
 
@@ -125,7 +124,7 @@ struct Rows {
 #[allow(clippy::too_many_arguments)]
 fn forward(
     ctx: &LowerCtx<'_>,
-    eps: f32,
+    eps: f64,
     has_bias: bool,
     rows: Rows,
     out: Rw,
@@ -139,7 +138,7 @@ fn forward(
         let variant = ctx.variant(&k::DEF);
         let tune = k::tune(variant);
         let bind = k::Bind { out, mean, rstd, inp, weight, bias };
-        let params = k::Params { n_row, n_col4: super::to_u32(rows.n_col / 4), eps };
+        let params = k::Params { n_row, n_col4: super::to_u32(rows.n_col / 4), eps: eps as f32 };
         let groups = groups_rows(rows.len, tune.wg / tune.lanes);
         return k::dispatch(variant, bind, k::Mode { bias: has_bias }, params, groups);
     }
@@ -147,7 +146,7 @@ fn forward(
     let variant = ctx.variant(&k::DEF);
     let tune = k::tune(variant);
     let bind = k::Bind { out, mean, rstd, inp, weight, bias };
-    let params = k::Params { n_row, n_col: super::to_u32(rows.n_col), eps };
+    let params = k::Params { n_row, n_col: super::to_u32(rows.n_col), eps: eps as f32 };
     k::dispatch(variant, bind, k::Mode { bias: has_bias }, params, groups_rows(rows.len, tune.wg / tune.lanes))
 }
 

@@ -16,7 +16,6 @@ pub mod gelu;
 pub mod global_norm;
 pub mod layernorm;
 pub mod matmul;
-pub mod model;
 pub mod residual;
 pub mod sample;
 

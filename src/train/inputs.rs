@@ -8,6 +8,7 @@ use crate::exec::{ExecError, Program};
 use crate::model::GptInputs;
 use crate::ops::{document_places, document_spans, sorted_positions};
 use crate::reference::IGNORE;
+use crate::tensor::TensorId;
 
 /// Fails on an id outside the vocabulary.
 pub(super) fn check_ids(batch: &Batch, vocab_size: u64) -> Result<(), SessionError> {
@@ -43,29 +44,37 @@ fn firsts(batch: &Batch) -> Cow<'_, [u32]> {
     if batch.firsts.is_empty() { Cow::Owned(vec![0; batch.tokens.len()]) } else { Cow::Borrowed(&batch.firsts) }
 }
 
-/// Writes tokens, documents, what is sorted of both, targets and the loss scale.
+/// The integer inputs of a batch: tokens, documents, what is sorted of both, and targets, as far as a graph takes them.
+pub(crate) fn batch_words<'a>(inputs: &GptInputs, batch: &'a Batch) -> Vec<(TensorId, Cow<'a, [u32]>)> {
+    let sorted_places = || sorted_positions(&document_places(&firsts(batch), batch.t));
+    let of = |input: Option<TensorId>, words: &dyn Fn() -> Cow<'a, [u32]>| input.map(|input| (input, words()));
+    let words = [
+        of(Some(inputs.tokens), &|| Cow::Borrowed(&batch.tokens)),
+        of(inputs.spans, &|| Cow::Owned(document_spans(&firsts(batch), batch.t))),
+        of(inputs.sorted, &|| Cow::Owned(sorted_positions(&batch.tokens))),
+        of(inputs.sorted_places, &|| Cow::Owned(sorted_places())),
+        of(inputs.targets, &|| Cow::Borrowed(&batch.targets)),
+    ];
+    words.into_iter().flatten().collect()
+}
+
+/// The factor of each target's loss where a step has so many real ones; 0 where it has none.
+pub(crate) fn loss_scale(n_target: u64) -> f64 {
+    if n_target == 0 { 0.0 } else { 1.0 / n_target as f64 }
+}
+
+/// Writes a batch's words, and the loss scale.
 pub(super) fn write_batch(
     program: &Program,
     inputs: &GptInputs,
     batch: &Batch,
     n_target: u64,
 ) -> Result<(), ExecError> {
-    program.write_u32(inputs.tokens, &batch.tokens)?;
-    if let Some(spans) = inputs.spans {
-        program.write_u32(spans, &document_spans(&firsts(batch), batch.t))?;
+    for (input, words) in batch_words(inputs, batch) {
+        program.write_u32(input, &words)?;
     }
-    if let Some(sorted) = inputs.sorted {
-        program.write_u32(sorted, &sorted_positions(&batch.tokens))?;
+    match inputs.loss_scale {
+        Some(scale) => program.write(scale, &[loss_scale(n_target) as f32]),
+        None => Ok(()),
     }
-    if let Some(sorted) = inputs.sorted_places {
-        let places = document_places(&firsts(batch), batch.t);
-        program.write_u32(sorted, &sorted_positions(&places))?;
-    }
-    if let Some(targets) = inputs.targets {
-        program.write_u32(targets, &batch.targets)?;
-    }
-    if let Some(scale) = inputs.loss_scale {
-        program.write(scale, &[if n_target == 0 { 0.0 } else { (1.0 / n_target as f64) as f32 }])?;
-    }
-    Ok(())
 }

@@ -31,6 +31,7 @@ pub use config::{DataConfig, OnNonfinite, RunConfig, TrainConfig};
 pub use evaluator::Evaluator;
 pub use event::{Doing, Event, Mended, RunError, Summary};
 pub use imported::WeightSource;
+pub(crate) use inputs::{batch_words, loss_scale};
 pub use open_run::OpenRun;
 pub use run::Run;
 pub use run_claim::RunClaim;

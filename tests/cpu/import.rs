@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use tril::data::Batch;
 use tril::data::{Tokenizer, TokenizerSpec};
+use tril::doctor::interpret;
 use tril::interop::export::{Model, Target, export};
 use tril::interop::import::{ImportOptions, import};
 use tril::reference::IGNORE;
 use tril::reference::compare::{Tolerance, compare_f64};
-use tril::reference::model::{Batch, Config, forward_backward};
 use tril::train::{RunDir, Weights, checkpoint};
 
 use crate::common::foreign::{MODELS, folder, imported, logits};
@@ -61,20 +62,10 @@ fn imported_weights_give_the_logits_of_transformers() {
         let m = &model.config.model;
         let weights = checkpoint::load_model(&model.dir, m).unwrap();
         let params = weights.into_iter().map(|(name, w)| (name, w.into_iter().map(f64::from).collect())).collect();
-        let tokens = golden.f64(&format!("{name}.tokens"));
-        let config = Config {
-            n_layer: m.n_layer as usize,
-            n_head: m.n_head as usize,
-            n_embd: m.n_embd as usize,
-            block_size: m.block_size as usize,
-            vocab_size: m.vocab_size as usize,
-            bias: m.bias,
-            tied: m.tied,
-            learned_positions: true,
-        };
-        let targets = vec![f64::from(IGNORE); tokens.len()];
-        let batch = Batch { tokens: &tokens, targets: &targets, spans: None, b: 1, t: tokens.len() };
-        let (_, got, _) = forward_backward(config, &params, batch);
+        let tokens = golden.u32(&format!("{name}.tokens"));
+        let (b, t) = (1, tokens.len());
+        let batch = Batch { tokens, targets: vec![IGNORE; t], firsts: vec![], b, t };
+        let got = interpret(m, &params, &batch).unwrap().logits;
         let want = golden.f64(&format!("{name}.logits"));
         compare_f64(&got, &want, Tolerance::ulps(1.0)).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(m.tied, !HEADS.contains(&name), "{name}");

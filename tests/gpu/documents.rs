@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tril::data::Batch;
-use tril::doctor::Data;
+use tril::doctor::{Data, interpret};
 use tril::gpu::{Gpu, GpuOptions};
 use tril::graph::Recompute;
 use tril::kernel::Choice;
 use tril::model::{Keep, Memory, ModelConfig, Positions};
 use tril::reference::IGNORE;
 use tril::reference::compare::{Tolerance, canary, compare};
-use tril::reference::model as reference;
 use tril::train::{AdamwConfig, Session, SessionConfig, SessionError};
 
 use crate::gpu;
@@ -154,30 +153,16 @@ fn packed_documents_give_what_the_reference_gives() {
     let loss = session.forward_backward(&batch).unwrap();
     let names = session.param_names();
     let params = names.iter().map(|name| (name.clone(), exact(&session.weight(name).unwrap()))).collect();
-    let model = session.config().model.clone();
-    let shape = reference::Config {
-        n_layer: model.n_layer as usize,
-        n_head: model.n_head as usize,
-        n_embd: model.n_embd as usize,
-        block_size: model.block_size as usize,
-        vocab_size: model.vocab_size as usize,
-        bias: true,
-        tied: true,
-        learned_positions: true,
-    };
-    let whole = |ids: &[u32]| ids.iter().map(|&id| f64::from(id)).collect::<Vec<_>>();
-    let (tokens, targets) = (whole(&batch.tokens), whole(&batch.targets));
-    let spans = whole(&tril::ops::document_spans(&batch.firsts, T));
-    let of = |spans| reference::Batch { tokens: &tokens, targets: &targets, spans, b: 2, t: T };
-    let (want_loss, want_logits, want_gradients) = reference::forward_backward(shape, &params, of(Some(&spans)));
-    check("loss", &[loss], &[want_loss]);
-    check("logits", &session.logits().unwrap(), &want_logits);
+    let of = |batch: &Batch| interpret(&session.config().model, &params, batch).unwrap();
+    let want = of(&batch);
+    check("loss", &[loss], &[want.loss]);
+    check("logits", &session.logits().unwrap(), &want.logits);
     for (name, gradient) in gradients(&session) {
-        check(&name, &gradient, &want_gradients[&name]);
+        check(&name, &gradient, &want.gradients[&name]);
     }
     // the mask matters
-    let (other, ..) = reference::forward_backward(shape, &params, of(None));
-    assert!((other - want_loss).abs() > 1e-4, "{other} and {want_loss}");
+    let other = of(&Batch { firsts: vec![], ..batch }).loss;
+    assert!((other - want.loss).abs() > 1e-4, "{other} and {}", want.loss);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tril::tensor::{DType, ParamGroup, Role};
 
 const N_ROW: usize = 6;
 const N_COL: usize = 5;
-const EPS: f32 = 1e-5;
+const EPS: f64 = 1e-5;
 const MAX_NORM: f32 = 0.05;
 const HYPER: adamw::Hyper = adamw::Hyper { lr: 0.01, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 };
 const TARGETS: [u32; N_ROW] = [0, 4, 2, 2, 1, 3];
@@ -54,10 +54,10 @@ impl Reference {
     fn update(&mut self, scale: f64) -> [f64; 4] {
         self.t += 1.0;
         let targets = TARGETS.map(f64::from);
-        let (logits, ..) = layernorm::forward(&self.params[0], &self.params[1], None, N_ROW, N_COL, EPS.into());
+        let (logits, ..) = layernorm::forward(&self.params[0], &self.params[1], None, N_ROW, N_COL, EPS);
         let dlogits = cross_entropy::backward(&logits, &targets, scale, N_ROW, N_COL);
         let (dmatrix, dweight, _) =
-            layernorm::backward(&dlogits, &self.params[0], &self.params[1], N_ROW, N_COL, EPS.into());
+            layernorm::backward(&dlogits, &self.params[0], &self.params[1], N_ROW, N_COL, EPS);
         let norm = global_norm::forward(&[dmatrix.as_slice(), &dweight].concat(), MAX_NORM.into());
         let (c1, c2) = (1.0 - HYPER.beta1.powf(self.t), 1.0 - HYPER.beta2.powf(self.t));
         for (i, grad) in [dmatrix, dweight].iter().enumerate() {

@@ -6,7 +6,7 @@ use crate::tensor::Shape;
 
 /// The unit roundoff of f32.
 const U: f64 = 1.0 / 16_777_216.0;
-const EPS: f32 = 1e-5;
+const EPS: f64 = 1e-5;
 
 /// What an error model needs to know of a case; weights are up to 2 in size.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +102,7 @@ fn data(n_row: u64, n_col: u64, rows: &Rows) -> (Vec<f32>, Vec<f32>, Vec<f32>, M
     inp.iter_mut().for_each(|x| *x += rows.shift);
     let wide: Vec<f64> = inp.iter().map(|&x| x.into()).collect();
     let (n_row, n_col) = (n_row as usize, n_col as usize);
-    let (_, mean, rstd) = reference::forward(&wide, &vec![1.0; n_col], None, n_row, n_col, EPS.into());
+    let (_, mean, rstd) = reference::forward(&wide, &vec![1.0; n_col], None, n_row, n_col, EPS);
     let model = Model {
         n_col,
         inp: f64::from(rows.scale) + f64::from(rows.shift).abs(),

@@ -12,7 +12,7 @@ use crate::tensor::{Shape, TensorSpec};
 #[derive(Debug, Clone, Copy)]
 pub struct ResidualLayernorm {
     /// Added to the variance.
-    pub eps: f32,
+    pub eps: f64,
 }
 
 impl Op for ResidualLayernorm {
@@ -49,7 +49,7 @@ impl Op for ResidualLayernorm {
                 let variant = ctx.variant(&k::DEF);
                 let tune = k::tune(variant);
                 let bind = k::Bind { sum, out, mean, rstd, a, b, weight, bias };
-                let params = k::Params { n_row: to_u32(len), n_col4: to_u32(n_col / 4), eps: self.eps };
+                let params = k::Params { n_row: to_u32(len), n_col4: to_u32(n_col / 4), eps: self.eps as f32 };
                 let groups = groups_rows(len, tune.wg / tune.lanes);
                 dispatches.push(k::dispatch(variant, bind, k::Mode { bias: has_bias }, params, groups));
                 continue;
@@ -70,7 +70,7 @@ impl Op for ResidualLayernorm {
         let (n_row, n_col) = rows_cols(shapes[0]);
         let sum = reference::residual::forward(inputs[0], inputs[1]);
         let bias = inputs.get(3).copied();
-        let (out, mean, rstd) = reference::layernorm::forward(&sum, inputs[2], bias, n_row, n_col, self.eps.into());
+        let (out, mean, rstd) = reference::layernorm::forward(&sum, inputs[2], bias, n_row, n_col, self.eps);
         vec![sum, out, mean, rstd]
     }
 

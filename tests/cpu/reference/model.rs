@@ -1,8 +1,10 @@
-//! The whole reference model against PyTorch: one batch, then ten AdamW steps on it.
+//! A whole model in f64, its graph by the ops' references, against PyTorch: one batch, then ten AdamW steps on it.
 
 use std::collections::BTreeMap;
 
-use tril::reference::model::{self as reference, Config, forward_backward};
+use tril::data::Batch;
+use tril::doctor::{Interpreted, interpret};
+use tril::model::{ModelConfig, Positions};
 use tril::reference::{IGNORE, adamw, global_norm};
 
 use super::check;
@@ -12,37 +14,32 @@ const MODELS: [&str; 2] = ["model_tiny", "model_plain"];
 
 type Tensors = BTreeMap<String, Vec<f64>>;
 
-struct Batch {
-    config: Config,
-    tokens: Vec<f64>,
-    targets: Vec<f64>,
-    b: usize,
-    t: usize,
+struct Case {
+    model: ModelConfig,
+    batch: Batch,
 }
 
-impl Batch {
-    fn of(golden: &Golden) -> Batch {
-        Batch {
-            config: Config {
-                n_layer: golden.parsed("n_layer"),
-                n_head: golden.parsed("n_head"),
-                n_embd: golden.parsed("n_embd"),
-                block_size: golden.parsed("block_size"),
-                vocab_size: golden.parsed("vocab_size"),
-                bias: golden.parsed("bias"),
-                tied: golden.parsed("tied"),
-                learned_positions: golden.parsed("learned_positions"),
-            },
-            tokens: golden.f64("tokens"),
-            targets: golden.f64("targets"),
-            b: golden.parsed("b"),
-            t: golden.parsed("t"),
-        }
+impl Case {
+    fn of(golden: &Golden) -> Case {
+        let positions = if golden.parsed("learned_positions") { Positions::Learned } else { Positions::Sinusoidal };
+        let model = ModelConfig {
+            n_layer: golden.parsed("n_layer"),
+            n_head: golden.parsed("n_head"),
+            n_embd: golden.parsed("n_embd"),
+            block_size: golden.parsed("block_size"),
+            vocab_size: golden.parsed("vocab_size"),
+            bias: golden.parsed("bias"),
+            tied: golden.parsed("tied"),
+            positions,
+            dropout: 0.0,
+        };
+        let (b, t) = (golden.parsed("b"), golden.parsed("t"));
+        let (tokens, targets) = (golden.u32("tokens"), golden.u32("targets"));
+        Case { model, batch: Batch { tokens, targets, firsts: vec![], b, t } }
     }
 
-    fn run(&self, params: &Tensors) -> (f64, Vec<f64>, Tensors) {
-        let (tokens, targets) = (&self.tokens[..], &self.targets[..]);
-        forward_backward(self.config, params, reference::Batch { tokens, targets, spans: None, b: self.b, t: self.t })
+    fn run(&self, params: &Tensors) -> Interpreted {
+        interpret(&self.model, params, &self.batch).unwrap()
     }
 }
 
@@ -58,8 +55,8 @@ fn tensors(golden: &Golden, prefix: &str) -> Tensors {
 fn logits_loss_and_every_gradient_agree() {
     for model in MODELS {
         let golden = Golden::open(model);
-        let batch = Batch::of(&golden);
-        let (loss, logits, grads) = batch.run(&tensors(&golden, "init."));
+        let case = Case::of(&golden);
+        let Interpreted { loss, logits, gradients: grads } = case.run(&tensors(&golden, "init."));
         check(&format!("{model} loss"), &[loss], &golden.f64("loss"));
         check(&format!("{model} logits"), &logits, &golden.f64("logits"));
 
@@ -76,7 +73,7 @@ fn logits_loss_and_every_gradient_agree() {
 fn ten_steps_of_adamw_agree() {
     for model in MODELS {
         let golden = Golden::open(model);
-        let batch = Batch::of(&golden);
+        let case = Case::of(&golden);
         let hyper = adamw::Hyper {
             lr: golden.parsed("lr"),
             beta1: golden.parsed("beta1"),
@@ -91,7 +88,7 @@ fn ten_steps_of_adamw_agree() {
 
         let (mut losses, mut norms) = (Vec::new(), Vec::new());
         for step in 1..=n_step {
-            let (loss, _, grads) = batch.run(&params);
+            let Interpreted { loss, gradients: grads, .. } = case.run(&params);
             let all: Vec<f64> = grads.values().flatten().copied().collect();
             let [norm, clip_coef, finite, _] = global_norm::forward(&all, golden.parsed("max_norm"));
             assert_eq!(finite, 1.0);
@@ -128,9 +125,9 @@ fn check_weights(label: &str, got: &[f64], want: &[f64]) {
 fn a_batch_without_targets_has_no_loss_and_no_gradients() {
     for model in MODELS {
         let golden = Golden::open(model);
-        let mut batch = Batch::of(&golden);
-        batch.targets.fill(f64::from(IGNORE));
-        let (loss, logits, grads) = batch.run(&tensors(&golden, "init."));
+        let mut case = Case::of(&golden);
+        case.batch.targets.fill(IGNORE);
+        let Interpreted { loss, logits, gradients: grads } = case.run(&tensors(&golden, "init."));
         assert_eq!(loss, 0.0);
         check(&format!("{model} logits"), &logits, &golden.f64("logits"));
         for (name, grad) in grads {
@@ -144,9 +141,9 @@ fn a_batch_without_targets_has_no_loss_and_no_gradients() {
 fn gradients_agree_with_differences() {
     for model in MODELS {
         let golden = Golden::open(model);
-        let batch = Batch::of(&golden);
+        let case = Case::of(&golden);
         let params = tensors(&golden, "init.");
-        let (_, _, grads) = batch.run(&params);
+        let grads = case.run(&params).gradients;
         for (name, grad) in &grads {
             // Signs from a multiplicative hash of the index, so that no weights cancel by symmetry.
             let sign = |i: usize| {
@@ -158,7 +155,7 @@ fn gradients_agree_with_differences() {
                 for (i, x) in moved.get_mut(name).unwrap().iter_mut().enumerate() {
                     *x += step * sign(i);
                 }
-                batch.run(&moved).0
+                case.run(&moved).loss
             };
             let difference = (loss_at(step) - loss_at(-step)) / (2.0 * step);
             let slope: f64 = grad.iter().enumerate().map(|(i, grad)| grad * sign(i)).sum();

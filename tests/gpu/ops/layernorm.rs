@@ -31,7 +31,7 @@ fn layernorm_golden() {
         if case.has("bias") {
             inputs.push(case.input("bias"));
         }
-        let op = Layernorm { eps: case.scalar("eps") as f32 };
+        let op = Layernorm { eps: case.scalar("eps") };
         let want = [case.f64("out"), mean.clone(), rstd.clone()].into_iter().zip(model.forward()).collect();
         case.check(op, inputs, want);
 
