@@ -10,7 +10,7 @@ use tril::generate::{Sampler, SamplerConfig};
 use tril::gpu::{Gpu, GpuOptions};
 use tril::model::{Keep, Memory, ModelConfig, Positions};
 use tril::reference::IGNORE;
-use tril::train::{AdamwConfig, Moment, Session, SessionConfig};
+use tril::train::{AdamwConfig, Session, SessionConfig};
 
 /// The whole example; a test runs it, too.
 pub fn main() -> Result<(), Box<dyn Error>> {
@@ -71,7 +71,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
     println!("logits            {:?}", &session.logits()?[..3]);
     println!("d wte.weight      {:?}", &session.gradient("wte.weight")?[..3]);
     println!("wte.weight        {:?}", &session.weight("wte.weight")?[..3]);
-    println!("its first moment  {:?}", &session.moment("wte.weight", Moment::First)?[..3]);
+    println!("its first moment  {:?}", &session.optimizer_state("wte.weight", "moment1")?[..3]);
     println!("attention of 0->0 {:?}", session.attention_map(0)?[0]);
 
     let mut generator = session.generator(1);

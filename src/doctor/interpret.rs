@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::data::Batch;
-use crate::graph::{Graph, GraphError, OptimizerConfig, Phase};
+use crate::graph::{AdamwConfig, Graph, GraphError, Phase, Training};
 use crate::model::{BatchShape, Gpt, Keep, Memory, ModelConfig, Purpose};
 use crate::tensor::{Role, Shape, TensorId};
 use crate::train::{batch_words, loss_scale};
@@ -35,7 +35,7 @@ pub fn interpret(
 ) -> Result<Interpreted, GraphError> {
     let model = ModelConfig { dropout: 0.0, ..model.clone() };
     let shape = BatchShape { b: batch.b as u64, t: batch.t as u64, document_mask: !batch.firsts.is_empty() };
-    let train = Purpose::Train(OptimizerConfig { max_norm: 0.0, adds_up: true });
+    let train = Purpose::Train(Training { optimizer: &AdamwConfig::DEFAULT, max_norm: 0.0, adds_up: true });
     let keep = Keep { logits: true, attention: false };
     let Gpt { graph, inputs, constants, logits, loss, .. } = Gpt::build(&model, train, shape, keep, Memory::default())?;
     let find = |name: &str| graph.find(name).unwrap_or_else(|| panic!("the graph has no tensor {name}"));

@@ -8,7 +8,7 @@ mod slabs;
 mod tape;
 
 pub use builder::GraphBuilder;
-pub use optimizer::OptimizerConfig;
+pub use optimizer::{AdamwConfig, Optimizer, Signals, SlabTensors, Training};
 pub use recompute::Recompute;
 pub use slabs::{SLAB_ALIGN_ELEMS, Slab, SlabMember};
 

@@ -1,4 +1,4 @@
-use super::Graph;
+use super::{Graph, SlabTensors};
 use crate::tensor::{DType, TensorId};
 
 /// Every member of a slab starts at a multiple of this many elements: 256 bytes, the largest binding alignment there is.
@@ -19,8 +19,8 @@ pub struct SlabMember {
     pub start: u64,
 }
 
-/// A contiguous home for parameters, and in a training graph for their gradients and moments in the same layout, so that
-/// clipping and AdamW are a few dispatches over whole slabs.
+/// A contiguous home for parameters, and in a training graph for their gradients and the optimizer's state in the same layout,
+/// so that clipping and the update are a few dispatches over whole slabs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Slab {
     /// The parameters: matrices and embeddings first, then the 1-D ones.
@@ -29,8 +29,8 @@ pub struct Slab {
     pub n_elem: u64,
     /// Weight decay applies to the elements before this one: the 2-D weights.
     pub n_decay: u64,
-    /// The whole slab as a tensor: parameters, gradients, first and second moments. Only in a training graph.
-    pub whole: Option<[TensorId; 4]>,
+    /// The slab as whole tensors. Only in a training graph.
+    pub whole: Option<SlabTensors>,
 }
 
 /// Lays the parameters out: first those that decay, in order of declaration, into slabs of at most 256 MiB (a parameter

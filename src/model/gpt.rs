@@ -1,13 +1,13 @@
 use super::net::{Net, Pass};
 use super::{Constant, GptInputs, ModelConfig, gpt2};
-use crate::graph::{Graph, GraphError, OptimizerConfig, Recompute};
+use crate::graph::{Graph, GraphError, Recompute, Training};
 use crate::tensor::TensorId;
 
 /// What a graph of the model is for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Purpose {
-    /// Loss, gradients and AdamW; with dropout.
-    Train(OptimizerConfig),
+#[derive(Debug, Clone, Copy)]
+pub enum Purpose<'a> {
+    /// Loss, gradients and update; with dropout.
+    Train(Training<'a>),
     /// The loss alone; no dropout.
     Loss,
     /// The logits of one chosen position of each row, for generation; no dropout.
@@ -79,7 +79,7 @@ impl Gpt {
     /// On a config that [`ModelConfig::validate`] rejects, or on rows beyond the block size.
     pub fn build(
         config: &ModelConfig,
-        purpose: Purpose,
+        purpose: Purpose<'_>,
         rows: BatchShape,
         keep: Keep,
         memory: Memory,
@@ -98,10 +98,10 @@ impl Gpt {
         gpt2::forward(config, &mut net)?;
         let Net { mut builder, inputs, constants, logits, loss, attention_maps, .. } = net;
         let Some(inputs) = inputs else { unreachable!("they were declared") };
-        if let (Purpose::Train(optimizer), Some(loss)) = (purpose, loss) {
+        if let (Purpose::Train(training), Some(loss)) = (purpose, loss) {
             builder.backward(loss)?;
             builder.recompute(memory.recompute)?;
-            builder.optimizer(loss, optimizer)?;
+            builder.optimizer(loss, training)?;
         }
         Ok(Self { graph: builder.finish(), inputs, constants, logits, loss, attention_maps })
     }

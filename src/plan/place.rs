@@ -1,7 +1,7 @@
 use super::Step;
 use super::slots::{Interval, assign};
 use crate::graph::{Graph, SLAB_ALIGN_ELEMS};
-use crate::tensor::{DType, Role};
+use crate::tensor::{DType, Role, TensorId};
 
 /// One buffer of the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Place {
     pub offset_bytes: u64,
 }
 
-/// Gives every tensor its place: parameters, gradients and moments in slabs; activations in slots that tensors with
+/// Gives every tensor its place: parameters, gradients and the optimizer's state in slabs; activations in slots that tensors with
 /// disjoint lifetimes share; everything else in a buffer of its own, with `guard_bytes` of room on both sides.
 pub fn place(graph: &Graph, steps: &[Step], guard_bytes: u64) -> (Vec<BufferPlan>, Vec<Place>) {
     let mut buffers: Vec<BufferPlan> = vec![];
@@ -46,10 +46,12 @@ pub fn place(graph: &Graph, steps: &[Step], guard_bytes: u64) -> (Vec<BufferPlan
                 places[grad.0] = Some(Place { buffer, offset_bytes });
             }
         }
-        if let Some([p, g, m, v]) = slab.whole {
-            let moments = ["moment1", "moment2"].map(|name| add(format!("{name}.{i}"), Role::Moment, bytes));
-            for (tensor, buffer) in [(p, Some(params)), (g, grads), (m, Some(moments[0])), (v, Some(moments[1]))] {
-                places[tensor.0] = buffer.map(|buffer| Place { buffer, offset_bytes: 0 });
+        if let Some(whole) = &slab.whole {
+            let mut put = |tensor: TensorId, buffer| places[tensor.0] = Some(Place { buffer, offset_bytes: 0 });
+            put(whole.params, params);
+            grads.into_iter().for_each(|grads| put(whole.grads, grads));
+            for &(name, tensor) in &whole.state {
+                put(tensor, add(format!("{name}.{i}"), Role::OptimizerState, bytes));
             }
         }
     }

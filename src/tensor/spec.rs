@@ -34,9 +34,9 @@ pub enum Role {
     Const,
     /// The gradient of a parameter; in the gradient slabs, cleared when a step begins.
     Grad,
-    /// An AdamW moment; in a slab as long as the parameters'.
-    Moment,
-    /// Carried from step to step on the device (AdamW's bias corrections).
+    /// What the optimizer keeps for each element of a parameter; in a slab as long as the parameters'.
+    OptimizerState,
+    /// Carried from step to step on the device (an optimizer's counts).
     State,
     /// Cleared when a step begins, added to by each micro-batch, read back (loss, gradient norm).
     Metric,
@@ -54,7 +54,7 @@ impl fmt::Display for Role {
             Self::Param => "parameters",
             Self::Const => "constants",
             Self::Grad => "gradients",
-            Self::Moment => "moments",
+            Self::OptimizerState => "moments",
             Self::State => "state",
             Self::Metric => "metrics",
             Self::Input => "inputs",

@@ -16,7 +16,9 @@ use super::tensor_file::{Entries, PIECE, Reader, Writer};
 use super::{RunConfig, RunDir, RunDirError, Session, SessionError, Weights};
 use crate::data::shell::quoted;
 use crate::exec::ExecError;
+use crate::graph::{AdamwConfig, Optimizer};
 use crate::model::ModelConfig;
+use crate::tensor::ParamSpec;
 
 /// What a checkpoint holds besides tensors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -205,17 +207,17 @@ pub(super) fn state_meta(mut meta: HashMap<String, String>, progress: &Progress)
     meta
 }
 
-/// AdamW's moments, and the prefix of their names.
-pub(super) const MOMENTS: [(&str, Part); 2] = [("moment1.", Part::FirstMoment), ("moment2.", Part::SecondMoment)];
-const CORRECTIONS: &str = "corrections";
-
-/// Every tensor of a checkpoint, in the order of the data.
-pub(super) fn state(model: &ModelConfig) -> Entries {
+/// Every tensor of a checkpoint, in the order of the data: weights, then for each what the optimizer keeps of it, then what the
+/// optimizer keeps once.
+pub(super) fn state(model: &ModelConfig, optimizer: &dyn Optimizer) -> Entries {
     let weights = model.param_shapes();
-    let moments = weights.iter().flat_map(|(name, dims)| {
-        MOMENTS.iter().map(move |(prefix, _)| (format!("{prefix}{name}"), dims.clone())).collect::<Vec<_>>()
+    let elements = model.params().into_iter().flat_map(|param| {
+        let dims = param.shape.dims().to_vec();
+        let name = move |state: &&str| (format!("{state}.{}", param.name), dims.clone());
+        optimizer.element_state(param.group).iter().map(name)
     });
-    weights.iter().cloned().chain(moments).chain([(CORRECTIONS.to_string(), vec![4])]).collect()
+    let shared = optimizer.shared_state().iter().map(|&(name, n)| (name.to_string(), vec![n]));
+    weights.into_iter().chain(elements).chain(shared).collect()
 }
 
 fn write(file: &mut Writer, session: &Session, part: Part, name: &str) -> Result<(), CheckpointError> {
@@ -255,17 +257,20 @@ pub fn save(dir: &RunDir, session: &Session, progress: &Progress, config: &RunCo
         }
         fs::create_dir(&part).map_err(io_error(&part))?;
         // the checksum goes over every tensor's bytes in order, so that a damaged file is recognised
-        let mut file = Writer::create(&part.join(STATE), &state(&session.config().model), meta)?;
-        let params = session.config().model.param_shapes();
-        for (name, _) in &params {
-            write(&mut file, session, Part::Weight, name)?;
+        let mut file =
+            Writer::create(&part.join(STATE), &state(&session.config().model, &config.train.optimizer), meta)?;
+        let (params, optimizer) = (session.config().model.params(), &session.config().optimizer);
+        for param in &params {
+            write(&mut file, session, Part::Weight, &param.name)?;
         }
-        for (name, _) in &params {
-            for (_, part) in MOMENTS {
-                write(&mut file, session, part, name)?;
+        for param in &params {
+            for state in optimizer.element_state(param.group) {
+                write(&mut file, session, Part::State(state), &param.name)?;
             }
         }
-        file.write(&session.corrections()?)?;
+        for (name, _) in optimizer.shared_state() {
+            file.write(&session.shared_state(name)?)?;
+        }
         file.finish()?;
         copy_tokenizer(dir, &part)?;
         sync_dir(&part)?;
@@ -421,11 +426,11 @@ fn open(dir: &RunDir, path: &Path, model: &ModelConfig) -> Result<(Reader, Progr
     match Kept::of(&file)? {
         Some(kept) => {
             // that another model was asked for is no damage
-            file.verify(&state(kept.model()))?;
+            file.verify(&state(kept.model(), kept.optimizer()))?;
             kept.check_model(dir, model)?;
         }
         None => {
-            file.verify(&state(model))?;
+            file.verify(&state(model, &AdamwConfig::DEFAULT))?;
             kept::check_heads(&file, model)?;
         }
     }
@@ -441,30 +446,40 @@ impl Found {
     /// A failure of the device or the disk.
     pub fn load(&mut self, session: &mut Session) -> Result<(), CheckpointError> {
         self.load_weights(session)?;
-        for (prefix, part) in MOMENTS {
-            self.load_part(session, prefix, part)?;
+        let optimizer = session.config().optimizer;
+        for param in session.config().model.params() {
+            for state in optimizer.element_state(param.group) {
+                self.load_part(session, &format!("{state}.{}", param.name), Part::State(state), &param)?;
+            }
         }
-        let mut corrections = [0.0; 4];
-        self.file.seek(CORRECTIONS, &[4])?;
-        self.file.read(&mut corrections)?;
-        Ok(session.restore(self.progress.step, &corrections)?)
+        for &(name, n) in optimizer.shared_state() {
+            let mut values = vec![0.0; n as usize];
+            self.file.seek(name, &[n])?;
+            self.file.read(&mut values)?;
+            session.set_shared_state(name, &values)?;
+        }
+        session.set_step_count(self.progress.step);
+        Ok(())
     }
 
     /// Puts the weights alone into a session, which can then be evaluated, and not be trained on.
     pub(super) fn load_weights(&mut self, session: &mut Session) -> Result<(), CheckpointError> {
-        self.load_part(session, "", Part::Weight)
+        let params = session.config().model.params();
+        params.iter().try_for_each(|param| self.load_part(session, &param.name, Part::Weight, param))
     }
 
-    fn load_part(&mut self, session: &Session, prefix: &str, part: Part) -> Result<(), CheckpointError> {
+    fn load_part(
+        &mut self,
+        session: &Session,
+        name: &str,
+        part: Part,
+        param: &ParamSpec,
+    ) -> Result<(), CheckpointError> {
         let file = &mut self.file;
-        for (name, dims) in &session.config().model.param_shapes() {
-            file.seek(&format!("{prefix}{name}"), dims)?;
-            let (tensor, start, len) = session.place(part, name)?;
-            session
-                .program()
-                .write_pieces(tensor, start, len, |piece| -> Result<(), CheckpointError> { Ok(file.read(piece)?) })?;
-        }
-        Ok(())
+        file.seek(name, param.shape.dims())?;
+        let (tensor, start, len) = session.place(part, &param.name)?;
+        let read = |piece: &mut [f32]| -> Result<(), CheckpointError> { Ok(file.read(piece)?) };
+        session.program().write_pieces(tensor, start, len, read)
     }
 }
 

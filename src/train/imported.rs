@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::checkpoint::{self, MODEL, MOMENTS, Progress, STATE};
+use super::checkpoint::{self, MODEL, Progress, STATE};
 use super::kept;
 use super::run_dir::{io_error, sync_dir};
 use super::tensor_file::{PIECE, Writer};
@@ -59,7 +59,8 @@ fn fill<S: WeightSource>(dir: &RunDir, config: &RunConfig, source: &mut S) -> Re
     let mut model = Writer::create(&model_part, &params, checkpoint::model_meta(dir, &config.model, 0))?;
     let progress = Progress { model: Some(0), imported: true, ..Progress::default() };
     let meta = checkpoint::state_meta(kept::of_weights(dir, &config.model), &progress);
-    let mut state = Writer::create(&part.join(STATE), &checkpoint::state(&config.model), meta)?;
+    let entries = checkpoint::state(&config.model, &config.train.optimizer);
+    let mut state = Writer::create(&part.join(STATE), &entries, meta)?;
     for (name, dims) in &params {
         source.read(name, dims, &mut |piece| {
             model.write(piece)?;
@@ -67,17 +68,14 @@ fn fill<S: WeightSource>(dir: &RunDir, config: &RunConfig, source: &mut S) -> Re
         })?;
     }
     let zeros = vec![0.0; PIECE];
-    for _ in MOMENTS {
-        for (_, dims) in &params {
-            let mut left = dims.iter().product::<u64>();
-            while left > 0 {
-                let n = left.min(PIECE as u64);
-                state.write(&zeros[..n as usize])?;
-                left -= n;
-            }
+    for (_, dims) in entries.iter().skip(params.len()) {
+        let mut left = dims.iter().product::<u64>();
+        while left > 0 {
+            let n = left.min(PIECE as u64);
+            state.write(&zeros[..n as usize])?;
+            left -= n;
         }
     }
-    state.write(&[0.0; 4])?;
     model.finish()?;
     state.finish()?;
     checkpoint::copy_tokenizer(dir, &part)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::tensor_file::{Entries, Reader};
 use super::{RunConfig, RunDir, RunDirError, checkpoint, lost};
+use crate::graph::{AdamwConfig, Optimizer};
 use crate::model::ModelConfig;
 
 /// Keys of a file's metadata.
@@ -78,6 +79,11 @@ impl Kept {
         self.tokenizer == checksum(crc32fast::hash(json.as_bytes()))
     }
 
+    /// The optimizer whose state a checkpoint has; the usual one's for an import, whose settings are still open.
+    pub fn optimizer(&self) -> &dyn Optimizer {
+        self.all.as_ref().map_or(&AdamwConfig::DEFAULT, |all| &all.train.optimizer)
+    }
+
     /// The model.
     pub fn model(&self) -> &ModelConfig {
         &self.model
@@ -147,12 +153,14 @@ pub(super) enum Of {
     All,
 }
 
-type Tensors = fn(&ModelConfig) -> Entries;
+type Tensors = fn(&Kept) -> Entries;
 
 /// The files that say what they were saved with, the newest first, and which tensors they have.
 fn all(dir: &RunDir) -> impl Iterator<Item = (PathBuf, Reader, Kept, Tensors)> {
-    let states = checkpoint::states(dir).into_iter().map(|path| (path, checkpoint::state as Tensors));
-    let files = states.chain([(dir.path(checkpoint::MODEL), ModelConfig::param_shapes as Tensors)]);
+    let state: Tensors = |kept| checkpoint::state(kept.model(), kept.optimizer());
+    let weights: Tensors = |kept| kept.model().param_shapes();
+    let states = checkpoint::states(dir).into_iter().map(move |path| (path, state));
+    let files = states.chain([(dir.path(checkpoint::MODEL), weights)]);
     files.filter_map(|(path, tensors)| {
         let file = Reader::open(&path).ok()?;
         let kept = Kept::of(&file).ok()??;
@@ -163,7 +171,7 @@ fn all(dir: &RunDir) -> impl Iterator<Item = (PathBuf, Reader, Kept, Tensors)> {
 /// What the newest file that is whole was saved with, and its path.
 pub(super) fn newest(dir: &RunDir) -> Option<(PathBuf, Kept)> {
     all(dir).find_map(|(path, mut file, kept, tensors)| {
-        file.verify(&tensors(kept.model())).ok()?;
+        file.verify(&tensors(&kept)).ok()?;
         Some((path, kept))
     })
 }
@@ -173,7 +181,7 @@ pub(super) fn check(dir: &RunDir, config: &RunConfig, of: Of) -> Result<(), RunD
     for (_, mut file, kept, tensors) in all(dir) {
         let right = compare(dir, config, of, &kept);
         // a damaged file says nothing about the others
-        if right.is_ok() || file.verify(&tensors(kept.model())).is_ok() {
+        if right.is_ok() || file.verify(&tensors(&kept)).is_ok() {
             return right;
         }
     }

@@ -26,6 +26,7 @@ mod toml_error;
 mod toml_value;
 mod weights;
 
+pub use crate::graph::AdamwConfig;
 pub use changes::FixedSetting;
 pub use config::{DataConfig, OnNonfinite, RunConfig, TrainConfig};
 pub use evaluator::Evaluator;
@@ -38,7 +39,7 @@ pub use run_claim::RunClaim;
 pub use run_dir::{RunDir, RunDirError};
 pub(crate) use run_dir::{io_error, sync_dir};
 pub use schedule::{Schedule, ScheduleKind};
-pub use session::{Moment, Session, SessionError, StepResult};
-pub use session_config::{AdamwConfig, SessionConfig};
+pub use session::{Session, SessionError, StepResult};
+pub use session_config::SessionConfig;
 pub use toml_error::TomlError;
 pub use weights::Weights;

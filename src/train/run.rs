@@ -172,7 +172,7 @@ impl Run {
     ) -> Result<Self, RunError> {
         let extent = dataset.eval_extent(config.eval_limit());
         let evaluator = if extent.targets > 0 { Some(session.evaluator()?) } else { None };
-        let n_skipped = session.corrections()?[3] as u64;
+        let n_skipped = session.n_skipped()?;
         Ok(Self {
             lock,
             metrics: Metrics::open(&dir),

@@ -8,7 +8,7 @@ use crate::data::Batch;
 use crate::exec::{ExecError, Program, Readback};
 use crate::generate::Generator;
 use crate::gpu::Gpu;
-use crate::graph::{OptimizerConfig, Phase};
+use crate::graph::{Optimizer, Phase, Training};
 use crate::kernel::Choice;
 use crate::model::{ConfigError, Gpt, GptInputs, Purpose, init_values};
 use crate::plan::Plan;
@@ -84,21 +84,12 @@ impl From<crate::graph::GraphError> for SessionError {
     }
 }
 
-/// Which of AdamW's moments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// The running mean of gradients.
-    First,
-    /// The running mean of squared gradients.
-    Second,
-}
-
 /// What of a parameter a checkpoint holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Weight,
-    FirstMoment,
-    SecondMoment,
+    /// One of the optimizer's element states, by its name.
+    State(&'static str),
 }
 
 /// What a step showed, some steps later.
@@ -122,7 +113,7 @@ pub struct StepResult {
     pub n_target: u64,
 }
 
-/// A model in training on a device: weights, gradients and moments live there, and a step never waits for it.
+/// A model in training on a device: weights, gradients and the optimizer's state live there, and a step never waits for it.
 #[derive(Debug)]
 pub struct Session {
     config: SessionConfig,
@@ -132,7 +123,8 @@ pub struct Session {
     attention_maps: Vec<TensorId>,
     hyper: TensorId,
     limits: TensorId,
-    corrections: TensorId,
+    /// The optimizer's shared tensor that counts skipped updates, and where in it.
+    skipped: (TensorId, usize),
     ring: Readback,
     /// Number and real targets of the steps that are under way.
     under_way: VecDeque<(u64, u64)>,
@@ -156,7 +148,8 @@ impl Session {
     fn graph(config: &SessionConfig) -> Result<Gpt, SessionError> {
         config.validate()?;
         let max_norm = config.optimizer.max_norm as f32;
-        let purpose = Purpose::Train(OptimizerConfig { max_norm, adds_up: config.micro_batches > 1 });
+        let adds_up = config.micro_batches > 1;
+        let purpose = Purpose::Train(Training { optimizer: &config.optimizer, max_norm, adds_up });
         Ok(Gpt::build(&config.model, purpose, config.rows(), config.keep, config.memory)?)
     }
 
@@ -171,8 +164,10 @@ impl Session {
         let (constants, attention_maps) = (gpt.constants, gpt.attention_maps);
         let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), &gpu.choice())?)?;
         let find = |name: &str| program.find(name);
-        let (hyper, limits, corrections, norm) = (find("hyper")?, find("limits")?, find("corrections")?, find("norm")?);
-        let read: Vec<TensorId> = loss.into_iter().chain([norm, corrections]).collect();
+        let (hyper, limits, norm) = (find("hyper")?, find("limits")?, find("norm")?);
+        let (counts, n_before) = config.optimizer.skipped();
+        let skipped = (find(counts)?, n_before);
+        let read: Vec<TensorId> = loss.into_iter().chain([norm, skipped.0]).collect();
         let ring = Readback::new(&program, &read, QUEUE_DEPTH)?;
         let session = Self {
             config,
@@ -182,7 +177,7 @@ impl Session {
             attention_maps,
             hyper,
             limits,
-            corrections,
+            skipped,
             ring,
             under_way: VecDeque::new(),
             arrived: VecDeque::new(),
@@ -236,9 +231,7 @@ impl Session {
         for batch in micro_batches {
             self.check(batch)?;
         }
-        let o = &self.config.optimizer;
-        let hyper = [lr, o.beta1, o.beta2, o.eps, o.weight_decay, 1.0 - o.beta1, 1.0 - o.beta2, 0.0].map(|x| x as f32);
-        self.program.write(self.hyper, &hyper)?;
+        self.program.write(self.hyper, &self.config.optimizer.hyper(lr))?;
         self.program.begin_step();
         for (index, batch) in micro_batches.iter().enumerate() {
             self.write_batch(batch, n_target, index as u64)?;
@@ -314,7 +307,8 @@ impl Session {
             finite: values[3] != 0.0,
             applied: values[3] > 0.0,
             n_nonfinite: values[4],
-            n_skipped: values[8] as u64,
+            // after the loss and the norm's four numbers
+            n_skipped: values[5 + self.skipped.1] as u64,
             n_target,
         });
     }
@@ -383,71 +377,83 @@ impl Session {
         Ok(self.program.read_named(&format!("d {name}"))?)
     }
 
-    /// Where a parameter or its moment is: a tensor, the first element and the number of elements.
+    /// Where a parameter or what the optimizer keeps of it is: a tensor, the first element and the number of elements.
     pub(super) fn place(&self, part: Part, name: &str) -> Result<(TensorId, u64, u64), SessionError> {
         match part {
             Part::Weight => {
                 let param = self.param(name)?;
                 Ok((param, 0, self.program.plan().spec(param).shape.numel()))
             }
-            Part::FirstMoment => self.moment_place(name, Moment::First),
-            Part::SecondMoment => self.moment_place(name, Moment::Second),
+            Part::State(state) => self.state_place(name, state),
         }
     }
 
-    /// Reads a parameter's AdamW moment.
+    /// Reads what the optimizer keeps of a parameter under a name of [`Optimizer::element_state`].
     ///
     /// # Errors
     ///
     /// As [`Session::weight`].
-    pub fn moment(&self, name: &str, which: Moment) -> Result<Vec<f32>, SessionError> {
-        let (slab, start, len) = self.moment_place(name, which)?;
+    pub fn optimizer_state(&self, name: &str, state: &str) -> Result<Vec<f32>, SessionError> {
+        let (slab, start, len) = self.state_place(name, state)?;
         Ok(self.program.read_range(slab, start, len)?)
     }
 
-    /// Sets a parameter's AdamW moment.
+    /// Sets what the optimizer keeps of a parameter.
     ///
     /// # Errors
     ///
     /// As [`Session::set_weight`].
-    pub fn set_moment(&self, name: &str, which: Moment, values: &[f32]) -> Result<(), SessionError> {
-        let (slab, start, len) = self.moment_place(name, which)?;
+    pub fn set_optimizer_state(&self, name: &str, state: &str, values: &[f32]) -> Result<(), SessionError> {
+        let (slab, start, len) = self.state_place(name, state)?;
         if values.len() as u64 != len {
             return Err(ExecError::Length { name: name.into(), expected: len, got: values.len() as u64 }.into());
         }
         Ok(self.program.write_range(slab, start, values)?)
     }
 
-    fn moment_place(&self, name: &str, which: Moment) -> Result<(TensorId, u64, u64), SessionError> {
+    fn state_place(&self, name: &str, state: &str) -> Result<(TensorId, u64, u64), SessionError> {
         let param = self.param(name)?;
         let graph = &self.program.plan().graph;
         let found = graph.slabs.iter().find_map(|slab| {
             let member = slab.members.iter().find(|m| m.param == param)?;
-            let [_, _, first, second] = slab.whole?;
-            Some((if which == Moment::First { first } else { second }, member.start))
+            let &(_, tensor) = slab.whole.as_ref()?.state.iter().find(|(known, _)| *known == state)?;
+            Some((tensor, member.start))
         });
         let (slab, start) = found.ok_or_else(|| SessionError::NoParam(name.into()))?;
         Ok((slab, start, graph.spec(param).shape.numel()))
     }
 
-    /// What AdamW carries from step to step besides the moments: 1 - beta1^t, 1 - beta2^t, updates done, updates skipped.
+    /// Reads what the optimizer keeps once, under a name of [`Optimizer::shared_state`].
+    ///
+    /// # Errors
+    ///
+    /// An unknown name, or a failure of the device.
+    pub fn shared_state(&self, name: &str) -> Result<Vec<f32>, SessionError> {
+        Ok(self.program.read_named(name)?)
+    }
+
+    /// Steps so far that changed nothing.
     ///
     /// # Errors
     ///
     /// A failure of the device.
-    pub fn corrections(&self) -> Result<Vec<f32>, SessionError> {
-        Ok(self.program.read(self.corrections)?)
+    pub fn n_skipped(&self) -> Result<u64, SessionError> {
+        let (counts, at) = self.skipped;
+        Ok(self.program.read(counts)?[at] as u64)
     }
 
-    /// Puts a session back to where a checkpoint was taken: its step count and [`Session::corrections`].
+    /// Sets what the optimizer keeps once.
     ///
     /// # Errors
     ///
-    /// A wrong number of elements.
-    pub fn restore(&mut self, step: u64, corrections: &[f32]) -> Result<(), SessionError> {
-        self.program.write(self.corrections, corrections)?;
+    /// An unknown name or a wrong number of elements.
+    pub fn set_shared_state(&self, name: &str, values: &[f32]) -> Result<(), SessionError> {
+        Ok(self.program.write_named(name, values)?)
+    }
+
+    /// Sets the number of steps done, as when a checkpoint was taken.
+    pub fn set_step_count(&mut self, step: u64) {
         self.step = step;
-        Ok(())
     }
 
     /// The logits (B, T, V) of the last micro-batch; the session must have been made to keep them.

@@ -1,28 +1,5 @@
-use serde::{Deserialize, Serialize};
-
+use crate::graph::AdamwConfig;
 use crate::model::{BatchShape, ConfigError, Keep, Memory, ModelConfig};
-
-/// AdamW's settings and gradient clipping.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AdamwConfig {
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub eps: f64,
-    /// Decoupled decay of 2-D weights.
-    pub weight_decay: f64,
-    /// Largest global gradient norm; 0 turns clipping off.
-    pub max_norm: f64,
-}
-
-impl Default for AdamwConfig {
-    fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, max_norm: 1.0 }
-    }
-}
 
 /// What a training session is made of.
 #[derive(Debug, Clone, PartialEq)]

@@ -33,7 +33,7 @@ fn gpt2_fits_bindings_of_128_mib() {
         assert!(bytes <= 128 << 20);
         let params = plan.bytes_by_role()[&Role::Param];
         assert!((124_439_808 * 4..125_000_000 * 4).contains(&params), "{params}");
-        assert_eq!(plan.bytes_by_role()[&Role::Moment], 2 * params);
+        assert_eq!(plan.bytes_by_role()[&Role::OptimizerState], 2 * params);
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use tril::data::Tokenizer;
-use tril::graph::{Graph, OptimizerConfig, Recompute};
+use tril::graph::{AdamwConfig, Graph, Recompute, Training};
 use tril::interop::export::{Target, export};
 use tril::kernel::{Caps, Choice};
 use tril::model::{BatchShape, CachedGpt, Gpt, Keep, Memory, ModelConfig, Positions, Purpose, init_values};
@@ -17,8 +17,11 @@ use crate::interop::export::{made, variants};
 /// Tensors by name, nodes in order, slabs, and where the plan puts everything.
 fn described(graph: Graph) -> String {
     let mut text = String::new();
-    let mut tensors: Vec<_> =
-        graph.tensors.iter().map(|t| format!("{} {} {} {:?}", t.name, t.shape, t.dtype, t.role)).collect();
+    let mut tensors: Vec<_> = graph
+        .tensors
+        .iter()
+        .map(|t| format!("{} {} {} {:?}", t.name, t.shape, t.dtype, t.role).replace("OptimizerState", "Moment"))
+        .collect();
     tensors.sort();
     writeln!(text, "{}", tensors.join("\n")).unwrap();
     for node in &graph.nodes {
@@ -35,11 +38,12 @@ fn described(graph: Graph) -> String {
     writeln!(text, "{} {}", graph.n_forward, graph.stores_first).unwrap();
     let plan = Plan::new(graph, &Caps::lavapipe(), &Choice::default()).unwrap();
     writeln!(text, "{:?} {}", plan.bytes_by_role(), plan.steps.len()).unwrap();
+    let text = text.replace("OptimizerState", "Moment");
     text
 }
 
 fn graphs(config: &ModelConfig) -> [(&'static str, String); 8] {
-    let optimizer = |adds_up| Purpose::Train(OptimizerConfig { max_norm: 1.0, adds_up });
+    let optimizer = |adds_up| Purpose::Train(Training { optimizer: &AdamwConfig::DEFAULT, max_norm: 1.0, adds_up });
     let build = |purpose, document_mask, keep, recompute| {
         let rows = BatchShape { document_mask, ..BatchShape::new(2, 4) };
         let memory = Memory { loss_chunk: 3, recompute };

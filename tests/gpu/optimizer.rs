@@ -1,7 +1,7 @@
 //! Clipping and AdamW over the slabs of a small graph, against the reference, update by update.
 
 use tril::exec::Program;
-use tril::graph::{GraphBuilder, OptimizerConfig, Phase};
+use tril::graph::{AdamwConfig, GraphBuilder, Phase, Training};
 use tril::kernel::Choice;
 use tril::ops::{CrossEntropy, Layernorm};
 use tril::plan::Plan;
@@ -27,7 +27,8 @@ fn program() -> Program {
     let loss = builder.apply("loss", CrossEntropy, &[logits, targets, scale]).unwrap()[0];
     builder.set_role(loss, Role::Metric);
     builder.backward(loss).unwrap();
-    builder.optimizer(loss, OptimizerConfig { max_norm: MAX_NORM, adds_up: true }).unwrap();
+    let training = Training { optimizer: &AdamwConfig::DEFAULT, max_norm: MAX_NORM, adds_up: true };
+    builder.optimizer(loss, training).unwrap();
     let plan = Plan::new(builder.finish(), crate::gpu().caps(), &Choice::default()).unwrap();
     Program::new(&crate::gpu(), plan).unwrap()
 }
@@ -56,8 +57,7 @@ impl Reference {
         let targets = TARGETS.map(f64::from);
         let (logits, ..) = layernorm::forward(&self.params[0], &self.params[1], None, N_ROW, N_COL, EPS);
         let dlogits = cross_entropy::backward(&logits, &targets, scale, N_ROW, N_COL);
-        let (dmatrix, dweight, _) =
-            layernorm::backward(&dlogits, &self.params[0], &self.params[1], N_ROW, N_COL, EPS);
+        let (dmatrix, dweight, _) = layernorm::backward(&dlogits, &self.params[0], &self.params[1], N_ROW, N_COL, EPS);
         let norm = global_norm::forward(&[dmatrix.as_slice(), &dweight].concat(), MAX_NORM.into());
         let (c1, c2) = (1.0 - HYPER.beta1.powf(self.t), 1.0 - HYPER.beta2.powf(self.t));
         for (i, grad) in [dmatrix, dweight].iter().enumerate() {

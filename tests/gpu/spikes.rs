@@ -4,7 +4,7 @@ use std::fs;
 
 use tril::data::Batch;
 use tril::model::{Keep, Memory, ModelConfig};
-use tril::train::{AdamwConfig, Moment, Session, SessionConfig, StepResult};
+use tril::train::{AdamwConfig, Session, SessionConfig, StepResult};
 
 use crate::cli::{SMALL, bytes, ok};
 
@@ -32,8 +32,12 @@ fn a_step_beyond_a_limit_changes_not_a_bit() {
         session.train_step(std::slice::from_ref(&batch), 1e-3).unwrap();
         let result = session.wait().unwrap().unwrap();
         let name = "h.0.mlp.c_fc.weight";
-        let moments = [Moment::First, Moment::Second].map(|which| session.moment(name, which).unwrap());
-        let all = [session.weight(name).unwrap(), moments.concat(), session.corrections().unwrap()[..3].to_vec()];
+        let moments = ["moment1", "moment2"].map(|state| session.optimizer_state(name, state).unwrap());
+        let all = [
+            session.weight(name).unwrap(),
+            moments.concat(),
+            session.shared_state("corrections").unwrap()[..3].to_vec(),
+        ];
         (result, all.concat().into_iter().map(f32::to_bits).collect())
     };
     let (first, mut before) = step(0.0, 0.0);

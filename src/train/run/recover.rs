@@ -90,7 +90,7 @@ impl Run {
             tuned: self.progress.tuned.clone(),
             ..found.progress
         };
-        self.n_skipped = self.session.corrections()?[3] as u64;
+        self.n_skipped = self.session.n_skipped()?;
         let synced = self.metrics.sync();
         self.note(synced, on);
         // what this finds was found before, or is lost with the steps that are given up
