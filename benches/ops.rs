@@ -49,6 +49,10 @@ enum Per {
 
 /// Times an op alone: one submission of `iters` runs, one wait. Planning and compiling are outside the timed region.
 fn bench(c: &mut Criterion, gpu: &Arc<Gpu>, name: &str, op: impl Op + 'static, inputs: &[(Shape, DType)], per: Per) {
+    bench_shared(c, gpu, name, Arc::new(op), inputs, per);
+}
+
+fn bench_shared(c: &mut Criterion, gpu: &Arc<Gpu>, name: &str, op: Arc<dyn Op>, inputs: &[(Shape, DType)], per: Per) {
     let mut builder = GraphBuilder::new();
     let ids: Vec<_> = inputs
         .iter()
@@ -63,7 +67,7 @@ fn bench(c: &mut Criterion, gpu: &Arc<Gpu>, name: &str, op: impl Op + 'static, i
             into.push(Some((builder.tensor(out.name, out.shape, out.dtype, Role::State).unwrap(), false)));
         }
     }
-    builder.node("bench", Box::new(op), &ids, &into, Phase::MicroBatch).unwrap();
+    builder.node("bench", op, &ids, &into, Phase::MicroBatch).unwrap();
     let plan = Plan::new(builder.finish(), gpu.caps(), &Choice::default()).unwrap();
     let cost = plan.cost[&Phase::MicroBatch];
     let program = Program::new(gpu, plan).unwrap();

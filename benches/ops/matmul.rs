@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use criterion::Criterion;
 use tril::gpu::Gpu;
-use tril::ops::{Fused, Matmul, Op, Then};
+use tril::ops::{Epilogue, Fused, Matmul, Op};
 use tril::tensor::{DType, Shape};
 
 /// The linear layers of nano and GPT-2 with their gradients: forward is NT with a bias, `da` NN, `db` TN. The last is one
@@ -21,7 +21,7 @@ pub fn bench(c: &mut Criterion, gpu: &Arc<Gpu>) {
         let mut run = |kind: &str, op: Arc<dyn Op>, shapes: &[&[u64]]| {
             let inputs: Vec<(Shape, DType)> = shapes.iter().map(|s| (Shape::new(s), DType::F32)).collect();
             let name = format!("matmul/{kind}_M{m}_N{n}_K{k}");
-            super::bench(c, gpu, &name, op, &inputs, super::Per::Flops);
+            super::bench_shared(c, gpu, &name, op, &inputs, super::Per::Flops);
         };
         let product = |trans_a, trans_b| Matmul { trans_a, trans_b };
         run("forward", Arc::new(product(false, true)), &[&[m, k], &[n, k], &[n]]);
@@ -32,9 +32,9 @@ pub fn bench(c: &mut Criterion, gpu: &Arc<Gpu>) {
             continue;
         }
         let fused = |trans_a, trans_b, then| Arc::new(Fused { product: product(trans_a, trans_b), then });
-        run("forward_gelu", fused(false, false, Then::GeluBeside), &[&[m, k], &[k, n], &[n]]);
-        run("forward_residual", fused(false, false, Then::Residual), &[&[m, k], &[k, n], &[m, n], &[n]]);
-        run("da_gelu", fused(false, true, Then::GeluGradient), &[&[m, n], &[k, n], &[m, k]]);
-        run("db_columns", fused(true, false, Then::ColumnSums), &[&[m, k], &[m, n]]);
+        run("forward_gelu", fused(false, false, Epilogue::GeluKeepInput), &[&[m, k], &[k, n], &[n]]);
+        run("forward_residual", fused(false, false, Epilogue::Residual), &[&[m, k], &[k, n], &[m, n], &[n]]);
+        run("da_gelu", fused(false, true, Epilogue::GeluGradient), &[&[m, n], &[k, n], &[m, k]]);
+        run("db_columns", fused(true, false, Epilogue::ColumnSums), &[&[m, k], &[m, n]]);
     }
 }

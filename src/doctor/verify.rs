@@ -212,7 +212,7 @@ fn run(gpu: &Arc<Gpu>, case: &Case, add: bool) -> Result<Report, Failure> {
         }
         into.push(Some((tensor, add && case.op.accumulates(i))));
     }
-    builder.node("case", Box::new(case.op.clone()), &inputs, &into, Phase::MicroBatch)?;
+    builder.node("case", case.op.clone(), &inputs, &into, Phase::MicroBatch)?;
     let mut caps = gpu.caps().clone();
     caps.max_binding_bytes = caps.max_binding_bytes.min(case.max_binding_bytes.unwrap_or(u64::MAX));
     caps.max_dispatch_work = caps.max_dispatch_work.min(case.max_dispatch_work.unwrap_or(u64::MAX));

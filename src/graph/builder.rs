@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::{Graph, GraphError, Node, Phase};
 use crate::ops::{Op, ShapeError};
@@ -85,7 +86,7 @@ impl GraphBuilder {
         op: impl Op + 'static,
         inputs: &[TensorId],
     ) -> Result<Vec<TensorId>, GraphError> {
-        self.node(label, Box::new(op), inputs, &[], Phase::MicroBatch)
+        self.node(label, Arc::new(op), inputs, &[], Phase::MicroBatch)
     }
 
     /// Applies an op with one output.
@@ -109,7 +110,7 @@ impl GraphBuilder {
         inputs: &[TensorId],
         into: TensorId,
     ) -> Result<Vec<TensorId>, GraphError> {
-        self.node(label, Box::new(op), inputs, &[Some((into, true))], Phase::MicroBatch)
+        self.node(label, Arc::new(op), inputs, &[Some((into, true))], Phase::MicroBatch)
     }
 
     /// Applies an op whose real outputs go to `into` where that has an entry (the flag says: add), and to new
@@ -121,7 +122,7 @@ impl GraphBuilder {
     pub fn node(
         &mut self,
         label: &str,
-        op: Box<dyn Op>,
+        op: Arc<dyn Op>,
         inputs: &[TensorId],
         into: &[Option<(TensorId, bool)>],
         phase: Phase,
@@ -148,14 +149,7 @@ impl GraphBuilder {
             accumulate.push(add);
         }
         let real = outputs[..n_real].to_vec();
-        self.graph.nodes.push(Node {
-            label: label.into(),
-            op: op.into(),
-            inputs: inputs.to_vec(),
-            outputs,
-            accumulate,
-            phase,
-        });
+        self.graph.nodes.push(Node { label: label.into(), op, inputs: inputs.to_vec(), outputs, accumulate, phase });
         Ok(real)
     }
 

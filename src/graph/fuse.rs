@@ -2,7 +2,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::{Graph, Node};
-use crate::ops::{ColumnSum, Fused, Gelu, GeluBackward, Layernorm, Matmul, Op, Residual, ResidualLayernorm, Then};
+use crate::ops::{Epilogue, Fused, Matmul, Op};
 use crate::tensor::{Role, TensorId, TensorSpec};
 
 impl Graph {
@@ -25,33 +25,29 @@ impl Graph {
     }
 
     /// What the product would do besides, if it could take over a node's work.
-    fn follow(&self, product: Matmul, first: usize, second: usize) -> Option<Then> {
+    fn follow(&self, product: Matmul, first: usize, second: usize) -> Option<Epilogue> {
         let (from, node) = (&self.nodes[first], &self.nodes[second]);
         if node.outputs.is_empty() {
             return None;
         }
         let out = from.outputs[0];
-        let then = if of::<Gelu>(node).is_some() && node.inputs[0] == out {
-            if self.is_passed(out, &[second]) { Then::Gelu } else { Then::GeluBeside }
-        } else if of::<GeluBackward>(node).is_some() && node.inputs[0] == out && node.inputs[1] != out {
-            Then::GeluGradient
-        } else if (of::<Residual>(node).is_some() || of::<ResidualLayernorm>(node).is_some())
-            && node.inputs[..2].contains(&out)
-            && node.inputs[0] != node.inputs[1]
-        {
-            Then::Residual
-        } else if of::<ColumnSum>(node).is_some() && node.inputs[0] == from.inputs[1] && from.inputs.len() == 2 {
-            Then::ColumnSums
-        } else {
-            return None;
+        let is_first = node.inputs[0] == out && node.inputs[1..].iter().all(|other| *other != out);
+        let then = match node.op.epilogue()? {
+            Epilogue::Gelu if is_first && !self.is_passed(out, &[second]) => Epilogue::GeluKeepInput,
+            then @ (Epilogue::Gelu | Epilogue::GeluGradient) if is_first => then,
+            Epilogue::Residual if node.inputs[..2].contains(&out) && node.inputs[0] != node.inputs[1] => {
+                Epilogue::Residual
+            }
+            Epilogue::ColumnSums if node.inputs[0] == from.inputs[1] && from.inputs.len() == 2 => Epilogue::ColumnSums,
+            _ => return None,
         };
         let has_bias = from.inputs.len() > 2;
         let stores = !from.accumulate[0] && !node.accumulate[0];
         let fits = match then {
-            Then::ColumnSums => true,
-            Then::Gelu | Then::GeluBeside => stores,
-            Then::GeluGradient => stores && !has_bias && self.is_passed(out, &[second]),
-            Then::Residual => stores && self.is_passed(out, &[second]),
+            Epilogue::ColumnSums => true,
+            Epilogue::Gelu | Epilogue::GeluKeepInput => stores,
+            Epilogue::GeluGradient => stores && !has_bias && self.is_passed(out, &[second]),
+            Epilogue::Residual => stores && self.is_passed(out, &[second]),
         };
         let (a, b) = (self.spec(from.inputs[0]).shape, self.spec(from.inputs[1]).shape);
         let fits = fits && second > first && node.phase == from.phase && Fused { product, then }.suits(a, b);
@@ -78,20 +74,20 @@ impl Graph {
         self.nodes[first + 1..second].iter().all(keeps) && !from_first
     }
 
-    fn join(&mut self, product: Matmul, then: Then, first: usize, second: usize) {
+    fn join(&mut self, product: Matmul, then: Epilogue, first: usize, second: usize) {
         let out = self.nodes[first].outputs[0];
         let follower = &self.nodes[second];
         let (into, adds) = (follower.outputs[0], follower.accumulate[0]);
         let other = match then {
-            Then::GeluGradient => Some(follower.inputs[1]),
-            Then::Residual => follower.inputs[..2].iter().copied().find(|t| *t != out),
-            Then::Gelu | Then::GeluBeside | Then::ColumnSums => None,
+            Epilogue::GeluGradient => Some(follower.inputs[1]),
+            Epilogue::Residual => follower.inputs[..2].iter().copied().find(|t| *t != out),
+            Epilogue::Gelu | Epilogue::GeluKeepInput | Epilogue::ColumnSums => None,
         };
-        let norm = of::<ResidualLayernorm>(follower).map(|norm| Layernorm { eps: norm.eps });
+        let rest = follower.op.rest();
         let node = &mut self.nodes[second];
-        if let Some(norm) = norm {
+        if let Some(rest) = rest {
             // its own work stays where it was
-            node.op = Arc::new(norm);
+            node.op = rest;
             node.inputs.splice(..2, [into]);
             node.outputs.remove(0);
             node.accumulate.remove(0);
@@ -105,11 +101,11 @@ impl Graph {
         let from = &mut self.nodes[first];
         from.inputs.splice(2..2, other);
         match then {
-            Then::GeluBeside | Then::ColumnSums => {
+            Epilogue::GeluKeepInput | Epilogue::ColumnSums => {
                 from.outputs = vec![out, into];
                 from.accumulate = vec![from.accumulate[0], adds];
             }
-            Then::Gelu | Then::GeluGradient | Then::Residual => {
+            Epilogue::Gelu | Epilogue::GeluGradient | Epilogue::Residual => {
                 from.outputs = vec![into];
                 from.accumulate = vec![false];
             }
@@ -137,10 +133,5 @@ impl Graph {
 
 /// A node's op, if it is of that type.
 fn of<T: Op>(node: &Node) -> Option<&T> {
-    let mut op: &dyn Any = &*node.op;
-    // an op that is there twice is shared
-    while let Some(shared) = op.downcast_ref::<Arc<dyn Op>>() {
-        op = &**shared;
-    }
-    op.downcast_ref()
+    (&*node.op as &dyn Any).downcast_ref()
 }

@@ -116,7 +116,7 @@ impl Again<'_> {
         };
         let label = format!("again {}", node.label);
         let inputs = inputs.into_iter().map(|t| self.resolve(t)).collect::<Result<Vec<_>, _>>()?;
-        let made = self.builder.node(&label, Box::new(op), &inputs, &[], Phase::MicroBatch)?;
+        let made = self.builder.node(&label, op, &inputs, &[], Phase::MicroBatch)?;
         for (old, new) in outputs.into_iter().zip(made) {
             if !self.kept.contains(&old) && !self.is_kept_anyway(old, index) {
                 self.copies.insert(old, new);

@@ -94,7 +94,7 @@ impl Tape<'_> {
     ) -> Result<Vec<TensorId>, ShapeError> {
         let label = format!("d {}", self.builder.graph.nodes[self.node].label);
         let name = op.name();
-        self.builder.node(&label, op, inputs, into, Phase::MicroBatch).map_err(|e| match e {
+        self.builder.node(&label, op.into(), inputs, into, Phase::MicroBatch).map_err(|e| match e {
             GraphError::Shape(e) => e,
             other => ShapeError { label: label.clone(), ..ShapeError::new(name, "gradient", "a valid tensor", other) },
         })

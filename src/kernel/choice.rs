@@ -2,6 +2,32 @@ use std::collections::BTreeMap;
 
 use super::{Caps, KernelDef, Variant};
 
+/// The kernels that do one thing in different ways, each for a kind of device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Tiles in workgroup memory, for GPUs.
+    Tiled,
+    /// Each invocation by itself, for software devices.
+    Direct,
+    /// Numbers passed around a subgroup, for software devices.
+    Shuffle,
+    /// Straight-line code, for software devices with vector loads.
+    Straight,
+}
+
+impl Family {
+    /// The family of that name in a kernel's: `matmul_tiled4` is of `tiled`.
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "tiled" => Self::Tiled,
+            "direct" => Self::Direct,
+            "shuffle" => Self::Shuffle,
+            "straight" => Self::Straight,
+            _ => return None,
+        })
+    }
+}
+
 /// Which variant of each kernel to use: pinned by name, tuned for a task, or by the kind of device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {
@@ -28,6 +54,11 @@ impl Choice {
     /// The name pinned to a kernel or to a family of kernels.
     pub fn pinned(&self, kernel: &str) -> Option<&str> {
         self.pinned.get(kernel).map(String::as_str)
+    }
+
+    /// The family pinned to what several do.
+    pub fn family(&self, stem: &str) -> Option<Family> {
+        self.pinned(stem).and_then(Family::named)
     }
 
     /// Whether a device can run every variant that is pinned.

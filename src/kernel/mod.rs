@@ -8,7 +8,7 @@ mod choice;
 mod dispatch;
 
 pub use caps::Caps;
-pub use choice::Choice;
+pub use choice::{Choice, Family};
 pub use dispatch::{Dispatch, Range, Ro, Rw, groups_1d, groups_rows};
 
 #[allow(unused_imports, dead_code, missing_docs, clippy::match_single_binding)]

@@ -1,5 +1,7 @@
 //! Graphs that generate with a cache of keys and values: one takes in prompts, the other one token of each row at a time.
 
+use std::sync::Arc;
+
 use super::net::{Net, Pass};
 use super::{BatchShape, ModelConfig, gpt2};
 use crate::graph::{Graph, GraphError, Phase};
@@ -77,7 +79,7 @@ impl CachedGpt {
         let settings = state("settings", &[Sample::n_setting(config.vocab_size)])?;
         let op = Sample { n_text: Self::N_TEXT };
         let into = [cursor, text].map(|t| Some((t, false)));
-        builder.node("sample", Box::new(op), &[logits, settings, fed], &into, Phase::MicroBatch)?;
+        builder.node("sample", Arc::new(op), &[logits, settings, fed], &into, Phase::MicroBatch)?;
         let prompt = inputs.and_then(|inputs| Some([inputs.tokens, inputs.rows?]));
         let io = CachedIo { prompt, fed, cursor, text, settings, logits };
         Ok(Self { graph: builder.finish(), io })

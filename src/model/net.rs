@@ -1,6 +1,7 @@
 //! The layers that models are made of: one function each, which declares its parameters and adds its ops for the pass at hand.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{BatchShape, ModelConfig, Positions};
 use crate::graph::{GraphBuilder, GraphError, Phase};
@@ -172,7 +173,7 @@ impl<'a> Net<'a> {
     fn node(
         &mut self,
         label: &str,
-        op: Box<dyn Op>,
+        op: Arc<dyn Op>,
         inputs: &[TensorId],
         into: &[Into],
     ) -> Result<Vec<TensorId>, GraphError> {
@@ -183,7 +184,7 @@ impl<'a> Net<'a> {
     }
 
     fn apply1(&mut self, label: &str, op: impl Op + 'static, inputs: &[TensorId]) -> Built {
-        Ok(self.node(label, Box::new(op), inputs, &[])?[0])
+        Ok(self.node(label, Arc::new(op), inputs, &[])?[0])
     }
 
     fn input(&mut self, name: &str, dims: &[u64], dtype: DType) -> Built {
@@ -260,7 +261,7 @@ impl<'a> Net<'a> {
         if stream.added.is_none() {
             return self.apply1(label, Layernorm { eps }, &inputs);
         }
-        let outputs = self.node(label, Box::new(ResidualLayernorm { eps }), &inputs, &[])?;
+        let outputs = self.node(label, Arc::new(ResidualLayernorm { eps }), &inputs, &[])?;
         *stream = Stream { x: outputs[0], added: None };
         Ok(outputs[1])
     }
@@ -289,9 +290,9 @@ impl<'a> Net<'a> {
 
     /// A product, by the kernel for few rows where there are few.
     fn product(&mut self, label: &str, inputs: &[TensorId], trans_b: bool, into: &[Into]) -> Built {
-        let op: Box<dyn Op> = match self.matvec(inputs[1], trans_b) {
-            Some(op) => Box::new(op),
-            None => Box::new(Matmul { trans_a: false, trans_b }),
+        let op: Arc<dyn Op> = match self.matvec(inputs[1], trans_b) {
+            Some(op) => Arc::new(op),
+            None => Arc::new(Matmul { trans_a: false, trans_b }),
         };
         Ok(self.node(label, op, inputs, into)?[0])
     }
@@ -342,16 +343,16 @@ impl<'a> Net<'a> {
             let (fed, cursor, cache) = (*fed, *cursor, layers[layer]);
             if self.pass == Pass::Decode {
                 let into = [None, Some((cache, false))];
-                return Ok(self.node(label, Box::new(AttentionDecode { n_head, block }), &[qkv, cursor], &into)?[0]);
+                return Ok(self.node(label, Arc::new(AttentionDecode { n_head, block }), &[qkv, cursor], &into)?[0]);
             }
             let op = AttentionPrefill { n_head, block };
-            self.node(&format!("{label}.cache"), Box::new(op), &[qkv, fed], &[Some((cache, false))])?;
+            self.node(&format!("{label}.cache"), Arc::new(op), &[qkv, fed], &[Some((cache, false))])?;
         }
         let Some(GptInputs { rng, spans, .. }) = self.inputs else { return Ok(UNBUILT) };
         let (p, site) = (if self.pass == Pass::Train { self.config.dropout } else { 0.0 }, self.next_site());
         let inputs: Vec<TensorId> = [qkv, rng].into_iter().chain(spans).collect();
         if self.keeps_maps || !FlashAttention::takes(n_embd, n_head) {
-            let outputs = self.node(label, Box::new(Attention { n_head, p, site }), &inputs, &[])?;
+            let outputs = self.node(label, Arc::new(Attention { n_head, p, site }), &inputs, &[])?;
             if self.keeps_maps {
                 self.attention_maps.push(outputs[1]);
             }
@@ -408,7 +409,7 @@ impl<'a> Net<'a> {
         self.loss = Some(metric);
         if let Some(logits) = self.logits {
             let inputs = [logits, targets, loss_scale];
-            return self.node("cross_entropy", Box::new(CrossEntropy), &inputs, &[Some((metric, true))]).map(drop);
+            return self.node("cross_entropy", Arc::new(CrossEntropy), &inputs, &[Some((metric, true))]).map(drop);
         }
         let gradients = self.pass == Pass::Train;
         let op = ProjectionCrossEntropy { chunk_rows: self.loss_chunk, gradients };
@@ -417,7 +418,7 @@ impl<'a> Net<'a> {
         if gradients {
             into[ProjectionCrossEntropy::DWEIGHT] = Some((self.builder.param_grad(table)?, true));
         }
-        self.node("cross_entropy", Box::new(op), &[x, table, targets, loss_scale], &into).map(drop)
+        self.node("cross_entropy", Arc::new(op), &[x, table, targets, loss_scale], &into).map(drop)
     }
 
     /// Declares what the host writes for passes over whole rows.

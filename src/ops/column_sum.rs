@@ -62,6 +62,10 @@ impl Op for ColumnSum {
         vec![reference::column_sum::forward(inputs[0], n_row, n_col)]
     }
 
+    fn epilogue(&self) -> Option<super::Epilogue> {
+        Some(super::Epilogue::ColumnSums)
+    }
+
     fn cost(&self, io: &Io<'_>) -> Cost {
         Cost { flops: io.shape_in(0).numel(), bytes: io.bytes() }
     }

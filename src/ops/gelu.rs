@@ -52,6 +52,10 @@ impl Op for Gelu {
         vec![reference::gelu::forward(inputs[0])]
     }
 
+    fn epilogue(&self) -> Option<super::Epilogue> {
+        Some(super::Epilogue::Gelu)
+    }
+
     fn cost(&self, io: &Io<'_>) -> Cost {
         Cost { flops: io.shape_out(0).numel() * 10, bytes: io.bytes() }
     }
@@ -114,6 +118,10 @@ impl Op for GeluBackward {
 
     fn reference(&self, inputs: &[&[f64]], _shapes: &[Shape]) -> Vec<Vec<f64>> {
         vec![reference::gelu::backward(inputs[0], inputs[1])]
+    }
+
+    fn epilogue(&self) -> Option<super::Epilogue> {
+        Some(super::Epilogue::GeluGradient)
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {

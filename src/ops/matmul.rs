@@ -7,7 +7,7 @@ mod straight;
 mod strided;
 mod tiles;
 
-pub use fused::{Fused, Then};
+pub use fused::{Epilogue, Fused};
 pub use matvec::Matvec;
 pub use probe::Probe;
 use product::Product;

@@ -29,7 +29,7 @@ pub use embedding::{Embedding, EmbeddingBackward, EmbeddingBackwardPosition, sor
 pub use gelu::{Gelu, GeluBackward};
 pub use global_norm::GlobalNorm;
 pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardParams, ResidualLayernorm};
-pub use matmul::{Fused, Matmul, Matvec, Probe, Then};
+pub use matmul::{Epilogue, Fused, Matmul, Matvec, Probe};
 pub use residual::Residual;
 pub use sample::Sample;
 pub use task::Task;
@@ -37,8 +37,9 @@ pub use task::Task;
 use std::any::Any;
 use std::cell::RefCell;
 use std::fmt::Debug;
+use std::sync::Arc;
 
-use crate::kernel::{Caps, Choice, Dispatch, KernelDef, Range, Ro, Rw, Variant};
+use crate::kernel::{Caps, Choice, Dispatch, Family, KernelDef, Range, Ro, Rw, Variant};
 use crate::tensor::{DType, Shape, TensorId, TensorSpec};
 
 /// What the shape rule says of one output.
@@ -166,7 +167,7 @@ impl LowerCtx<'_> {
 
     /// Whether products do what follows them. A software device gains nothing by that: it loses memory to more kernels.
     pub fn fuses(&self) -> bool {
-        matmul::Strided::family(self) == "tiled"
+        matmul::Strided::family(self) == Family::Tiled
     }
 
     /// The most elements that one binding may hold.
@@ -307,47 +308,19 @@ pub trait Op: Any + Debug + Send + Sync {
         None
     }
 
+    /// What a product's kernel can do of this op's work where the op reads the product; `None` where that is nothing.
+    fn epilogue(&self) -> Option<Epilogue> {
+        None
+    }
+
+    /// What is left of the op once a product has done that: an op on the product and the rest of the inputs.
+    fn rest(&self) -> Option<Arc<dyn Op>> {
+        None
+    }
+
     /// The backward rule; `None` is an error at graph build if the op lies on the way to the loss.
     fn backward(&self, _tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {
         None
-    }
-}
-
-impl Op for std::sync::Arc<dyn Op> {
-    fn name(&self) -> &'static str {
-        (**self).name()
-    }
-
-    fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
-        (**self).outputs(inputs)
-    }
-
-    fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
-        (**self).lower(io, ctx)
-    }
-
-    fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
-        (**self).reference(inputs, shapes)
-    }
-
-    fn cost(&self, io: &Io<'_>) -> Cost {
-        (**self).cost(io)
-    }
-
-    fn accumulates(&self, output: usize) -> bool {
-        (**self).accumulates(output)
-    }
-
-    fn in_place(&self) -> bool {
-        (**self).in_place()
-    }
-
-    fn rerun(&self, io: &Io<'_>) -> Option<Rerun> {
-        (**self).rerun(io)
-    }
-
-    fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {
-        (**self).backward(tape)
     }
 }
 

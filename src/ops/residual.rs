@@ -51,6 +51,10 @@ impl Op for Residual {
         vec![reference::residual::forward(inputs[0], inputs[1])]
     }
 
+    fn epilogue(&self) -> Option<super::Epilogue> {
+        Some(super::Epilogue::Residual)
+    }
+
     fn cost(&self, io: &Io<'_>) -> Cost {
         Cost { flops: io.shape_out(0).numel(), bytes: io.bytes() }
     }

@@ -1,14 +1,14 @@
 //! Checks of what a product's kernel does besides, element by element.
 
 use crate::doctor::cases::gelu::forward_tolerance;
-use crate::ops::{Probe, Then};
+use crate::ops::{Epilogue, Probe};
 use crate::reference::compare::{Mismatch, Tolerance, compare_f64};
 use crate::reference::gelu;
 
 /// Where a product gets its third input for a check: uniform in [-1, 1), but where GELU's derivative is taken, at least 0,
 /// as it is 0.5 and more there and can be divided by.
 pub(super) fn third_input(product: &Probe, uniform: Vec<f32>) -> Vec<f32> {
-    if product.then() == Some(Then::GeluGradient) { uniform.into_iter().map(f32::abs).collect() } else { uniform }
+    if product.then() == Some(Epilogue::GeluGradient) { uniform.into_iter().map(f32::abs).collect() } else { uniform }
 }
 
 /// The product alone, of what is in out after everything, what was there before and should have been added (or nothing), and
@@ -17,13 +17,15 @@ pub(super) fn undone(product: &Probe, out: &[f32], before: &[f32], other: &[f32]
     let at = |values: &[f32], i: usize| values.get(i).map_or(0.0, |&x| f64::from(x));
     let out = out.iter().map(|&x| f64::from(x)).enumerate();
     match product.then() {
-        Some(Then::GeluGradient) => {
+        Some(Epilogue::GeluGradient) => {
             let other: Vec<f64> = other.iter().map(|&x| x.into()).collect();
             let slopes = gelu::backward(&vec![1.0; other.len()], &other);
             out.map(|(i, x)| x / slopes.get(i).unwrap_or(&1.0) - at(before, i)).collect()
         }
-        Some(Then::Residual) => out.map(|(i, x)| x - at(other, i) - at(before, i)).collect(),
-        None | Some(Then::Gelu | Then::GeluBeside | Then::ColumnSums) => out.map(|(i, x)| x - at(before, i)).collect(),
+        Some(Epilogue::Residual) => out.map(|(i, x)| x - at(other, i) - at(before, i)).collect(),
+        None | Some(Epilogue::Gelu | Epilogue::GeluKeepInput | Epilogue::ColumnSums) => {
+            out.map(|(i, x)| x - at(before, i)).collect()
+        }
     }
 }
 
@@ -36,7 +38,7 @@ pub(super) fn slope_tolerance() -> Tolerance {
 /// Where the last element of the second output is.
 pub(super) fn last_of_second(product: &Probe) -> usize {
     let [batch, m, n, _] = product.sides();
-    if product.then() == Some(Then::ColumnSums) { batch * n - 1 } else { product.out_at(batch - 1, m - 1, n - 1) }
+    if product.then() == Some(Epilogue::ColumnSums) { batch * n - 1 } else { product.out_at(batch - 1, m - 1, n - 1) }
 }
 
 /// Compares the second output, where there is one, with what was there before and should have been added, or nothing.
@@ -49,14 +51,14 @@ pub(super) fn check_second(
 ) -> Result<(), Mismatch> {
     let [batch, m, n, k] = product.sides();
     let (got, want, tolerance) = match product.then() {
-        Some(Then::GeluBeside) => {
+        Some(Epilogue::GeluKeepInput) => {
             let places = (0..batch * m * n).map(|i| product.out_at(i / (m * n), i / n % m, i % n));
             let [got, inp] = [second, out].map(|v| places.clone().map(|at| f64::from(v[at])).collect::<Vec<_>>());
             let largest = inp.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
             let want = gelu::forward(&inp);
             (got, want, forward_tolerance(largest))
         }
-        Some(Then::ColumnSums) => {
+        Some(Epilogue::ColumnSums) => {
             let sum = |i: usize| {
                 let terms = (0..k).map(|row| f64::from(b[product.b_at(i / n, row, i % n)]));
                 terms.sum::<f64>() + before.get(i).map_or(0.0, |&x| f64::from(x))

@@ -268,7 +268,7 @@ fn alone(task: &Task) -> Result<(Graph, Vec<TensorId>), GraphError> {
         }
     };
     let inputs = &tensors[into.len()..];
-    builder.node("tune", op, inputs, &into, Phase::MicroBatch)?;
+    builder.node("tune", op.into(), inputs, &into, Phase::MicroBatch)?;
     Ok((builder.finish(), tensors))
 }
 

@@ -1,6 +1,6 @@
 //! A check of every element of a matrix product in the time that reading it takes.
 
-use crate::ops::{Probe, Then};
+use crate::ops::{Epilogue, Probe};
 use crate::reference::compare::{Mismatch, Tolerance, compare_f64};
 
 /// What the rows of a product must be when each is summed with signs drawn at random: a wrong element changes its row's
@@ -40,7 +40,7 @@ impl RowSums {
         // element is about as large as the root of its terms
         // so does dividing by GELU's derivative
         let terms = Tolerance::sum(k + 2, 1.0);
-        let slope = product.then() == Some(Then::GeluGradient);
+        let slope = product.then() == Some(Epilogue::GeluGradient);
         let one = if slope { terms.plus(super::besides::slope_tolerance()) } else { terms };
         let abs = (n as f64).sqrt() * (one.abs + one.rel * (k as f64).sqrt());
         Self { signs, want, tolerance: Tolerance { abs, rel: 0.0 } }

@@ -1,5 +1,7 @@
 //! Which kernels an op gets on which device.
 
+use std::sync::Arc;
+
 use tril::graph::{GraphBuilder, Phase};
 use tril::kernel::{Caps, Choice};
 use tril::ops::{ColumnSum, Dropout, Gelu, Matmul, Residual};
@@ -12,7 +14,7 @@ fn product([m, n, k]: [u64; 3], trans_a: bool, caps: &Caps, choice: &Choice) -> 
     let a = if trans_a { [k, m] } else { [m, k] };
     let inputs = [("a", a), ("b", [k, n])]
         .map(|(name, shape)| builder.tensor(name, Shape::new(&shape), DType::F32, Role::Input).unwrap());
-    let op = Box::new(Matmul { trans_a, trans_b: false });
+    let op = Arc::new(Matmul { trans_a, trans_b: false });
     builder.node("product", op, &inputs, &[], Phase::MicroBatch).unwrap();
     Plan::new(builder.finish(), caps, choice).unwrap()
 }
@@ -134,7 +136,7 @@ fn what_a_product_can_not_take_over_stays() {
             let product = builder.apply1("second", NN, &[a, b]).unwrap();
             let past = builder.apply1("past", NN, &[a, b]).unwrap();
             if adds_between {
-                builder.node("add", Box::new(NN), &[a, b], &[Some((past, true))], Phase::MicroBatch).unwrap();
+                builder.node("add", Arc::new(NN), &[a, b], &[Some((past, true))], Phase::MicroBatch).unwrap();
             }
             builder.apply1("sum", Residual, &[product, past]).unwrap();
             builder.apply1("columns", ColumnSum, &[b]).unwrap();

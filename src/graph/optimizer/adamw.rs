@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Optimizer, Signals};
@@ -55,13 +57,13 @@ impl Optimizer for AdamwConfig {
         let &Signals { slabs, norm, hyper, shared } = signals;
         let corrections = shared[0];
         let into = [Some((corrections, false))];
-        builder.node("adamw.corrections", Box::new(AdamwCorrections), &[norm, hyper], &into, Phase::Update)?;
+        builder.node("adamw.corrections", Arc::new(AdamwCorrections), &[norm, hyper], &into, Phase::Update)?;
         for (i, slab) in slabs.iter().enumerate() {
             let in_place = [slab.params].into_iter().chain(slab.state.iter().map(|&(_, tensor)| tensor));
             let into: Vec<_> = in_place.map(|tensor| Some((tensor, false))).collect();
             let op = Adamw { n_decay: slab.n_decay };
             let inputs = [slab.grads, norm, hyper, corrections];
-            builder.node(&format!("adamw.{i}"), Box::new(op), &inputs, &into, Phase::Update)?;
+            builder.node(&format!("adamw.{i}"), Arc::new(op), &inputs, &into, Phase::Update)?;
         }
         Ok(())
     }

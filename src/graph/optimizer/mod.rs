@@ -3,6 +3,7 @@
 mod adamw;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 pub use adamw::AdamwConfig;
 
@@ -106,7 +107,7 @@ impl GraphBuilder {
         let shared = shared.collect::<Result<Vec<_>, _>>()?;
         let norm = self.tensor("norm", Shape::new(&[4]), DType::F32, Role::Metric)?;
         let judged: Vec<TensorId> = [loss, limits].into_iter().chain(wholes.iter().map(|slab| slab.grads)).collect();
-        self.node("global_norm", Box::new(GlobalNorm { max_norm }), &judged, &[Some((norm, false))], Phase::Update)?;
+        self.node("global_norm", Arc::new(GlobalNorm { max_norm }), &judged, &[Some((norm, false))], Phase::Update)?;
         optimizer.update(self, &Signals { slabs: &wholes, norm, hyper, shared: &shared })?;
         if !adds_up {
             self.graph.store_first();

@@ -2,7 +2,7 @@
 
 use super::{ALIGN, FlashProbe, Sizes, aligned, spans, with};
 use crate::kernel::{
-    Dispatch, KernelDef, Range, Ro, Rw, Variant, attention_flash_direct_backward_key as direct_key,
+    Dispatch, Family, KernelDef, Range, Ro, Rw, Variant, attention_flash_direct_backward_key as direct_key,
     attention_flash_direct_backward_query as direct_query, attention_flash_direct_forward as direct,
     attention_flash_tiled_backward_key as tiled_key, attention_flash_tiled_backward_query as tiled_query,
     attention_flash_tiled_forward as tiled, groups_1d,
@@ -239,7 +239,7 @@ fn padded(sizes: &Sizes, head_sizes4: &[u32]) -> u32 {
 
 /// Whether to take the kernels for software devices.
 fn is_direct(ctx: &LowerCtx<'_>) -> bool {
-    ctx.choice.pinned("attention_flash").map_or(ctx.caps.is_cpu, |family| family == "direct")
+    ctx.choice.family("attention_flash").map_or(ctx.caps.is_cpu, |family| family == Family::Direct)
 }
 
 /// The usual variant; with subgroups the one that owns as many rows as are worth the time that they take to compile (a

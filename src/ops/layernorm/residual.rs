@@ -74,6 +74,14 @@ impl Op for ResidualLayernorm {
         vec![sum, out, mean, rstd]
     }
 
+    fn epilogue(&self) -> Option<crate::ops::Epilogue> {
+        Some(crate::ops::Epilogue::Residual)
+    }
+
+    fn rest(&self) -> Option<std::sync::Arc<dyn Op>> {
+        Some(std::sync::Arc::new(Layernorm { eps: self.eps }))
+    }
+
     fn cost(&self, io: &Io<'_>) -> Cost {
         Cost { flops: io.shape_out(0).numel() * 9, bytes: io.bytes() }
     }

@@ -1,4 +1,4 @@
-use super::strided::Epilogue;
+use super::strided::EpilogueCall;
 use super::{Matmul, Product, split};
 use crate::kernel::Dispatch;
 use crate::ops::{Cost, Io, LowerCtx, Op, OutSpec, ShapeError, to_usize};
@@ -7,11 +7,11 @@ use crate::tensor::{Shape, TensorSpec};
 
 /// What a product's kernel does besides: the work of the op that follows, or that reads the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
+pub enum Epilogue {
     /// Out is GELU of the product.
     Gelu,
     /// The product, which the backward pass needs, and GELU of it.
-    GeluBeside,
+    GeluKeepInput,
     /// The product times GELU's derivative at a third input: the gradient of GELU's input by its output.
     GeluGradient,
     /// A third input is added.
@@ -30,14 +30,14 @@ pub struct Fused {
     /// The product.
     pub product: Matmul,
     /// What comes after.
-    pub then: Then,
+    pub then: Epilogue,
 }
 
 /// Floating-point operations of GELU and of its derivative, per element.
 const GELU_FLOPS: u64 = 10;
 const GELU_GRADIENT_FLOPS: u64 = 20;
 
-impl Then {
+impl Epilogue {
     /// Whether there is an input between b and the bias.
     fn reads_other(self) -> bool {
         matches!(self, Self::GeluGradient | Self::Residual)
@@ -45,7 +45,7 @@ impl Then {
 
     /// Whether there is an output beside the first.
     pub(super) fn writes_second(self) -> bool {
-        matches!(self, Self::GeluBeside | Self::ColumnSums)
+        matches!(self, Self::GeluKeepInput | Self::ColumnSums)
     }
 
     /// What is bound in place of the second output where there is none.
@@ -59,7 +59,7 @@ impl Fused {
     pub fn suits(self, a: Shape, b: Shape) -> bool {
         let (_, n, _) = self.product.sizes(a, b);
         [n, a.n_col(), b.n_col()].iter().all(|n| n.is_multiple_of(4))
-            && (self.then != Then::ColumnSums || !self.product.trans_b)
+            && (self.then != Epilogue::ColumnSums || !self.product.trans_b)
     }
 
     fn bias(self) -> usize {
@@ -83,12 +83,12 @@ impl Op for Fused {
         }
         let out = |name| OutSpec::f32(name, shape);
         let mut outputs = match self.then {
-            Then::Gelu | Then::GeluGradient | Then::Residual => vec![out("out")],
-            Then::GeluBeside => vec![out("pre"), out("out")],
-            Then::ColumnSums => vec![out("dweight"), OutSpec::f32("dbias", Shape::new(&[shape.n_col()]))],
+            Epilogue::Gelu | Epilogue::GeluGradient | Epilogue::Residual => vec![out("out")],
+            Epilogue::GeluKeepInput => vec![out("pre"), out("out")],
+            Epilogue::ColumnSums => vec![out("dweight"), OutSpec::f32("dbias", Shape::new(&[shape.n_col()]))],
         };
         outputs.extend(self.then.stand_in());
-        if self.then == Then::ColumnSums {
+        if self.then == Epilogue::ColumnSums {
             let (m, n, k) = self.product.sizes(a, b);
             if let Some(parts) = split::scratch([m, n, k]) {
                 let column_parts = Shape::new(&[parts.shape.dims()[0], n]);
@@ -100,9 +100,10 @@ impl Op for Fused {
 
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
         let other = self.then.reads_other().then(|| io.input(2));
-        let add = self.then == Then::ColumnSums && io.adds(1);
-        let epilogue = Epilogue { then: self.then, second: io.output(1), other, add, first_sum: 0 };
-        let parts = (self.then == Then::ColumnSums && io.outputs.len() > 2).then(|| (io.output(2), Some(io.output(3))));
+        let add = self.then == Epilogue::ColumnSums && io.adds(1);
+        let epilogue = EpilogueCall { then: self.then, second: io.output(1), other, add, first_sum: 0 };
+        let parts =
+            (self.then == Epilogue::ColumnSums && io.outputs.len() > 2).then(|| (io.output(2), Some(io.output(3))));
         let bias = (io.inputs.len() > self.bias()).then(|| io.input(self.bias()));
         Product { bias, parts, epilogue: Some(epilogue), ..self.product.product(io, self.cost(io)) }.dispatches(ctx)
     }
@@ -111,14 +112,14 @@ impl Op for Fused {
         let bias = inputs.get(self.bias()).copied();
         let product = self.product.in_f64((inputs[0], shapes[0]), (inputs[1], shapes[1]), bias);
         match self.then {
-            Then::Gelu => vec![reference::gelu::forward(&product)],
-            Then::GeluBeside => {
+            Epilogue::Gelu => vec![reference::gelu::forward(&product)],
+            Epilogue::GeluKeepInput => {
                 let out = reference::gelu::forward(&product);
                 vec![product, out]
             }
-            Then::GeluGradient => vec![reference::gelu::backward(&product, inputs[2])],
-            Then::Residual => vec![reference::residual::forward(inputs[2], &product)],
-            Then::ColumnSums => {
+            Epilogue::GeluGradient => vec![reference::gelu::backward(&product, inputs[2])],
+            Epilogue::Residual => vec![reference::residual::forward(inputs[2], &product)],
+            Epilogue::ColumnSums => {
                 let [n_row, n_col] = [shapes[1].n_row(), shapes[1].n_col()].map(to_usize);
                 vec![product, reference::column_sum::forward(inputs[1], n_row, n_col)]
             }
@@ -128,10 +129,10 @@ impl Op for Fused {
     fn cost(&self, io: &Io<'_>) -> Cost {
         let (m, n, k) = self.product.sizes(io.shape_in(0), io.shape_in(1));
         let besides = match self.then {
-            Then::Gelu | Then::GeluBeside => m * n * GELU_FLOPS,
-            Then::GeluGradient => m * n * GELU_GRADIENT_FLOPS,
-            Then::Residual => m * n,
-            Then::ColumnSums => k * n,
+            Epilogue::Gelu | Epilogue::GeluKeepInput => m * n * GELU_FLOPS,
+            Epilogue::GeluGradient => m * n * GELU_GRADIENT_FLOPS,
+            Epilogue::Residual => m * n,
+            Epilogue::ColumnSums => k * n,
         };
         // without the scratch
         let real = &io.outputs[..1 + usize::from(self.then.writes_second())];
@@ -139,6 +140,6 @@ impl Op for Fused {
     }
 
     fn accumulates(&self, _output: usize) -> bool {
-        matches!(self.then, Then::Residual | Then::ColumnSums)
+        matches!(self.then, Epilogue::Residual | Epilogue::ColumnSums)
     }
 }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::strided::Epilogue;
-use super::{Layout, Strided, Then};
+use super::strided::EpilogueCall;
+use super::{Epilogue, Layout, Strided};
 use crate::kernel::{self, Caps, Dispatch, KernelDef, matmul_shuffle as shuffle, matmul_tiled4_fused as fused};
 use crate::ops::{Cost, Io, LowerCtx, Op, OutSpec, ShapeError, to_usize};
 use crate::tensor::{Shape, TensorSpec};
@@ -16,16 +16,16 @@ use crate::tensor::{Shape, TensorSpec};
 pub struct Probe {
     pub(super) strided: Strided,
     has_bias: bool,
-    then: Option<Then>,
+    then: Option<Epilogue>,
 }
 
 impl Probe {
     /// What a product is measured by: `None` for batches of two indices and for GELU alone, which training hasn't, and where
     /// any kernel is done at once.
-    pub(super) fn of(strided: &Strided, has_bias: bool, then: Option<Then>, caps: &Caps) -> Option<Self> {
+    pub(super) fn of(strided: &Strided, has_bias: bool, then: Option<Epilogue>, caps: &Caps) -> Option<Self> {
         const SMALL: u64 = 1 << 22;
         let batch = strided.n_outer;
-        if strided.n_inner != 1 || then == Some(Then::Gelu) || strided.m * strided.n * strided.k * batch < SMALL {
+        if strided.n_inner != 1 || then == Some(Epilogue::Gelu) || strided.m * strided.n * strided.k * batch < SMALL {
             return None;
         }
         // the whole of a tensor is of no use where a part has as many tiles as a device has units, several times
@@ -77,7 +77,7 @@ impl Probe {
     }
 
     /// What the kernel does besides.
-    pub fn then(&self) -> Option<Then> {
+    pub fn then(&self) -> Option<Epilogue> {
         self.then
     }
 
@@ -86,10 +86,10 @@ impl Probe {
         let (_, _, out, _) = self.sizes();
         let columns = self.strided.n_outer * self.strided.n;
         match self.then {
-            None | Some(Then::Gelu) => (None, None),
-            Some(Then::GeluBeside) => (Some(out), None),
-            Some(Then::ColumnSums) => (Some(columns), None),
-            Some(Then::GeluGradient | Then::Residual) => (None, Some(out)),
+            None | Some(Epilogue::Gelu) => (None, None),
+            Some(Epilogue::GeluKeepInput) => (Some(out), None),
+            Some(Epilogue::ColumnSums) => (Some(columns), None),
+            Some(Epilogue::GeluGradient | Epilogue::Residual) => (None, Some(out)),
         }
     }
 
@@ -184,10 +184,10 @@ impl fmt::Display for Probe {
         }
         f.write_str(match self.then {
             None => "",
-            Some(Then::Gelu | Then::GeluBeside) => " gelu",
-            Some(Then::GeluGradient) => " gelu gradient",
-            Some(Then::Residual) => " residual",
-            Some(Then::ColumnSums) => " columns",
+            Some(Epilogue::Gelu | Epilogue::GeluKeepInput) => " gelu",
+            Some(Epilogue::GeluGradient) => " gelu gradient",
+            Some(Epilogue::Residual) => " residual",
+            Some(Epilogue::ColumnSums) => " columns",
         })?;
         let around = |layout: &Layout, len: u64| (layout.start, layout.ld - len);
         for (name, (start, pad)) in
@@ -209,7 +209,7 @@ impl Op for Probe {
     fn outputs(&self, _: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
         let mut outputs = vec![OutSpec::f32("out", Shape::new(&[self.sizes().2]))];
         outputs.extend(self.besides().0.map(|len| OutSpec::f32("second", Shape::new(&[len]))));
-        outputs.extend(self.then.and_then(Then::stand_in));
+        outputs.extend(self.then.and_then(Epilogue::stand_in));
         Ok(outputs)
     }
 
@@ -218,7 +218,7 @@ impl Op for Probe {
         let bias = self.has_bias.then(|| (io.input(2), 0));
         let Some(then) = self.then else { return vec![self.strided.dispatch(ctx, out, a, b, bias)] };
         let other = self.besides().1.map(|_| io.input(2 + usize::from(self.has_bias)));
-        let epilogue = Epilogue { then, second: io.output(1), other, add: self.adds(), first_sum: 0 };
+        let epilogue = EpilogueCall { then, second: io.output(1), other, add: self.adds(), first_sum: 0 };
         vec![self.strided.fused(ctx, epilogue, out, a, b, bias)]
     }
 

@@ -1,6 +1,6 @@
-use super::strided::{Epilogue, Layout, Strided};
+use super::strided::{EpilogueCall, Layout, Strided};
 use super::{Cost, LowerCtx, Matmul, split};
-use crate::kernel::{Dispatch, Ro, Rw};
+use crate::kernel::{Dispatch, Family, Ro, Rw};
 use crate::ops::to_usize;
 use crate::tensor::DType;
 
@@ -21,7 +21,7 @@ pub(super) struct Product {
     /// Scratch for parts of the terms, and for those of column sums.
     pub parts: Option<(Rw, Option<Rw>)>,
     /// Of the whole product.
-    pub epilogue: Option<Epilogue>,
+    pub epilogue: Option<EpilogueCall>,
     /// What the node costs.
     pub cost: Cost,
 }
@@ -95,7 +95,7 @@ pub(super) const MAX_TERMS: u64 = 8192;
 fn most_terms(op: Matmul, size: (u64, u64, u64), ctx: &LowerCtx<'_>) -> u64 {
     match (straight_terms(op, size, ctx), Strided::family(ctx)) {
         (Some(terms), _) => terms,
-        (None, "straight" | "shuffle") if !op.trans_b => 1024,
+        (None, Family::Straight | Family::Shuffle) if !op.trans_b => 1024,
         _ => MAX_TERMS,
     }
 }

@@ -2,9 +2,9 @@
 //! (split-K), each part of them into a matrix of its own, and these are added in order.
 
 use super::product::MAX_TERMS;
-use super::strided::Epilogue;
+use super::strided::EpilogueCall;
 use super::{Layout, Strided};
-use crate::kernel::{Caps, Dispatch, Ro, Rw, column_sum_total_forward as total, groups_1d};
+use crate::kernel::{Caps, Dispatch, Family, Ro, Rw, column_sum_total_forward as total, groups_1d};
 use crate::ops::{LowerCtx, OutSpec, to_u32};
 use crate::tensor::Shape;
 
@@ -37,11 +37,11 @@ pub(super) fn dispatches(
     ctx: &LowerCtx<'_>,
     (out, a, b): (Rw, Ro, Ro),
     (parts, column_parts): (Rw, Option<Rw>),
-    columns: Option<Epilogue>,
+    columns: Option<EpilogueCall>,
 ) -> Option<Vec<Dispatch>> {
     let n_group = super::tiles::n_group(ctx.caps.max_dispatch_work);
     let step = terms([whole.m, whole.n, whole.k], n_group);
-    if Strided::family(ctx) != "tiled" || step == whole.k || step > MAX_TERMS {
+    if Strided::family(ctx) != Family::Tiled || step == whole.k || step > MAX_TERMS {
         return None;
     }
     let (n_full, rest) = (whole.k / step, whole.k % step);
@@ -63,7 +63,7 @@ pub(super) fn dispatches(
         };
         match columns.zip(column_parts) {
             Some((columns, second)) => {
-                let epilogue = Epilogue { second, add: false, first_sum: first * whole.n, ..columns };
+                let epilogue = EpilogueCall { second, add: false, first_sum: first * whole.n, ..columns };
                 part.fused(ctx, epilogue, parts, a, b, None)
             }
             None => part.dispatch(ctx, parts, a, b, None),

@@ -1,7 +1,9 @@
 //! The straight-line kernels of a software device with vector loads, and which products they take.
 
 use super::Strided;
-use crate::kernel::{Dispatch, KernelDef, Ro, Rw, Variant, matmul_straight as straight, matmul_straight_dot as dot};
+use crate::kernel::{
+    Dispatch, Family, KernelDef, Ro, Rw, Variant, matmul_straight as straight, matmul_straight_dot as dot,
+};
 use crate::ops::{LowerCtx, to_u32};
 
 /// What a call binds.
@@ -25,7 +27,8 @@ impl Strided {
         let terms = u64::from(terms);
         let whole = self.m.is_multiple_of(4) && self.n.is_multiple_of(columns) && self.k.is_multiple_of(terms);
         let is_one = self.n_outer * self.n_inner == 1;
-        (Self::family(ctx) == "straight" && ctx.variant(def).fits(ctx.caps) && whole && is_one).then_some((def, terms))
+        (Self::family(ctx) == Family::Straight && ctx.variant(def).fits(ctx.caps) && whole && is_one)
+            .then_some((def, terms))
     }
 
     /// The call of one of them, for the terms of one call.

@@ -1,9 +1,9 @@
 //! Batches of matrix products whose operands lie with strides in larger tensors, and the kernel for each device.
 
 use super::straight::Operands;
-use super::{Probe, Then};
+use super::{Epilogue, Probe};
 use crate::kernel::{
-    Dispatch, Range, Ro, Rw, Variant, groups_1d, matmul_direct as direct, matmul_direct_vec4 as vec4,
+    Dispatch, Family, Range, Ro, Rw, Variant, groups_1d, matmul_direct as direct, matmul_direct_vec4 as vec4,
     matmul_shuffle as shuffle, matmul_straight as straight, matmul_tiled as tiled, matmul_tiled4 as tiled4,
     matmul_tiled4_fused as fused,
 };
@@ -38,8 +38,8 @@ impl Layout {
 
 /// What `matmul_tiled4_fused` does besides.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Epilogue {
-    pub then: Then,
+pub(super) struct EpilogueCall {
+    pub then: Epilogue,
     /// The second output, or what stands in for it. It lies like out, but for column sums.
     pub second: Rw,
     /// The third input, which lies like out.
@@ -50,28 +50,28 @@ pub(super) struct Epilogue {
     pub first_sum: u64,
 }
 
-impl Epilogue {
+impl EpilogueCall {
     /// That of a product of some rows of out, of `n` elements each, and of some terms; `None` where it isn't this part's.
     pub(super) fn of_part(self, n: u64, (m0, m): (u64, u64), k0: u64, is_last: bool) -> Option<Self> {
         let (start, len) = (m0 * n, m * n);
         let part = match self.then {
-            Then::ColumnSums => Self { add: self.add || k0 > 0, ..self },
-            Then::GeluBeside => Self { second: self.second.slice(start, len), ..self },
-            Then::Gelu | Then::GeluGradient | Then::Residual => {
+            Epilogue::ColumnSums => Self { add: self.add || k0 > 0, ..self },
+            Epilogue::GeluKeepInput => Self { second: self.second.slice(start, len), ..self },
+            Epilogue::Gelu | Epilogue::GeluGradient | Epilogue::Residual => {
                 Self { other: self.other.map(|other| other.slice(start, len)), ..self }
             }
         };
         // the earlier parts of a sum are as they are; each row of tiles would sum the same columns
-        (if self.then == Then::ColumnSums { m0 == 0 } else { is_last }).then_some(part)
+        (if self.then == Epilogue::ColumnSums { m0 == 0 } else { is_last }).then_some(part)
     }
 
     fn mode(self) -> u32 {
         match self.then {
-            Then::Gelu => 1,
-            Then::GeluBeside => 2,
-            Then::GeluGradient => 3,
-            Then::Residual => 4,
-            Then::ColumnSums => 5 + u32::from(self.add),
+            Epilogue::Gelu => 1,
+            Epilogue::GeluKeepInput => 2,
+            Epilogue::GeluGradient => 3,
+            Epilogue::Residual => 4,
+            Epilogue::ColumnSums => 5 + u32::from(self.add),
         }
     }
 }
@@ -151,30 +151,30 @@ impl Strided {
             }};
         }
         match Self::family(ctx) {
-            "straight" | "shuffle" if self.rows_in_fours([out.0, a.0, b.0]) => {
+            Family::Straight | Family::Shuffle if self.rows_in_fours([out.0, a.0, b.0]) => {
                 let variant = self.shuffle_variant(ctx);
                 let tune = shuffle::tune(variant);
                 let rows = u64::from(4 * variant.subgroup);
                 let (tail, odd) = (!self.k.is_multiple_of(4), !self.n.is_multiple_of(4));
                 call!(shuffle, variant, rows * u64::from(tune.r4), rows * u64::from(tune.cv), 1, tail, odd)
             }
-            "direct" | "straight" | "shuffle" if self.in_fours([out.0, a.0, b.0]) => {
+            Family::Direct | Family::Straight | Family::Shuffle if self.in_fours([out.0, a.0, b.0]) => {
                 let variant = ctx.variant(&vec4::DEF);
                 let tune = vec4::tune(variant);
                 call!(vec4, variant, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
             }
-            "direct" | "straight" | "shuffle" => {
+            Family::Direct | Family::Straight | Family::Shuffle => {
                 let variant = ctx.variant(&direct::DEF);
                 let tune = direct::tune(variant);
                 call!(direct, variant, u64::from(tune.tm4) * 4, u64::from(tune.tn4) * 4, tune.wg)
             }
-            "tiled" if self.rows_in_fours([out.0, a.0, b.0]) => {
+            Family::Tiled if self.rows_in_fours([out.0, a.0, b.0]) => {
                 let variant = self.tiled_variant(ctx, &tiled4::DEF);
                 let tune = tiled4::tune(variant);
                 let (tail, odd) = (!self.k.is_multiple_of(tune.tk.into()), !self.n.is_multiple_of(4));
                 call!(tiled4, variant, u64::from(tune.tm), u64::from(tune.tn), 1, tail, odd)
             }
-            _ => call!(tiled, ctx.variant(&tiled::DEF), TILE, TILE, 1),
+            Family::Tiled => call!(tiled, ctx.variant(&tiled::DEF), TILE, TILE, 1),
         }
     }
 
@@ -182,7 +182,7 @@ impl Strided {
     pub(super) fn fused(
         &self,
         ctx: &LowerCtx<'_>,
-        epilogue: Epilogue,
+        epilogue: EpilogueCall,
         out: Rw,
         a: Ro,
         b: Ro,
@@ -210,14 +210,14 @@ impl Strided {
     }
 
     /// The family of kernels: the pinned one, else by the kind of device.
-    pub(crate) fn family<'a>(ctx: &LowerCtx<'a>) -> &'a str {
+    pub(crate) fn family(ctx: &LowerCtx<'_>) -> Family {
         let usual = match ctx.caps {
-            caps if caps.is_cpu && ctx.variant(&straight::DEF).fits(caps) => "straight",
-            caps if caps.is_cpu && ctx.variant(&shuffle::DEF).fits(caps) => "shuffle",
-            caps if caps.is_cpu => "direct",
-            _ => "tiled",
+            caps if caps.is_cpu && ctx.variant(&straight::DEF).fits(caps) => Family::Straight,
+            caps if caps.is_cpu && ctx.variant(&shuffle::DEF).fits(caps) => Family::Shuffle,
+            caps if caps.is_cpu => Family::Direct,
+            _ => Family::Tiled,
         };
-        ctx.choice.pinned("matmul").unwrap_or(usual)
+        ctx.choice.family("matmul").unwrap_or(usual)
     }
 
     /// The pinned variant of the shuffle kernel; else the default one for small products and for other subgroup sizes than

@@ -1,5 +1,5 @@
 use tril::doctor::cases::gelu::{backward_tolerance, forward_tolerance};
-use tril::ops::{Fused, Matmul, Then};
+use tril::ops::{Epilogue, Fused, Matmul};
 use tril::reference::compare::Tolerance;
 
 use super::Golden;
@@ -39,16 +39,16 @@ fn what_follows_a_matmul_golden() {
         // GELU's slope and its derivative are below 1.2
         let gelu = sum.plus(sum).plus(forward_tolerance(case.largest("out")));
         let inputs = [a.clone(), b.clone(), bias.clone()];
-        case.check(fused(false, false, Then::Gelu), &inputs, &[("gelu", gelu)]);
-        case.check(fused(false, false, Then::GeluBeside), &inputs, &[("out", sum), ("gelu", gelu)]);
-        case.check(fused(false, false, Then::Residual), &[a.clone(), b.clone(), stream, bias], &[("sum", sum)]);
+        case.check(fused(false, false, Epilogue::Gelu), &inputs, &[("gelu", gelu)]);
+        case.check(fused(false, false, Epilogue::GeluKeepInput), &inputs, &[("out", sum), ("gelu", gelu)]);
+        case.check(fused(false, false, Epilogue::Residual), &[a.clone(), b.clone(), stream, bias], &[("sum", sum)]);
 
         let height = n as f64 * largest(["dout", "b"]);
         let through = Tolerance::sum(n, 1.2 * largest(["dout", "b"])).plus(backward_tolerance(height));
-        case.check(fused(false, true, Then::GeluGradient), &[dout.clone(), b, pre], &[("dpre", through)]);
+        case.check(fused(false, true, Epilogue::GeluGradient), &[dout.clone(), b, pre], &[("dpre", through)]);
 
         let weight = Tolerance::sum(m, largest(["a", "dout"]));
         let outputs = [("db", weight), ("dbias", Tolerance::sum(m, case.largest("dout")))];
-        case.check(fused(true, false, Then::ColumnSums), &[a, dout], &outputs);
+        case.check(fused(true, false, Epilogue::ColumnSums), &[a, dout], &outputs);
     });
 }

@@ -1,11 +1,12 @@
 use crate::doctor::cases::gelu::{backward_tolerance, forward_tolerance};
 use crate::doctor::{Case, Data};
 use crate::kernel::Choice;
-use crate::ops::{Fused, Matmul, Then};
+use crate::ops::{Epilogue, Fused, Matmul};
 use crate::reference::compare::Tolerance;
 use crate::tensor::Shape;
 
-const ALL: [Then; 5] = [Then::Gelu, Then::GeluBeside, Then::GeluGradient, Then::Residual, Then::ColumnSums];
+const ALL: [Epilogue; 5] =
+    [Epilogue::Gelu, Epilogue::GeluKeepInput, Epilogue::GeluGradient, Epilogue::Residual, Epilogue::ColumnSums];
 
 /// As for a product of any size, with what GELU or an addition makes of its error.
 pub(super) fn cases() -> Vec<Case> {
@@ -25,15 +26,22 @@ pub(super) fn cases() -> Vec<Case> {
         }
     }
     // odd rows and terms, where the layout allows them
-    cases
-        .extend([Then::Gelu, Then::GeluBeside, Then::Residual].map(|then| fused(then, "odd rows", [67, 36, 20], true)));
-    cases.push(fused(Then::GeluGradient, "odd rows", [67, 36, 20], false));
-    cases.push(fused(Then::ColumnSums, "odd terms", [36, 68, 37], false));
+    cases.extend(
+        [Epilogue::Gelu, Epilogue::GeluKeepInput, Epilogue::Residual]
+            .map(|then| fused(then, "odd rows", [67, 36, 20], true)),
+    );
+    cases.push(fused(Epilogue::GeluGradient, "odd rows", [67, 36, 20], false));
+    cases.push(fused(Epilogue::ColumnSums, "odd terms", [36, 68, 37], false));
     let bytes = 64 * 152 * 4;
-    cases.extend([Then::Gelu, Then::GeluBeside, Then::GeluGradient, Then::Residual].into_iter().flat_map(|then| {
-        [[200, 20, 152], [200, 152, 20]].map(|size| fused(then, "split over bindings", size, true).max_binding(bytes))
-    }));
-    let sums = |name: &str, size| fused(Then::ColumnSums, name, size, false);
+    cases.extend(
+        [Epilogue::Gelu, Epilogue::GeluKeepInput, Epilogue::GeluGradient, Epilogue::Residual].into_iter().flat_map(
+            |then| {
+                [[200, 20, 152], [200, 152, 20]]
+                    .map(|size| fused(then, "split over bindings", size, true).max_binding(bytes))
+            },
+        ),
+    );
+    let sums = |name: &str, size| fused(Epilogue::ColumnSums, name, size, false);
     cases.extend([
         sums("split over bindings", [152, 20, 200]).max_binding(bytes),
         sums("split over bindings", [20, 152, 200]).max_binding(bytes),
@@ -42,7 +50,7 @@ pub(super) fn cases() -> Vec<Case> {
         sums("split by work", [152, 20, 36]).max_work(100_000),
         sums("terms in two parts", [36, 40, 512]),
         sums("terms in parts with a rest", [36, 40, 1028]),
-        fused(Then::Residual, "split by work", [200, 20, 36], true).max_work(100_000),
+        fused(Epilogue::Residual, "split by work", [200, 20, 36], true).max_work(100_000),
     ]);
     cases
 }
@@ -58,17 +66,17 @@ fn sum(k: u64, bias: bool) -> Tolerance {
 }
 
 /// A product of uniform values, with the layout that each kind has in training.
-fn fused(then: Then, name: &str, [m, n, k]: [u64; 3], bias: bool) -> Case {
-    let (trans_a, trans_b) = (then == Then::ColumnSums, then == Then::GeluGradient);
+fn fused(then: Epilogue, name: &str, [m, n, k]: [u64; 3], bias: bool) -> Case {
+    let (trans_a, trans_b) = (then == Epilogue::ColumnSums, then == Epilogue::GeluGradient);
     let has_bias = bias && !trans_a && !trans_b;
     let side = |trans: bool, rows: u64, cols: u64| if trans { [cols, rows] } else { [rows, cols] };
     let uniform =
         |seed: u64, dims: &[u64], scale: f32| (Shape::new(dims), Data::uniform(seed, dims.iter().product(), scale));
     let mut inputs = vec![uniform(1, &side(trans_a, m, k), 1.0), uniform(2, &side(trans_b, k, n), 1.0)];
     match then {
-        Then::GeluGradient => inputs.push(uniform(4, &[m, n], 6.0)),
-        Then::Residual => inputs.push(uniform(4, &[m, n], 1.0)),
-        Then::Gelu | Then::GeluBeside | Then::ColumnSums => {}
+        Epilogue::GeluGradient => inputs.push(uniform(4, &[m, n], 6.0)),
+        Epilogue::Residual => inputs.push(uniform(4, &[m, n], 1.0)),
+        Epilogue::Gelu | Epilogue::GeluKeepInput | Epilogue::ColumnSums => {}
     }
     inputs.extend(has_bias.then(|| uniform(3, &[n], 1.0)));
     // the largest sum that is likely
@@ -78,23 +86,23 @@ fn fused(then: Then, name: &str, [m, n, k]: [u64; 3], bias: bool) -> Case {
     let (own, slope) = (forward_tolerance(largest), backward_tolerance(largest));
     let gelu = Tolerance { abs: 1.2 * pre.abs + own.abs + own.rel * pre.abs, rel: 1.2 * pre.rel + own.rel };
     let tolerances = match then {
-        Then::Gelu => vec![gelu],
-        Then::GeluBeside => vec![pre, gelu],
-        Then::GeluGradient => vec![Tolerance { abs: 1.2 * pre.abs + slope.abs, rel: 1.2 * pre.rel + slope.rel }],
+        Epilogue::Gelu => vec![gelu],
+        Epilogue::GeluKeepInput => vec![pre, gelu],
+        Epilogue::GeluGradient => vec![Tolerance { abs: 1.2 * pre.abs + slope.abs, rel: 1.2 * pre.rel + slope.rel }],
         // one addition more
-        Then::Residual => vec![sum(k + 1, true)],
+        Epilogue::Residual => vec![sum(k + 1, true)],
         // of as many terms, which are larger than the products
-        Then::ColumnSums => {
+        Epilogue::ColumnSums => {
             let n_term = usize::try_from(k).unwrap_or(usize::MAX);
             vec![pre, Tolerance::sum(n_term, 1.0 / 3.0_f64.sqrt())]
         }
     };
     let what = match then {
-        Then::Gelu => "GELU",
-        Then::GeluBeside => "GELU beside its input",
-        Then::GeluGradient => "GELU's gradient",
-        Then::Residual => "residual",
-        Then::ColumnSums => "column sums",
+        Epilogue::Gelu => "GELU",
+        Epilogue::GeluKeepInput => "GELU beside its input",
+        Epilogue::GeluGradient => "GELU's gradient",
+        Epilogue::Residual => "residual",
+        Epilogue::ColumnSums => "column sums",
     };
     let with = if has_bias { " with bias" } else { "" };
     let op = Fused { product: Matmul { trans_a, trans_b }, then };
