@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::net::{Net, Pass};
-use super::{BatchShape, gpt2};
+use super::{BatchShape, Gpt, Keep, Memory, Purpose, gpt2};
 use crate::tensor::ParamSpec;
 use crate::units::count;
 
@@ -164,11 +164,14 @@ impl ModelConfig {
 
     /// Floating-point operations of training on `b` rows of `t` tokens: the matrix products alone, attention's without what
     /// the mask hides, and backward as twice forward. What a program computes again or in vain doesn't count.
+    ///
+    /// # Panics
+    ///
+    /// On a model that [`ModelConfig::validate`] rejects, or on rows beyond the block size.
     pub fn train_flops(&self, b: u64, t: u64) -> u64 {
-        let linear = 12 * self.n_embd * self.n_embd * self.n_layer + self.vocab_size * self.n_embd;
-        let attention = self.n_layer * self.n_embd * (t + 1);
-        // a multiply-add is two operations, and there are two products of T (T + 1) / 2 pairs
-        3 * b * t * (2 * linear + 2 * attention)
+        let row = Gpt::build(self, Purpose::Loss, BatchShape::new(1, t), Keep::default(), Memory::default());
+        let graph = row.unwrap_or_else(|e| panic!("one row of a model has tensors that can be indexed: {e}")).graph;
+        3 * b * graph.nodes.iter().map(|node| node.op.product_flops(&graph.io(node))).sum::<u64>()
     }
 
     /// The number of trained parameters.

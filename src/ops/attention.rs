@@ -118,6 +118,10 @@ impl Op for Attention {
         Cost { flops: 2 * sizes.b * sizes.t * (sizes.t + 1) * sizes.c, bytes: io.bytes() }
     }
 
+    fn product_flops(&self, io: &Io<'_>) -> u64 {
+        self.cost(io).flops
+    }
+
     fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {
         let dout = tape.dout(0)?;
         let Self { n_head, p, site } = *self;

@@ -101,6 +101,10 @@ impl Op for Matmul {
         Cost { flops: 2 * m * n * k, bytes: Io { outputs: &io.outputs[..1], ..*io }.bytes() }
     }
 
+    fn product_flops(&self, io: &Io<'_>) -> u64 {
+        self.cost(io).flops
+    }
+
     fn accumulates(&self, _output: usize) -> bool {
         true
     }

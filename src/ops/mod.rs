@@ -293,6 +293,11 @@ pub trait Op: Any + Debug + Send + Sync {
     /// The least work.
     fn cost(&self, io: &Io<'_>) -> Cost;
 
+    /// Floating-point operations of its matrix products alone, without what a mask hides: what MFU counts.
+    fn product_flops(&self, _io: &Io<'_>) -> u64 {
+        0
+    }
+
     /// Whether an output may be added to instead of stored.
     fn accumulates(&self, _output: usize) -> bool {
         false

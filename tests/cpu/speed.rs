@@ -187,6 +187,10 @@ fn a_model_counts_the_products_of_its_plan() {
         // the plan counts the small ops, too, and may count what the causal mask hides
         let hidden = 3 * 2 * 2 * b * t * t * model.n_embd * model.n_layer / 2;
         let counted = model.train_flops(b, t);
+        // GPT-2's: 12 C^2 weights a layer and the head, each twice forward; scores and sums of T (T + 1) / 2 pairs
+        let (layer, c) = (model.n_layer, model.n_embd);
+        let token = 2 * (12 * c * c * layer + model.vocab_size * c) + 2 * layer * c * (t + 1);
+        assert_eq!(counted, 3 * b * t * token, "{name}");
         assert!(
             counted <= whole && whole - hidden.min(whole) <= counted + counted / 10,
             "{name}: {counted} of {whole}"

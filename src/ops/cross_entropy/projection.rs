@@ -195,6 +195,10 @@ impl Op for ProjectionCrossEntropy {
         Cost { flops: n_row * n_vocab * (2 * c * n_product + n_pass), bytes: io.bytes() }
     }
 
+    fn product_flops(&self, io: &Io<'_>) -> u64 {
+        2 * io.shape_in(0).numel() * io.shape_in(1).n_row()
+    }
+
     fn accumulates(&self, output: usize) -> bool {
         output == 0 || self.gradients && output == Self::DWEIGHT
     }
