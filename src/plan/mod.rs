@@ -148,16 +148,21 @@ impl Plan {
     }
 
     /// Bytes of host memory that the compiled kernels of a process take, by estimate: what was measured on
-    /// llvmpipe with its cache filled, as a multiple of their source. Compiling them the first time takes up to twice as much.
+    /// llvmpipe with its cache filled, as a multiple of their source. Compiling them the first time takes up to twice as much
+    /// with Mesa 22, and the same with Mesa 26.
     pub fn kernel_bytes(plans: &[Plan]) -> u64 {
-        const BYTES_PER_SOURCE_BYTE: u64 = 96;
+        // the second is that of straight-line code
+        const BYTES_PER_SOURCE_BYTE: [u64; 2] = [96, 160];
         let mut kernels: BTreeMap<_, u64> = BTreeMap::new();
         for step in plans.iter().flat_map(|plan| &plan.steps) {
             let d = &step.dispatch;
-            let source = || d.kernel.specialised(&d.modes, d.variant).len() as u64;
-            kernels.entry((d.kernel.name, d.variant.name, &d.modes)).or_insert_with(source);
+            let bytes = || {
+                let source = d.kernel.specialised(&d.modes, d.variant).len() as u64;
+                source * BYTES_PER_SOURCE_BYTE[usize::from(d.variant.vector_loads)]
+            };
+            kernels.entry((d.kernel.name, d.variant.name, &d.modes)).or_insert_with(bytes);
         }
-        kernels.values().sum::<u64>() * BYTES_PER_SOURCE_BYTE
+        kernels.values().sum()
     }
 
     /// The largest binding: its bytes and the tensor.

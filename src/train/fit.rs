@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::{RunConfig, Session, SessionError};
-use crate::graph::Recompute;
+use crate::graph::{Graph, Recompute};
 use crate::kernel::{Caps, Choice};
-use crate::model::{BatchShape, Gpt, Keep, Memory, Purpose};
+use crate::model::{CachedGpt, Gpt, Keep, Memory, Purpose};
 use crate::plan::{Plan, share};
 use crate::units::human_bytes;
 
@@ -53,22 +53,25 @@ impl Footprint {
         let choice = Choice::default();
         let training = Session::plan(&config.session(), caps, &choice)?;
         let (model, t) = (&config.model, config.model.block_size);
-        let mut purposes = vec![];
-        if config.data.val_fraction > 0.0 {
-            purposes.push((Purpose::Loss, config.session().rows()));
-        }
-        if config.train.sample_every > 0 {
-            purposes.push((Purpose::Next, BatchShape::new(1, t)));
-        }
         let (mut evaluation, mut plans) = (0, vec![training]);
-        for (purpose, rows) in purposes {
-            let memory = Memory { loss_chunk: config.train.loss_chunk, ..Memory::default() };
-            let gpt = Gpt::build(model, purpose, rows, Keep::default(), memory)?;
-            let plan = Plan::new(gpt.graph, caps, &choice)?;
-            let shared = share(&plan.buffers, &plans[0].buffers);
+        // a program lies in the buffers of another one as far as they are large enough
+        let mut add = |graph: Graph, lender: usize| -> Result<usize, SessionError> {
+            let plan = Plan::new(graph, caps, &choice)?;
+            let shared = share(&plan.buffers, &plans[lender].buffers);
             let own = plan.buffers.iter().zip(shared).filter(|(_, shared)| shared.is_none());
             evaluation += own.map(|(buffer, _)| buffer.bytes).sum::<u64>() + plan.uniform.len() as u64;
             plans.push(plan);
+            Ok(plans.len() - 1)
+        };
+        if config.data.val_fraction > 0.0 {
+            let memory = Memory { loss_chunk: config.train.loss_chunk, ..Memory::default() };
+            add(Gpt::build(model, Purpose::Loss, config.session().rows(), Keep::default(), memory)?.graph, 0)?;
+        }
+        if config.train.sample_every > 0 {
+            // a sample longer than a block goes on with half of it
+            let again = (t / 2).next_power_of_two().min(t);
+            let decode = add(CachedGpt::decode(model, 1)?.graph, 0)?;
+            add(CachedGpt::prefill(model, 1, again)?.graph, decode)?;
         }
         let (training, kernels) = (plans[0].total_bytes(), Plan::kernel_bytes(&plans));
         Ok(Self { training, evaluation, transfers: TRANSFERS, kernels, process })
