@@ -9,7 +9,7 @@ use super::{ExecError, Program, Spent};
 use crate::gpu::{Compiling, Gpu};
 use crate::graph::Phase;
 use crate::plan::{Plan, n_within};
-use crate::tensor::{DType, Role};
+use crate::tensor::Role;
 
 /// One dispatch, ready to be encoded.
 #[derive(Debug)]
@@ -62,8 +62,8 @@ pub(super) fn calls(gpu: &Gpu, plan: &Plan, buffers: &[wgpu::Buffer]) -> Vec<Cal
             let pipeline = gpu.pipeline(dispatch);
             let tensors = dispatch.bind.iter().map(|range| {
                 let place = plan.places[range.tensor.0];
-                let offset = place.offset_bytes + range.start * DType::BYTES;
-                (&buffers[place.buffer], offset, range.len * DType::BYTES)
+                let offset = place.offset_bytes + plan.spec(range.tensor).bytes_of(range.start);
+                (&buffers[place.buffer], offset, plan.spec(range.tensor).bytes_of(range.len))
             });
             let params = (&uniform, step.uniform_offset, u64::from(dispatch.kernel.params_bytes).next_multiple_of(16));
             let entries: Vec<wgpu::BindGroupEntry<'_>> = tensors

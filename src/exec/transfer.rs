@@ -3,7 +3,7 @@
 use super::marks::{self, Marks};
 use super::{ExecError, Program};
 use crate::gpu::GpuError;
-use crate::tensor::{DType, Role, TensorId};
+use crate::tensor::{Role, TensorId};
 
 impl Program {
     /// Writes a whole f32 tensor; it takes effect before the next submission.
@@ -32,7 +32,7 @@ impl Program {
     pub fn write_range(&self, tensor: TensorId, start: u64, data: &[f32]) -> Result<(), ExecError> {
         self.check_range(tensor, start, data.len() as u64)?;
         let place = self.plan.places[tensor.0];
-        let offset = place.offset_bytes + start * DType::BYTES;
+        let offset = place.offset_bytes + self.plan.spec(tensor).bytes_of(start);
         self.gpu.queue.write_buffer(&self.buffers[place.buffer], offset, bytemuck::cast_slice(data));
         Ok(())
     }
@@ -45,8 +45,9 @@ impl Program {
     pub fn read_range(&self, tensor: TensorId, start: u64, len: u64) -> Result<Vec<f32>, ExecError> {
         self.check_range(tensor, start, len)?;
         let place = self.plan.places[tensor.0];
-        let from = place.offset_bytes + start * DType::BYTES;
-        Ok(bytemuck::pod_collect_to_vec(&self.read_buffer(place.buffer, from, len * DType::BYTES)?))
+        let spec = self.plan.spec(tensor);
+        let from = place.offset_bytes + spec.bytes_of(start);
+        Ok(bytemuck::pod_collect_to_vec(&self.read_buffer(place.buffer, from, spec.bytes_of(len))?))
     }
 
     /// Writes `len` elements of an f32 tensor from element `start`, which `fill` makes piece by piece, in order. Waits for
@@ -63,7 +64,8 @@ impl Program {
         mut fill: impl FnMut(&mut [f32]) -> Result<(), E>,
     ) -> Result<(), E> {
         self.check_range(tensor, start, len)?;
-        let most = PIECE_BYTES / DType::BYTES;
+        let elem_bytes = self.plan.spec(tensor).dtype.bytes();
+        let most = PIECE_BYTES / elem_bytes;
         let mut piece = vec![0.0; usize::try_from(len.min(most)).unwrap_or(0)];
         let mut done = 0;
         while done < len {
@@ -72,7 +74,7 @@ impl Program {
             fill(part)?;
             self.write_range(tensor, start + done, part)?;
             // small ones may wait for others
-            if n * DType::BYTES >= PIECE_BYTES / 16 {
+            if n * elem_bytes >= PIECE_BYTES / 16 {
                 self.gpu.queue.submit([]);
                 self.gpu.wait().map_err(ExecError::from)?;
             }
@@ -96,8 +98,9 @@ impl Program {
     ) -> Result<(), E> {
         self.check_range(tensor, start, len)?;
         let place = self.plan.places[tensor.0];
-        let from = place.offset_bytes + start * DType::BYTES;
-        self.read_staged(place.buffer, from, len * DType::BYTES, |bytes| {
+        let spec = self.plan.spec(tensor);
+        let from = place.offset_bytes + spec.bytes_of(start);
+        self.read_staged(place.buffer, from, spec.bytes_of(len), |bytes| {
             take(&bytemuck::pod_collect_to_vec::<u8, f32>(bytes))
         })
     }
@@ -112,7 +115,7 @@ impl Program {
 
     fn write_bytes(&self, tensor: TensorId, data: &[u8]) -> Result<(), ExecError> {
         let spec = self.plan.spec(tensor);
-        let got = data.len() as u64 / DType::BYTES;
+        let got = data.len() as u64 / spec.dtype.bytes();
         if got != spec.shape.numel() {
             return Err(ExecError::Length { name: spec.name.clone(), expected: spec.shape.numel(), got });
         }
@@ -169,7 +172,7 @@ impl Program {
     /// Fills the buffers of all tensors outside the slabs and slots with a pattern, guard bands included.
     pub(crate) fn fill(&self, pattern: u32) {
         for (buffer, plan) in self.buffers.iter().zip(&self.plan.buffers) {
-            let words = vec![pattern; usize::try_from(plan.bytes / DType::BYTES).unwrap_or(0)];
+            let words = vec![pattern; usize::try_from(plan.bytes / WORD_BYTES).unwrap_or(0)];
             self.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&words));
         }
     }
@@ -200,7 +203,7 @@ impl Program {
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         // a staging buffer of at most this size, so that reading large weights doesn't take their size once more
-        let chunk = total.clamp(DType::BYTES, PIECE_BYTES);
+        let chunk = total.clamp(WORD_BYTES, PIECE_BYTES);
         let staging = self.gpu.scoped(|| {
             self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("read"),
@@ -218,7 +221,7 @@ impl Program {
             // whoever reads a result wants to know that it was computed
             let expected = self.state().marks.copy(&mut encoder, &staging, len);
             self.gpu.queue.submit([encoder.finish()]);
-            let mapped = staging.slice(..len + expected.len() as u64 * DType::BYTES);
+            let mapped = staging.slice(..len + expected.len() as u64 * WORD_BYTES);
             mapped.map_async(wgpu::MapMode::Read, |_| {});
             self.gpu.wait().map_err(ExecError::from)?;
             let lost = |e: wgpu::MapRangeError| GpuError::Lost { device: self.gpu.name(), reason: e.to_string() };
@@ -235,5 +238,7 @@ impl Program {
     }
 }
 
+/// Bytes of a word, in which patterns and marks are written.
+const WORD_BYTES: u64 = 4;
 /// The largest piece of a tensor on its way to or from the device, bytes.
 const PIECE_BYTES: u64 = 4 << 20;

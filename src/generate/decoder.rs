@@ -94,7 +94,7 @@ impl Decoder {
 
     /// How many of `wanted` texts one decoder should make at once: as many as a layer's cache has room for in a binding.
     pub fn rows_for(config: &ModelConfig, caps: &Caps, wanted: u64) -> usize {
-        let row = cache_shape(1, config.n_head, config.block_size, config.n_embd).numel() * DType::BYTES;
+        let row = cache_shape(1, config.n_head, config.block_size, config.n_embd).numel() * DType::F32.bytes();
         let fitting = (caps.max_binding_bytes / row.max(1)).clamp(1, MAX_ROWS);
         usize::try_from(wanted.clamp(1, fitting)).unwrap_or(1)
     }

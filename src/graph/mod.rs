@@ -10,7 +10,7 @@ mod tape;
 pub use builder::GraphBuilder;
 pub use optimizer::{AdamwConfig, Optimizer, Signals, SlabTensors, Training};
 pub use recompute::Recompute;
-pub use slabs::{SLAB_ALIGN_ELEMS, Slab, SlabMember};
+pub use slabs::{SLAB_ALIGN_ELEMS, SLAB_DTYPE, Slab, SlabMember};
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -4,6 +4,9 @@ use crate::tensor::{DType, TensorId};
 /// Every member of a slab starts at a multiple of this many elements: 256 bytes, the largest binding alignment there is.
 pub const SLAB_ALIGN_ELEMS: u64 = 64;
 
+/// The type of parameters, gradients and the optimizer's state.
+pub const SLAB_DTYPE: DType = DType::F32;
+
 /// The largest slab: WebGPU's default largest buffer. It depends on no device, so that a model's programs always share
 /// their slabs.
 const MAX_SLAB_BYTES: u64 = 256 << 20;
@@ -41,7 +44,7 @@ pub fn layout(graph: &Graph) -> Vec<Slab> {
     for (param, group) in decaying.into_iter().chain(others) {
         let len = graph.spec(param).shape.numel().next_multiple_of(SLAB_ALIGN_ELEMS);
         let mut slab = match slabs.pop() {
-            Some(last) if (last.n_elem + len).saturating_mul(DType::BYTES) <= MAX_SLAB_BYTES => last,
+            Some(last) if (last.n_elem + len).saturating_mul(SLAB_DTYPE.bytes()) <= MAX_SLAB_BYTES => last,
             full => {
                 slabs.extend(full);
                 Slab::default()

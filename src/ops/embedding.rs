@@ -175,7 +175,7 @@ impl Op for Embedding {
     fn cost(&self, io: &Io<'_>) -> Cost {
         let n = io.shape_out(0).numel();
         // a row of the table is read for each position, not the whole table
-        Cost { flops: n * u64::from(io.inputs.len() > 2), bytes: (io.shape_in(0).numel() + 2 * n) * DType::BYTES }
+        Cost { flops: n * u64::from(io.inputs.len() > 2), bytes: (io.shape_in(0).numel() + 2 * n) * DType::F32.bytes() }
     }
 
     fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {
@@ -256,7 +256,7 @@ impl Op for EmbeddingBackward {
 
     fn cost(&self, io: &Io<'_>) -> Cost {
         let n = io.shape_in(0).numel();
-        Cost { flops: n, bytes: (io.shape_in(1).numel() + 2 * n) * DType::BYTES }
+        Cost { flops: n, bytes: (io.shape_in(1).numel() + 2 * n) * DType::F32.bytes() }
     }
 
     fn accumulates(&self, output: usize) -> bool {

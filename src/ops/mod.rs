@@ -172,7 +172,7 @@ impl LowerCtx<'_> {
 
     /// The most elements that one binding may hold.
     pub fn max_binding_elems(&self) -> u64 {
-        self.caps.max_binding_bytes / DType::BYTES
+        self.caps.max_binding_bytes / DType::F32.bytes()
     }
 
     /// Splits `n_row` rows of `n_col` elements into ranges of rows (start, count) that one binding can hold and that

@@ -87,7 +87,7 @@ fn check_limits(plan: &Plan, step: &Step) -> Result<(), PlanError> {
     let workgroup = dispatch.variant.workgroup;
     let invocations = workgroup.iter().map(|&n| u64::from(n)).product();
     let most_groups = dispatch.groups.iter().copied().max().unwrap_or(0).into();
-    let bind_bytes = dispatch.bind.iter().map(|r| r.len * 4).max().unwrap_or(0);
+    let bind_bytes = dispatch.bind.iter().map(|r| plan.spec(r.tensor).bytes_of(r.len)).max().unwrap_or(0);
     let limits = [
         ("storage buffers", dispatch.bind.len() as u64, caps.max_storage_buffers.into()),
         ("workgroups in one dimension", most_groups, caps.max_workgroups.into()),
@@ -122,8 +122,9 @@ fn check_bindings(plan: &Plan, step: &Step) -> Result<(), PlanError> {
         return Err(internal(step, format!("{} bindings for {}", dispatch.bind.len(), bindings.len())));
     }
     let bytes = |r: &Range| {
-        let place = plan.places[r.tensor.0];
-        (place.buffer, place.offset_bytes + r.start * 4, place.offset_bytes + (r.start + r.len) * 4)
+        let (place, spec) = (plan.places[r.tensor.0], plan.spec(r.tensor));
+        let at = |elem: u64| place.offset_bytes + spec.bytes_of(elem);
+        (place.buffer, at(r.start), at(r.start + r.len))
     };
     for (i, (binding, range)) in bindings.iter().zip(&dispatch.bind).enumerate() {
         let spec = plan.spec(range.tensor);
@@ -131,7 +132,7 @@ fn check_bindings(plan: &Plan, step: &Step) -> Result<(), PlanError> {
         if range.start + range.len > spec.shape.numel() || range.len == 0 || end > plan.buffers[buffer].bytes {
             return Err(internal(step, format!("{} leaves {} {}", binding.name, spec.name, spec.shape)));
         }
-        if start % plan.caps.storage_align != 0 || (range.len * 4) % u64::from(binding.elem_bytes) != 0 {
+        if start % plan.caps.storage_align != 0 || spec.bytes_of(range.len) % u64::from(binding.elem_bytes) != 0 {
             return Err(internal(
                 step,
                 format!("{} is bound to {} at byte {start}, unaligned", binding.name, spec.name),

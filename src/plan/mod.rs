@@ -168,7 +168,9 @@ impl Plan {
     /// The largest binding: its bytes and the tensor.
     pub fn largest_binding(&self) -> (u64, &str) {
         let bound = self.steps.iter().flat_map(|s| &s.dispatch.bind);
-        let largest = bound.max_by_key(|r| r.len).map(|r| (r.len * 4, self.spec(r.tensor).name.as_str()));
+        let largest = bound
+            .max_by_key(|r| self.spec(r.tensor).bytes_of(r.len))
+            .map(|r| (self.spec(r.tensor).bytes_of(r.len), self.spec(r.tensor).name.as_str()));
         largest.unwrap_or((0, ""))
     }
 

@@ -1,7 +1,7 @@
 use super::Step;
 use super::slots::{Interval, assign};
-use crate::graph::{Graph, SLAB_ALIGN_ELEMS};
-use crate::tensor::{DType, Role, TensorId};
+use crate::graph::{Graph, SLAB_ALIGN_ELEMS, SLAB_DTYPE};
+use crate::tensor::{Role, TensorId};
 
 /// One buffer of the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,17 +30,17 @@ pub fn place(graph: &Graph, steps: &[Step], guard_bytes: u64) -> (Vec<BufferPlan
     let mut places: Vec<Option<Place>> = vec![None; graph.tensors.len()];
     let mut add = |label: String, role, bytes: u64| {
         // an empty buffer can't be bound
-        buffers.push(BufferPlan { label, role, bytes: bytes.max(DType::BYTES).next_multiple_of(16) });
+        buffers.push(BufferPlan { label, role, bytes: bytes.max(1).next_multiple_of(16) });
         buffers.len() - 1
     };
 
     for (i, slab) in graph.slabs.iter().enumerate() {
-        let bytes = slab.n_elem.max(SLAB_ALIGN_ELEMS) * DType::BYTES;
+        let bytes = slab.n_elem.max(SLAB_ALIGN_ELEMS) * SLAB_DTYPE.bytes();
         let has_grads = slab.members.iter().any(|m| m.grad.is_some());
         let params = add(format!("params.{i}"), Role::Param, bytes);
         let grads = has_grads.then(|| add(format!("grads.{i}"), Role::Grad, bytes));
         for member in &slab.members {
-            let offset_bytes = member.start * DType::BYTES;
+            let offset_bytes = member.start * SLAB_DTYPE.bytes();
             places[member.param.0] = Some(Place { buffer: params, offset_bytes });
             if let (Some(buffer), Some(grad)) = (grads, member.grad) {
                 places[grad.0] = Some(Place { buffer, offset_bytes });
@@ -109,7 +109,7 @@ pub(super) fn lifetimes(graph: &Graph, steps: &[Step]) -> Vec<Interval> {
         for &tensor in node.inputs.iter().chain(&node.outputs) {
             let spec = graph.spec(tensor);
             if spec.role == Role::Activation {
-                let bytes = if is_bound[tensor.0] { spec.bytes() } else { DType::BYTES };
+                let bytes = if is_bound[tensor.0] { spec.bytes() } else { spec.dtype.bytes() };
                 let fresh = || Interval { tensor, first: index, last: index, nodes: vec![], bytes };
                 let interval = intervals[tensor.0].get_or_insert_with(fresh);
                 interval.last = index;

@@ -2,7 +2,7 @@ use std::fmt;
 
 use super::Shape;
 
-/// The type of a tensor's elements. All of them take four bytes.
+/// The type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DType {
     /// 32-bit floating point.
@@ -13,7 +13,11 @@ pub enum DType {
 
 impl DType {
     /// Bytes of one element.
-    pub const BYTES: u64 = 4;
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::F32 | Self::U32 => 4,
+        }
+    }
 }
 
 impl fmt::Display for DType {
@@ -89,6 +93,11 @@ impl TensorSpec {
 
     /// Bytes that the elements take.
     pub fn bytes(&self) -> u64 {
-        self.shape.numel().saturating_mul(DType::BYTES)
+        self.bytes_of(self.shape.numel())
+    }
+
+    /// Bytes that this many of its elements take.
+    pub fn bytes_of(&self, n_elem: u64) -> u64 {
+        n_elem.saturating_mul(self.dtype.bytes())
     }
 }

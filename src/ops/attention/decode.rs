@@ -78,7 +78,7 @@ impl Op for AttentionPrefill {
 
     fn cost(&self, io: &Io<'_>) -> Cost {
         let n = io.shape_in(0).numel() / 3 * 2;
-        Cost { flops: 0, bytes: 2 * n * DType::BYTES }
+        Cost { flops: 0, bytes: 2 * n * DType::F32.bytes() }
     }
 
     fn in_place(&self) -> bool {

@@ -66,7 +66,7 @@ const PRODUCT: Strided = Strided {
 impl ProjectionCrossEntropy {
     /// Rows of a chunk, at most all.
     fn chunk(&self, n_row: u64, n_vocab: u64) -> u64 {
-        let auto = AUTO_BYTES / DType::BYTES / leading(n_vocab) / ALIGNED_ROWS * ALIGNED_ROWS;
+        let auto = AUTO_BYTES / DType::F32.bytes() / leading(n_vocab) / ALIGNED_ROWS * ALIGNED_ROWS;
         let rows = if self.chunk_rows == 0 { auto } else { self.chunk_rows.next_multiple_of(ALIGNED_ROWS) };
         rows.clamp(ALIGNED_ROWS, n_row.max(ALIGNED_ROWS)).min(n_row)
     }

@@ -57,6 +57,6 @@ impl Op for EmbeddingDecode {
     fn cost(&self, io: &Io<'_>) -> Cost {
         // of the tables, a row each
         let n = io.shape_out(0).numel();
-        Cost { flops: n, bytes: 3 * n * DType::BYTES }
+        Cost { flops: n, bytes: 3 * n * DType::F32.bytes() }
     }
 }

@@ -107,7 +107,7 @@ fn near_rows(op: Matmul, size: (u64, u64, u64), ctx: &LowerCtx<'_>) -> u64 {
     const NEAR_BYTES: u64 = 4 << 20;
     let (m, n, k) = size;
     match straight_terms(op, size, ctx) {
-        Some(terms) if k > terms => (NEAR_BYTES / (n * DType::BYTES) / 64 * 64).max(64),
+        Some(terms) if k > terms => (NEAR_BYTES / (n * DType::F32.bytes()) / 64 * 64).max(64),
         _ => m.next_multiple_of(64),
     }
 }
