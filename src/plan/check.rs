@@ -132,7 +132,8 @@ fn check_bindings(plan: &Plan, step: &Step) -> Result<(), PlanError> {
         if range.start + range.len > spec.shape.numel() || range.len == 0 || end > plan.buffers[buffer].bytes {
             return Err(internal(step, format!("{} leaves {} {}", binding.name, spec.name, spec.shape)));
         }
-        if start % plan.caps.storage_align != 0 || spec.bytes_of(range.len) % u64::from(binding.elem_bytes) != 0 {
+        let is_aligned = start.is_multiple_of(plan.caps.storage_align);
+        if !is_aligned || !spec.bytes_of(range.len).is_multiple_of(binding.elem_bytes.into()) {
             return Err(internal(
                 step,
                 format!("{} is bound to {} at byte {start}, unaligned", binding.name, spec.name),

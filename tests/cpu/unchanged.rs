@@ -38,8 +38,7 @@ fn described(graph: Graph) -> String {
     writeln!(text, "{} {}", graph.n_forward, graph.stores_first).unwrap();
     let plan = Plan::new(graph, &Caps::lavapipe(), &Choice::default()).unwrap();
     writeln!(text, "{:?} {}", plan.bytes_by_role(), plan.steps.len()).unwrap();
-    let text = text.replace("OptimizerState", "Moment");
-    text
+    text.replace("OptimizerState", "Moment")
 }
 
 fn graphs(config: &ModelConfig) -> [(&'static str, String); 8] {
