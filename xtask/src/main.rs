@@ -1,7 +1,8 @@
-//! The project's own commands, from a fresh clone on a machine with nothing but Rust: `cargo xtask demo` and
-//! `cargo xtask test`. No dependencies, so that it builds in a second.
+//! The project's own commands, from a fresh clone on a machine with nothing but Rust: `cargo xtask demo`,
+//! `cargo xtask test` and `cargo xtask pictures`. No dependencies, so that it builds in a second.
 
 mod packages;
+mod pictures;
 mod run;
 mod setup;
 
@@ -11,13 +12,15 @@ use std::process::ExitCode;
 use run::{cargo, fail};
 
 const USAGE: &str = "\
-Commands of the tril project, each of which first makes sure that there is a GPU or a software Vulkan device:
+Commands of the tril project:
 
-  cargo xtask demo              train on the embedded stories for a few minutes, then let the model talk
+  cargo xtask demo              train on the embedded stories for a few minutes, then generate a sample
   cargo xtask test [ARGS...]    run all tests; ARGS go to cargo test, for example: --test gpu -- --nocapture
+  cargo xtask pictures [RUN]    draw the README's loss curve; with a run directory, from that run's metrics
 
-On a Linux machine without any Vulkan device both install Mesa's software driver with the system's package manager,
-printing each command before it runs. Where apt has backports configured, they take a newer Mesa from there.";
+demo and test need a GPU or a software Vulkan device. On a Linux machine without any they install Mesa's software driver
+with the system's package manager, printing each command before it runs. Where apt has backports configured, they take a
+newer Mesa from there.";
 
 /// The settings that came closest to the stories' floor in the time of 500 steps of `--preset nano`: a minute to a few on two
 /// cores of a software device, seconds on a GPU. Tokens are pieces of words, learned from the stories, and rows hold whole
@@ -57,6 +60,9 @@ fn main() -> ExitCode {
             fail(&format!("cargo xtask demo takes no arguments, got {extra}; see `tril train --help`"))
         }
         ["test", extra @ ..] => test(extra),
+        ["pictures"] => pictures(None),
+        ["pictures", run] => pictures(Some(Path::new(run))),
+        ["pictures", _, extra, ..] => fail(&format!("cargo xtask pictures takes one run directory, got also {extra}")),
         [] | ["help" | "-h" | "--help"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
@@ -94,6 +100,13 @@ fn test(extra: &[&str]) -> ExitCode {
     match cargo(&[&["test", "--release", "--workspace"], extra].concat()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(code) => code,
+    }
+}
+
+fn pictures(run: Option<&Path>) -> ExitCode {
+    match pictures::draw(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => fail(&format!("the pictures can't be drawn: {e}")),
     }
 }
 
