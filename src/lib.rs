@@ -44,7 +44,7 @@ pub mod tune;
 
 pub mod cli;
 
-/// The README's example compiles.
+/// The guide's example compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../GUIDE.md")]
+struct Guide;
