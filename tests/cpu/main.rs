@@ -13,6 +13,7 @@ mod hostile;
 mod import;
 mod interop;
 mod pace;
+mod pages;
 mod plan;
 mod reference;
 mod speed;

@@ -8,12 +8,13 @@ const MAX_SHADER_LINES: usize = 250;
 const MAX_ARCHITECTURE_LINES: usize = 150;
 
 /// Folders of the repository that hold files of ours.
-const FOLDERS: [&str; 12] = [
+const FOLDERS: [&str; 13] = [
     ".cargo",
     ".ci",
     "assets",
     "benches",
     "build",
+    "docs",
     "examples",
     "fuzz/fuzz_targets",
     "fuzz/src",
@@ -314,8 +315,12 @@ fn no_file_names_a_machine_or_a_mirror() {
     demand(&offenders, "committed files work anywhere; say these without the path or host of one machine:");
 }
 
-/// Paths of the repository that a page names: in backticks, or as the target of a link.
-fn named_paths(page: &str) -> Vec<String> {
+/// The pages for people, whose claims about files and flags are tested.
+pub const PAGES: [&str; 6] =
+    ["README.md", "GUIDE.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/decisions.md", "benches/peers/README.md"];
+
+/// Paths of the repository that a page in a folder names: from the root in backticks, from the folder as the target of a link.
+fn named_paths(folder: &str, page: &str) -> Vec<String> {
     let mut paths = vec![];
     let mut is_code = false;
     for line in page.lines() {
@@ -328,7 +333,8 @@ fn named_paths(page: &str) -> Vec<String> {
         let quoted = line.split('`').skip(1).step_by(2).filter(|word| looks_like_path(word));
         paths.extend(quoted.map(str::to_string));
         let links = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        paths.extend(links.filter(|l| !l.contains("://") && !l.starts_with('#')).map(str::to_string));
+        let files = links.filter(|l| !l.contains("://") && !l.starts_with('#'));
+        paths.extend(files.map(|link| format!("{folder}{}", link.split('#').next().unwrap_or(""))));
     }
     paths
 }
@@ -345,8 +351,9 @@ fn looks_like_path(word: &str) -> bool {
 #[test]
 fn pages_name_files_that_exist() {
     let mut offenders = vec![];
-    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
-        let missing = named_paths(&read(page)).into_iter().filter(|path| !root().join(path).exists());
+    for page in PAGES {
+        let folder = page.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+        let missing = named_paths(&folder, &read(page)).into_iter().filter(|path| !root().join(path).exists());
         offenders.extend(missing.map(|path| format!("{page}: {path}")));
     }
     demand(&offenders, "these pages name files that aren't there; correct the page:");
@@ -354,9 +361,9 @@ fn pages_name_files_that_exist() {
 
 #[test]
 fn paths_are_found_in_a_page() {
-    let page = "See `src/a.rs`, `tril train`, `src/x/`, `N/2` and [this](docs/b.md), not [that](https://x.y/z).\n\
+    let page = "See `src/a.rs`, `tril train`, `src/x/`, `N/2` and [this](b.md#part), not [that](https://x.y/z).\n\
                 ```\n`src/c.rs`\n```\n`build.rs` and `shaders/<stem>_forward.wgsl`, `/abs/path.rs`, `a::b`, `LICENSE-MIT`";
-    assert_eq!(named_paths(page), ["src/a.rs", "src/x/", "docs/b.md", "build.rs", "LICENSE-MIT"]);
+    assert_eq!(named_paths("docs/", page), ["src/a.rs", "src/x/", "docs/b.md", "build.rs", "LICENSE-MIT"]);
 }
 
 #[test]
