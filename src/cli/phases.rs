@@ -137,7 +137,7 @@ pub(super) fn doing(name: &str, amount: Amount) {
 /// Says how far the phase is.
 pub(super) fn at(amount: Amount) {
     if let Some(phase) = &mut line().phase {
-        phase.amount = Some(amount);
+        phase.at(amount);
     }
 }
 
@@ -148,6 +148,7 @@ pub(super) fn follow(gpu: &Gpu) {
         let within = match how_far {
             Compiling::Kernels { done, of } if done == of => None,
             Compiling::Kernels { done, of } => Some(("compiling", amount(done, of, "kernels"))),
+            Compiling::FirstRun { compiles: true, done, of } if done == of => None,
             Compiling::FirstRun { compiles: true, done, of } => Some(("compiling", amount(done, of, "dispatches"))),
             Compiling::FirstRun { compiles: false, done, of } => Some(("running", amount(done, of, "dispatches"))),
         };
@@ -319,6 +320,12 @@ impl Training {
 }
 
 impl Phase {
+    fn at(&mut self, amount: Amount) {
+        // once the phase itself gets further, it no longer waits for kernels
+        self.within = self.within.take().filter(|_| self.amount.is_none_or(|before| before == amount));
+        self.amount = Some(amount);
+    }
+
     fn new(name: String) -> Self {
         Self { name, since: Instant::now(), amount: None, within: None, next_line: LINE_AFTER }
     }
@@ -395,6 +402,18 @@ mod tests {
         // a pipe has no known end
         assert_eq!(described(30 << 20, None, "", 10), "reading: 30.0 MiB, 10 s");
         assert_eq!(described(30 << 20, Some(60 << 20), "", 10), "reading: 30.0 MiB of 60.0 MiB, 10 s, about 10 s left");
+    }
+
+    #[test]
+    fn a_phase_that_gets_further_does_not_compile_any_more() {
+        let windows = |done| Amount { done, of: Some(80), unit: "windows" };
+        let mut phase = Phase::new("evaluating".into());
+        phase.at(windows(0));
+        phase.within = Some(("compiling", Amount { done: 3, of: Some(13), unit: "dispatches" }));
+        phase.at(windows(0));
+        assert_eq!(phase.describe(Duration::from_secs(5)), "evaluating: compiling, 3 of 13 dispatches, 5 s");
+        phase.at(windows(20));
+        assert_eq!(phase.describe(Duration::from_secs(5)), "evaluating: 20 of 80 windows, 5 s, about 15 s left");
     }
 
     #[test]
