@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
+use tril::data::Batch;
+use tril::model::{ModelConfig, Positions};
 
 /// One golden file.
 pub struct Golden {
@@ -107,6 +109,27 @@ impl Golden {
     pub fn parsed<T: std::str::FromStr>(&self, key: &str) -> T {
         let text = self.meta(key);
         text.parse().unwrap_or_else(|_| panic!("{}: metadata {key} is {text}", self.stem))
+    }
+
+    /// The configuration of a golden model, without dropout.
+    pub fn model(&self) -> ModelConfig {
+        ModelConfig {
+            n_layer: self.parsed("n_layer"),
+            n_head: self.parsed("n_head"),
+            n_embd: self.parsed("n_embd"),
+            block_size: self.parsed("block_size"),
+            vocab_size: self.parsed("vocab_size"),
+            bias: self.parsed("bias"),
+            tied: self.parsed("tied"),
+            positions: if self.parsed("learned_positions") { Positions::Learned } else { Positions::Sinusoidal },
+            dropout: 0.0,
+        }
+    }
+
+    /// The batch of a golden model.
+    pub fn batch(&self) -> Batch {
+        let (tokens, targets) = (self.u32("tokens"), self.u32("targets"));
+        Batch { tokens, targets, firsts: vec![], b: self.parsed("b"), t: self.parsed("t") }
     }
 
     fn tensors(&self) -> SafeTensors<'_> {

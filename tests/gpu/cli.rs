@@ -52,6 +52,14 @@ pub fn tril(dir: &Path, args: &[&str]) -> Output {
     command().args(args).current_dir(dir).output().unwrap()
 }
 
+/// What a command that succeeds writes to standard error.
+pub fn said(dir: &Path, args: &[&str]) -> String {
+    let output = tril(dir, args);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && !err.contains("panicked"), "tril {args:?}: {err}");
+    err
+}
+
 pub fn ok(dir: &Path, args: &[&str]) -> String {
     let output = tril(dir, args);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::cli::{Folder, SMALL, fails, tril};
+use crate::cli::{Folder, SMALL, fails, said};
 
 const FEW: &[&str] = &["--steps", "2", "--no-tune"];
 
@@ -19,14 +19,6 @@ fn words(at: &Path, name: &str, words: &[&str]) {
         "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "[UNK]" },
     });
     fs::write(at.join(name), file.to_string()).unwrap();
-}
-
-/// What is said on standard error besides, by a command that ends well.
-fn said(at: &Path, args: &[&str]) -> String {
-    let output = tril(at, args);
-    let err = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "tril {args:?}: {err}");
-    err
 }
 
 #[test]

@@ -14,17 +14,7 @@ use crate::common::golden::Golden;
 use crate::gpu;
 
 fn golden_session(golden: &Golden, keep: Keep) -> (Session, Batch) {
-    let model = ModelConfig {
-        n_layer: golden.parsed("n_layer"),
-        n_head: golden.parsed("n_head"),
-        n_embd: golden.parsed("n_embd"),
-        block_size: golden.parsed("block_size"),
-        vocab_size: golden.parsed("vocab_size"),
-        bias: golden.parsed("bias"),
-        tied: golden.parsed("tied"),
-        positions: if golden.parsed("learned_positions") { Positions::Learned } else { Positions::Sinusoidal },
-        dropout: 0.0,
-    };
+    let model = golden.model();
     let (b, t): (u64, u64) = (golden.parsed("b"), golden.parsed("t"));
     let optimizer = AdamwConfig {
         beta1: golden.parsed("beta1"),
@@ -48,14 +38,7 @@ fn golden_session(golden: &Golden, keep: Keep) -> (Session, Batch) {
     for name in session.param_names() {
         session.set_weight(&name, &golden.f32(&format!("init.{name}"))).unwrap();
     }
-    let batch = Batch {
-        tokens: golden.u32("tokens"),
-        targets: golden.u32("targets"),
-        firsts: vec![],
-        b: b as usize,
-        t: t as usize,
-    };
-    (session, batch)
+    (session, golden.batch())
 }
 
 /// Values of order 1 after some 30 roundings of 6e-8 each, and exp's 4e-6 on the coarsest device known.

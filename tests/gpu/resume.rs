@@ -3,15 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::cli::{Folder, bytes, fails, ok, states, tril};
-
-/// What a command says besides its result; it must succeed.
-fn said(at: &Path, args: &[&str]) -> String {
-    let output = tril(at, args);
-    let err = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && !err.contains("panicked"), "{err}");
-    err
-}
+use crate::cli::{Folder, bytes, fails, ok, said, states};
 
 fn without_metrics(run: &Path) -> Vec<(String, Vec<u8>)> {
     bytes(run).into_iter().filter(|(name, _)| name == "state" || name == "model").collect()

@@ -1,19 +1,10 @@
 //! What is said where something is wrong, and whether that is of use.
 
 use std::fs;
-use std::path::Path;
 
-use crate::cli::{SMALL, fails, fails_with, misused, ok, states, text, train, tril};
+use crate::cli::{SMALL, fails, fails_with, misused, ok, said, states, text, train, tril};
 
 const FEW: &[&str] = &["--steps", "2", "--no-tune"];
-
-/// What a command says on standard error, which is to end well.
-fn said(at: &Path, args: &[&str]) -> String {
-    let output = tril(at, args);
-    let err = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "tril {args:?}: {err}");
-    err
-}
 
 #[test]
 fn an_imported_run_of_characters_names_the_one_that_it_lacks() {

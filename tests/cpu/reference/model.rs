@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tril::data::Batch;
 use tril::doctor::{Interpreted, interpret};
-use tril::model::{ModelConfig, Positions};
+use tril::model::ModelConfig;
 use tril::reference::{IGNORE, adamw, global_norm};
 
 use super::check;
@@ -21,21 +21,7 @@ struct Case {
 
 impl Case {
     fn of(golden: &Golden) -> Case {
-        let positions = if golden.parsed("learned_positions") { Positions::Learned } else { Positions::Sinusoidal };
-        let model = ModelConfig {
-            n_layer: golden.parsed("n_layer"),
-            n_head: golden.parsed("n_head"),
-            n_embd: golden.parsed("n_embd"),
-            block_size: golden.parsed("block_size"),
-            vocab_size: golden.parsed("vocab_size"),
-            bias: golden.parsed("bias"),
-            tied: golden.parsed("tied"),
-            positions,
-            dropout: 0.0,
-        };
-        let (b, t) = (golden.parsed("b"), golden.parsed("t"));
-        let (tokens, targets) = (golden.u32("tokens"), golden.u32("targets"));
-        Case { model, batch: Batch { tokens, targets, firsts: vec![], b, t } }
+        Case { model: golden.model(), batch: golden.batch() }
     }
 
     fn run(&self, params: &Tensors) -> Interpreted {
