@@ -7,7 +7,7 @@ use std::thread;
 
 use super::names::Names;
 use super::order::{narrow, wide};
-use super::text::{Border, Origin, Part, Parting, Pass, Totals};
+use super::text::{Border, Is, Origin, Part, Parting, Pass, Totals};
 use super::tokenizer::{Settled, Stitcher, Window};
 use super::{DataError, Findings, Tokenizer};
 
@@ -35,10 +35,10 @@ pub(super) struct Encoded {
 
 enum Piece {
     Whole(Encoded),
-    /// A part that depends on those beside it, whether its document begins or ends with it.
+    /// A part that depends on those beside it, whether its document begins with it, and whether it is the last of its row.
     Window {
         begins: bool,
-        ends: bool,
+        is_last: bool,
         window: Window,
     },
 }
@@ -92,7 +92,9 @@ impl Encode<'_> {
                 for result in promised {
                     let encoded = match result.recv().map_err(|_| DataError::Stopped)?? {
                         Piece::Whole(encoded) => encoded,
-                        Piece::Window { begins, ends, window } => self.stitch(&mut stitcher, window, (begins, ends))?,
+                        Piece::Window { begins, is_last, window } => {
+                            self.stitch(&mut stitcher, window, begins, is_last)?
+                        }
                     };
                     findings.count(&encoded.ids, unknown);
                     take(Encoded { n_read: n_read.load(Ordering::Relaxed), ..encoded })?;
@@ -110,16 +112,15 @@ impl Encode<'_> {
     }
 
     fn piece(&self, parts: Vec<Part>) -> Result<Piece, DataError> {
-        let is_window = |part: &Part| part.shared > 0 || !part.ends && Border::of(self.tokenizer) == Border::Window;
-        if parts.iter().any(is_window) {
-            let only = parts.into_iter().next().ok_or(DataError::Stopped)?;
-            let Part { begins, ends, text, shared, first_char } = only;
-            let first_char = narrow(first_char);
-            let tokens = self.tokenizer.encode_placed(&text).map_err(|error| error.further(first_char))?;
-            return Ok(Piece::Window { begins, ends, window: Window { text, shared, first_char, tokens } });
-        }
         let mut encoded = Encoded::default();
         for part in parts {
+            if let Is::Window { is_last } = part.is {
+                // a window is a piece of its own
+                let Part { begins, text, shared, first_char, .. } = part;
+                let first_char = narrow(first_char);
+                let tokens = self.tokenizer.encode_placed(&text).map_err(|error| error.further(first_char))?;
+                return Ok(Piece::Window { begins, is_last, window: Window { text, shared, first_char, tokens } });
+            }
             if part.begins {
                 encoded.begins.push(encoded.ids.len());
             }
@@ -135,12 +136,13 @@ impl Encode<'_> {
         &self,
         stitcher: &mut Stitcher,
         window: Window,
-        (begins, ends): (bool, bool),
+        begins: bool,
+        is_last: bool,
     ) -> Result<Encoded, DataError> {
         let encode = |text: &str| self.tokenizer.encode_placed(text);
         let mut settled = Settled::default();
         stitcher.push(window, &encode, &mut settled)?;
-        if ends {
+        if is_last {
             stitcher.finish(&encode, &mut settled)?;
         }
         let begins = if begins { vec![0] } else { vec![] };

@@ -244,9 +244,19 @@ pub enum DataError {
         /// Ids of the vocabulary.
         vocab_size: usize,
     },
-    /// Text without an end of a word or line for too long.
-    #[error("{name} has no white space in {} MiB, or a line as long: it is not text, name another file", bytes >> 20)]
-    NoBorder {
+    /// A text that would have to be encoded all at once.
+    #[error(
+        "the text has more than {} MiB without a place where this tokenizer could cut it: break it into lines, or take \
+         --tokenizer byte",
+        bytes >> 20
+    )]
+    LongWord {
+        /// Units: bytes that are encoded at once at most.
+        bytes: usize,
+    },
+    /// A record of JSON lines that is too long.
+    #[error("{name} has a line of more than {} MiB, and each should be a document: name another file", bytes >> 20)]
+    LongLine {
         /// The file.
         name: String,
         /// Units: bytes.

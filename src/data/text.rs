@@ -9,18 +9,16 @@ mod spool;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::{IntoIter, sync_channel};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 
 use super::dataset::Prepared;
 use super::forms::Bad;
 use super::order::{narrow, wide};
-use super::tokenizer::chunks;
+use super::tokenizer::WordCounts;
 use super::{DataError, Loading, Mode, embedded, loading::Watch};
 pub(super) use border::Border;
 use input::{Input, inputs, keep};
-pub(super) use pieces::{Part, Parting, Totals};
+pub(super) use pieces::{Is, Part, Parting, Totals};
 
 /// UTF-8 text of files, folders, pipes and standard input, of the embedded stories, or of the program that uses this library.
 #[derive(Clone, Debug)]
@@ -239,48 +237,39 @@ impl Text {
         Ok(all)
     }
 
-    /// Gives the first `n_byte` bytes of it to `learn`, in chunks that end with a word.
+    /// Counts the words in the first `n_byte` bytes of it.
     ///
     /// # Errors
     ///
-    /// A file that can't be read any more, or what `learn` says.
-    pub(super) fn learn<T: Send>(
+    /// A file that can't be read any more, or what `watch` says.
+    pub(super) fn count_words(
         &self,
+        mut words: WordCounts,
         n_byte: u64,
         watch: Watch<'_>,
-        learn: impl FnOnce(IntoIter<String>) -> Result<T, DataError> + Send,
-    ) -> Result<T, DataError> {
-        const CHUNK_BYTES: usize = 1 << 16;
-        const WAITING: usize = 16;
-        let (give, given) = sync_channel(WAITING);
-        thread::scope(|scope| {
-            let learner = scope.spawn(move || learn(given.into_iter()));
-            let mut left = narrow(n_byte);
-            let take = &mut |parts: Vec<Part>| {
-                for part in parts {
-                    let text = &part.text[..part.text.floor_char_boundary(left)];
-                    for chunk in chunks(text, CHUNK_BYTES) {
-                        // a learner that failed says so itself
-                        give.send(chunk.to_string()).map_err(|_| DataError::Stopped)?;
-                    }
-                    left -= text.len();
-                    watch(Loading::LearningTokenizer { bytes: n_byte - wide(left), total: n_byte })?;
-                    if text.len() < part.text.len() || left == 0 {
-                        return Err(DataError::Stopped);
-                    }
+    ) -> Result<WordCounts, DataError> {
+        let mut left = narrow(n_byte);
+        let take = &mut |parts: Vec<Part>| {
+            for part in parts {
+                let new = &part.text[part.shared..];
+                let text = &new[..new.floor_char_boundary(left)];
+                words.add(text);
+                left -= text.len();
+                watch(Loading::LearningTokenizer { bytes: n_byte - wide(left), total: n_byte })?;
+                if text.len() < new.len() || left == 0 {
+                    left = 0;
+                    return Err(DataError::Stopped);
                 }
-                Ok(())
-            };
-            let n_read = AtomicU64::new(0);
-            let pass = Pass { border: Border::Word, ..Pass::plain(&n_read) };
-            let read = self.origin.read(pass, &|_| Ok(()), take);
-            drop(give);
-            let learned = learner.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            match read {
-                Ok(_) | Err(DataError::Stopped) => learned,
-                Err(error) => Err(error),
             }
-        })
+            Ok(())
+        };
+        let n_read = AtomicU64::new(0);
+        let pass = Pass { border: Border::Word, ..Pass::plain(&n_read) };
+        match self.origin.read(pass, &|_| Ok(()), take) {
+            Ok(_) => Ok(words),
+            Err(DataError::Stopped) if left == 0 => Ok(words),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod file;
 mod gpt2;
 mod guard;
 mod hf;
+mod learn;
 mod listing;
 mod spec;
 mod windows;
@@ -14,6 +15,7 @@ mod words;
 
 pub use chunks::{chunks, cut};
 pub use decoder::Decoder;
+pub(super) use learn::WordCounts;
 pub use listing::{ByteLevel, ListedToken, TokenKind};
 pub use spec::{LEARN_BYTES, TokenizerSpec};
 pub(super) use windows::{Placed, Settled, Stitcher, WINDOW_BYTES, Window, cut_window};
@@ -84,14 +86,15 @@ impl Tokenizer {
     /// # Errors
     /// [`DataError::Encode`] if the crate `tokenizers` refuses, which it has no reason to.
     pub fn train_bpe(text: &str, size: u32) -> Result<Tokenizer, DataError> {
-        const CHUNK_BYTES: usize = 1 << 16;
-        Tokenizer::train_bpe_on(chunks(text, CHUNK_BYTES).map(str::to_string).collect::<Vec<_>>().into_iter(), size)
+        let mut words = WordCounts::new(size);
+        words.add(text);
+        Tokenizer::train_bpe_on(words, size)
     }
 
-    /// The same, of a text in chunks.
-    pub(super) fn train_bpe_on(chunks: impl Iterator<Item = String> + Send, size: u32) -> Result<Tokenizer, DataError> {
+    /// The same, of a text whose words are counted.
+    pub(super) fn train_bpe_on(words: WordCounts, size: u32) -> Result<Tokenizer, DataError> {
         let size = size.clamp(*Self::BPE_SIZES.start(), *Self::BPE_SIZES.end());
-        Ok(Tokenizer::of(Units::Hf(Hf::train(chunks, size)?)))
+        Ok(Tokenizer::of(Units::Hf(words.learn(size)?)))
     }
 
     fn of(units: Units) -> Tokenizer {
@@ -220,17 +223,17 @@ impl Tokenizer {
                     None => Err(DataError::UnknownCharacter { character, position, vocabulary: chars.len() }),
                 })
                 .collect(),
-            Units::Gpt2 if self.reads_specials => Ok(gpt2::encode_with_ends(text)),
-            Units::Gpt2 => Ok(gpt2::encode(text)),
+            Units::Gpt2 => gpt2::encode(text, self.reads_specials),
             Units::Hf(hf) => hf.encode(text),
         }
     }
 
-    /// The tokens of a part of a text with their places, where [`Tokenizer::encodes_chunks`] says no.
+    /// The tokens of a part of a text with their places.
     pub(super) fn encode_placed(&self, text: &str) -> Result<Vec<Placed>, DataError> {
         match &self.units {
             Units::Hf(hf) => hf.encode_placed(text),
-            Units::Bytes | Units::Chars { .. } | Units::Gpt2 => panic!("only other programs' tokenizers need places"),
+            Units::Gpt2 => gpt2::encode_placed(text, self.reads_specials),
+            Units::Bytes | Units::Chars { .. } => panic!("characters and bytes need no places"),
         }
     }
 

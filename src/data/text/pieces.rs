@@ -11,8 +11,10 @@ use crate::data::{DataError, Loading, forms, loading::Watch};
 /// About how much text a thread encodes at a time.
 pub(in crate::data) const PIECE_BYTES: usize = 1 << 18;
 
-/// The longest word, and the longest line of JSON lines, that is held in memory; only what isn't text has longer ones.
-const MOST_WORD_BYTES: usize = 64 << 20;
+/// A text without a border for longer than this, such as DNA, is given on in windows.
+const LONG_WORD_BYTES: usize = 2 * PIECE_BYTES;
+
+/// The longest line of JSON lines that is held in memory; only what isn't text has longer ones.
 const MOST_LINE_BYTES: usize = 1 << 30;
 
 /// How a text falls into documents.
@@ -32,13 +34,21 @@ pub(in crate::data) enum Parting<'a> {
 pub(in crate::data) struct Part {
     /// Whether the document begins here.
     pub begins: bool,
-    /// Whether it ends here.
-    pub ends: bool,
     pub text: String,
-    /// Units: bytes in front that the part before has, too: only where tokens depend on what is around them.
+    pub is: Is,
+    /// Units: bytes in front that the part before has, too: only in a window.
     pub shared: usize,
     /// Units: characters of the whole text in front of it.
     pub first_char: u64,
+}
+
+/// How a part depends on those beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::data) enum Is {
+    /// Its tokens are its own.
+    Whole,
+    /// Its tokens are to be fitted to those of the windows beside it; `is_last` ends a row of windows.
+    Window { is_last: bool },
 }
 
 /// What was read.
@@ -139,11 +149,20 @@ struct Document {
     text: String,
     /// Whether none of it is given on yet.
     begins: bool,
+    /// Whether what was given on last is a window that goes on here, and how many bytes both have.
+    in_windows: bool,
     shared: usize,
     /// Up to where there is no border or separator, in bytes.
     n_searched: usize,
     /// Units: characters in front of it.
     first_char: u64,
+}
+
+/// Where a part of a text ends, and where the next one begins.
+struct Cut {
+    end: usize,
+    next: usize,
+    is: Is,
 }
 
 struct Pieces<'a> {
@@ -199,7 +218,6 @@ impl<'a> Pieces<'a> {
                     is_begun = true;
                 }
                 self.feed(&block)?;
-                self.bound(&name)?;
                 block.clear();
             }
             if !block.is_empty() {
@@ -239,7 +257,9 @@ impl<'a> Pieces<'a> {
                 }
             }
             held.drain(..n);
-            too_long(held.len(), MOST_LINE_BYTES, name)?;
+            if held.len() > MOST_LINE_BYTES {
+                return Err(DataError::LongLine { name: name.into(), bytes: MOST_LINE_BYTES });
+            }
             // a long line's memory isn't kept for the short ones behind it
             held.shrink_to(held.len().max(PIECE_BYTES) * 2);
         }
@@ -323,9 +343,7 @@ impl<'a> Pieces<'a> {
 
     /// Gives on what is there up to the last border.
     fn cut_off(&mut self) -> Result<(), DataError> {
-        let border = self.reading.border;
-        let least = if border == Border::Window { 2 * WINDOW_BYTES } else { PIECE_BYTES };
-        if self.document.text.len() < least {
+        if self.document.text.len() < 2 * WINDOW_BYTES {
             return Ok(());
         }
         let mut all = mem::take(&mut self.document.text);
@@ -351,33 +369,42 @@ impl<'a> Pieces<'a> {
         }
         loop {
             let rest = &all[from..];
-            let (end, next) = if border == Border::Window {
-                if rest.len() < 2 * WINDOW_BYTES {
-                    break;
-                }
-                cut_window(rest)
-            } else {
-                let searched = if from == 0 { self.document.n_searched } else { 0 };
-                let Some(at) = border.find(rest, PIECE_BYTES.max(searched)) else { break };
-                (at, at)
-            };
+            let searched = if from == 0 { self.document.n_searched } else { 0 };
+            let Some(Cut { end, next, is }) = self.cut(rest, searched) else { break };
             if from + end > keep {
                 break;
             }
-            self.push(rest[..end].to_string(), false)?;
+            self.push(rest[..end].to_string(), is)?;
+            self.document.in_windows = is == Is::Window { is_last: false };
             self.document.shared = end - next;
             self.document.first_char += wide(rest[..next].chars().count());
             from += next;
         }
         all.drain(..from);
         self.document.text = all;
-        self.document.n_searched = if border == Border::Window { 0 } else { self.document.text.len() };
+        self.document.n_searched = self.document.text.len();
         Ok(())
     }
 
-    fn bound(&self, name: &str) -> Result<(), DataError> {
-        let is_bound = self.reading.border == Border::Word;
-        if is_bound { too_long(self.document.text.len(), MOST_WORD_BYTES, name) } else { Ok(()) }
+    /// What to give on of a text in whose first `searched` bytes there is no border; `None` until more of it is read.
+    fn cut(&self, text: &str, searched: usize) -> Option<Cut> {
+        let Document { in_windows, shared, .. } = self.document;
+        let window = || {
+            let (end, next) = cut_window(text);
+            Cut { end, next, is: Is::Window { is_last: false } }
+        };
+        if self.reading.border == Border::Window {
+            return (text.len() >= 2 * WINDOW_BYTES).then(window);
+        }
+        let from = if in_windows { shared + 1 } else { PIECE_BYTES };
+        let most = if in_windows { 2 * WINDOW_BYTES } else { LONG_WORD_BYTES };
+        match self.reading.border.find(text, from.max(searched)).filter(|&at| at < most) {
+            Some(at) => {
+                let is = if in_windows { Is::Window { is_last: true } } else { Is::Whole };
+                Some(Cut { end: at, next: at, is })
+            }
+            None => (text.len() >= most).then(window),
+        }
     }
 
     fn end_document(&mut self) -> Result<(), DataError> {
@@ -392,26 +419,31 @@ impl<'a> Pieces<'a> {
                 kept = if behind.trim().is_empty() { "" } else { behind };
             }
             if !(kept.is_empty() && self.document.begins) {
-                self.push(kept.to_string(), true)?;
+                self.push(kept.to_string(), self.last())?;
             }
         } else if !(text.is_empty() && self.document.begins) {
-            self.push(text, true)?;
+            self.push(text, self.last())?;
         }
         self.document = Document { begins: true, first_char: first_char + n_char, ..Document::default() };
         Ok(())
     }
 
-    fn push(&mut self, text: String, ends: bool) -> Result<(), DataError> {
+    /// What the end of the document is.
+    fn last(&self) -> Is {
+        if self.document.in_windows { Is::Window { is_last: true } } else { Is::Whole }
+    }
+
+    fn push(&mut self, text: String, is: Is) -> Result<(), DataError> {
         let Document { begins, shared, first_char, .. } = self.document;
         self.totals.documents += u64::from(begins);
         self.document.begins = false;
         self.n_byte += text.len();
         // a window is a piece of its own
-        let is_alone = shared > 0 || !ends && self.reading.border == Border::Window;
+        let is_alone = is != Is::Whole;
         if is_alone {
             self.flush()?;
         }
-        self.piece.push(Part { begins, ends, text, shared, first_char });
+        self.piece.push(Part { begins, text, is, shared, first_char });
         if is_alone || self.n_byte >= PIECE_BYTES { self.flush() } else { Ok(()) }
     }
 
@@ -424,7 +456,3 @@ impl<'a> Pieces<'a> {
 
 /// What is dropped at either end of a document.
 const BREAKS: [char; 2] = ['\n', '\r'];
-
-fn too_long(n_byte: usize, most: usize, name: &str) -> Result<(), DataError> {
-    if n_byte > most { Err(DataError::NoBorder { name: name.into(), bytes: most }) } else { Ok(()) }
-}

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use rustc_hash::FxHashMap;
 use tiktoken_rs::{CoreBPE, r50k_base_singleton};
 
+use super::windows::{LONG_WORD, Placed, encode_long};
 use super::words::words;
+use crate::data::DataError;
 
 /// Ids of GPT-2's encoding, the one of the end of a text included.
 pub(super) const VOCAB_SIZE: usize = 50_257;
@@ -26,6 +28,9 @@ static IDS: LazyLock<FxHashMap<&'static [u8], u32>> =
 const MOST_WORDS: usize = 1 << 15;
 const LONGEST_WORD: usize = 48;
 
+/// Gives the ids of a word.
+type EncodeWord<'a> = &'a dyn Fn(&str) -> Result<Vec<u32>, DataError>;
+
 /// Words that were put together of several pieces, and their ids.
 type Known = FxHashMap<Box<[u8]>, Box<[u32]>>;
 
@@ -33,26 +38,46 @@ thread_local! {
     static KNOWN: RefCell<Known> = RefCell::default();
 }
 
-/// The ids of a text, in which the name of the end of a text is nothing special.
-pub(super) fn encode(text: &str) -> Vec<u32> {
-    let mut ids = Vec::with_capacity(text.len() / 3);
-    encode_into(&mut ids, text);
-    ids
+/// The ids of a text. `reads_end`: whether the name of the end of a text becomes its id.
+pub(super) fn encode(text: &str, reads_end: bool) -> Result<Vec<u32>, DataError> {
+    encode_words(text, reads_end, &|word| match word.len() {
+        ..LONG_WORD => Ok(bpe().encode_ordinary(word)),
+        _ => encode_long(word, &|window| Ok(placed(bpe().encode_ordinary(window)))),
+    })
 }
 
-/// The ids of a text, in which the name of the end of a text becomes its id.
-pub(super) fn encode_with_ends(text: &str) -> Vec<u32> {
+/// The same at once, with the place of each id: what a window is encoded with.
+pub(super) fn encode_placed(text: &str, reads_end: bool) -> Result<Vec<Placed>, DataError> {
+    Ok(placed(encode_words(text, reads_end, &|word| Ok(bpe().encode_ordinary(word)))?))
+}
+
+fn placed(ids: Vec<u32>) -> Vec<Placed> {
+    let mut end = 0;
+    let place = |id: u32| {
+        let start = end;
+        end += PIECES.get(id as usize).map_or(END_OF_TEXT_NAME.len(), Vec::len);
+        Placed { id, start, end }
+    };
+    ids.into_iter().map(place).collect()
+}
+
+/// Encodes a text by its words, which `encode` does with those that nobody knows yet. A word alone is one word still.
+fn encode_words(text: &str, reads_end: bool, encode: EncodeWord<'_>) -> Result<Vec<u32>, DataError> {
     let mut ids = Vec::with_capacity(text.len() / 3);
+    if !reads_end {
+        encode_into(&mut ids, text, encode)?;
+        return Ok(ids);
+    }
     for (i, part) in text.split(END_OF_TEXT_NAME).enumerate() {
         if i > 0 {
             ids.push(END_OF_TEXT);
         }
-        encode_into(&mut ids, part);
+        encode_into(&mut ids, part, encode)?;
     }
-    ids
+    Ok(ids)
 }
 
-fn encode_into(ids: &mut Vec<u32>, text: &str) {
+fn encode_into(ids: &mut Vec<u32>, text: &str, encode: EncodeWord<'_>) -> Result<(), DataError> {
     let known_ids: &FxHashMap<&[u8], u32> = &IDS;
     KNOWN.with_borrow_mut(|known| {
         for word in words(text) {
@@ -62,8 +87,7 @@ fn encode_into(ids: &mut Vec<u32>, text: &str) {
             } else if let Some(pieces) = known.get(bytes) {
                 ids.extend_from_slice(pieces);
             } else {
-                // a word alone is one word still
-                let pieces = bpe().encode_ordinary(word);
+                let pieces = encode(word)?;
                 ids.extend_from_slice(&pieces);
                 if bytes.len() <= LONGEST_WORD {
                     if known.len() == MOST_WORDS {
@@ -73,7 +97,8 @@ fn encode_into(ids: &mut Vec<u32>, text: &str) {
                 }
             }
         }
-    });
+        Ok(())
+    })
 }
 
 /// The bytes of each id but the last.

@@ -2,18 +2,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokenizers::NormalizerWrapper;
-use tokenizers::models::bpe::{BPE, BpeTrainer};
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::tokenizer::{
-    AddedToken, Model, OffsetReferential, OffsetType, PreTokenizer, Tokenizer as Inner, TokenizerBuilder,
-    TokenizerImpl, step_decode_stream,
+    AddedToken, Model, OffsetReferential, OffsetType, PreTokenizer, Tokenizer as Inner, step_decode_stream,
 };
 
 use super::chunks::{chunks, cut};
 use super::gpt2::{self, END_OF_TEXT_NAME};
 use super::guard::guarded;
-use super::windows::{Placed, WINDOW_BYTES, encode_long};
+use super::windows::{LONG_WORD, Placed, encode_long};
 use crate::data::DataError;
 
 /// A tokenizer of Hugging Face's format.
@@ -140,21 +136,21 @@ impl Hf {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
         const CHUNK_BYTES: usize = 1 << 14;
         if !self.cuts_at_words {
-            return if text.len() < 2 * WINDOW_BYTES {
-                self.encode_at_once(text)
-            } else {
-                encode_long(text, &|window| self.encode_placed(window))
-            };
+            return self.encode_whole(text);
         }
         let (mut ids, mut n_char) = (vec![], 0);
         for chunk in chunks(text, CHUNK_BYTES) {
-            ids.extend(self.encode_at_once(chunk).map_err(|error| error.further(n_char))?);
+            ids.extend(self.encode_whole(chunk).map_err(|error| error.further(n_char))?);
             n_char += chunk.chars().count();
         }
         Ok(ids)
     }
 
-    fn encode_at_once(&self, text: &str) -> Result<Vec<u32>, DataError> {
+    /// The ids of a text that can't be cut.
+    fn encode_whole(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        if text.len() >= LONG_WORD {
+            return encode_long(text, &|window| self.encode_placed(window));
+        }
         let encoded = guarded(|| self.inner.encode_fast(text, false)).and_then(Result::ok);
         Ok(encoded.ok_or_else(|| self.failed(text))?.get_ids().to_vec())
     }
@@ -231,29 +227,6 @@ impl Hf {
         let text = guarded(|| self.inner.decode(&state.ids, true)).and_then(Result::ok).unwrap_or_default();
         text.strip_prefix(&state.prefix).unwrap_or("").into()
     }
-
-    /// Learns a byte-pair encoding of `size` ids from [`chunks`] of a text: 256 bytes, merges, and the end of a text.
-    pub fn train(chunks: impl Iterator<Item = String> + Send, size: u32) -> Result<Arc<Self>, DataError> {
-        let failed = |e: tokenizers::Error| DataError::Encode { reason: e.to_string() };
-        let byte_level = ByteLevel::default().add_prefix_space(false);
-        let mut trainer = BpeTrainer::builder()
-            .vocab_size(size as usize - 1)
-            .show_progress(false)
-            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
-            .build();
-        let mut learned: TokenizerImpl<BPE, NormalizerWrapper, ByteLevel, ByteLevel, ByteLevel> =
-            TokenizerBuilder::new()
-                .with_model(BPE::default())
-                .with_normalizer(None)
-                .with_pre_tokenizer(Some(byte_level))
-                .with_post_processor(Some(byte_level.trim_offsets(false)))
-                .with_decoder(Some(byte_level))
-                .build()
-                .map_err(failed)?;
-        learned.train(&mut trainer, chunks).map_err(failed)?;
-        learned.add_special_tokens([AddedToken::from(END_OF_TEXT_NAME, true)]).map_err(failed)?;
-        Self::from_json(&learned.to_string(false).map_err(failed)?)
-    }
 }
 
 /// What decoding one id after another has to remember.
@@ -281,7 +254,7 @@ pub(super) fn alphabet() -> Vec<char> {
 }
 
 /// Bytes as GPT-2's files write them.
-fn written(bytes: &[u8], alphabet: &[char]) -> String {
+pub(super) fn written(bytes: &[u8], alphabet: &[char]) -> String {
     bytes.iter().map(|&byte| alphabet[usize::from(byte)]).collect()
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Tokenizer;
+use super::{Tokenizer, WordCounts};
 use crate::data::loading::Watch;
 use crate::data::order::{narrow, wide};
 use crate::data::split::train_share;
@@ -125,7 +125,7 @@ impl TokenizerSpec {
             Self::Gpt2 => Ok(Tokenizer::gpt2()),
             Self::Bpe(size) => {
                 let n_byte = wide(train_share(narrow(text.n_byte()), val_fraction)).min(LEARN_BYTES);
-                text.learn(n_byte, watch, |chunks| Tokenizer::train_bpe_on(chunks, size))
+                Tokenizer::train_bpe_on(text.count_words(WordCounts::new(size), n_byte, watch)?, size)
             }
             Self::File(path) => from_file(&path).map_err(|reason| DataError::TokenizerFile { path, reason }),
         }

@@ -2,13 +2,20 @@
 //!
 //! What a token is depends on its surroundings, but not on what is far away. So both windows have the same tokens in the middle
 //! of what they share, and there one goes on where the other ends. Where they don't, as in a word longer than that, the two
-//! become one: in the worst case the whole text is encoded at once.
+//! become one, up to a limit. For a byte-pair encoding that is exact, not only likely: whether tokens are those of a text depends on
+//! each pair of neighbours alone, and the windows agree on many.
 
 use crate::data::DataError;
 
 /// Units: bytes of a window at most, and of what it shares with the one before.
 pub(in crate::data) const WINDOW_BYTES: usize = 1 << 16;
 pub(in crate::data) const SHARED_BYTES: usize = 1 << 13;
+
+/// Units: bytes of a word that is encoded in windows. One at once would take up to 135 bytes of memory for each of its own.
+pub(super) const LONG_WORD: usize = 2 * WINDOW_BYTES;
+
+/// Units: bytes that are encoded at once where windows don't fit each other.
+const MOST_AT_ONCE: usize = 16 << 20;
 
 /// A token and the bytes that it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +109,9 @@ impl Stitcher {
     fn merge(&mut self, encode: Encode<'_>) -> Result<(), DataError> {
         let Some(last) = self.last.as_mut().filter(|_| !self.behind.is_empty()) else { return Ok(()) };
         last.text.push_str(&std::mem::take(&mut self.behind));
+        if last.text.len() > MOST_AT_ONCE {
+            return Err(DataError::LongWord { bytes: MOST_AT_ONCE });
+        }
         let tokens = encode(&last.text).map_err(|error| error.further(last.first_char))?;
         // the beginning stays what it was: it is far from where the text was cut
         self.n_done = tokens.iter().position(|token| token.start >= self.done).unwrap_or(tokens.len());
@@ -123,7 +133,7 @@ fn meeting(last: &Window, next: &Window, n_done: usize) -> Option<(usize, usize)
         return None;
     }
     // several tokens of one character stay together
-    let is_border = |&i: &usize| a[i - 1].end <= a[i].start;
+    let is_border = |&i: &usize| a[i - 1].end <= a[i].start && last.text.is_char_boundary(a[i].start);
     let at = (a.len() / 2..a.len()).filter(|&i| i > 0).find(is_border)?;
     (of_last.start + at >= n_done).then_some((of_last.start + at, of_next.start + at))
 }
@@ -156,7 +166,7 @@ pub(super) fn encode_long(text: &str, encode: Encode<'_>) -> Result<Vec<u32>, Da
     let (mut rest, mut shared, mut first_char) = (text, 0, 0);
     loop {
         // less than a window more is no window of its own
-        let is_last = rest.len() < 2 * WINDOW_BYTES;
+        let is_last = rest.len() < LONG_WORD;
         let (end, next) = if is_last { (rest.len(), rest.len()) } else { cut_window(rest) };
         let tokens = encode(&rest[..end]).map_err(|error| error.further(first_char))?;
         stitcher.push(Window { text: rest[..end].into(), shared, first_char, tokens }, encode, &mut settled)?;

@@ -1,6 +1,6 @@
 //! Long texts are encoded in parts, with the ids of the whole.
 
-use tril::data::Tokenizer;
+use tril::data::{Dataset, Options, Text, Tokenizer};
 
 /// Words, blanks and characters of all lengths.
 fn mixed(n_byte: usize) -> String {
@@ -59,6 +59,56 @@ fn parts_of_a_long_text_have_the_ids_of_the_whole() {
     }
 }
 
+/// Letters of an alphabet without any order: long texts without a place to cut.
+fn letters(alphabet: &str, n_char: usize) -> String {
+    let alphabet: Vec<char> = alphabet.chars().collect();
+    let mut state = 5u64;
+    let draw = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        alphabet[(state >> 33) as usize % alphabet.len()]
+    };
+    (0..n_char).map(draw).collect()
+}
+
+#[test]
+fn a_text_without_spaces_has_the_ids_of_the_whole() {
+    for alphabet in ["ACGT", "abcdefghijklmnopqrstuvwxyz", "一二三四五六七八九十百千", "==-"] {
+        let text = letters(alphabet, 400_000);
+        let framed = format!("{} {} {}", &mixed(300_000), text, &mixed(300_000));
+        let learned = Tokenizer::train_bpe(&text, 400).unwrap();
+        assert_eq!(learned.vocab_size(), 400, "{alphabet}");
+        for tokenizer in [Tokenizer::gpt2(), learned] {
+            let json = tokenizer.to_hf_json();
+            for text in [&text, &framed] {
+                let ids = at_once(&json, text);
+                assert!(tokenizer.encode(text).unwrap() == ids, "{alphabet}");
+                // and where it is read in parts
+                let data =
+                    Dataset::for_evaluation(&Text::from(text.as_str()), &tokenizer, &Options::stream(16)).unwrap();
+                assert!(data.val_tokens() == ids, "{alphabet}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_of_one_letter_is_encoded_too() {
+    let text = "a".repeat(20 << 20);
+    let ids = Tokenizer::gpt2().encode(&text).unwrap();
+    assert!(ids.iter().all(|id| ids[0] == *id) && Tokenizer::gpt2().decode(&ids).len() == text.len());
+}
+
+#[test]
+fn an_encoding_is_learned_from_words_that_stay_few() {
+    // more different words than are kept, and one that is frequent in all of the text
+    let rare = letters("abcdefghij", 3 << 20);
+    let words: Vec<&str> = rare.as_bytes().chunks(8).map(|word| std::str::from_utf8(word).unwrap()).collect();
+    let text = words.join(" frequent ");
+    let a = Tokenizer::train_bpe(&text, 300).unwrap();
+    assert_eq!(a.encode(" frequent").unwrap().len(), 1);
+    assert_eq!(a, Tokenizer::train_bpe(&text, 300).unwrap());
+}
+
 #[test]
 fn an_added_token_that_reaches_over_a_blank_is_not_cut() {
     let learned = Tokenizer::train_bpe(&mixed(50_000), 400).unwrap().to_hf_json();
@@ -85,4 +135,12 @@ fn positions_of_what_has_no_id_count_from_the_start_of_a_long_text() {
     let text = "the naïve ".repeat(30_000) + "dog the";
     let message = Tokenizer::from_json(words).unwrap().encode(&text).unwrap_err().to_string();
     assert!(message.starts_with("the tokenizer has no id for \"dog\" (at character 300000 of the text)"), "{message}");
+}
+
+#[test]
+fn a_text_that_can_be_cut_nowhere_is_refused_with_a_way_out() {
+    let words = r#"{"version":"1.0","added_tokens":[],"pre_tokenizer":{"type":"Whitespace"},
+        "model":{"type":"WordLevel","vocab":{"[UNK]":0},"unk_token":"[UNK]"}}"#;
+    let message = Tokenizer::from_json(words).unwrap().encode(&"a".repeat(40 << 20)).unwrap_err().to_string();
+    assert!(message.contains("more than 16 MiB without a place") && message.contains("--tokenizer byte"), "{message}");
 }
