@@ -7,6 +7,7 @@ mod file;
 mod gpt2;
 mod guard;
 mod hf;
+mod known;
 mod learn;
 mod listing;
 mod spec;

@@ -1,12 +1,11 @@
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
 use tiktoken_rs::{CoreBPE, r50k_base_singleton};
 
+use super::known::{Owner, encode_words};
 use super::windows::{LONG_WORD, Placed, encode_long};
-use super::words::words;
 use crate::data::DataError;
 
 /// Ids of GPT-2's encoding, the one of the end of a text included.
@@ -24,23 +23,11 @@ fn bpe() -> &'static CoreBPE {
 static IDS: LazyLock<FxHashMap<&'static [u8], u32>> =
     LazyLock::new(|| (0..).zip(PIECES.iter()).map(|(id, piece)| (piece.as_slice(), id)).collect());
 
-/// Words that a thread remembers, and the longest of them in bytes: a few MiB.
-const MOST_WORDS: usize = 1 << 15;
-const LONGEST_WORD: usize = 48;
-
-/// Gives the ids of a word.
-type EncodeWord<'a> = &'a dyn Fn(&str) -> Result<Vec<u32>, DataError>;
-
-/// Words that were put together of several pieces, and their ids.
-type Known = FxHashMap<Box<[u8]>, Box<[u32]>>;
-
-thread_local! {
-    static KNOWN: RefCell<Known> = RefCell::default();
-}
+static OWNER: LazyLock<Owner> = LazyLock::new(Owner::new);
 
 /// The ids of a text. `reads_end`: whether the name of the end of a text becomes its id.
 pub(super) fn encode(text: &str, reads_end: bool) -> Result<Vec<u32>, DataError> {
-    encode_words(text, reads_end, &|word| match word.len() {
+    encode_by(text, reads_end, |word| match word.len() {
         ..LONG_WORD => Ok(bpe().encode_ordinary(word)),
         _ => encode_long(word, &|window| Ok(placed(bpe().encode_ordinary(window)))),
     })
@@ -48,7 +35,7 @@ pub(super) fn encode(text: &str, reads_end: bool) -> Result<Vec<u32>, DataError>
 
 /// The same at once, with the place of each id: what a window is encoded with.
 pub(super) fn encode_placed(text: &str, reads_end: bool) -> Result<Vec<Placed>, DataError> {
-    Ok(placed(encode_words(text, reads_end, &|word| Ok(bpe().encode_ordinary(word)))?))
+    Ok(placed(encode_by(text, reads_end, |word| Ok(bpe().encode_ordinary(word)))?))
 }
 
 fn placed(ids: Vec<u32>) -> Vec<Placed> {
@@ -61,44 +48,26 @@ fn placed(ids: Vec<u32>) -> Vec<Placed> {
     ids.into_iter().map(place).collect()
 }
 
-/// Encodes a text by its words, which `encode` does with those that nobody knows yet. A word alone is one word still.
-fn encode_words(text: &str, reads_end: bool, encode: EncodeWord<'_>) -> Result<Vec<u32>, DataError> {
+/// Encodes a text by its words, which `encode` does with those that nobody knows yet.
+fn encode_by(
+    text: &str,
+    reads_end: bool,
+    encode: impl Fn(&str) -> Result<Vec<u32>, DataError>,
+) -> Result<Vec<u32>, DataError> {
+    let known_ids: &FxHashMap<&[u8], u32> = &IDS;
     let mut ids = Vec::with_capacity(text.len() / 3);
+    let add = |ids: &mut _, part| encode_words(*OWNER, ids, part, |word| known_ids.get(word).copied(), &encode);
     if !reads_end {
-        encode_into(&mut ids, text, encode)?;
+        add(&mut ids, text)?;
         return Ok(ids);
     }
     for (i, part) in text.split(END_OF_TEXT_NAME).enumerate() {
         if i > 0 {
             ids.push(END_OF_TEXT);
         }
-        encode_into(&mut ids, part, encode)?;
+        add(&mut ids, part)?;
     }
     Ok(ids)
-}
-
-fn encode_into(ids: &mut Vec<u32>, text: &str, encode: EncodeWord<'_>) -> Result<(), DataError> {
-    let known_ids: &FxHashMap<&[u8], u32> = &IDS;
-    KNOWN.with_borrow_mut(|known| {
-        for word in words(text) {
-            let bytes = word.as_bytes();
-            if let Some(&id) = known_ids.get(bytes) {
-                ids.push(id);
-            } else if let Some(pieces) = known.get(bytes) {
-                ids.extend_from_slice(pieces);
-            } else {
-                let pieces = encode(word)?;
-                ids.extend_from_slice(&pieces);
-                if bytes.len() <= LONGEST_WORD {
-                    if known.len() == MOST_WORDS {
-                        known.clear();
-                    }
-                    known.insert(bytes.into(), pieces.into());
-                }
-            }
-        }
-        Ok(())
-    })
 }
 
 /// The bytes of each id but the last.

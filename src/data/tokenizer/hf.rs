@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use aho_corasick::AhoCorasick;
 use serde_json::{Value, json};
 use tokenizers::tokenizer::{
     AddedToken, Model, OffsetReferential, OffsetType, PreTokenizer, Tokenizer as Inner, step_decode_stream,
@@ -9,6 +10,7 @@ use tokenizers::tokenizer::{
 use super::chunks::{chunks, cut};
 use super::gpt2::{self, END_OF_TEXT_NAME};
 use super::guard::guarded;
+use super::known::{Owner, encode_words};
 use super::windows::{LONG_WORD, Placed, encode_long};
 use crate::data::DataError;
 
@@ -27,6 +29,9 @@ pub(super) struct Hf {
     pub ends: Option<(u32, u32)>,
     /// The id of whatever the model doesn't know.
     pub unknown: Option<u32>,
+    owner: Owner,
+    /// Finds added tokens that become their ids in a text; `None` where nothing finds them.
+    added: Option<AhoCorasick>,
 }
 
 impl PartialEq for Hf {
@@ -96,7 +101,8 @@ impl Hf {
         let added = inner.get_added_tokens_decoder();
         let crosses = |token: &AddedToken| token.rstrip || cut(&token.content, 0).is_some();
         let cuts_at_words = by_words && value["normalizer"].is_null() && !added.values().any(crosses);
-        Ok(Arc::new(Self { json, inner, n_id: highest, pieces, cuts_at_words, ends, unknown }))
+        let (owner, finder) = (Owner::new(), finder(&inner));
+        Ok(Arc::new(Self { json, inner, n_id: highest, pieces, cuts_at_words, ends, unknown, owner, added: finder }))
     }
 
     /// From the contents of GPT-2's two files.
@@ -118,6 +124,8 @@ impl Hf {
         let mut inner = self.inner.clone();
         inner.set_encode_special_tokens(false);
         Arc::new(Self {
+            owner: Owner::new(),
+            added: finder(&inner),
             json: self.json.clone(),
             inner,
             n_id: self.n_id,
@@ -140,7 +148,12 @@ impl Hf {
         }
         let (mut ids, mut n_char) = (vec![], 0);
         for chunk in chunks(text, CHUNK_BYTES) {
-            ids.extend(self.encode_whole(chunk).map_err(|error| error.further(n_char))?);
+            let done = if self.added.as_ref().is_none_or(|added| added.is_match(chunk)) {
+                self.encode_whole(chunk).map(|more| ids.extend(more))
+            } else {
+                encode_words(self.owner, &mut ids, chunk, |_| None, |word| self.encode_whole(word))
+            };
+            done.map_err(|error| error.further(n_char))?;
             n_char += chunk.chars().count();
         }
         Ok(ids)
@@ -227,6 +240,15 @@ impl Hf {
         let text = guarded(|| self.inner.decode(&state.ids, true)).and_then(Result::ok).unwrap_or_default();
         text.strip_prefix(&state.prefix).unwrap_or("").into()
     }
+}
+
+/// What finds the added tokens that a text's words are parted by.
+fn finder(inner: &Inner) -> Option<AhoCorasick> {
+    let reads = |token: &AddedToken| !token.special || !inner.get_encode_special_tokens();
+    let added = inner.get_added_tokens_decoder().into_values().filter(reads);
+    let names: Vec<String> = added.map(|token| token.content).filter(|name| !name.is_empty()).collect();
+    // it refuses gigabytes of names
+    AhoCorasick::new(names).ok()
 }
 
 /// What decoding one id after another has to remember.

@@ -110,6 +110,31 @@ fn an_encoding_is_learned_from_words_that_stay_few() {
 }
 
 #[test]
+fn an_added_token_of_two_words_is_found() {
+    let learned = Tokenizer::train_bpe(&mixed(50_000), 400).unwrap().to_hf_json();
+    let mut json: serde_json::Value = serde_json::from_str(&learned).unwrap();
+    let added = serde_json::json!({
+        "id": 400, "content": "it's", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+        "special": false,
+    });
+    json["added_tokens"].as_array_mut().unwrap().push(added);
+    let json = json.to_string();
+    let tokenizer = Tokenizer::from_json(&json).unwrap();
+    assert!(tokenizer.encodes_chunks());
+    let text = mixed(100_000);
+    let ids = tokenizer.encode(&text).unwrap();
+    let last = tokenizer.vocab_size() as u32 - 1;
+    assert!(ids.contains(&last) && ids == at_once(&json, &text));
+    // remembered words of the one tokenizer are not those of the other
+    let other = Tokenizer::from_json(&learned).unwrap();
+    assert!(other.encode(&text).unwrap() == at_once(&learned, &text));
+    let ends = "the word<|endoftext|>the word".repeat(1000);
+    assert_eq!(other.encode(&ends).unwrap(), at_once(&learned, &ends));
+    let end = other.end_of_text().unwrap();
+    assert!(other.reading_specials().encode(&ends).unwrap().iter().filter(|&&id| id == end).count() == 1000);
+}
+
+#[test]
 fn an_added_token_that_reaches_over_a_blank_is_not_cut() {
     let learned = Tokenizer::train_bpe(&mixed(50_000), 400).unwrap().to_hf_json();
     let mut json: serde_json::Value = serde_json::from_str(&learned).unwrap();
