@@ -23,7 +23,7 @@ use crate::data::shell::quoted;
 use crate::data::{Corpus, DataError, Findings, Source, Tokenizer};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
-use crate::train::fit::{self, FitError, Room, SharesMemory};
+use crate::train::fit::{self, FitError, Free, Room, SharesMemory};
 use crate::train::{Event, OpenRun, Run, RunClaim, RunConfig, RunError, SessionError};
 use crate::units::count;
 
@@ -179,7 +179,7 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
         None if args.paths.is_empty() => RunClaim::next(runs, &name(&config.data.source))?,
         None => RunClaim::next(runs, &name(&args.settings.source(&args.paths)?))?,
     };
-    args.settings.fit_any_text(&config, &args.device)?;
+    args.settings.fit_any_text(&config, &args.device, Free::Batch)?;
     let Read { corpus, tokenizer, chosen } = read_text(&mut config, &args.paths, &args.settings)?;
     // before the device is opened, so that what it takes is known when the memory is counted
     let findings = encode(&corpus, &tokenizer, &config)?;
@@ -230,7 +230,7 @@ fn start(
             continue;
         }
         let room = Room::Device(fit.footprint.device().saturating_sub(1));
-        let remedies = fit::remedies(&config, gpu.caps(), room, fit.footprint.process);
+        let remedies = fit::remedies(&config, gpu.caps(), room, fit.footprint.process, Free::Batch);
         return Err(OutOfMemory(format!(
             "{} is out of memory; {}",
             gpu.name(),
@@ -275,14 +275,14 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
         .into());
     }
     let config = config.with_free(&wanted);
-    args.settings.fit_any_text(&config, &args.device)?;
+    args.settings.fit_any_text(&config, &args.device, Free::Recompute)?;
     let (corpus, moved) = text_again((&args.paths, &args.settings), &config.data.source, root)?;
     corpus.verify(config.data.crc32)?;
     let findings = encode(&corpus, &open.tokenizer, &config)?;
     reading::warn_of_unknown(&findings, "only a new run can have another");
     let gpu = open_device(args)?;
     let shares = SharesMemory(gpu.report().shares_memory());
-    let fit = args.settings.fit_as_it_is(&config, gpu.caps(), shares, fit::Process::now())?;
+    let fit = args.settings.fit_resumed(&config, gpu.caps(), shares, fit::Process::now())?;
     // on the device that it was on, a run keeps its kernels, so that its results are those of an undisturbed one
     let long = LongRun { config: &config, steps: config.train.steps, device: &args.device };
     let kernels = if Run::is_of(&open, &gpu)? {

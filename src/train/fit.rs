@@ -140,7 +140,7 @@ impl fmt::Display for Room {
         match self {
             Self::Unknown => f.write_str("as much as the device turns out to have"),
             Self::Device(bytes) => write!(f, "{} on the device", human_bytes(*bytes)),
-            Self::Process(bytes) => write!(f, "{} for the process", human_bytes(*bytes)),
+            Self::Process(bytes) => write!(f, "{}", human_bytes(*bytes)),
         }
     }
 }
@@ -149,9 +149,9 @@ impl fmt::Display for Room {
 #[derive(Debug, thiserror::Error)]
 pub enum FitError {
     /// More than there is.
-    #[error("this run needs {needs} of memory and there are {room}; {remedies}")]
+    #[error("this run needs {needs} of memory, but may take {room}; {remedies}")]
     Memory {
-        /// What it needs.
+        /// What it needs, in words.
         needs: String,
         /// What there is.
         room: Room,
@@ -175,20 +175,76 @@ pub enum FitError {
     Session(#[from] SessionError),
 }
 
+/// What of a run may change so that it fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Free {
+    /// How many rows are computed at once, and what is computed again: those of a new run.
+    Batch,
+    /// What is computed again: a resumed run keeps the rest.
+    Recompute,
+}
+
 /// Checks that a run fits, before anything is allocated.
 ///
 /// # Errors
 ///
 /// [`FitError::Memory`] with flags that make it fit, where some do.
-pub fn check(config: &RunConfig, caps: &Caps, room: Room, process: Process) -> Result<Footprint, FitError> {
+pub fn check(config: &RunConfig, caps: &Caps, room: Room, process: Process, free: Free) -> Result<Footprint, FitError> {
     let footprint = Footprint::of(config, caps, process)?;
     match room.compare(&footprint) {
         Some((needs, there)) if needs > there => {
-            let remedies = remedies(config, caps, room, process);
+            let remedies = remedies(config, caps, room, process, free);
             Err(FitError::Memory { needs: human_bytes(needs), room, remedies })
         }
         _ => Ok(footprint),
     }
+}
+
+/// Checks that a run fits before its text is read, which needs memory of its own. `config` has the least vocabulary that the
+/// run may have, and `process` is what the process takes without a text.
+///
+/// # Errors
+///
+/// [`FitError::Memory`] with flags that may make it fit.
+pub fn check_without_text(
+    config: &RunConfig,
+    caps: &Caps,
+    room: Room,
+    process: Process,
+    free: Free,
+) -> Result<(), FitError> {
+    let Some((needs, there)) = room.compare(&Footprint::of(config, caps, process)?) else { return Ok(()) };
+    if needs <= there {
+        return Ok(());
+    }
+    let remedies = remedies(config, caps, room, process, free)
+        .replace("it fits with", "depending on how much the text takes, it may fit with");
+    Err(FitError::Memory { needs: format!("at least {}", human_bytes(needs)), room, remedies })
+}
+
+/// The flags with which a run takes least memory, and how much that is, bytes.
+fn least(config: &RunConfig, caps: &Caps, room: Room, process: Process, free: Free) -> (String, u64) {
+    let rows = config.train.batch_size.saturating_mul(config.train.grad_accum);
+    let recompute = Recompute::ALL.last().copied().unwrap_or(config.train.recompute);
+    let (mut smallest, flags) = match free {
+        Free::Batch => {
+            let accum = if rows > 1 { format!(" --grad-accum {rows}") } else { String::new() };
+            (with_rows(config, 1, rows), format!("--batch-size 1{accum} --recompute {recompute}"))
+        }
+        Free::Recompute => (config.clone(), format!("--recompute {recompute}")),
+    };
+    smallest.train.recompute = recompute;
+    let needs = Footprint::of(&smallest, caps, process).ok().and_then(|footprint| room.compare(&footprint));
+    (flags, needs.map_or(u64::MAX, |(needs, _)| needs))
+}
+
+/// What to do about a run that doesn't even fit with the flags that need least.
+fn too_large(flags: &str, least: u64, free: Free) -> String {
+    let change = match free {
+        Free::Batch => "use a smaller --block-size or model, or allow it more",
+        Free::Recompute => "a resumed run keeps its model and batch, so allow it more",
+    };
+    format!("even {flags} needs {}: {change}", human_bytes(least))
 }
 
 /// The rows of a micro-batch and the number of micro-batches for this many tokens a step: as many rows as fit.
@@ -217,7 +273,7 @@ pub fn choose_batch(
         return Ok((b, rows / b));
     }
     // the reason: one row is too much
-    check(&with_rows(config, 1, rows), caps, room, process)?;
+    check(&with_rows(config, 1, rows), caps, room, process, Free::Batch)?;
     Ok((1, rows))
 }
 
@@ -242,7 +298,10 @@ fn with_rows(config: &RunConfig, batch_size: u64, grad_accum: u64) -> RunConfig 
 /// Flags with which the run fits and its steps stay what they are; the cheapest in time first.
 ///
 /// For a device that turned out to be full, `room` is a little less than what the run takes.
-pub fn remedies(config: &RunConfig, caps: &Caps, room: Room, process: Process) -> String {
+pub fn remedies(config: &RunConfig, caps: &Caps, room: Room, process: Process, free: Free) -> String {
+    // what a process takes differs a little from one start to the next
+    const MARGIN: u64 = 4 << 20;
+    let counted = Process { now: process.now + MARGIN, peak: process.peak + MARGIN };
     let rows = config.train.batch_size.saturating_mul(config.train.grad_accum);
     let (mut found, mut most) = (vec![], 0);
     let later = Recompute::ALL.into_iter().skip_while(|&r| r != config.train.recompute);
@@ -250,21 +309,24 @@ pub fn remedies(config: &RunConfig, caps: &Caps, room: Room, process: Process) -
         let fits = |b: u64| {
             let mut config = with_rows(config, b, rows / b);
             config.train.recompute = recompute;
-            Footprint::of(&config, caps, process).is_ok_and(|footprint| room.holds(&footprint))
+            Footprint::of(&config, caps, counted).is_ok_and(|footprint| room.holds(&footprint))
         };
         let again = if i == 0 { String::new() } else { format!("--recompute {recompute}") };
         if i > 0 && fits(config.train.batch_size) {
             found.push(again);
             break;
         }
-        let smaller = divisors(rows).filter(|&b| b < config.train.batch_size).find(|&b| fits(b));
+        let smaller = divisors(rows).filter(|&b| b < config.train.batch_size && free == Free::Batch).find(|&b| fits(b));
         if let Some(b) = smaller.filter(|&b| b > most) {
             most = b;
             found.push(format!("--batch-size {b} --grad-accum {} {again}", rows / b).trim_end().into());
         }
     }
     match found.split_last() {
-        None => "even --batch-size 1 --recompute block needs more: use a smaller --block-size or model".into(),
+        None => {
+            let (flags, least) = least(config, caps, room, counted, free);
+            too_large(&flags, least, free)
+        }
         Some((last, [])) => format!("it fits with {last}"),
         Some((last, rest)) => format!("it fits with {}, or with {last}", rest.join(", with ")),
     }

@@ -201,16 +201,21 @@ fn out_of_memory_is_found_before_the_first_step_with_flags_that_help() {
         (line, String::from_utf8(output.stdout).unwrap())
     };
     let (line, _) = run("--batch-size 16 --memory 179M");
+    assert!(line.contains("needs at least") && line.contains("it may fit with"), "{line}");
     let flags = line.split(" with ").nth(1).unwrap_or("").split(',').next().unwrap_or("").to_string();
     assert!(line.contains("179.0 MiB") && line.contains("--recompute"), "{line}");
     assert!(flags.starts_with("--batch-size "), "{line}");
     assert!(!dir.path().join("run").exists());
     let (line, _) = run("--batch-size 16 --memory 60M");
-    assert!(line.contains("smaller --block-size or model"), "{line}");
+    assert!(line.contains("even --batch-size 1 --grad-accum 16 --recompute block needs "), "{line}");
+    assert!(line.contains(" MiB: use a smaller --block-size or model"), "{line}");
     let (line, out) = run(&format!("{flags} --memory 179M"));
     assert!(line.is_empty(), "{flags}: {line}");
     assert!(out.contains("\"done\":true"), "{out}");
 
+    // a resumed run keeps its batch
+    let line = cli::fails(dir.path(), &["train", "--resume", "run", "--steps", "2", "--memory", "70M"]);
+    assert!(line.contains("even --recompute block needs ") && line.contains("keeps its model and batch"), "{line}");
     std::fs::remove_dir_all(dir.path().join("run")).unwrap();
     let (_, out) = run("--batch-tokens 2048 --memory 179M");
     let header: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();

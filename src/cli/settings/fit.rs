@@ -9,7 +9,7 @@ use crate::cli::reading;
 use crate::data::{Mode, TokenizerSpec};
 use crate::kernel::Caps;
 use crate::train::RunConfig;
-use crate::train::fit::{self, FitError, Footprint, Process, Room};
+use crate::train::fit::{self, FitError, Footprint, Free, Process, Room};
 use crate::units::count;
 
 /// A run that fits.
@@ -56,11 +56,12 @@ impl SettingsArgs {
                 count(tokens, "token")
             ));
         }
-        Ok(Fit { batch, ..self.fit_as_it_is(config, caps, shares, process)? })
+        let footprint = fit::check(config, caps, room, process, Free::Batch)?;
+        Ok(Fit { footprint, room, batch })
     }
 
-    /// Checks that a run with a batch of its own fits.
-    pub fn fit_as_it_is(
+    /// Checks that a resumed run fits, which keeps its batch.
+    pub fn fit_resumed(
         &self,
         config: &RunConfig,
         caps: &Caps,
@@ -68,7 +69,7 @@ impl SettingsArgs {
         process: Process,
     ) -> Result<Fit, FitError> {
         let room = Room::of(shares, self.train.memory);
-        Ok(Fit { footprint: fit::check(config, caps, room, process)?, room, batch: None })
+        Ok(Fit { footprint: fit::check(config, caps, room, process, Free::Recompute)?, room, batch: None })
     }
 
     /// Sees to `--memory` before a text is read: refuses what is too much with any text, and ends the reading of one where it
@@ -77,7 +78,7 @@ impl SettingsArgs {
     /// # Errors
     ///
     /// [`FitError::Memory`], or no device.
-    pub fn fit_any_text(&self, config: &RunConfig, device: &DeviceArgs) -> Result<(), Box<dyn Error>> {
+    pub fn fit_any_text(&self, config: &RunConfig, device: &DeviceArgs, free: Free) -> Result<(), Box<dyn Error>> {
         let Some(most) = self.train.memory else { return Ok(()) };
         let adapter = device.find()?;
         let shares = SharesMemory(adapter.shares_memory());
@@ -95,7 +96,8 @@ impl SettingsArgs {
         if self.chooses_batch() {
             (least.train.batch_size, least.train.grad_accum) = (1, 1);
         }
-        match self.fit_as_it_is(&least, &adapter.caps, shares, process_bytes(false)) {
+        let room = Room::of(shares, self.train.memory);
+        match fit::check_without_text(&least, &adapter.caps, room, process_bytes(false), free) {
             Err(error @ FitError::Memory { .. }) => Err(error.into()),
             // whatever else is wrong is found once the settings are checked
             _ => Ok(()),
