@@ -143,7 +143,7 @@ pub(super) fn process_bytes(by_limits: bool) -> Process {
     const DRIVER: u64 = 72 << 20;
     let resident = resident_bytes();
     let now = if by_limits || resident == 0 { DRIVER } else { resident + OPENED };
-    Process { now, peak: now }
+    Process { now, peak: now, compiles: false }
 }
 
 /// The whole run, beyond the training program's buffers.

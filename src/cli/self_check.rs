@@ -18,14 +18,14 @@ use crate::tune::cache_dir;
 pub(super) const WRONG: &str = "wrong";
 
 /// Has a device prove on small models that it computes them, before anything is trained on it: once for each device, driver
-/// and set of kernels, as the folder of caches remembers.
-pub(super) fn self_check(gpu: &Arc<Gpu>, device: &DeviceArgs) -> Result<(), Box<dyn Error>> {
+/// and set of kernels, as the folder of caches remembers. Returns whether this was the first time.
+pub(super) fn self_check(gpu: &Arc<Gpu>, device: &DeviceArgs) -> Result<bool, Box<dyn Error>> {
     let checks = if gpu.is_checked() { ", checked" } else { "" };
     let subject = format!("{}{checks} {:08x}\n", gpu.name(), kernels_crc());
     let path = cache_dir().map(|dir| dir.join(format!("right-{:08x}", crc32fast::hash(subject.as_bytes()))));
     let is_known = path.as_ref().is_some_and(|path| fs::read_to_string(path).is_ok_and(|text| text == subject));
     if is_known && !is_faulty() {
-        return Ok(());
+        return Ok(false);
     }
     phases::begin("checking the device");
     if !(gpu.caps().is_cpu && passes_elsewhere(device)) {
@@ -42,7 +42,7 @@ pub(super) fn self_check(gpu: &Arc<Gpu>, device: &DeviceArgs) -> Result<(), Box<
         let _ = path.parent().map(fs::create_dir_all);
         let _ = fs::write(path, subject);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Changes with every kernel.

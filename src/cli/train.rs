@@ -23,7 +23,7 @@ use crate::data::shell::quoted;
 use crate::data::{Corpus, DataError, Findings, Source, Tokenizer};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError};
-use crate::train::fit::{self, FitError, Free, Room, SharesMemory};
+use crate::train::fit::{self, Free, Process, Room, SharesMemory};
 use crate::train::{Event, OpenRun, Run, RunClaim, RunConfig, RunError, SessionError};
 use crate::units::count;
 
@@ -121,7 +121,7 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         stopping.restart(Some(root.clone()));
         drop((run, gpu));
         std::thread::sleep(REST);
-        let gpu = open_device(args)?;
+        let (gpu, _) = open_device(args)?;
         let open = OpenRun::open(&root)?;
         let (corpus, _) = text_again((&args.paths, &args.settings), &open.config.data.source, &root)?;
         let config = open.config.clone();
@@ -206,8 +206,10 @@ fn start(
     root: PathBuf,
     make: impl Fn(&Arc<Gpu>, RunConfig) -> Result<Run, RunError>,
 ) -> Result<Started, Box<dyn std::error::Error>> {
-    let gpu = open_device(args)?;
-    let mut fit = fit(args, &mut config, &gpu)?;
+    let (gpu, compiles) = open_device(args)?;
+    let shares = SharesMemory(gpu.report().shares_memory());
+    let process = Process { compiles, ..Process::now() };
+    let mut fit = args.settings.fit(&mut config, gpu.caps(), shares, process)?;
     loop {
         let long = LongRun { config: &config, steps: config.train.steps, device: &args.device };
         let kernels = tune_first(&gpu, &[config.session()], &args.tuning, Some(long))?;
@@ -250,12 +252,6 @@ fn is_out_of_memory(error: &RunError) -> bool {
     matches!(error, GpuError::OutOfMemory { .. })
 }
 
-/// Chooses the batch where that was asked for, and checks that the run fits, before anything is allocated.
-fn fit(args: &TrainArgs, config: &mut RunConfig, gpu: &Gpu) -> Result<Fit, FitError> {
-    let shares = SharesMemory(gpu.report().shares_memory());
-    args.settings.fit(config, gpu.caps(), shares, fit::Process::now())
-}
-
 fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::Error>> {
     let open = OpenRun::open(root)?;
     if open.config.data.source == Source::None {
@@ -280,9 +276,10 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     corpus.verify(config.data.crc32)?;
     let findings = encode(&corpus, &open.tokenizer, &config)?;
     reading::warn_of_unknown(&findings, "only a new run can have another");
-    let gpu = open_device(args)?;
+    let (gpu, compiles) = open_device(args)?;
     let shares = SharesMemory(gpu.report().shares_memory());
-    let fit = args.settings.fit_resumed(&config, gpu.caps(), shares, fit::Process::now())?;
+    let process = Process { compiles, ..Process::now() };
+    let fit = args.settings.fit_resumed(&config, gpu.caps(), shares, process)?;
     // on the device that it was on, a run keeps its kernels, so that its results are those of an undisturbed one
     let long = LongRun { config: &config, steps: config.train.steps, device: &args.device };
     let kernels = if Run::is_of(&open, &gpu)? {
@@ -298,13 +295,14 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit, kernels, chosen: None })
 }
 
-fn open_device(args: &TrainArgs) -> Result<Arc<Gpu>, Box<dyn std::error::Error>> {
+/// Opens the device, and has it checked. Returns whether that was the first time, so that its driver compiles kernels.
+fn open_device(args: &TrainArgs) -> Result<(Arc<Gpu>, bool), Box<dyn std::error::Error>> {
     phases::begin("opening the device");
     let gpu = args.device.open()?;
-    self_check(&gpu, &args.device)?;
+    let is_first = self_check(&gpu, &args.device)?;
     phases::follow(&gpu);
     phases::end();
-    Ok(gpu)
+    Ok((gpu, is_first))
 }
 
 /// What runs on a text are named after.

@@ -148,8 +148,7 @@ impl Plan {
     }
 
     /// Bytes of host memory that the compiled kernels of a process take, by estimate: what was measured on
-    /// llvmpipe with its cache filled, as a multiple of their source. Compiling them the first time takes up to twice as much
-    /// with Mesa 22, and the same with Mesa 26.
+    /// llvmpipe with its cache filled, as a multiple of their source.
     pub fn kernel_bytes(plans: &[Plan]) -> u64 {
         // the second is that of straight-line code
         const BYTES_PER_SOURCE_BYTE: [u64; 2] = [96, 160];
