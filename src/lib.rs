@@ -4,7 +4,7 @@
 
 pub mod units;
 
-pub mod unfinished;
+pub mod files;
 
 pub mod tensor;
 
@@ -31,6 +31,8 @@ pub mod speed;
 pub mod model;
 
 pub mod generate;
+
+pub mod run;
 
 pub mod train;
 

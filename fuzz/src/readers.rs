@@ -13,8 +13,9 @@ use tril::gpu::DeviceSelector;
 use tril::interop;
 use tril::interop::import::ImportOptions;
 use tril::model::ModelConfig;
-use tril::train::blackbox::Evidence;
-use tril::train::{RunConfig, RunDir, checkpoint, fit};
+use tril::run::{RunConfig, RunDir, checkpoint};
+use tril::train::evidence::Evidence;
+use tril::train::memory;
 use tril::tune::Cache;
 
 /// A reader: it may refuse bytes, and do nothing worse.
@@ -130,7 +131,7 @@ fn read_flags(bytes: &[u8], _: &Path) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let _ = text.parse::<DeviceSelector>();
     let spec = text.parse::<TokenizerSpec>().map(|spec| spec.to_string());
-    fit::parse_bytes(text).is_ok() | spec.is_ok() | ModelConfig::preset(text).is_ok()
+    memory::parse_bytes(text).is_ok() | spec.is_ok() | ModelConfig::preset(text).is_ok()
 }
 
 fn read_grammar(bytes: &[u8], _: &Path) -> bool {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::self_check::kernels_crc;
 use crate::bench::rates;
+use crate::files::atomic;
 use crate::gpu::Gpu;
 use crate::speed::Rates;
 use crate::train::SessionError;
@@ -43,9 +44,8 @@ pub(super) fn rates_of(gpu: &Arc<Gpu>, measure: Measure) -> Result<Rates, Sessio
     let kept = Kept { subject, rates: rates(gpu)? };
     // without a place to remember, it is measured again next time
     if let (Some(path), Ok(text)) = (path, serde_json::to_string_pretty(&kept)) {
-        let part = path.with_extension(format!("{}.part", std::process::id()));
-        let made = path.parent().map_or(Ok(()), fs::create_dir_all);
-        let _ = made.and_then(|()| fs::write(&part, text + "\n")).and_then(|()| fs::rename(&part, &path));
+        let _ = path.parent().map_or(Ok(()), fs::create_dir_all);
+        let _ = atomic::write_shared(&path, (text + "\n").as_bytes());
     }
     Ok(kept.rates)
 }

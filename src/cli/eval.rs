@@ -13,7 +13,8 @@ use crate::data::tokens::Width;
 use crate::data::{Dataset, Source, embedded, tokens};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig, free_run};
 use crate::model::BatchShape;
-use crate::train::{Evaluator, RunDir};
+use crate::run::RunDir;
+use crate::train::Evaluator;
 use crate::units::count;
 
 /// Measure a trained model: teacher-forced loss, and how far it gets on its own predictions.

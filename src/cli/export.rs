@@ -7,7 +7,7 @@ use super::phases::{self, Shows};
 use super::which::WhichArgs;
 use super::{Outcome, signals};
 use crate::interop::export::{Model, Target, export};
-use crate::train::RunDir;
+use crate::run::RunDir;
 use crate::units::{count, human_bytes};
 
 /// Write a trained model in the files of transformers, llm.c or llama.cpp.

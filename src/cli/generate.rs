@@ -11,7 +11,7 @@ use super::which::WhichArgs;
 use super::{Outcome, out};
 use crate::data::{Decoder as TextDecoder, Tokenizer};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig};
-use crate::train::RunDir;
+use crate::run::RunDir;
 
 /// Let a trained model talk.
 ///

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::phases::{self, Shows};
 use super::{Outcome, signals};
 use crate::data::TokenizerSpec;
-use crate::data::shell::quoted;
+use crate::files::shell::quoted;
 use crate::interop::import::{ImportOptions, import};
 use crate::units::count;
 

@@ -9,7 +9,7 @@ use super::settings::{DeviceArgs, SettingsArgs};
 use crate::emit::{self, KernelEntry};
 use crate::kernel::Choice;
 use crate::train::Session;
-use crate::train::fit::{FitError, SharesMemory};
+use crate::train::memory::{FitError, SharesMemory};
 use crate::units::{count, human_bytes};
 
 /// List the shaders of a training step, and write them to files for the compilers of other devices.

@@ -9,10 +9,10 @@ use super::Outcome;
 use super::misuse::misuse;
 use super::settings::DeviceArgs;
 use super::which::WhichArgs;
-use crate::data::claim::LockFile;
+use crate::files::claim::LockFile;
+use crate::files::unfinished::{Goes, Unfinished};
 use crate::generate::{LoadedModel, logits};
-use crate::train::RunDir;
-use crate::unfinished::{Goes, Unfinished};
+use crate::run::RunDir;
 use crate::units::count;
 
 /// Write a model's logits for some tokens to a file, to compare it with other programs.

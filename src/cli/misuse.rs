@@ -5,7 +5,7 @@ use std::error::Error;
 use crate::data::DataError;
 use crate::gpu::GpuError;
 use crate::model::ConfigError;
-use crate::train::fit::FitError;
+use crate::train::memory::FitError;
 use crate::train::{RunError, SessionError};
 
 /// A flag that can't have its value, or flags that don't go together.

@@ -41,9 +41,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::misuse::is_misuse;
 use crate::exec::ExecError;
+use crate::files::unfinished::{self, Unfinished};
 use crate::gpu::GpuError;
 use crate::train::{RunError, SessionError};
-use crate::unfinished::{self, Unfinished};
 
 /// Train GPTs on the GPU that is there: hand-written WGSL on Vulkan, Metal or DX12.
 #[derive(Debug, Parser)]

@@ -9,8 +9,9 @@ use super::settings::{DeviceArgs, Fit, SettingsArgs};
 use crate::graph::Phase;
 use crate::kernel::{Caps, Choice};
 use crate::plan::Plan;
-use crate::train::fit::{FitError, Footprint, Process, Room, SharesMemory, resident_bytes};
-use crate::train::{RunConfig, Session};
+use crate::run::RunConfig;
+use crate::train::Session;
+use crate::train::memory::{FitError, Footprint, Process, Room, SharesMemory, resident_bytes};
 use crate::units::{count, human_bytes};
 
 /// Show what a configuration needs on a device, before anything is allocated.

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::phases::{self, Amount};
-use crate::data::shell::quoted;
 use crate::data::{Corpus, DataError, Findings, Loading, Mode, Source, Tokenizer};
-use crate::train::fit::resident_bytes;
+use crate::files::shell::quoted;
+use crate::train::memory::resident_bytes;
 use crate::units::count;
 
 /// Reads text, or opens token files.

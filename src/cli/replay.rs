@@ -6,7 +6,7 @@ use clap::Args;
 use super::Outcome;
 use super::phases::{self, Shows};
 use super::settings::DeviceArgs;
-use crate::train::blackbox::{self, Replayed};
+use crate::train::evidence::{self, Replayed};
 
 /// Do a step again whose loss or gradients weren't finite, and say where that began.
 ///
@@ -32,7 +32,7 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
     phases::show(if args.json { Shows::Lines } else { Shows::Live });
     phases::begin("doing the step again");
     phases::follow(&gpu);
-    let Replayed { evidence, note } = blackbox::replay(&gpu, &args.path)?;
+    let Replayed { evidence, note } = evidence::replay(&gpu, &args.path)?;
     phases::end();
     if let Some(note) = note {
         errln!("warning: {note}");

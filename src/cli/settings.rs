@@ -16,10 +16,10 @@ use crate::data::tokens::Width;
 use crate::data::{Corpus, DataError, Mode, Source, Tokenizer, TokenizerSpec, embedded, tokens};
 use crate::graph::Recompute;
 use crate::model::{ModelConfig, Positions};
-pub(super) use crate::train::fit::SharesMemory;
-use crate::train::fit::parse_bytes;
-use crate::train::spikes::OnSpike;
-use crate::train::{OnNonfinite, RunConfig, ScheduleKind};
+use crate::run::spikes::OnSpike;
+use crate::run::{OnNonfinite, RunConfig, ScheduleKind};
+pub(super) use crate::train::memory::SharesMemory;
+use crate::train::memory::parse_bytes;
 
 /// Model and training settings. A flag beats --config, which beats --preset.
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::phases::{self, Then};
-use crate::unfinished;
+use crate::files::unfinished;
 
 /// Who wants the command to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::error::Error;
 use super::misuse::misuse;
 use crate::data::tokens::tokenizer_beside;
 use crate::data::{DataError, Mode, Source, Tokenizer, TokenizerSpec};
-use crate::train::RunConfig;
+use crate::run::RunConfig;
 
 /// The tokenizer of the token files of a new run, and how it was found. `asked` is what `--tokenizer` says.
 ///

@@ -10,9 +10,9 @@ use super::phases::{self, Amount, Shows};
 use super::reading;
 use super::settings::check_specials;
 use super::signals;
-use crate::data::shell::quoted;
 use crate::data::tokenize::{Form, Job};
 use crate::data::{Source, TokenizerSpec, tokens};
+use crate::files::shell::quoted;
 use crate::units::{count, human_bytes};
 
 /// Turn text into token files once, to train on them as often as you like.

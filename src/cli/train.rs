@@ -1,5 +1,5 @@
-mod begin;
 mod clock;
+mod fine_tune;
 mod printer;
 mod stopping;
 
@@ -19,12 +19,13 @@ use super::self_check::{WRONG, self_check};
 use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text};
 use super::tune::{LongRun, TuningArgs, tune_first};
 use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of, must_be_writable};
-use crate::data::shell::quoted;
 use crate::data::{Corpus, DataError, Findings, Source, Tokenizer};
 use crate::exec::ExecError;
+use crate::files::shell::quoted;
 use crate::gpu::{Gpu, GpuError};
-use crate::train::fit::{self, Free, Process, Room, SharesMemory};
-use crate::train::{Event, OpenRun, Run, RunClaim, RunConfig, RunError, SessionError};
+use crate::run::{OpenRun, RunClaim, RunConfig};
+use crate::train::memory::{self, Free, Process, Room, SharesMemory};
+use crate::train::{Event, Run, RunError, SessionError};
 use crate::units::count;
 
 /// Train a model on text; without a path, on the embedded stories.
@@ -222,7 +223,7 @@ fn start(
             return Err(error.into());
         }
         // only by trying is it found out how much memory a GPU has
-        if let Some(smaller) = fit::smaller_batch(&config).filter(|_| args.settings.chooses_batch()) {
+        if let Some(smaller) = memory::smaller_batch(&config).filter(|_| args.settings.chooses_batch()) {
             config = smaller;
             let (b, n) = (config.train.batch_size, config.train.grad_accum);
             let tokens = count(config.tokens_per_step(), "token");
@@ -232,7 +233,7 @@ fn start(
             continue;
         }
         let room = Room::Device(fit.footprint.device().saturating_sub(1));
-        let remedies = fit::remedies(&config, gpu.caps(), room, fit.footprint.process, Free::Batch);
+        let remedies = memory::remedies(&config, gpu.caps(), room, fit.footprint.process, Free::Batch);
         return Err(OutOfMemory(format!(
             "{} is out of memory; {}",
             gpu.name(),
@@ -255,7 +256,7 @@ fn is_out_of_memory(error: &RunError) -> bool {
 fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::Error>> {
     let open = OpenRun::open(root)?;
     if open.config.data.source == Source::None {
-        return begin::begin(args, &open);
+        return fine_tune::begin(args, &open);
     }
     let config = open.config.clone();
     open.dir.check_settings(&config)?;

@@ -17,8 +17,9 @@ use super::{Outcome, vectors};
 use crate::bench::BenchPreset;
 use crate::gpu::Gpu;
 use crate::kernel::Choice;
-use crate::train::fit::Process;
-use crate::train::{RunConfig, Session, SessionConfig, SessionError};
+use crate::run::RunConfig;
+use crate::train::memory::Process;
+use crate::train::{Session, SessionConfig, SessionError};
 use crate::tune::{Cache, Entry, OnDevice, Shapes, Tuned, Which, cache_dir, shapes, tune};
 use crate::units::count;
 

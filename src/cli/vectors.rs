@@ -18,6 +18,7 @@ use self::race::race;
 use super::itself::itself;
 use super::self_check::kernels_crc;
 use super::signals::run_child;
+use crate::files::atomic;
 use crate::gpu::{AdapterReport, DeviceSelector, find_adapter};
 use crate::tune::cache_dir;
 
@@ -174,9 +175,8 @@ fn measure(report: &AdapterReport, dir: &Path, kernels: &Path, anew: bool) -> Op
         is_clearly_faster(usual_ns, wide_ns) && width(WIDE).is_some_and(|mut command| is_right(&mut command));
     let measured = Measured { subject, usual_ns, wide_ns, width: if takes_wide { WIDE } else { USUAL } };
     errln!("vectors  {measured} ({:.1} s)", started.elapsed().as_secs_f64());
-    let part = path.with_extension(format!("{}.part", std::process::id()));
-    let written = fs::write(&part, serde_json::to_string_pretty(&measured).ok()? + "\n");
-    written.and_then(|()| fs::rename(&part, &path)).ok()?;
+    let text = serde_json::to_string_pretty(&measured).ok()? + "\n";
+    atomic::write_shared(&path, text.as_bytes()).ok()?;
     Some(measured)
 }
 

@@ -1,7 +1,7 @@
 use clap::Args;
 
 use crate::model::ModelConfig;
-use crate::train::{RunDir, RunDirError, Weights};
+use crate::run::{RunDir, RunDirError, Weights};
 
 /// Which of a run's weights a command takes.
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::shell::quoted;
+use crate::files::shell::quoted;
 use crate::units::{count, human_bytes};
 
 /// An error of the data layer; the message says what to do about it.

@@ -4,7 +4,6 @@
 //! at a time, and [`dataset`] splits it and cuts [`batch`]es whose order depends on the seed alone. [`tokens`] reads files of ids instead.
 
 pub mod batch;
-pub mod claim;
 pub mod corpus;
 pub mod dataset;
 pub mod embedded;
@@ -20,7 +19,6 @@ mod mode;
 mod names;
 mod order;
 mod packing;
-pub mod shell;
 mod split;
 pub mod text;
 pub mod tokenize;

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 pub use translate::Forms;
 
-use crate::data::claim::{Claim, LOCK};
+use crate::files::claim::{Claim, LOCK};
+use crate::files::unfinished::Goes;
 use crate::kernel::{Access, KernelDef, Variant};
 use crate::plan::Plan;
-use crate::unfinished::Goes;
 
 /// Why nothing, or not everything, was written.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,8 @@ use std::io;
 use std::path::Path;
 
 use crate::data::DataError;
-use crate::train::RunDirError;
+use crate::files::FileError;
+use crate::run::RunDirError;
 
 /// A model that can't come in or go out.
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +11,9 @@ pub enum InteropError {
     /// A run directory, or the files of an export.
     #[error(transparent)]
     Dir(#[from] RunDirError),
+    /// A file that can't be written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A tokenizer.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::{InteropError, gguf, hf_write, llmc_write};
 use crate::data::Tokenizer;
-use crate::data::claim::LockFile;
+use crate::files::atomic::{self, sync_dir};
+use crate::files::claim::LockFile;
+use crate::files::unfinished::{Goes, Unfinished};
+use crate::files::{FileError, io_error};
 use crate::model::{ModelConfig, Positions, Table};
+use crate::run::{RunDirError, Weights};
 use crate::tensor::{Layout, ParamGroup, ParamSpec};
-use crate::train::{RunDirError, Weights, io_error, sync_dir};
-use crate::unfinished::{Goes, Unfinished};
 
 /// Whose files to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -101,12 +103,11 @@ fn fill(model: &mut Model, target: Target, part: &Path) -> Result<(), InteropErr
     Ok(sync_dir(part)?)
 }
 
-fn name(part: &Path, out: &Path) -> Result<(), RunDirError> {
+fn name(part: &Path, out: &Path) -> Result<(), FileError> {
     if out.exists() {
         fs::remove_dir(out).map_err(io_error(out))?;
     }
-    fs::rename(part, out).map_err(io_error(out))?;
-    sync_dir(out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+    atomic::rename(part, out)
 }
 
 impl Model {
@@ -153,23 +154,23 @@ pub(super) struct OutFile {
 }
 
 impl OutFile {
-    pub fn create(folder: &Path, name: &str) -> Result<Self, RunDirError> {
+    pub fn create(folder: &Path, name: &str) -> Result<Self, FileError> {
         let path = folder.join(name);
         let out = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(io_error(&path))?);
         Ok(Self { path, out })
     }
 
-    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), RunDirError> {
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), FileError> {
         self.out.write_all(bytes).map_err(io_error(&self.path))
     }
 
     /// Little-endian, as on every machine that a device of ours is in.
-    pub fn floats(&mut self, values: &[f32]) -> Result<(), RunDirError> {
+    pub fn floats(&mut self, values: &[f32]) -> Result<(), FileError> {
         self.bytes(bytemuck::cast_slice(values))
     }
 
     /// Ends the file, on the disk.
-    pub fn finish(self) -> Result<(), RunDirError> {
+    pub fn finish(self) -> Result<(), FileError> {
         let io = io_error(&self.path);
         self.out.into_inner().map_err(|e| io(e.into_error()))?.sync_all().map_err(&io)
     }

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::InteropError;
 use super::export::{Model, OutFile};
+use crate::files::tensor_file::Writer;
 use crate::model::ModelConfig;
-use crate::train::tensor_file::Writer;
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const GENERATION: &str = "generation_config.json";

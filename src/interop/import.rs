@@ -12,7 +12,7 @@ use super::tensors::Tensors;
 use super::{InteropError, mistaken, torch};
 use crate::data::{Mode, Source, Tokenizer, TokenizerSpec};
 use crate::model::{ModelConfig, Positions};
-use crate::train::{DataConfig, RunConfig, RunDir, RunDirError, ScheduleKind, TrainConfig, WeightSource};
+use crate::run::{DataConfig, RunConfig, RunDir, RunDirError, ScheduleKind, TrainConfig, WeightSource};
 use crate::units::count;
 
 /// What the files of a model may leave open.

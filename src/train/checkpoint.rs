@@ -1,116 +1,13 @@
-//! Weights and training state to disk and back.
+//! A session's weights and state into checkpoints and back.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
-use super::kept::{self, Kept};
-use super::lost::TOKENIZER;
-use super::run_dir::{io_error, set_aside, sync_dir};
 use super::session::Part;
-use super::spikes::Spikes;
-use super::tensor_file::{Entries, PIECE, Reader, Writer};
-use super::{RunConfig, RunDir, RunDirError, Session, SessionError, Weights};
-use crate::data::shell::quoted;
+use super::{Session, SessionError};
 use crate::exec::ExecError;
-use crate::graph::{AdamwConfig, Optimizer};
-use crate::model::ModelConfig;
-use crate::tensor::ParamSpec;
-
-/// What a checkpoint holds besides tensors.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Optimizer steps done. With the seed of the config it also fixes the data position and the dropout masks.
-    pub step: u64,
-    /// Best validation loss so far, and its step.
-    pub best: Option<(f64, u64)>,
-    /// The last validation loss, and its step; checkpoints of before don't tell.
-    #[serde(default)]
-    pub last: Option<(f64, u64)>,
-    /// Seconds of training so far.
-    pub elapsed_s: f64,
-    /// Real tokens trained on so far.
-    pub tokens: u64,
-    /// What losses and gradient norms were like.
-    #[serde(default)]
-    pub spikes: Spikes,
-    /// Batches passed over by rolling back, in steps.
-    #[serde(default)]
-    pub shift: u64,
-    /// The checkpoint that was last gone back to, and how often.
-    #[serde(default)]
-    pub rolled_back: Option<(u64, u64)>,
-    /// The step whose weights are in `model.safetensors`; checkpoints of before don't tell.
-    #[serde(default)]
-    pub model: Option<u64>,
-    /// Their validation loss, where it is known.
-    #[serde(default)]
-    pub model_loss: Option<f64>,
-    /// Steps without anything finite, up to this one.
-    #[serde(default)]
-    pub in_a_row: u64,
-    /// What a stop has kept from being done after this step.
-    #[serde(default)]
-    pub left: Left,
-    /// Whether the weights at step 0 were those of a trained model.
-    #[serde(default)]
-    pub imported: bool,
-    /// What was tuned for the run: `kernel/variant` by the key of a task.
-    #[serde(default)]
-    pub tuned: BTreeMap<String, String>,
-    /// Kernel variants that the run used, as `kernel/variant`: other ones round differently.
-    pub kernels: Vec<String>,
-    /// The adapter.
-    pub device: String,
-}
-
-/// What is still to be done after a step, before the next one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Left {
-    /// The validation split is to be evaluated.
-    pub evaluation: bool,
-    /// A sample is to be drawn.
-    pub sample: bool,
-}
-
-impl Left {
-    /// Whether there is anything.
-    pub fn is_any(self) -> bool {
-        self.evaluation || self.sample
-    }
-}
-
-impl Progress {
-    /// Of a session before its first step, on its device with its kernels.
-    pub(super) fn of(session: &Session) -> Self {
-        let program = session.program();
-        let kernels: BTreeSet<String> = program.plan().steps.iter().map(|step| step.dispatch.name()).collect();
-        let tuned = program.gpu().choice().tuned().clone();
-        Self { device: program.gpu().name(), kernels: kernels.into_iter().collect(), tuned, ..Self::default() }
-    }
-
-    /// The validation loss of the checkpoint's own weights, where they were evaluated.
-    pub(super) fn loss(&self) -> Option<f64> {
-        self.last.filter(|&(_, step)| step == self.step).map(|(loss, _)| loss)
-    }
-
-    fn of_file(file: &Reader) -> Result<Self, RunDirError> {
-        let mut progress: Self =
-            serde_json::from_str(file.meta("progress")?).map_err(|e| file.damaged(e.to_string()))?;
-        // as steps of a config are: no sum of them and no product with the micro-batches overflows
-        if progress.step.max(progress.shift) > u32::MAX.into() {
-            return Err(file.damaged(format!("it is of step {}", progress.step.max(progress.shift))));
-        }
-        // before there was `last`, the best loss was that of the model that was saved
-        if progress.last.is_none() {
-            progress.model_loss = progress.best.map(|(loss, _)| loss);
-        }
-        Ok(progress)
-    }
-}
+use crate::graph::Optimizer;
+use crate::run::checkpoint::{self, Found, Progress, Tensor, TensorSource, each_tensor};
+use crate::run::{RunConfig, RunDir, RunDirError};
 
 /// Why a checkpoint can't be saved or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -135,8 +32,34 @@ impl From<ExecError> for CheckpointError {
     }
 }
 
-pub(super) const MODEL: &str = "model.safetensors";
-pub(super) const STATE: &str = "state.safetensors";
+/// The tensors of a session, all of which must be finite.
+struct FromSession<'a>(&'a Session);
+
+impl TensorSource for FromSession<'_> {
+    type Error = CheckpointError;
+
+    fn read(
+        &mut self,
+        tensor: Tensor<'_>,
+        _: &[u64],
+        sink: &mut dyn FnMut(&[f32]) -> Result<(), RunDirError>,
+    ) -> Result<(), CheckpointError> {
+        let Self(session) = self;
+        let (part, name) = match tensor {
+            Tensor::Weight(name) => (Part::Weight, name),
+            Tensor::State { state, of } => (Part::State(state), of),
+            Tensor::Shared(name) => return Ok(sink(&session.shared_state(name)?)?),
+        };
+        let (id, start, len) = session.place(part, name)?;
+        session.program().read_pieces(id, start, len, |piece| {
+            if piece.iter().all(|x| x.is_finite()) {
+                Ok(sink(piece)?)
+            } else {
+                Err(CheckpointError::NotFinite { tensor: name.into() })
+            }
+        })
+    }
+}
 
 /// Saves the weights under GPT-2's names as `model.safetensors`, which says of which step they are.
 ///
@@ -144,99 +67,7 @@ pub(super) const STATE: &str = "state.safetensors";
 ///
 /// A failure of the device or the disk, or weights that aren't finite; the old file is untouched then.
 pub fn save_model(dir: &RunDir, session: &Session) -> Result<(), CheckpointError> {
-    write_model(dir, &session.config().model, session.step_count(), |file, name, _| {
-        write(file, session, Part::Weight, name)
-    })
-}
-
-/// Saves the weights of a checkpoint as [`save_model`] does those of a session: the same bytes.
-pub(super) fn copy_model(dir: &RunDir, found: &mut Found, model: &ModelConfig) -> Result<(), CheckpointError> {
-    write_model(dir, model, found.progress.step, |file, name, dims| {
-        found.file.seek(name, dims)?;
-        let (mut piece, mut left) = (vec![0.0; PIECE], dims.iter().product::<u64>());
-        while left > 0 {
-            let n = left.min(PIECE as u64);
-            found.file.read(&mut piece[..n as usize])?;
-            file.write(&piece[..n as usize])?;
-            left -= n;
-        }
-        Ok(())
-    })
-}
-
-fn write_model(
-    dir: &RunDir,
-    model: &ModelConfig,
-    step: u64,
-    mut write: impl FnMut(&mut Writer, &str, &[u64]) -> Result<(), CheckpointError>,
-) -> Result<(), CheckpointError> {
-    let part = dir.path("model.safetensors.part");
-    let entries = model.param_shapes();
-    let mut save = || {
-        let mut file = Writer::create(&part, &entries, model_meta(dir, model, step))?;
-        for (name, dims) in &entries {
-            write(&mut file, name, dims)?;
-        }
-        file.finish()?;
-        let path = dir.path(MODEL);
-        // nothing can be renamed to the place of a folder
-        if path.is_dir() {
-            set_aside(dir, MODEL).map_err(io_error(&path))?;
-        }
-        fs::rename(&part, &path).map_err(io_error(&path))?;
-        Ok(sync_dir(dir.root())?)
-    };
-    // best effort: a half-written file is of no use, and the disk may be full
-    save().inspect_err(|_| drop(fs::remove_file(&part)))
-}
-
-/// The key under which `model.safetensors` has its step.
-pub(super) const STEP: &str = "step";
-
-/// What `model.safetensors` says of itself: its weights are laid out as PyTorch's, and of this run and step.
-pub(super) fn model_meta(dir: &RunDir, model: &ModelConfig, step: u64) -> HashMap<String, String> {
-    let mut meta = kept::of_weights(dir, model);
-    meta.extend([("format".into(), "pt".into()), (STEP.into(), step.to_string())]);
-    meta
-}
-
-/// What a checkpoint says besides tensors and what it keeps of its run.
-pub(super) fn state_meta(mut meta: HashMap<String, String>, progress: &Progress) -> HashMap<String, String> {
-    let json = serde_json::to_string(progress).unwrap_or_else(|e| panic!("progress has a JSON form: {e}"));
-    meta.insert("progress".into(), json);
-    meta
-}
-
-/// Every tensor of a checkpoint, in the order of the data: weights, then for each what the optimizer keeps of it, then what the
-/// optimizer keeps once.
-pub(super) fn state(model: &ModelConfig, optimizer: &dyn Optimizer) -> Entries {
-    let weights = model.param_shapes();
-    let elements = model.params().into_iter().flat_map(|param| {
-        let dims = param.shape.dims().to_vec();
-        let name = move |state: &&str| (format!("{state}.{}", param.name), dims.clone());
-        optimizer.element_state(param.group).iter().map(name)
-    });
-    let shared = optimizer.shared_state().iter().map(|&(name, n)| (name.to_string(), vec![n]));
-    weights.into_iter().chain(elements).chain(shared).collect()
-}
-
-fn write(file: &mut Writer, session: &Session, part: Part, name: &str) -> Result<(), CheckpointError> {
-    let (tensor, start, len) = session.place(part, name)?;
-    session.program().read_pieces(tensor, start, len, |piece| {
-        if piece.iter().all(|x| x.is_finite()) {
-            Ok(file.write(piece)?)
-        } else {
-            Err(CheckpointError::NotFinite { tensor: name.into() })
-        }
-    })
-}
-
-/// Where the checkpoints are, a folder for each, named by its step.
-pub(super) const CHECKPOINTS: &str = "checkpoints";
-
-/// The folder of a step's checkpoint.
-pub fn folder(dir: &RunDir, step: u64) -> PathBuf {
-    dir.path(CHECKPOINTS).join(format!("{step:08}"))
+    checkpoint::write_model(dir, &session.config().model, session.step_count(), &mut FromSession(session))
 }
 
 /// Saves everything that a bit-exact resume needs, beside the checkpoints before it, of which as many stay as the settings say.
@@ -245,249 +76,48 @@ pub fn folder(dir: &RunDir, step: u64) -> PathBuf {
 ///
 /// As [`save_model`]; the older checkpoints are untouched then.
 pub fn save(dir: &RunDir, session: &Session, progress: &Progress, config: &RunConfig) -> Result<(), CheckpointError> {
-    let meta = state_meta(kept::of_state(dir, config), progress);
-    let path = folder(dir, progress.step);
-    let (part, old) = (path.with_extension("part"), path.with_extension("old"));
-    remove(&part)?;
-    let all = dir.path(CHECKPOINTS);
-    let save = || {
-        // not the run's own folder: where that is gone, somebody has removed it
-        if !all.exists() {
-            fs::create_dir(&all).map_err(io_error(&all))?;
-        }
-        fs::create_dir(&part).map_err(io_error(&part))?;
-        // the checksum goes over every tensor's bytes in order, so that a damaged file is recognised
-        let mut file =
-            Writer::create(&part.join(STATE), &state(&session.config().model, &config.train.optimizer), meta)?;
-        let (params, optimizer) = (session.config().model.params(), &session.config().optimizer);
-        for param in &params {
-            write(&mut file, session, Part::Weight, &param.name)?;
-        }
-        for param in &params {
-            for state in optimizer.element_state(param.group) {
-                write(&mut file, session, Part::State(state), &param.name)?;
-            }
-        }
-        for (name, _) in optimizer.shared_state() {
-            file.write(&session.shared_state(name)?)?;
-        }
-        file.finish()?;
-        copy_tokenizer(dir, &part)?;
-        sync_dir(&part)?;
-        // a kill between the two renames leaves the old one of the same step, which counts as well
-        if path.exists() {
-            remove(&old)?;
-            fs::rename(&path, &old).map_err(io_error(&path))?;
-        }
-        fs::rename(&part, &path).map_err(io_error(&path))?;
-        Ok::<(), CheckpointError>(sync_dir(&all)?)
-    };
-    save().inspect_err(|_| drop(fs::remove_dir_all(&part)))?;
-    // what is left of an interrupted save, of a future that was given up, of the layout before this one
-    let (mut n_older, keep) = (0, config.train.keep.max(1));
-    for (step, other) in candidates(dir) {
-        n_older += u64::from(step.is_some_and(|s| s < progress.step));
-        if other != path && (step.is_none_or(|s| s >= progress.step) || n_older >= keep) {
-            remove(&other)?;
-        }
+    checkpoint::write(dir, &mut FromSession(session), progress, config)
+}
+
+impl Session {
+    /// The progress of a run before its first step, on this device with these kernels.
+    pub(super) fn progress(&self) -> Progress {
+        let program = self.program();
+        let kernels: BTreeSet<String> = program.plan().steps.iter().map(|step| step.dispatch.name()).collect();
+        let tuned = program.gpu().choice().tuned().clone();
+        Progress { device: program.gpu().name(), kernels: kernels.into_iter().collect(), tuned, ..Progress::default() }
     }
-    Ok(())
-}
 
-/// Keeps what the run's own file holds, which may be lost, in the folder of a checkpoint.
-pub(super) fn copy_tokenizer(dir: &RunDir, folder: &Path) -> Result<(), RunDirError> {
-    let path = folder.join(TOKENIZER);
-    let write = || {
-        let mut file = File::create(&path)?;
-        file.write_all(dir.tokenizer().as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(io_error(&path))
-}
-
-/// Every folder that may hold a checkpoint, the newest first, those of unknown step last.
-fn candidates(dir: &RunDir) -> Vec<(Option<u64>, PathBuf)> {
-    let entries = fs::read_dir(dir.path(CHECKPOINTS)).into_iter().flatten().flatten();
-    let step = |path: &Path| path.file_stem()?.to_str()?.parse().ok();
-    let mut found: Vec<_> = entries.map(|e| e.path()).filter_map(|path| Some((Some(step(&path)?), path))).collect();
-    found.retain(|(_, path)| path.extension().is_none_or(|e| e == "old"));
-    // that of a step's two folders which has no extension is the newer one
-    found.sort_by(|a, b| (b.0, &a.1).cmp(&(a.0, &b.1)));
-    let before = ["checkpoint", "checkpoint.old"].map(|name| dir.path(name)).into_iter().filter(|p| p.exists());
-    found.into_iter().chain(before.map(|path| (None, path))).collect()
-}
-
-/// The files of all checkpoints, the newest first.
-pub(super) fn states(dir: &RunDir) -> Vec<PathBuf> {
-    candidates(dir).into_iter().map(|(_, folder)| folder.join(STATE)).collect()
-}
-
-/// The step of the newest checkpoint, by its name: it need not be whole.
-pub(super) fn newest_step(dir: &RunDir) -> Option<u64> {
-    candidates(dir).into_iter().find_map(|(step, _)| step)
-}
-
-fn remove(path: &Path) -> Result<(), RunDirError> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(kind) if kind.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(_) => return Ok(()),
-    };
-    removed.map_err(io_error(path))
-}
-
-/// A whole checkpoint.
-#[derive(Debug)]
-pub struct Found {
-    pub(super) file: Reader,
-    /// What it holds besides tensors.
-    pub progress: Progress,
-    /// What is wrong with newer ones: a line each.
-    pub passed_over: Vec<String>,
-}
-
-/// Finds the newest checkpoint that is whole, and checks all of it.
-///
-/// # Errors
-///
-/// No checkpoint, or none but damaged ones.
-pub fn find(dir: &RunDir, model: &ModelConfig) -> Result<Found, RunDirError> {
-    let mut passed_over = vec![];
-    for (_, path) in candidates(dir) {
-        match open(dir, &path.join(STATE), model) {
-            Ok((file, progress)) => {
-                passed_over.iter_mut().for_each(|line: &mut String| line.push_str(" and passed over"));
-                return Ok(Found { file, progress, passed_over });
-            }
-            Err(error @ (RunDirError::Damaged { .. } | RunDirError::Io { .. })) => {
-                let reason = match &error {
-                    RunDirError::Damaged { reason, .. } => reason.clone(),
-                    RunDirError::Io { source, .. } if is_absent(source) => format!("there is no {STATE} in it"),
-                    other => other.to_string(),
-                };
-                passed_over.push(format!("{} is damaged ({reason})", path.display()));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let root = quoted(dir.root());
-    let best = Weights::whole(dir, model).ok();
-    let best = best.map(|_| {
-        format!("; the best model, {MODEL}, is intact, and a new run can begin with it: tril import {root} --out NEW")
-    });
-    Err(none(dir.root(), best, &passed_over))
-}
-
-/// Whether a file isn't there, or a file stands where its folder should.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// The error about a run without a whole checkpoint. `best` is about its best model; `damaged` has a line for each damaged
-/// checkpoint.
-pub(super) fn none(root: &Path, best: Option<String>, damaged: &[String]) -> RunDirError {
-    let best = best.unwrap_or_default();
-    let reason = match damaged {
-        [] if RunDir::is_unborn(root) => {
-            "was stopped before it had a checkpoint; give the command that began it again".into()
-        }
-        [] if !root.join(MODEL).exists() => format!(
-            "was trained, and neither {CHECKPOINTS} nor {MODEL} is there any more; put them back, or begin a new run with --out"
-        ),
-        [] => format!("holds no checkpoint{best}; put the folder {CHECKPOINTS} back, or begin a new run with --out"),
-        [one] => format!("has no other checkpoint: {one}{best}; restore it, or begin a new run with --out"),
-        all => format!(
-            "has {} checkpoints, all damaged: {}{best}; restore one, or begin a new run with --out",
-            all.len(),
-            all.join(", ")
-        ),
-    };
-    RunDirError::NoCheckpoint { path: root.display().to_string(), reason }
-}
-
-/// All checkpoints that are whole, the newest first, of those that are wanted by what they say of themselves.
-pub(super) fn whole(dir: &RunDir, model: &ModelConfig, wanted: impl Fn(&Progress) -> bool) -> Vec<Found> {
-    let is_wanted = |path: &Path| Progress::of_file(&Reader::open(path)?).map(|progress| wanted(&progress));
-    let all = states(dir).into_iter().filter(|path| is_wanted(path).unwrap_or(false));
-    all.filter_map(|path| find_at(dir, &path, model).ok()).collect()
-}
-
-/// A checkpoint at a place of its own.
-///
-/// # Errors
-///
-/// A missing or damaged file.
-pub(super) fn find_at(dir: &RunDir, path: &Path, model: &ModelConfig) -> Result<Found, RunDirError> {
-    open(dir, path, model).map(|(file, progress)| Found { file, progress, passed_over: vec![] })
-}
-
-fn open(dir: &RunDir, path: &Path, model: &ModelConfig) -> Result<(Reader, Progress), RunDirError> {
-    let mut file = Reader::open(path)?;
-    match Kept::of(&file)? {
-        Some(kept) => {
-            // that another model was asked for is no damage
-            file.verify(&state(kept.model(), kept.optimizer()))?;
-            kept.check_model(dir, model)?;
-        }
-        None => {
-            file.verify(&state(model, &AdamwConfig::DEFAULT))?;
-            kept::check_heads(&file, model)?;
-        }
-    }
-    let progress = Progress::of_file(&file)?;
-    Ok((file, progress))
-}
-
-impl Found {
-    /// Puts a session made from the run's config where the checkpoint was taken.
+    /// Goes to where a checkpoint was taken; the session is one of the same run.
     ///
     /// # Errors
     ///
     /// A failure of the device or the disk.
-    pub fn load(&mut self, session: &mut Session) -> Result<(), CheckpointError> {
-        self.load_weights(session)?;
-        let optimizer = session.config().optimizer;
-        for param in session.config().model.params() {
-            for state in optimizer.element_state(param.group) {
-                self.load_part(session, &format!("{state}.{}", param.name), Part::State(state), &param)?;
-            }
-        }
-        for &(name, n) in optimizer.shared_state() {
-            let mut values = vec![0.0; n as usize];
-            self.file.seek(name, &[n])?;
-            self.file.read(&mut values)?;
-            session.set_shared_state(name, &values)?;
-        }
-        session.set_step_count(self.progress.step);
+    pub fn load(&mut self, found: &mut Found) -> Result<(), CheckpointError> {
+        let (model, optimizer) = (self.config().model.clone(), self.config().optimizer);
+        each_tensor(&model, &optimizer as &dyn Optimizer, |tensor, dims| self.load_tensor(found, tensor, dims))?;
+        self.set_step_count(found.progress.step);
         Ok(())
     }
 
-    /// Puts the weights alone into a session, which can then be evaluated, and not be trained on.
-    pub(super) fn load_weights(&mut self, session: &mut Session) -> Result<(), CheckpointError> {
-        let params = session.config().model.params();
-        params.iter().try_for_each(|param| self.load_part(session, &param.name, Part::Weight, param))
+    /// Takes the weights alone from a checkpoint: to be evaluated, not to be trained on.
+    pub(super) fn load_weights(&mut self, found: &mut Found) -> Result<(), CheckpointError> {
+        let shapes = self.config().model.param_shapes();
+        shapes.iter().try_for_each(|(name, dims)| self.load_tensor(found, Tensor::Weight(name), dims))
     }
 
-    fn load_part(
-        &mut self,
-        session: &Session,
-        name: &str,
-        part: Part,
-        param: &ParamSpec,
-    ) -> Result<(), CheckpointError> {
-        let file = &mut self.file;
-        file.seek(name, param.shape.dims())?;
-        let (tensor, start, len) = session.place(part, &param.name)?;
-        let read = |piece: &mut [f32]| -> Result<(), CheckpointError> { Ok(file.read(piece)?) };
-        session.program().write_pieces(tensor, start, len, read)
+    fn load_tensor(&self, found: &mut Found, tensor: Tensor<'_>, dims: &[u64]) -> Result<(), CheckpointError> {
+        found.seek(tensor, dims)?;
+        let (part, name) = match tensor {
+            Tensor::Weight(name) => (Part::Weight, name),
+            Tensor::State { state, of } => (Part::State(state), of),
+            Tensor::Shared(name) => {
+                let mut values = vec![0.0; dims.iter().product::<u64>() as usize];
+                found.read_on(&mut values)?;
+                return Ok(self.set_shared_state(name, &values)?);
+            }
+        };
+        let (id, start, len) = self.place(part, name)?;
+        self.program().write_pieces(id, start, len, |piece: &mut [f32]| Ok(found.read_on(piece)?))
     }
-}
-
-/// Reads `model.safetensors` of a run: every parameter of the model.
-///
-/// # Errors
-///
-/// A missing or damaged file.
-pub fn load_model(dir: &RunDir, model: &ModelConfig) -> Result<Vec<(String, Vec<f32>)>, RunDirError> {
-    Weights::best(dir, model)?.read_all(model)
 }

@@ -1,8 +1,8 @@
 use std::time::{Duration, Instant};
 
 use super::SessionError;
-use super::inputs::{check_documents, check_ids, write_batch};
 use super::session_config::check_batch;
+use super::write_batch::{check_documents, check_ids, write_batch};
 use crate::data::Batch;
 use crate::exec::{Program, Readback};
 use crate::graph::Phase;

@@ -1,11 +1,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::blackbox::Evidence;
-use super::checkpoint::CheckpointError;
-use super::{RunDirError, SessionError, StepResult};
+use super::CheckpointError;
+use super::evidence::Evidence;
+use super::{SessionError, StepResult};
 use crate::data::DataError;
+use crate::files::FileError;
 use crate::model::ConfigError;
+use crate::run::RunDirError;
 use crate::speed::Profile;
 
 /// What ends a run.
@@ -57,6 +59,12 @@ pub enum RunError {
         /// Steps done.
         step: u64,
     },
+}
+
+impl From<FileError> for RunError {
+    fn from(error: FileError) -> Self {
+        Self::Dir(error.into())
+    }
 }
 
 impl From<CheckpointError> for RunError {

@@ -1,45 +1,21 @@
-//! Training: one optimizer step after another on the device, learning-rate schedules, runs that can be resumed.
+//! Training: one optimizer step after another on the device, and the run that is made of them.
 
-pub mod blackbox;
-mod changes;
-pub mod checkpoint;
-mod config;
+mod checkpoint;
 mod evaluator;
 mod event;
-pub mod fit;
-mod imported;
-mod inputs;
-mod kept;
-mod lost;
-mod metrics;
-mod open_run;
+pub mod evidence;
+pub mod memory;
 mod profiling;
-mod run;
-mod run_claim;
-mod run_dir;
-mod schedule;
 mod session;
 mod session_config;
-pub mod spikes;
-pub(crate) mod tensor_file;
-mod toml_error;
-mod toml_value;
-mod weights;
+mod trainer;
+mod write_batch;
 
 pub use crate::graph::AdamwConfig;
-pub use changes::FixedSetting;
-pub use config::{DataConfig, OnNonfinite, RunConfig, TrainConfig};
+pub use checkpoint::{CheckpointError, save, save_model};
 pub use evaluator::Evaluator;
 pub use event::{Doing, Event, Mended, RunError, Summary};
-pub use imported::WeightSource;
-pub(crate) use inputs::{batch_words, loss_scale};
-pub use open_run::OpenRun;
-pub use run::Run;
-pub use run_claim::RunClaim;
-pub use run_dir::{RunDir, RunDirError};
-pub(crate) use run_dir::{io_error, sync_dir};
-pub use schedule::{Schedule, ScheduleKind};
 pub use session::{Session, SessionError, StepResult};
 pub use session_config::SessionConfig;
-pub use toml_error::TomlError;
-pub use weights::Weights;
+pub use trainer::Run;
+pub(crate) use write_batch::{batch_words, loss_scale};

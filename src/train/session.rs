@@ -2,8 +2,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Evaluator;
-use super::inputs::{check_documents, check_ids, write_batch};
 use super::session_config::SessionConfig;
+use super::write_batch::{check_documents, check_ids, write_batch};
 use crate::data::Batch;
 use crate::exec::{ExecError, Program, Readback};
 use crate::generate::Generator;
@@ -134,6 +134,13 @@ pub struct Session {
 
 /// Steps that may be under way when a step's commands are written: one that runs, and one so that the device never waits.
 const QUEUE_DEPTH: usize = 2;
+
+impl StepResult {
+    /// Loss and gradient norm, where both are finite.
+    pub(super) fn for_spikes(&self) -> Option<(f32, f32)> {
+        self.finite.then_some((self.loss, self.grad_norm))
+    }
+}
 
 impl Session {
     /// The plan of a session: what it needs, without a device.

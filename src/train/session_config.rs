@@ -1,5 +1,6 @@
 use crate::graph::AdamwConfig;
 use crate::model::{BatchShape, ConfigError, Keep, Memory, ModelConfig};
+use crate::run::RunConfig;
 
 /// What a training session is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +43,24 @@ impl SessionConfig {
         self.model.validate()?;
         check_batch(&self.model, self.batch_size, self.t)?;
         self.optimizer.validate()
+    }
+}
+
+impl RunConfig {
+    /// What a session of the run is made of.
+    pub fn session(&self) -> SessionConfig {
+        let t = &self.train;
+        SessionConfig {
+            model: self.model.clone(),
+            batch_size: t.batch_size,
+            t: self.row_size(),
+            micro_batches: t.grad_accum,
+            optimizer: t.optimizer,
+            seed: t.seed,
+            keep: Keep::default(),
+            memory: Memory { loss_chunk: t.loss_chunk, recompute: t.recompute },
+            document_mask: self.masks_documents(),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Which, checksum};
+use crate::files::atomic;
 use crate::gpu::Gpu;
 use crate::kernel::Caps;
 use crate::ops::Task;
@@ -149,9 +150,8 @@ impl Cache {
                 self.content.entries.insert(key.clone(), entry.clone());
             }
         }
-        let part = self.path.with_extension(format!("{}.part", std::process::id()));
-        fs::write(&part, serde_json::to_string_pretty(&self.content)? + "\n")?;
-        fs::rename(&part, &self.path)
+        let text = serde_json::to_string_pretty(&self.content)? + "\n";
+        atomic::write_shared(&self.path, text.as_bytes()).map_err(io::Error::other)
     }
 }
 

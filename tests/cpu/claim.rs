@@ -7,8 +7,8 @@ use std::sync::Barrier;
 use std::thread;
 
 use tril::data::Tokenizer;
-use tril::data::claim::{Claim, Filled, LockFile};
-use tril::train::{OpenRun, RunClaim, RunConfig, RunDir, RunDirError};
+use tril::files::claim::{Claim, Filled, LockFile};
+use tril::run::{OpenRun, RunClaim, RunConfig, RunDir, RunDirError};
 
 fn begin(root: &Path) -> Result<RunDir, RunDirError> {
     RunDir::create(root, &RunConfig::preset("nano").unwrap(), &Tokenizer::chars("abc"))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tril::data::{Mode, Source};
-use tril::train::RunConfig;
+use tril::run::RunConfig;
 
 /// All settings that a run may have, with each kind of source and mode.
 fn whole() -> Vec<RunConfig> {
@@ -18,7 +18,7 @@ fn whole() -> Vec<RunConfig> {
         Source::None,
     ];
     sources
-        .map(|source| RunConfig { data: tril::train::DataConfig { source, ..config.data.clone() }, ..config.clone() })
+        .map(|source| RunConfig { data: tril::run::DataConfig { source, ..config.data.clone() }, ..config.clone() })
         .into()
 }
 

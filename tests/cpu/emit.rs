@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use tril::data::claim::Claim;
 use tril::emit::{EmitError, Manifest, emit, kernels};
+use tril::files::claim::Claim;
 use tril::kernel::{Caps, Choice};
 use tril::model::{Keep, Memory, ModelConfig};
 use tril::plan::Plan;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tril::train::{RunDir, checkpoint};
+use tril::run::{RunDir, checkpoint};
 
 #[path = "../../fuzz/src/readers.rs"]
 mod readers;

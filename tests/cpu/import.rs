@@ -15,7 +15,7 @@ use tril::interop::export::{Model, Target, export};
 use tril::interop::import::{ImportOptions, import};
 use tril::reference::IGNORE;
 use tril::reference::compare::{Tolerance, compare_f64};
-use tril::train::{RunDir, Weights, checkpoint};
+use tril::run::{RunDir, Weights, checkpoint};
 
 use crate::common::foreign::{MODELS, folder, imported, logits};
 use crate::reference::manifest;

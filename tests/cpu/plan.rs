@@ -5,8 +5,9 @@ use tril::graph::{Phase, Recompute};
 use tril::kernel::{Caps, Choice};
 use tril::model::{Keep, Memory, ModelConfig};
 use tril::plan::{Interval, Plan, PlanError, assign, most_alive};
+use tril::run::{RunConfig, Schedule, ScheduleKind};
 use tril::tensor::{Role, TensorId};
-use tril::train::{AdamwConfig, RunConfig, Schedule, ScheduleKind, Session, SessionConfig, SessionError};
+use tril::train::{AdamwConfig, Session, SessionConfig, SessionError};
 
 fn plan(preset: &str, batch_size: u64, t: u64, caps: &Caps) -> Result<Plan, SessionError> {
     let model = ModelConfig::preset(preset).unwrap();

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use tril::data::{Corpus, Text, Tokenizer};
-use tril::train::{Event, Mended, Run, RunClaim, RunConfig, ScheduleKind, Summary};
+use tril::run::{RunClaim, RunConfig, ScheduleKind};
+use tril::train::{Event, Mended, Run, Summary};
 
 use crate::cli::{bytes, fails, ok, states, text, train, tril};
 use crate::common::foreign::folder;

@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use tril::generate::{LoadedModel, logits};
 use tril::reference::compare::{Tolerance, canary, compare};
-use tril::train::checkpoint;
+use tril::run::checkpoint;
 
 use crate::cli::{bytes, command, fails, misused, ok, states, text};
 use crate::common::foreign::{MODELS, folder, imported, logits as golden_logits};

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tril::data::{Corpus, Text, Tokenizer};
-use tril::train::{Doing, Event, OpenRun, Run, RunClaim, RunConfig, Summary};
+use tril::run::{OpenRun, RunClaim, RunConfig};
+use tril::train::{Doing, Event, Run, Summary};
 
 use crate::cli::bytes;
 use crate::gpu;

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use super::SettingsArgs;
 use crate::data::{Mode, TokenizerSpec};
-use crate::train::{FixedSetting, RunConfig};
+use crate::run::{FixedSetting, RunConfig};
 
 impl SettingsArgs {
     /// File, then flags, over the settings of a run in training. What a flag implies for others when a run begins stays as it

@@ -8,8 +8,8 @@ use crate::cli::plan::process_bytes;
 use crate::cli::reading;
 use crate::data::{Mode, TokenizerSpec};
 use crate::kernel::Caps;
-use crate::train::RunConfig;
-use crate::train::fit::{self, FitError, Footprint, Free, Process, Room};
+use crate::run::RunConfig;
+use crate::train::memory::{self, FitError, Footprint, Free, Process, Room};
 use crate::units::count;
 
 /// A run that fits.
@@ -48,7 +48,7 @@ impl SettingsArgs {
         let room = Room::of(shares, self.train.memory);
         let mut batch = None;
         if let Some(tokens) = self.train.batch_tokens {
-            let (b, n) = fit::choose_batch(config, caps, room, process, tokens)?;
+            let (b, n) = memory::choose_batch(config, caps, room, process, tokens)?;
             (config.train.batch_size, config.train.grad_accum) = (b, n);
             let rows = if n == 1 { "all at once" } else { "the most rows that fit" };
             batch = Some(format!(
@@ -56,7 +56,7 @@ impl SettingsArgs {
                 count(tokens, "token")
             ));
         }
-        let footprint = fit::check(config, caps, room, process, Free::Batch)?;
+        let footprint = memory::check(config, caps, room, process, Free::Batch)?;
         Ok(Fit { footprint, room, batch })
     }
 
@@ -69,7 +69,7 @@ impl SettingsArgs {
         process: Process,
     ) -> Result<Fit, FitError> {
         let room = Room::of(shares, self.train.memory);
-        Ok(Fit { footprint: fit::check(config, caps, room, process, Free::Recompute)?, room, batch: None })
+        Ok(Fit { footprint: memory::check(config, caps, room, process, Free::Recompute)?, room, batch: None })
     }
 
     /// Sees to `--memory` before a text is read: refuses what is too much with any text, and ends the reading of one where it
@@ -97,7 +97,7 @@ impl SettingsArgs {
             (least.train.batch_size, least.train.grad_accum) = (1, 1);
         }
         let room = Room::of(shares, self.train.memory);
-        match fit::check_without_text(&least, &adapter.caps, room, process_bytes(false), free) {
+        match memory::check_without_text(&least, &adapter.caps, room, process_bytes(false), free) {
             Err(error @ FitError::Memory { .. }) => Err(error.into()),
             // whatever else is wrong is found once the settings are checked
             _ => Ok(()),

@@ -7,10 +7,11 @@ use serde_json::json;
 use super::clock::{Clock, Kind};
 use crate::cli::phases::{self, Amount, in_words};
 use crate::cli::settings::Fit;
-use crate::data::shell::quoted;
 use crate::data::{Packing, Source, embedded};
-use crate::train::fit::Room;
-use crate::train::{Doing, Event, Run, Summary, TrainConfig};
+use crate::files::shell::quoted;
+use crate::run::TrainConfig;
+use crate::train::memory::Room;
+use crate::train::{Doing, Event, Run, Summary};
 use crate::units::{count, human_bytes};
 
 /// Tells what a run does, for people or in JSON.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::clock::Clock;
 use crate::cli::phases::in_words;
 use crate::cli::signals::{self, Answer, Stop};
-use crate::data::shell::quoted;
+use crate::files::shell::quoted;
 use crate::train::{Doing, Event};
 
 /// Shared by the training and the thread that hears of signals.

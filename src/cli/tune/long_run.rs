@@ -10,8 +10,8 @@ use crate::cli::itself::itself;
 use crate::cli::settings::DeviceArgs;
 use crate::exec::ExecError;
 use crate::gpu::Gpu;
+use crate::run::RunConfig;
 use crate::speed::matmul_peak;
-use crate::train::RunConfig;
 use crate::tune::{Cache, Entry, OnDevice, tune};
 
 /// A run that is about to begin, or to go on on another device.

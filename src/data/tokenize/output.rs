@@ -3,11 +3,11 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::Form;
-use crate::data::claim::Claim;
 use crate::data::order::{narrow, wide};
 use crate::data::tokens::{Layout, Width};
 use crate::data::{DataError, Tokenizer};
-use crate::unfinished::{Goes, Unfinished};
+use crate::files::claim::Claim;
+use crate::files::unfinished::{Goes, Unfinished};
 
 const TRAIN: &str = "train.bin";
 const VAL: &str = "val.bin";

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{ImportOptions, Imported, fine_tuning, not_a_model};
 use crate::data::Source;
 use crate::interop::InteropError;
-use crate::train::{DataConfig, RunConfig, RunDir, RunDirError, TrainConfig, WeightSource, Weights};
+use crate::run::{DataConfig, RunConfig, RunDir, RunDirError, TrainConfig, WeightSource, Weights};
 
 /// Whether a path is a run, and no model of another program.
 pub(super) fn is_run(path: &Path) -> bool {

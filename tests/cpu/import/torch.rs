@@ -139,6 +139,6 @@ fn shards_of_pytorch_are_found_by_their_index() {
     let path: PathBuf = model.join("pytorch_model.bin.index.json");
     fs::write(path, index.to_string()).unwrap();
     let made = import(&model, &dir.path().join("run"), &ImportOptions::default()).unwrap();
-    let weights = |dir: &tril::train::RunDir| fs::read(dir.path("model.safetensors")).unwrap();
+    let weights = |dir: &tril::run::RunDir| fs::read(dir.path("model.safetensors")).unwrap();
     assert!(weights(&made.dir) == weights(&whole.dir));
 }

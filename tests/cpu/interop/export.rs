@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tril::data::{Mode, Tokenizer};
 use tril::interop::export::{Model, Target, export};
 use tril::model::{ModelConfig, Positions, Table};
-use tril::train::{RunConfig, RunDir, Weights};
+use tril::run::{RunConfig, RunDir, Weights};
 
 use super::gguf_file;
 use super::vocabulary::bytes_of_characters;

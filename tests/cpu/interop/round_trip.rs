@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use tril::interop::export::{Model, Target, export};
 use tril::interop::import::{ImportOptions, import};
-use tril::train::{RunDir, Weights};
+use tril::run::{RunDir, Weights};
 
 use crate::common::foreign::{MODELS, imported};
 

@@ -1,10 +1,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::spikes::OnSpike;
-use super::{AdamwConfig, Schedule, ScheduleKind, SessionConfig, TomlError};
+use super::{Schedule, ScheduleKind, TomlError};
 use crate::data::{Mode, Options, Source, TokenizerSpec};
+use crate::graph::AdamwConfig;
 use crate::graph::Recompute;
-use crate::model::{ConfigError, Keep, Memory, ModelConfig};
+use crate::model::{ConfigError, ModelConfig};
 
 /// What to do about a step whose loss or gradients aren't finite. The step itself changes nothing in any case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -279,22 +280,6 @@ impl RunConfig {
     /// Number of validation windows to look at; `None` means all.
     pub fn eval_limit(&self) -> Option<usize> {
         usize::try_from(self.train.eval_windows).ok().filter(|&n| n > 0)
-    }
-
-    /// What a session of the run is made of.
-    pub fn session(&self) -> SessionConfig {
-        let t = &self.train;
-        SessionConfig {
-            model: self.model.clone(),
-            batch_size: t.batch_size,
-            t: self.row_size(),
-            micro_batches: t.grad_accum,
-            optimizer: t.optimizer,
-            seed: t.seed,
-            keep: Keep::default(),
-            memory: Memory { loss_chunk: t.loss_chunk, recompute: t.recompute },
-            document_mask: self.masks_documents(),
-        }
     }
 
     /// Tokens of one optimizer step, padding included.

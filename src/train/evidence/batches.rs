@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Evidence;
 use crate::data::Batch;
-use crate::train::inputs::check_ids;
-use crate::train::{RunConfig, RunDirError};
+use crate::run::{RunConfig, RunDirError};
+use crate::train::write_batch::check_ids;
 use crate::units::count;
 
 /// The step's own micro-batches.

@@ -1,10 +1,10 @@
 use std::collections::HashMap;
 use std::io::ErrorKind;
 
-use super::kept::check_heads;
-use super::tensor_file::Reader;
+use super::saved_settings::check_heads;
 use super::{RunDir, RunDirError, checkpoint};
-use crate::data::shell::quoted;
+use crate::files::shell::quoted;
+use crate::files::tensor_file::Reader;
 use crate::model::ModelConfig;
 
 /// The weights of a run on the disk, read a tensor at a time.
@@ -32,7 +32,7 @@ impl Weights {
     }
 
     /// The same, with the plain error.
-    pub(super) fn whole(dir: &RunDir, model: &ModelConfig) -> Result<Self, RunDirError> {
+    pub(crate) fn whole(dir: &RunDir, model: &ModelConfig) -> Result<Self, RunDirError> {
         let mut file = Reader::open(&dir.path(checkpoint::MODEL))?;
         if file.is_checked() {
             file.verify(&model.param_shapes())?;
@@ -42,7 +42,7 @@ impl Weights {
     }
 
     /// The step that the best model says it is of; files of before don't.
-    pub(super) fn step_of_best(&self) -> Option<u64> {
+    pub(crate) fn step_of_best(&self) -> Option<u64> {
         self.file.meta(checkpoint::STEP).ok()?.parse().ok()
     }
 
@@ -94,7 +94,7 @@ impl Weights {
 }
 
 /// What is wrong with a file that is missing, unreadable or damaged; nothing where the error is about something else.
-pub(super) fn reason(error: &RunDirError) -> Option<String> {
+pub(crate) fn reason(error: &RunDirError) -> Option<String> {
     match error {
         RunDirError::Damaged { reason, .. } => Some(format!("is damaged ({reason})")),
         RunDirError::Io { source, .. } if source.kind() == ErrorKind::NotFound => Some("is missing".into()),

@@ -1,16 +1,17 @@
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::checkpoint::Left;
-use super::kept::{self, Of};
-use super::lost::{self, CONFIG, Fault, Lost, TOKENIZER};
+use super::restore::{self, CONFIG, Fault, Lost, TOKENIZER};
+use super::saved_settings::{self, Of};
 use super::{RunClaim, RunConfig, checkpoint, metrics};
-use crate::data::claim::LOCK;
-use crate::data::shell::quoted;
 use crate::data::{DataError, Tokenizer};
-use crate::unfinished::Unfinished;
+use crate::files::claim::LOCK;
+use crate::files::shell::quoted;
+use crate::files::unfinished::Unfinished;
+use crate::files::{FileError, atomic, io_error};
 
 /// A run directory that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +135,15 @@ pub enum RunDirError {
     },
 }
 
+impl From<FileError> for RunDirError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Io { path, source } => Self::Io { path, source },
+            FileError::Damaged { path, reason } => Self::Damaged { path, reason },
+        }
+    }
+}
+
 /// Where a run keeps its files.
 #[derive(Debug, Clone)]
 pub struct RunDir {
@@ -180,7 +190,7 @@ impl RunDir {
     }
 
     /// Writes the config and the tokenizer of a new run.
-    pub(super) fn fill(claim: &RunClaim, config: &RunConfig, tokenizer: &Tokenizer) -> Result<Self, RunDirError> {
+    pub(crate) fn fill(claim: &RunClaim, config: &RunConfig, tokenizer: &Tokenizer) -> Result<Self, RunDirError> {
         let root = claim.root();
         let json = tokenizer
             .to_json()
@@ -202,7 +212,7 @@ impl RunDir {
     }
 
     /// Has a new run stay where the process is ended: until then it is removed.
-    pub(super) fn keep(&self) {
+    pub(crate) fn keep(&self) {
         if let Some(new) = &self.new {
             new.finish(|| {});
         }
@@ -223,16 +233,16 @@ impl RunDir {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(RunDirError::Missing(root.display().to_string()));
             }
-            Err(e) => return Err(io_error(root)(e)),
+            Err(e) => return Err(io_error(root)(e).into()),
         }
         let damaged =
             |name: &str, reason: String| RunDirError::Damaged { path: root.join(name).display().to_string(), reason };
         let mut dir = Self::at(root, None);
         let parsed = |text: String| RunConfig::from_toml(CONFIG, &text).map_err(|e| Fault::Damaged(e.reason));
-        let config = match lost::read(&dir, CONFIG).and_then(parsed) {
+        let config = match restore::read(&dir, CONFIG).and_then(parsed) {
             Ok(config) => config,
             Err(fault) => {
-                let (config, lost) = lost::config(&dir, fault)?;
+                let (config, lost) = restore::config(&dir, fault)?;
                 dir.lost.push(lost);
                 config
             }
@@ -244,10 +254,10 @@ impl RunDir {
             })
         };
         let parsed = |json: String| parse(&json).map(|tokenizer| (json, tokenizer)).map_err(Fault::Damaged);
-        let (json, tokenizer) = match lost::read(&dir, TOKENIZER).and_then(parsed) {
+        let (json, tokenizer) = match restore::read(&dir, TOKENIZER).and_then(parsed) {
             Ok(both) => both,
             Err(fault) => {
-                let lost = lost::tokenizer(&dir, &config, fault)?;
+                let lost = restore::tokenizer(&dir, &config, fault)?;
                 let json = lost.text().to_string();
                 dir.lost.push(lost);
                 let tokenizer = parse(&json).map_err(|reason| damaged(TOKENIZER, reason))?;
@@ -255,7 +265,7 @@ impl RunDir {
             }
         };
         dir.set_tokenizer(&json);
-        kept::check(&dir, &config, Of::Model)?;
+        saved_settings::check(&dir, &config, Of::Model)?;
         config.validate().map_err(|e| damaged(CONFIG, e.to_string()))?;
         let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
         // models from elsewhere often have rows behind those of the tokenizer, to make a round number
@@ -274,7 +284,7 @@ impl RunDir {
     }
 
     /// Writes what was taken from elsewhere into its place, beside what is there. Returns a line for each.
-    pub(super) fn restore(&mut self) -> Result<Vec<String>, RunDirError> {
+    pub(crate) fn restore(&mut self) -> Result<Vec<String>, RunDirError> {
         let mut lines = vec![];
         for lost in std::mem::take(&mut self.lost) {
             let path = self.path(lost.name);
@@ -300,7 +310,7 @@ impl RunDir {
     ///
     /// As [`RunDir::check_settings`].
     pub fn check_split(&self, config: &RunConfig) -> Result<(), RunDirError> {
-        kept::check(self, config, Of::Split)
+        saved_settings::check(self, config, Of::Split)
     }
 
     /// Fails if a setting that decides results isn't what it was when the run began.
@@ -309,7 +319,7 @@ impl RunDir {
     ///
     /// [`RunDirError::Changed`], which names the settings.
     pub fn check_settings(&self, config: &RunConfig) -> Result<(), RunDirError> {
-        kept::check(self, config, Of::All)
+        saved_settings::check(self, config, Of::All)
     }
 
     /// The content of `tokenizer.json`.
@@ -338,15 +348,7 @@ impl RunDir {
     ///
     /// The operating system's refusal; the old file is untouched then.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunDirError> {
-        let (path, part) = (self.path(name), self.path(&format!("{name}.part")));
-        let save = || {
-            let mut file = File::create(&part)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&part, &path)
-        };
-        save().inspect_err(|_| drop(fs::remove_file(&part))).map_err(io_error(&path))?;
-        sync_dir(&self.root)
+        Ok(atomic::write(&self.path(name), bytes)?)
     }
 
     /// Drops the lines of `metrics.jsonl` after a step, and those of what is still to be done after it, so that a resumed run
@@ -362,24 +364,10 @@ fn is_part(path: &Path) -> bool {
 }
 
 /// Gives a file or folder of a run another name, and returns that.
-pub(super) fn set_aside(dir: &RunDir, name: &str) -> io::Result<String> {
+pub(crate) fn set_aside(dir: &RunDir, name: &str) -> io::Result<String> {
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
     let name_of = |i: u64| format!("{stem}.damaged-{i}.{extension}");
     let is_free = |i: &u64| dir.path(&name_of(*i)).symlink_metadata().is_err();
     let to = name_of((1..).find(is_free).unwrap_or(1));
     fs::rename(dir.path(name), dir.path(&to)).map(|()| to)
-}
-
-/// Has the disk hold what a folder lists, so that a rename outlives a power cut.
-pub(crate) fn sync_dir(path: &Path) -> Result<(), RunDirError> {
-    // elsewhere folders can't be opened, and renames are the file system's own affair
-    if cfg!(unix) {
-        File::open(path).and_then(|folder| folder.sync_all()).map_err(io_error(path))?;
-    }
-    Ok(())
-}
-
-pub(crate) fn io_error(path: &Path) -> impl Fn(io::Error) -> RunDirError {
-    let path = path.display().to_string();
-    move |source| RunDirError::Io { path: path.clone(), source }
 }

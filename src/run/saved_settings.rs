@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use super::tensor_file::{Entries, Reader};
-use super::{RunConfig, RunDir, RunDirError, checkpoint, lost};
+use super::{RunConfig, RunDir, RunDirError, checkpoint, restore};
+use crate::files::tensor_file::{Entries, Reader};
 use crate::graph::{AdamwConfig, Optimizer};
 use crate::model::ModelConfig;
 
@@ -199,7 +199,7 @@ fn compare(dir: &RunDir, config: &RunConfig, of: Of, kept: &Kept) -> Result<(), 
     if kept.tokenizer == tokenizer(dir).1 {
         return Ok(());
     }
-    let copy = lost::copy(dir, |json| kept.is_of_tokenizer(json));
+    let copy = restore::copy(dir, |json| kept.is_of_tokenizer(json));
     let copy = copy.map_or_else(String::new, |(_, path)| format!(", of which {path} is a copy"));
     Err(RunDirError::OtherTokenizer { path: dir.path("tokenizer.json").display().to_string(), copy })
 }
@@ -207,7 +207,10 @@ fn compare(dir: &RunDir, config: &RunConfig, of: Of, kept: &Kept) -> Result<(), 
 /// Fails where a file of before it kept its model was saved with another number of heads.
 pub(super) fn check_heads(file: &Reader, model: &ModelConfig) -> Result<(), RunDirError> {
     match file.meta(HEADS) {
-        Ok(saved) if saved != model.n_head.to_string() => Err(file.of_heads(saved, model.n_head)),
+        Ok(saved) if saved != model.n_head.to_string() => {
+            let (path, saved) = (file.path().display().to_string(), saved.into());
+            Err(RunDirError::Heads { path, saved, config: model.n_head })
+        }
         _ => Ok(()),
     }
 }

@@ -1,11 +1,12 @@
 //! What a run does about gradients that aren't finite.
 
 use super::Run;
-use crate::data::shell::quoted;
-use crate::train::blackbox::{Batches, Evidence, MOST_BEFORE};
-use crate::train::checkpoint::{self, Left, Progress};
-use crate::train::metrics::Metrics;
-use crate::train::{Event, OnNonfinite, RunError};
+use crate::files::shell::quoted;
+use crate::run::OnNonfinite;
+use crate::run::checkpoint::{self, Left, Progress};
+use crate::run::metrics::Metrics;
+use crate::train::evidence::{Batches, Evidence, MOST_BEFORE};
+use crate::train::{Event, RunError};
 
 impl Run {
     /// Does what is to be done about steps whose gradients weren't finite; whether training is somewhere else then.
@@ -75,7 +76,7 @@ impl Run {
         if tries >= MOST_FROM_ONE_CHECKPOINT {
             return Err(self.diverged(&format!("after {tries} rollbacks to step {to}, ")));
         }
-        found.load(&mut self.session)?;
+        self.session.load(&mut found)?;
         self.progress = Progress {
             shift: self.progress.shift + (from - to),
             rolled_back: Some((to, tries + 1)),

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use super::{RunConfig, Session, SessionError};
+use super::{Session, SessionError};
 use crate::graph::{Graph, Recompute};
 use crate::kernel::{Caps, Choice};
 use crate::model::{CachedGpt, Gpt, Keep, Memory, Purpose};
 use crate::plan::{Plan, share};
+use crate::run::RunConfig;
 use crate::units::human_bytes;
 
 /// What a run takes, bytes.
@@ -296,7 +297,7 @@ fn divisors(n: u64) -> impl Iterator<Item = u64> {
 }
 
 fn with_rows(config: &RunConfig, batch_size: u64, grad_accum: u64) -> RunConfig {
-    let train = super::TrainConfig { batch_size, grad_accum, ..config.train.clone() };
+    let train = crate::run::TrainConfig { batch_size, grad_accum, ..config.train.clone() };
     RunConfig { train, ..config.clone() }
 }
 

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::StepResult;
-
 /// A running mean and variance, in which a step's weight fades by a fiftieth with each later one.
 ///
 /// Source: West 1979, "Updating mean and variance estimates", with exponential weights.
@@ -75,22 +73,21 @@ pub struct Spikes {
 }
 
 impl Spikes {
-    /// Takes a step's results; the names and distances of those that are spikes.
-    pub fn take(&mut self, result: &StepResult) -> Vec<(&'static str, f64)> {
-        self.step = result.step;
+    /// Takes the loss and gradient norm of a step, or nothing where they weren't finite; the names and distances of those that
+    /// are spikes.
+    pub fn take(&mut self, step: u64, finite: Option<(f32, f32)>) -> Vec<(&'static str, f64)> {
+        self.step = step;
         self.before.push((self.loss, self.grad_norm));
         if self.before.len() as u64 >= LAG {
             self.before.remove(0);
         }
-        if !result.finite {
-            return vec![];
-        }
-        let loss = self.loss.take(result.loss.into());
-        let found = [("loss", loss), ("grad_norm", self.grad_norm.take(result.grad_norm.into()))];
+        let Some((loss, grad_norm)) = finite else { return vec![] };
+        let loss = self.loss.take(loss.into());
+        let found = [("loss", loss), ("grad_norm", self.grad_norm.take(grad_norm.into()))];
         found.into_iter().filter_map(|(name, z)| Some((name, z.filter(|&z| z > SPIKE)?))).collect()
     }
 
-    /// Above which loss and gradient norm a step is a spike, for [`super::Session::set_limits`]; 0 where that isn't known.
+    /// Above which loss and gradient norm a step is a spike; 0 where that isn't known.
     ///
     /// They go by the steps up to the third before it, also where later ones are known: so they are the same however fast the
     /// device is, and in a run that was resumed.
@@ -146,22 +143,10 @@ mod tests {
     fn a_checkpoint_keeps_every_bit() {
         let mut spikes = Spikes::default();
         for i in 0..2000 {
-            spikes.take(&result(i + 1, noise(i) as f32));
+            let loss = noise(i) as f32;
+            spikes.take(i + 1, Some((loss, 2.0 * loss)));
             let json = serde_json::to_string(&spikes).unwrap();
             assert_eq!(serde_json::from_str::<Spikes>(&json).unwrap(), spikes, "after {i} steps");
-        }
-    }
-
-    fn result(step: u64, loss: f32) -> StepResult {
-        StepResult {
-            step,
-            loss,
-            grad_norm: 2.0 * loss,
-            finite: loss.is_finite(),
-            applied: true,
-            n_nonfinite: 0.0,
-            n_skipped: 0,
-            n_target: 1,
         }
     }
 
@@ -170,8 +155,9 @@ mod tests {
         let mut spikes = Spikes::default();
         let mut after = vec![[0.0; 2]];
         for step in 1..200 {
-            let loss = if step == 120 { f32::NAN } else { 1.0 + noise(step) as f32 };
-            assert!(spikes.take(&result(step, loss)).is_empty());
+            let loss = 1.0 + noise(step) as f32;
+            let finite = (step != 120).then_some((loss, 2.0 * loss));
+            assert!(spikes.take(step, finite).is_empty());
             after.push([spikes.loss.limit(), spikes.grad_norm.limit()]);
             // the next step is asked for with all its results known, the last one of them, or the last two unknown
             for next in step + 1..=step + LAG {

@@ -3,8 +3,9 @@ use std::sync::Arc;
 use super::Run;
 use crate::data::{Corpus, DataError, Dataset};
 use crate::gpu::Gpu;
-use crate::train::checkpoint::{self, Progress};
-use crate::train::{OpenRun, RunConfig, RunError, Session};
+use crate::run::checkpoint::{self, Progress};
+use crate::run::{OpenRun, RunConfig};
+use crate::train::{RunError, Session};
 
 impl Run {
     /// Begins to train a run that was imported, with these settings and this text, which are its own from then on.
@@ -24,8 +25,8 @@ impl Run {
         let dataset = Dataset::of(corpus, &tokenizer, &config.data_options())?;
         let mut found = checkpoint::find(&dir, &config.model)?;
         let mut session = Session::new(gpu, config.session())?;
-        found.load(&mut session)?;
-        let progress = Progress { model: Some(0), imported: true, ..Progress::of(&session) };
+        session.load(&mut found)?;
+        let progress = Progress { model: Some(0), imported: true, ..session.progress() };
         let mut run = Self::assemble((dir, lock), config, session, dataset, tokenizer, progress)?;
         run.warnings = found.passed_over.clone();
         let restored = run.dir.restore()?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::checkpoint::{CHECKPOINTS, MODEL};
 use super::{RunDir, RunDirError};
-use crate::data::claim::{Claim, Filled, LOCK};
-use crate::unfinished::Unfinished;
+use crate::files::claim::{Claim, Filled, LOCK};
+use crate::files::unfinished::Unfinished;
 
 /// The directory of a future run, in which only this process may start one. Dropping it removes the directory, unless a run
 /// was started.
@@ -68,7 +68,7 @@ impl RunClaim {
         self.unfinished.clone()
     }
 
-    pub(super) fn claim(&self) -> &Claim {
+    pub(crate) fn claim(&self) -> &Claim {
         &self.claim
     }
 
@@ -84,7 +84,7 @@ impl RunClaim {
     }
 
     /// Makes a run in the directory. Where that fails, the directory is empty again.
-    pub(super) fn fill<T, E>(&self, fill: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    pub(crate) fn fill<T, E>(&self, fill: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         self.claim.set_filled(Filled::Yes);
         fill().inspect_err(|_| {
             // best effort: the error that led here is the one to report

@@ -8,9 +8,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::METRICS;
-use crate::train::RunDir;
-use crate::train::checkpoint::Left;
-use crate::train::run_dir::set_aside;
+use crate::run::RunDir;
+use crate::run::checkpoint::Left;
+use crate::run::set_aside;
 use crate::units::count;
 
 /// Longer lines are none of ours. Units: bytes.
@@ -18,7 +18,7 @@ const MAX_LINE: u64 = 1 << 20;
 
 /// Drops the lines after a step, and those of what is left to be done after it, so that a resumed run writes each line once, and those that can't be read. Returns a warning
 /// about what is lost. A file from which anything is lost is kept under another name.
-pub(in crate::train) fn cut(dir: &RunDir, step: u64, left: Left) -> Option<String> {
+pub(in crate::run) fn cut(dir: &RunDir, step: u64, left: Left) -> Option<String> {
     let path = dir.path(METRICS);
     let mut lines = Lines { step, left, ..Lines::default() };
     let read = read(&path, &mut lines);

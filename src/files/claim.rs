@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use same_file::Handle;
 
-use crate::unfinished::{Goes, Unfinished};
+use crate::files::unfinished::{Goes, Unfinished};
 
 /// The lock file in a claimed folder.
 pub const LOCK: &str = ".lock";

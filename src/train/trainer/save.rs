@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 
 use super::Run;
-use crate::train::checkpoint::{self, CheckpointError, Found, Progress};
-use crate::train::{Doing, Event, RunDirError, RunError};
+use crate::run::RunDirError;
+use crate::run::checkpoint::{self, Found, Progress};
+use crate::train::{CheckpointError, save, save_model};
+use crate::train::{Doing, Event, RunError};
 
 impl Run {
     /// Says that something couldn't be written, once until something can again.
@@ -72,8 +74,8 @@ impl Run {
     ) -> Result<bool, RunError> {
         let step = from.as_ref().map_or(self.step(), |found| found.progress.step);
         let saved = self.try_save(on, |run| match from {
-            Some(mut found) => checkpoint::copy_model(&run.dir, &mut found, &run.config.model),
-            None => checkpoint::save_model(&run.dir, &run.session),
+            Some(mut found) => Ok(checkpoint::copy_model(&run.dir, &mut found, &run.config.model)?),
+            None => save_model(&run.dir, &run.session),
         })?;
         if saved {
             (self.progress.model, self.progress.model_loss) = (Some(step), loss);
@@ -95,7 +97,7 @@ impl Run {
         let synced = self.metrics.sync();
         let is_synced = synced.is_ok();
         self.note(synced, on);
-        let saved = self.try_save(on, |run| checkpoint::save(&run.dir, &run.session, &progress, &run.config))?;
+        let saved = self.try_save(on, |run| save(&run.dir, &run.session, &progress, &run.config))?;
         self.note_metrics(on);
         if saved {
             self.progress = Progress { model: self.progress.model, ..progress };

@@ -2,10 +2,10 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use super::checkpoint::none;
-use super::run_dir::io_error;
 use super::{RunConfig, RunDir, RunDirError};
 use crate::data::Tokenizer;
-use crate::data::claim::LOCK;
+use crate::files::claim::LOCK;
+use crate::files::io_error;
 
 /// A run that only this process may train, for as long as this value or the run made of it lives.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ impl OpenRun {
     }
 
     /// The lock, for a run that is made of this.
-    pub(super) fn lock(&self) -> Result<File, RunDirError> {
-        self.lock.try_clone().map_err(io_error(&self.dir.path(LOCK)))
+    pub(crate) fn lock(&self) -> Result<File, RunDirError> {
+        Ok(self.lock.try_clone().map_err(io_error(&self.dir.path(LOCK)))?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What may change about a run that is resumed.
 
-use super::kept::flat;
+use super::saved_settings::flat;
 use super::{OnNonfinite, RunConfig};
 
 /// A setting that decides results, so that a resumed run can't change it.

@@ -6,17 +6,18 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::RunDir;
 use super::RunDirError;
-use super::run_dir::{RunDir, io_error};
+use crate::files::io_error;
 
 pub(super) use cut::cut;
 
 /// The file of a run.
-pub(super) const METRICS: &str = "metrics.jsonl";
+pub(crate) const METRICS: &str = "metrics.jsonl";
 
 /// `metrics.jsonl`, to which lines are appended. Lines that can't be written wait, and are tried again with the next one.
 #[derive(Debug)]
-pub(super) struct Metrics {
+pub(crate) struct Metrics {
     path: PathBuf,
     /// `None` until it can be opened.
     file: Option<File>,
@@ -43,7 +44,7 @@ impl Metrics {
     /// The operating system's refusal; the line waits then.
     pub fn log(&mut self, line: &Value) -> Result<(), RunDirError> {
         self.waiting.push_str(&format!("{line}\n"));
-        self.flush().map_err(io_error(&self.path))
+        Ok(self.flush().map_err(io_error(&self.path))?)
     }
 
     /// Has the disk hold every line.
@@ -53,7 +54,7 @@ impl Metrics {
     /// The operating system's refusal.
     pub fn sync(&mut self) -> Result<(), RunDirError> {
         let synced = self.flush().and_then(|()| self.file.as_ref().map_or(Ok(()), File::sync_all));
-        synced.map_err(io_error(&self.path))
+        Ok(synced.map_err(io_error(&self.path))?)
     }
 
     /// Whether the file was removed and another one begun since this was asked last.

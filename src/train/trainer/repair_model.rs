@@ -1,10 +1,11 @@
 //! The best model, where it couldn't be saved when it was there, or where its file is missing, damaged or of another step.
 
 use super::Run;
-use crate::train::checkpoint::{self, Found, MODEL, Progress};
+use crate::run::Weights;
+use crate::run::checkpoint::{self, Found, MODEL, Progress};
+use crate::run::reason;
 use crate::train::event::Mended;
-use crate::train::weights::reason;
-use crate::train::{Event, RunError, Weights};
+use crate::train::{Event, RunError};
 
 impl Run {
     /// Saves the best weights that are at hand as the model, where the best ones so far couldn't be saved. Returns whether
@@ -61,7 +62,7 @@ impl Run {
         if self.progress.best.is_some() {
             kept = self.best_kept(|_| true, Self::loss_of)?;
             // other weights may have been put there to be evaluated
-            newest.load(&mut self.session)?;
+            self.session.load(newest)?;
         }
         let (loss, from) = kept.map_or((None, None), |(loss, found)| (Some(loss), Some(found)));
         let of = from.as_ref().map_or(self.step(), |found| found.progress.step);
@@ -99,7 +100,7 @@ impl Run {
         if found.progress.loss().is_some() || found.progress.in_a_row > 0 {
             return Ok(found.progress.loss());
         }
-        found.load_weights(&mut self.session)?;
+        self.session.load_weights(found)?;
         Ok(self.validate(&mut |_| true)?.map(|(loss, _)| loss).filter(|loss| loss.is_finite()))
     }
 

@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use super::RunDirError;
-use super::run_dir::io_error;
+use super::{FileError, io_error};
 
 /// Names and shapes in the order of the data.
 pub(crate) type Entries = Vec<(String, Vec<u64>)>;
 
 /// Elements of a piece: 1 MiB.
-pub(super) const PIECE: usize = 1 << 18;
+pub(crate) const PIECE: usize = 1 << 18;
 
 /// The key under which a file's own checksum stands, where it has one.
 const CRC: &str = "crc32";
@@ -44,7 +43,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Writes the header, in which the CRC-32 of the metadata and all data will stand as `crc32`.
-    pub fn create(path: &Path, entries: &Entries, mut meta: HashMap<String, String>) -> Result<Self, RunDirError> {
+    pub fn create(path: &Path, entries: &Entries, mut meta: HashMap<String, String>) -> Result<Self, FileError> {
         const ZEROS: &str = "00000000";
         meta.insert(CRC.into(), ZEROS.into());
         meta.insert(CRC_OF.0.into(), CRC_OF.1.into());
@@ -72,14 +71,14 @@ impl Writer {
     }
 
     /// Appends values: every tensor whole, in the order of the entries.
-    pub fn write(&mut self, values: &[f32]) -> Result<(), RunDirError> {
+    pub fn write(&mut self, values: &[f32]) -> Result<(), FileError> {
         let bytes = bytemuck::cast_slice(values);
         self.crc.update(bytes);
         self.out.write_all(bytes).map_err(io_error(&self.path))
     }
 
     /// Ends the file, on the disk.
-    pub fn finish(self) -> Result<(), RunDirError> {
+    pub fn finish(self) -> Result<(), FileError> {
         let io = io_error(&self.path);
         let mut file = self.out.into_inner().map_err(|e| io(e.into_error()))?;
         if let Some(at) = self.crc_at {
@@ -101,9 +100,9 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// Reads the header and checks that the file has the length that it tells.
-    pub fn open(path: &Path) -> Result<Self, RunDirError> {
+    pub fn open(path: &Path) -> Result<Self, FileError> {
         let io = io_error(path);
-        let damaged = |reason: String| RunDirError::Damaged { path: path.display().to_string(), reason };
+        let damaged = |reason: String| FileError::Damaged { path: path.display().to_string(), reason };
         // opening a pipe would wait for somebody to write to it
         match fs::metadata(path).map_err(&io)? {
             kind if kind.is_file() => {}
@@ -131,7 +130,7 @@ impl Reader {
     }
 
     /// An entry of the metadata.
-    pub fn meta(&self, key: &str) -> Result<&str, RunDirError> {
+    pub fn meta(&self, key: &str) -> Result<&str, FileError> {
         let found = self.header.metadata().as_ref().and_then(|m| m.get(key));
         found.map(String::as_str).ok_or_else(|| self.damaged(format!("it has no {key}")))
     }
@@ -141,18 +140,18 @@ impl Reader {
         self.meta(CRC).is_ok()
     }
 
-    /// What is wrong with the file.
-    pub fn damaged(&self, reason: String) -> RunDirError {
-        RunDirError::Damaged { path: self.path.display().to_string(), reason }
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// That the file was saved with another number of heads than its run has now.
-    pub fn of_heads(&self, saved: &str, config: u64) -> RunDirError {
-        RunDirError::Heads { path: self.path.display().to_string(), saved: saved.into(), config }
+    /// What is wrong with the file.
+    pub fn damaged(&self, reason: String) -> FileError {
+        FileError::Damaged { path: self.path.display().to_string(), reason }
     }
 
     /// Goes to a tensor of that name and shape; [`Reader::read`] then gives its elements in order.
-    pub fn seek(&mut self, name: &str, dims: &[u64]) -> Result<(), RunDirError> {
+    pub fn seek(&mut self, name: &str, dims: &[u64]) -> Result<(), FileError> {
         let info = self.header.info(name).ok_or_else(|| self.damaged(format!("it has no tensor {name}")))?;
         let shape: Vec<u64> = info.shape.iter().map(|&d| d as u64).collect();
         if info.dtype != Dtype::F32 || shape != dims {
@@ -164,12 +163,12 @@ impl Reader {
     }
 
     /// The next elements.
-    pub fn read(&mut self, values: &mut [f32]) -> Result<(), RunDirError> {
+    pub fn read(&mut self, values: &mut [f32]) -> Result<(), FileError> {
         self.file.read_exact(bytemuck::cast_slice_mut(values)).map_err(io_error(&self.path))
     }
 
     /// Compares the checksum over these tensors, in this order, with the one that the file holds.
-    pub fn verify(&mut self, entries: &Entries) -> Result<(), RunDirError> {
+    pub fn verify(&mut self, entries: &Entries) -> Result<(), FileError> {
         let meta = self.header.metadata().clone().unwrap_or_default();
         let covers_meta = meta.contains_key(CRC_OF.0);
         let mut crc = if covers_meta { begin_crc(meta.iter()) } else { crc32fast::Hasher::new() };

@@ -3,8 +3,9 @@ use crate::cli::misuse::misuse;
 use crate::cli::reading;
 use crate::cli::settings::{check_specials, load_corpus};
 use crate::cli::token_files::check_beside;
-use crate::data::shell::quoted;
-use crate::train::{OpenRun, Run};
+use crate::files::shell::quoted;
+use crate::run::OpenRun;
+use crate::train::Run;
 
 /// Begins with an imported run, whose settings are still open.
 pub(super) fn begin(args: &TrainArgs, open: &OpenRun) -> Result<Started, Box<dyn std::error::Error>> {

@@ -5,10 +5,10 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
-use super::kept;
-use super::run_dir::io_error;
+use super::saved_settings;
 use super::{RunConfig, RunDir, RunDirError, checkpoint};
 use crate::data::{Mode, Tokenizer};
+use crate::files::io_error;
 
 /// The settings of a run.
 pub(super) const CONFIG: &str = "config.toml";
@@ -67,7 +67,7 @@ pub(super) fn config(dir: &RunDir, fault: Fault) -> Result<(RunConfig, Lost), Ru
         return Err(fault.into_error(dir, CONFIG, ""));
     }
     // the best model has the model's settings alone, whatever run it is of
-    let found = kept::newest(dir).filter(|(path, _)| !path.ends_with(checkpoint::MODEL));
+    let found = saved_settings::newest(dir).filter(|(path, _)| !path.ends_with(checkpoint::MODEL));
     let Some((path, all)) = found.as_ref().and_then(|(path, kept)| Some((path, kept.all()?))) else {
         let remedy = match found {
             Some(_) => "its checkpoint has those of the model alone; put the file back, or import the model again",
@@ -89,7 +89,7 @@ pub(super) fn tokenizer(dir: &RunDir, config: &RunConfig, fault: Fault) -> Resul
     if let Fault::Refused(_) = fault {
         return Err(fault.into_error(dir, TOKENIZER, ""));
     }
-    let found = kept::newest(dir).and_then(|(_, kept)| {
+    let found = saved_settings::newest(dir).and_then(|(_, kept)| {
         let is_it = |json: &String| kept.is_of_tokenizer(json);
         copy(dir, is_it).or_else(|| {
             let spec = Some(&config.data.tokenizer).filter(|spec| spec.needs_no_text())?;
@@ -132,7 +132,7 @@ impl Fault {
         let path = dir.path(name);
         let foreign = |reason: String| RunDirError::Foreign { path: dir.root().display().to_string(), reason };
         match self {
-            Fault::Refused(error) => io_error(&path)(error),
+            Fault::Refused(error) => io_error(&path)(error).into(),
             // without a checkpoint, nothing says that it is a run at all
             Fault::Missing if checkpoint::newest_step(dir).is_none() => foreign(format!("there is no {name} in it")),
             Fault::Other(what) if checkpoint::newest_step(dir).is_none() => foreign(format!("{name} {what}")),

@@ -1,7 +1,7 @@
 mod begin;
-mod mend;
 mod moved;
-mod recover;
+mod nonfinite;
+mod repair_model;
 mod save;
 
 use std::collections::VecDeque;
@@ -13,18 +13,19 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::checkpoint::{self, Left, Progress};
 use super::event::{Doing, Event, RunError, Summary};
-use super::metrics::{METRICS, Metrics};
 use super::profiling::Profiling;
-use super::run_dir::io_error;
-use super::spikes::OnSpike;
-use super::{Evaluator, OpenRun, RunClaim, RunConfig, RunDir, Schedule, Session, SessionError, StepResult};
+use super::{Evaluator, Session, SessionError, StepResult};
 use crate::data::{Batch, Corpus, Dataset, Extent, Tokenizer};
 use crate::exec::ExecError;
+use crate::files::io_error;
 use crate::generate::{Decoder, SamplerConfig};
 use crate::gpu::Gpu;
 use crate::kernel::Choice;
+use crate::run::checkpoint::{self, Left, Progress};
+use crate::run::metrics::{METRICS, Metrics};
+use crate::run::spikes::OnSpike;
+use crate::run::{OpenRun, RunClaim, RunConfig, RunDir, Schedule};
 use crate::speed::matmul_peak;
 
 /// Arrivals over which the speed is taken.
@@ -90,7 +91,7 @@ impl Run {
         config.validate()?;
         let dataset = Dataset::of(corpus, &tokenizer, &config.data_options())?;
         let session = Session::new(gpu, config.session())?;
-        let progress = Progress::of(&session);
+        let progress = session.progress();
         claim.fill(|| {
             let dir = RunDir::fill(claim, &config, &tokenizer)?;
             let lock = claim.claim().lock().map_err(io_error(claim.root()))?;
@@ -134,8 +135,8 @@ impl Run {
         }
         config.validate()?;
         let mut session = Session::new(gpu, config.session())?;
-        found.load(&mut session)?;
-        let here = Progress::of(&session);
+        session.load(&mut found)?;
+        let here = session.progress();
         // before the first step nothing has been computed, so there is nothing to differ from
         let has_other_kernels = here.kernels != progress.kernels && config.train.recompute == before.train.recompute;
         let is_moved = progress.step > 0 && (here.device != progress.device || has_other_kernels);
@@ -353,7 +354,7 @@ impl Run {
         let Some(profile) = profiling.after(&self.session)? else { return Ok(()) };
         let Some((_, trace)) = self.profiling.take() else { return Ok(()) };
         let written = std::fs::write(&trace, profile.trace().to_string()).map_err(io_error(&trace));
-        self.note(written, on);
+        self.note(written.map_err(Into::into), on);
         on(&Event::Profile { profile: Box::new(profile), trace });
         self.drain(on)?;
         self.restart_clock(on);
@@ -413,7 +414,7 @@ impl Run {
         if !result.finite {
             line["nonfinite_gradients"] = json!(result.n_nonfinite);
         }
-        let spikes = self.progress.spikes.take(&result);
+        let spikes = self.progress.spikes.take(result.step, result.for_spikes());
         if !spikes.is_empty() {
             line["spikes"] =
                 spikes.iter().map(|&(name, z)| (name.to_string(), json!(z))).collect::<serde_json::Map<_, _>>().into();
@@ -432,7 +433,7 @@ impl Run {
 
     fn log(&mut self, line: &Value, on: &mut impl FnMut(&Event)) {
         let written = self.metrics.log(line);
-        self.note(written, on);
+        self.note(written.map_err(Into::into), on);
         self.note_metrics(on);
     }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::{Evidence, REPORT, foreign};
 use crate::data::{Batch, Dataset, Tokenizer};
+use crate::files::io_error;
 use crate::gpu::Gpu;
 use crate::kernel::Choice;
-use crate::train::run_dir::io_error;
-use crate::train::spikes::OnSpike;
-use crate::train::{RunConfig, RunDir, RunError, Session, checkpoint};
+use crate::run::spikes::OnSpike;
+use crate::run::{RunConfig, RunDir, checkpoint};
+use crate::train::{RunError, Session};
 
 /// What was seen when a step was done again.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +49,7 @@ pub fn replay(gpu: &Arc<Gpu>, path: &Path) -> Result<Replayed, RunError> {
         gpu.choose(Choice::of_tuned(found.progress.tuned.clone()));
     }
     let mut session = Session::new(gpu, config.session())?;
-    found.load(&mut session)?;
+    session.load(&mut found)?;
     let mut spikes = found.progress.spikes.clone();
     let mut note = None;
     while session.step_count() + 1 < step {
@@ -68,7 +69,7 @@ pub fn replay(gpu: &Arc<Gpu>, path: &Path) -> Result<Replayed, RunError> {
         }
         session.train_step(&batches, config.schedule().at(done))?;
         while let Some(result) = session.poll()? {
-            spikes.take(&result);
+            spikes.take(result.step, result.for_spikes());
         }
     }
     while session.wait()?.is_some() {}

@@ -15,12 +15,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint;
-use super::run_dir::io_error;
-use super::{RunDir, RunDirError, Session, SessionError};
+use super::{Session, SessionError};
 use crate::data::Batch;
-use crate::data::shell::quoted;
+use crate::files::io_error;
+use crate::files::shell::quoted;
 use crate::graph::Phase;
+use crate::run::checkpoint;
+use crate::run::{RunDir, RunDirError};
 use crate::tensor::DType;
 
 /// The folder of a run in which evidence is kept, a folder for each step.
