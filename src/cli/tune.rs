@@ -105,10 +105,16 @@ pub(super) fn run(args: &TuneArgs) -> Outcome {
 
 fn of_run(args: &TuneArgs) -> Result<SessionConfig, Box<dyn Error>> {
     args.settings.check_batch()?;
-    let mut config = args.settings.resolve()?;
+    let mut config;
     match args.vocab_size {
-        Some(n) => config.model.vocab_size = n,
-        None => drop(read_text(&mut config, &args.paths, &args.settings)?),
+        Some(n) => {
+            config = args.settings.resolve()?;
+            config.model.vocab_size = n;
+        }
+        None => {
+            (config, _) = args.settings.resolve_on(&args.paths)?;
+            drop(read_text(&mut config, &args.paths, &args.settings)?);
+        }
     }
     args.settings.check(&config)?;
     if args.settings.chooses_batch() {
