@@ -176,7 +176,8 @@ fn transformers_gets_the_tokenizer_and_where_texts_begin_and_end() {
             assert_eq!(generation[format!("{key}_id")], id, "{key}");
             assert_eq!(names[key], token.map_or(Value::Null, |(_, name)| json!(name)));
         }
-        assert_eq!((&names["model_max_length"], &generation["max_length"]), (&json!(6), &json!(6)));
+        assert_eq!((&names["model_max_length"], &config["n_positions"]), (&json!(6), &json!(6)));
+        assert!(generation.get("max_length").is_none());
     }
 }
 
