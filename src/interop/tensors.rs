@@ -202,8 +202,17 @@ impl Tensors {
     pub fn wrong(&self, name: &str, reason: impl Into<String>) -> InteropError {
         match self.places.get(name) {
             Some(place) => tensor_error(&self.files[place.file].0, &place.name, reason),
-            None => tensor_error(&self.path, name, reason),
+            None => tensor_error(&self.path, &self.name_there(name), reason),
         }
+    }
+
+    /// What the file would call one of GPT-2's tensors.
+    pub fn name_there(&self, name: &str) -> String {
+        let file_name = |known: &str| self.places.get(known).map(|place| place.name.as_str());
+        if let Some(there) = file_name(name) {
+            return there.into();
+        }
+        names::as_there(name, file_name)
     }
 
     fn place(&self, name: &str) -> Result<&Place, InteropError> {

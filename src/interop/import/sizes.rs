@@ -156,7 +156,7 @@ fn check(path: &Path, tensors: &Tensors, model: &ModelConfig) -> Result<(), Inte
         [first, ref more @ ..] if are_biases => {
             let more = match more.len() {
                 0 => String::new(),
-                n => format!(", and so are {n} more, from {} on", more[0]),
+                n => format!(", and so are {n} more, from {} on", tensors.name_there(more[0])),
             };
             let reason =
                 format!("is missing{more}: a model has all its biases or none; add zeros for these, or leave all out");
