@@ -244,9 +244,14 @@ impl Tensors {
 
     fn number(&self, name: &str) -> Result<Number, InteropError> {
         let reason = |what: &String| {
-            self.wrong(name, format!("is {what}; F32, F16 and BF16 are read, save the model in one of them"))
+            self.wrong(name, format!("is {what}; F64, F32, F16 and BF16 are read, save the model in one of them"))
         };
         self.place(name)?.saved.number.as_ref().map_err(reason).copied()
+    }
+
+    /// Whether a tensor has more digits than are kept.
+    pub fn is_rounded(&self, name: &str) -> bool {
+        matches!(self.number(name), Ok(Number::F64))
     }
 
     /// A whole tensor in pieces.
@@ -330,7 +335,10 @@ impl<'a> Stream<'a> {
         if values.iter().all(|x| x.is_finite()) {
             return Ok(true);
         }
-        let reason = "holds numbers that are not finite: the model has diverged or is damaged";
+        let reason = match self.number {
+            Number::F64 => "holds numbers that are not finite in F32: the model has diverged, or is too large for F32",
+            _ => "holds numbers that are not finite: the model has diverged or is damaged",
+        };
         Err(self.tensors.wrong(self.tensor, reason))
     }
 

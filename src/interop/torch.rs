@@ -230,6 +230,7 @@ fn stored<'a>(pickle: &'a Pickle<'_>, place: usize) -> Option<Stored<'a>> {
 
 fn number(kind: &str) -> Result<Number, String> {
     match kind {
+        "DoubleStorage" => Ok(Number::F64),
         "FloatStorage" => Ok(Number::F32),
         "HalfStorage" => Ok(Number::F16),
         "BFloat16Storage" => Ok(Number::Bf16),

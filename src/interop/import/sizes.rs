@@ -34,6 +34,9 @@ pub(super) fn of(
         None => derived(tensors, path, n_head, notes)?,
     };
     check(path, tensors, &model)?;
+    if model.param_shapes().iter().any(|(name, _)| tensors.is_rounded(name)) {
+        notes.push("its weights are F64, and were rounded to F32".into());
+    }
     if !has_wte && model.tied {
         notes.push("the token embedding is there as lm_head.weight, the output projection: they are one".into());
     }
