@@ -41,7 +41,7 @@ pub(super) struct TrainArgs {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     settings: SettingsArgs,
-    /// Where the run goes; must not exist yet [default: runs/NAME, the first that is free].
+    /// Where the run goes; must not exist yet [default: runs/NAME-1, or the next number that is free].
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     out: Option<PathBuf>,
     /// Resume a run from its last checkpoint, bit for bit. Flags that change no result apply, and are remembered: --steps,
