@@ -80,6 +80,10 @@ pub(super) fn run(args: &TuneArgs) -> Outcome {
         outln!("vectors {line}");
     }
     let shapes = shapes_of(&gpu, &sessions)?;
+    if shapes.is_empty() {
+        outln!("nothing to measure: every product of this model is so small that any kernel is done with it at once");
+        return Ok(ExitCode::SUCCESS);
+    }
     let which = if args.force { Which::All } else { Which::Missing };
     phases::show(Shows::Live);
     begin_tuning(&shapes);
