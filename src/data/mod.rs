@@ -20,6 +20,7 @@ mod mode;
 mod names;
 mod order;
 mod packing;
+pub mod pickle;
 pub mod shell;
 mod split;
 pub mod text;
