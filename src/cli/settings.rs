@@ -24,8 +24,8 @@ use crate::train::memory::parse_bytes;
 /// Model and training settings. A flag beats --config, which beats --preset.
 #[derive(Debug, Args)]
 pub(super) struct SettingsArgs {
-    /// Start from this preset: nano (nanoGPT's small CPU setting), char (its shakespeare-char), gpt2, gpt2-medium,
-    /// gpt2-large or gpt2-xl [default: nano].
+    /// Start from this preset: stories (for the embedded stories: whole stories, bpe:1280), nano (nanoGPT's small CPU setting), char
+    /// (its shakespeare-char), gpt2, gpt2-medium, gpt2-large or gpt2-xl [default: nano; where train and tune have no text, stories].
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Settings in TOML, any part of what config.toml of a run holds.
@@ -212,6 +212,19 @@ impl SettingsArgs {
     pub fn resolve(&self) -> Result<RunConfig, Box<dyn Error>> {
         let preset = self.preset.as_deref().unwrap_or("nano");
         Ok(packed(self.resolve_over(&RunConfig::preset(preset)?)?))
+    }
+
+    /// [`SettingsArgs::resolve`] for a run on these paths: without any, on the embedded stories, their own preset stands in for the
+    /// general one. The second says whether it does.
+    pub fn resolve_on(&self, paths: &[PathBuf]) -> Result<(RunConfig, bool), Box<dyn Error>> {
+        if paths.is_empty() && self.preset.is_none() {
+            let config = packed(self.resolve_over(&RunConfig::preset("stories")?)?);
+            // a --config may name a text
+            if matches!(config.data.source, Source::Embedded { .. }) {
+                return Ok((config, true));
+            }
+        }
+        Ok((self.resolve()?, false))
     }
 
     /// File, then flags, over the settings of a run that was imported: all but the model may change, and rows may be shorter

@@ -19,7 +19,7 @@ use super::self_check::{WRONG, self_check};
 use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text};
 use super::tune::{LongRun, TuningArgs, tune_first};
 use super::{DEVICE_LOST, OUT_OF_MEMORY, Outcome, code_of, must_be_writable};
-use crate::data::{Corpus, DataError, Findings, Source, Tokenizer};
+use crate::data::{Corpus, DataError, Findings, Mode, Source, Tokenizer};
 use crate::exec::ExecError;
 use crate::files::shell::quoted;
 use crate::gpu::{Gpu, GpuError};
@@ -31,7 +31,7 @@ use crate::units::count;
 /// Train a model on text; without a path, on the embedded stories.
 ///
 /// Trains a decoder-only transformer. PATH is a text file, a folder of them, or - for standard input; with no path, tril
-/// trains on small stories drawn from an embedded grammar whose entropy is known. Ctrl-C, SIGTERM and SIGHUP finish
+/// trains on small stories drawn from an embedded grammar whose entropy is known, with --preset stories. Ctrl-C, SIGTERM and SIGHUP finish
 /// the step, save, and say how to go on; before the first step they end it at once.
 #[derive(Debug, Args)]
 pub(super) struct TrainArgs {
@@ -42,7 +42,7 @@ pub(super) struct TrainArgs {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     settings: SettingsArgs,
-    /// Where the run goes; must not exist yet [default: runs/NAME, the first that is free].
+    /// Where the run goes; must not exist yet [default: runs/NAME-1, or the next number that is free].
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     out: Option<PathBuf>,
     /// Resume a run from its last checkpoint, bit for bit. Flags that change no result apply, and are remembered: --steps,
@@ -76,12 +76,15 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
     phases::show(if args.json { Shows::Lines } else { Shows::Live });
     let stopping = Stopping::begin(args.resume.clone());
     let mut trace = args.trace.as_ref().map(|trace| must_be_writable("--trace", trace)).transpose()?;
-    let Started { mut run, root, device, fit, kernels, chosen } = match &args.resume {
+    let Started { mut run, root, device, fit, kernels, preset, chosen } = match &args.resume {
         Some(root) => resume(args, root)?,
         None => create(args)?,
     };
     let printer = Printer::new(args.json, &run, &device);
     printer.header(&run, &root, &fit, args.resume.is_some());
+    if let (Some(preset), false) = (preset, args.json) {
+        printer.say(&format!("preset   {preset}"));
+    }
     if let (Some(chosen), false) = (chosen, args.json) {
         printer.say(&format!("tokens   {chosen}"));
     }
@@ -166,13 +169,15 @@ struct Started {
     fit: Fit,
     /// How the kernels were chosen.
     kernels: String,
+    /// The preset that was chosen for the embedded stories, and what it amounts to with the flags.
+    preset: Option<String>,
     /// The tokenizer, where it was chosen by the text or by what lies beside token files.
     chosen: Option<String>,
 }
 
 fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     args.settings.check_batch()?;
-    let mut config = args.settings.resolve()?;
+    let (mut config, is_for_stories) = args.settings.resolve_on(&args.paths)?;
     // before anything that takes long, so that a place that can't be written to is found at once
     let runs = Path::new("runs");
     let claim = match &args.out {
@@ -188,9 +193,21 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     reading::warn_of_unknown(&findings, reading::ANOTHER_TOKENIZER);
     reading::note_names(&findings, &tokenizer, &config.data.mode);
     let root = claim.root().to_path_buf();
+    let preset = is_for_stories.then(|| of_stories(&config));
     let make = |gpu: &_, config| Run::create(gpu, &claim, config, &corpus, tokenizer.clone());
     let started = start(args, config, root, make)?;
-    Ok(Started { chosen, ..started })
+    Ok(Started { preset, chosen, ..started })
+}
+
+/// What a run on the embedded stories is made with, where nobody chose a preset.
+fn of_stories(config: &RunConfig) -> String {
+    let mode = if config.data.mode == Mode::Stream { "a stream" } else { "documents" };
+    let RunConfig { data, train, .. } = config;
+    let steps = count(train.steps, "step");
+    format!(
+        "stories, as no text is given: {}, {mode}, lr {}, {steps}; --preset takes another",
+        data.tokenizer, train.lr
+    )
 }
 
 /// Makes the tokens of a text, before the device is opened: so what they take is known when the memory is counted.
@@ -216,7 +233,7 @@ fn start(
         let kernels = tune_first(&gpu, &[config.session()], &args.tuning, Some(long))?;
         phases::begin("preparing the run");
         let error = match make(&gpu, config.clone()) {
-            Ok(run) => return Ok(Started { run, root, device: gpu.name(), fit, kernels, chosen: None }),
+            Ok(run) => return Ok(Started { run, root, device: gpu.name(), fit, kernels, preset: None, chosen: None }),
             Err(error) => error,
         };
         if !is_out_of_memory(&error) {
@@ -293,7 +310,7 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     if let Some(source) = moved {
         run.remember(source)?;
     }
-    Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit, kernels, chosen: None })
+    Ok(Started { run, root: root.to_path_buf(), device: gpu.name(), fit, kernels, preset: None, chosen: None })
 }
 
 /// Opens the device, and has it checked. Returns whether that was the first time, so that its driver compiles kernels.

@@ -81,6 +81,10 @@ pub(super) fn run(args: &TuneArgs) -> Outcome {
         outln!("vectors {line}");
     }
     let shapes = shapes_of(&gpu, &sessions)?;
+    if shapes.is_empty() {
+        outln!("nothing to measure: every product of this model is so small that any kernel is done with it at once");
+        return Ok(ExitCode::SUCCESS);
+    }
     let which = if args.force { Which::All } else { Which::Missing };
     phases::show(Shows::Live);
     begin_tuning(&shapes);
@@ -106,10 +110,16 @@ pub(super) fn run(args: &TuneArgs) -> Outcome {
 
 fn of_run(args: &TuneArgs) -> Result<SessionConfig, Box<dyn Error>> {
     args.settings.check_batch()?;
-    let mut config = args.settings.resolve()?;
+    let mut config;
     match args.vocab_size {
-        Some(n) => config.model.vocab_size = n,
-        None => drop(read_text(&mut config, &args.paths, &args.settings)?),
+        Some(n) => {
+            config = args.settings.resolve()?;
+            config.model.vocab_size = n;
+        }
+        None => {
+            (config, _) = args.settings.resolve_on(&args.paths)?;
+            drop(read_text(&mut config, &args.paths, &args.settings)?);
+        }
     }
     args.settings.check(&config)?;
     if args.settings.chooses_batch() {

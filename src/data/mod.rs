@@ -19,6 +19,7 @@ mod mode;
 mod names;
 mod order;
 mod packing;
+pub mod pickle;
 mod split;
 pub mod text;
 pub mod tokenize;

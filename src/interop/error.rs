@@ -30,6 +30,9 @@ pub enum InteropError {
     /// A folder with files in it.
     #[error("{0} is not an empty folder; give another --out")]
     NotEmpty(String),
+    /// A run in the place of an export.
+    #[error("{0} is a run; give another --out")]
+    IsRun(String),
     /// A folder that another process is making.
     #[error("{0} is being written by another tril; wait for it or choose another --out")]
     Busy(String),

@@ -49,7 +49,9 @@ pub fn export(model: &mut Model, target: Target, out: &Path) -> Result<(), Inter
     }
     // before anything is written beside it
     check_free(out)?;
-    let part = out.with_added_extension("part");
+    // `.` has no name that anything could lie beside
+    let place = fs::canonicalize(out).unwrap_or_else(|_| out.into());
+    let part = place.with_added_extension("part");
     let locked = part.with_added_extension("lock");
     let taken = LockFile::take_with_folders(&locked).map_err(io_error(out))?;
     let (lock, made) = taken.ok_or_else(|| InteropError::Busy(out.display().to_string()))?;
@@ -63,7 +65,7 @@ pub fn export(model: &mut Model, target: Target, out: &Path) -> Result<(), Inter
         fill(model, target, &part)
     });
     unfinished.finish(|| {
-        let named = filled.and_then(|()| Ok(name(&part, out)?));
+        let named = filled.and_then(|()| Ok(name(&part, &place)?));
         // best effort: the error that led here is the one to report
         if named.is_err() && is_begun {
             let _ = fs::remove_dir_all(&part);
@@ -82,7 +84,12 @@ fn check_free(out: &Path) -> Result<(), InteropError> {
         Ok(mut entries) => entries.next().is_none(),
         Err(e) => e.kind() == io::ErrorKind::NotFound,
     };
-    if is_free { Ok(()) } else { Err(InteropError::NotEmpty(out.display().to_string())) }
+    let name = || out.display().to_string();
+    match is_free {
+        true => Ok(()),
+        false if super::import::is_run(out) => Err(InteropError::IsRun(name())),
+        false => Err(InteropError::NotEmpty(name())),
+    }
 }
 
 /// Makes the folder to fill. With its lock file left, one that is there is the work of a process that was killed.
@@ -104,10 +111,31 @@ fn fill(model: &mut Model, target: Target, part: &Path) -> Result<(), InteropErr
 }
 
 fn name(part: &Path, out: &Path) -> Result<(), FileError> {
+    // whoever works in a folder would be left in one that is gone
+    if std::env::current_dir().is_ok_and(|current| current == out) {
+        return move_into(part, out);
+    }
     if out.exists() {
         fs::remove_dir(out).map_err(io_error(out))?;
     }
     atomic::rename(part, out)
+}
+
+/// Moves all files of a folder into an empty one; where that fails, it is empty again.
+fn move_into(part: &Path, out: &Path) -> Result<(), FileError> {
+    let entries: io::Result<Vec<_>> = fs::read_dir(part).and_then(Iterator::collect);
+    let mut moved = vec![];
+    for entry in entries.map_err(io_error(part))? {
+        let to = out.join(entry.file_name());
+        if let Err(error) = fs::rename(entry.path(), &to) {
+            // best effort: the error is the one to report
+            moved.iter().for_each(|path| drop(fs::remove_file(path)));
+            return Err(io_error(&to)(error));
+        }
+        moved.push(to);
+    }
+    fs::remove_dir(part).map_err(io_error(part))?;
+    sync_dir(out)
 }
 
 impl Model {

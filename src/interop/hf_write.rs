@@ -47,14 +47,14 @@ struct Config {
     vocab_size: u64,
 }
 
+/// `generation_config.json`. Where positions end is in the other two files: a `max_length` here would have transformers warn of
+/// every `max_new_tokens`.
 #[derive(Serialize)]
 struct Generation {
     #[serde(skip_serializing_if = "Option::is_none")]
     bos_token_id: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     eos_token_id: Option<u32>,
-    /// Tokens of a text, prompt and all: positions end there.
-    max_length: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pad_token_id: Option<u32>,
 }
@@ -112,7 +112,7 @@ pub(super) fn write(model: &mut Model, folder: &Path) -> Result<(), InteropError
         tokenizer_class: "PreTrainedTokenizerFast",
     };
     write_json(folder, CONFIG, &config)?;
-    let generation = Generation { bos_token_id: bos, eos_token_id: eos, max_length: c.block_size, pad_token_id: pad };
+    let generation = Generation { bos_token_id: bos, eos_token_id: eos, pad_token_id: pad };
     write_json(folder, GENERATION, &generation)?;
     write_json(folder, TOKENIZER_CONFIG, &tokenizer_config)?;
     let mut file = OutFile::create(folder, TOKENIZER)?;

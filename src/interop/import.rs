@@ -7,6 +7,8 @@ mod tokenizer;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub(super) use own::is_run;
+
 use super::llmc_read::{self, Header, Model};
 use super::tensors::Tensors;
 use super::{InteropError, mistaken, torch};
@@ -61,7 +63,7 @@ const CHECKPOINT: &str = "ckpt.pt";
 /// A model that tril's can't be equal to, files that are damaged or don't fit each other, no tokenizer, or a run that is
 /// there already. Nothing is left behind then.
 pub fn import(path: &Path, root: &Path, options: &ImportOptions) -> Result<Imported, InteropError> {
-    if own::is_run(path) {
+    if is_run(path) {
         return own::import(path, root, options);
     }
     if options.last {

@@ -61,6 +61,17 @@ pub(super) fn of_gpt2<'a>(names: impl Iterator<Item = &'a str>) -> Result<BTreeM
     Ok(found)
 }
 
+/// What a file would call a tensor that it lacks, by what it calls others: `there` has the name in the file of one of GPT-2's.
+pub(super) fn as_there<'a>(name: &str, there: impl Fn(&str) -> Option<&'a str>) -> String {
+    let base = ANCHORS.iter().find_map(|anchor| base(there(anchor)?, anchor)).unwrap_or_default();
+    if name != HEAD {
+        return format!("{base}{name}");
+    }
+    // beside the module that the rest is in
+    let module = base.trim_end_matches('.');
+    format!("{}{HEAD}", module.rfind('.').map_or("", |dot| &module[..=dot]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +103,22 @@ mod tests {
         ];
         for (names, name, known) in tables {
             assert_eq!(of_gpt2(names.iter().copied()).unwrap_or_default().get(known), Some(&name), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_as_the_file_would() {
+        let cases: [(&[&str], &str, &str); 6] = [
+            (&["wpe.weight"], "h.0.attn.c_attn.bias", "h.0.attn.c_attn.bias"),
+            (&["transformer.wpe.weight"], "h.0.attn.c_attn.bias", "transformer.h.0.attn.c_attn.bias"),
+            (&["module.transformer.wte.weight"], "wpe.weight", "module.transformer.wpe.weight"),
+            (&["transformer.wpe.weight"], "lm_head.weight", "lm_head.weight"),
+            (&["module.transformer.wpe.weight"], "lm_head.weight", "module.lm_head.weight"),
+            (&["layers.00.weight"], "wpe.weight", "wpe.weight"),
+        ];
+        for (names, missing, expected) in cases {
+            let known = of_gpt2(names.iter().copied()).unwrap_or_default();
+            assert_eq!(as_there(missing, |name| known.get(name).copied()), expected, "{names:?}");
         }
     }
 

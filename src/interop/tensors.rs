@@ -202,8 +202,17 @@ impl Tensors {
     pub fn wrong(&self, name: &str, reason: impl Into<String>) -> InteropError {
         match self.places.get(name) {
             Some(place) => tensor_error(&self.files[place.file].0, &place.name, reason),
-            None => tensor_error(&self.path, name, reason),
+            None => tensor_error(&self.path, &self.name_there(name), reason),
         }
+    }
+
+    /// What the file would call one of GPT-2's tensors.
+    pub fn name_there(&self, name: &str) -> String {
+        let file_name = |known: &str| self.places.get(known).map(|place| place.name.as_str());
+        if let Some(there) = file_name(name) {
+            return there.into();
+        }
+        names::as_there(name, file_name)
     }
 
     fn place(&self, name: &str) -> Result<&Place, InteropError> {
@@ -235,9 +244,14 @@ impl Tensors {
 
     fn number(&self, name: &str) -> Result<Number, InteropError> {
         let reason = |what: &String| {
-            self.wrong(name, format!("is {what}; F32, F16 and BF16 are read, save the model in one of them"))
+            self.wrong(name, format!("is {what}; F64, F32, F16 and BF16 are read, save the model in one of them"))
         };
         self.place(name)?.saved.number.as_ref().map_err(reason).copied()
+    }
+
+    /// Whether a tensor has more digits than are kept.
+    pub fn is_rounded(&self, name: &str) -> bool {
+        matches!(self.number(name), Ok(Number::F64))
     }
 
     /// A whole tensor in pieces.
@@ -321,7 +335,10 @@ impl<'a> Stream<'a> {
         if values.iter().all(|x| x.is_finite()) {
             return Ok(true);
         }
-        let reason = "holds numbers that are not finite: the model has diverged or is damaged";
+        let reason = match self.number {
+            Number::F64 => "holds numbers that are not finite in F32: the model has diverged, or is too large for F32",
+            _ => "holds numbers that are not finite: the model has diverged or is damaged",
+        };
         Err(self.tensors.wrong(self.tensor, reason))
     }
 

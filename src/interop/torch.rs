@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
-use pickle::{Pickle, Value};
+use pickle::{Built, Pickle, Value};
 
 use super::number::Number;
 use super::tensors::Saved;
@@ -93,7 +93,7 @@ type Items = [(usize, usize)];
 fn weights<'a>(pickle: &'a Pickle<'_>) -> Result<&'a Items, String> {
     let items = match pickle.root() {
         Value::Dict(items) => items,
-        Value::Object { class, .. } => return Err(whole_object(pickle, *class)),
+        Value::Own(Built::Object { class, .. }) => return Err(whole_object(pickle, *class)),
         _ => return Err("it holds no dictionary of tensors; save a model's state_dict()".into()),
     };
     if has_positions(pickle, items) {
@@ -117,7 +117,7 @@ fn weights<'a>(pickle: &'a Pickle<'_>) -> Result<&'a Items, String> {
         }
     }
     let object = parts.iter().find_map(|(name, value)| match (*name, value) {
-        ("model" | "module" | "net", Value::Object { class, .. }) => Some(whole_object(pickle, *class)),
+        ("model" | "module" | "net", Value::Own(Built::Object { class, .. })) => Some(whole_object(pickle, *class)),
         _ => None,
     });
     Err(object.unwrap_or_else(|| {
@@ -143,7 +143,7 @@ fn whole_object(pickle: &Pickle<'_>, class: usize) -> String {
 
 fn name(pickle: &Pickle<'_>, class: usize) -> String {
     match pickle.value(class) {
-        Value::Global(module, name) => format!("{module}.{name}"),
+        Value::Own(Built::Global(module, name)) => format!("{module}.{name}"),
         _ => "of an unknown class".into(),
     }
 }
@@ -167,7 +167,7 @@ fn sizes(pickle: &Pickle<'_>, value: Option<&usize>) -> Option<Vec<u64>> {
 fn tensor(pickle: &Pickle<'_>, value: usize, storages: &BTreeMap<String, Storage>) -> Result<Saved, String> {
     let other = |what: String| Ok(Saved { number: Err(what), shape: vec![], strides: vec![], start: 0 });
     let call = |value: usize| match pickle.value(value) {
-        Value::Object { class, args, .. } => match pickle.value(*args) {
+        Value::Own(Built::Object { class, args, .. }) => match pickle.value(*args) {
             Value::List(args) => Some((pickle.value(*class), *class, args)),
             _ => None,
         },
@@ -175,15 +175,17 @@ fn tensor(pickle: &Pickle<'_>, value: usize, storages: &BTreeMap<String, Storage
     };
     let called = match call(value) {
         // a parameter, around a tensor
-        Some((Value::Global("torch._utils", "_rebuild_parameter"), _, args)) => args.first().and_then(|&arg| call(arg)),
+        Some((Value::Own(Built::Global("torch._utils", "_rebuild_parameter")), _, args)) => {
+            args.first().and_then(|&arg| call(arg))
+        }
         called => called,
     };
     let args = match called {
-        Some((Value::Global("torch._utils", "_rebuild_tensor_v2"), _, args)) => args,
+        Some((Value::Own(Built::Global("torch._utils", "_rebuild_tensor_v2")), _, args)) => args,
         Some((_, class, _)) => return other(format!("made by {}", name(pickle, class))),
         None => return other("no tensor".into()),
     };
-    let Some(Value::Outside(place)) = args.first().map(|&arg| pickle.value(arg)) else {
+    let Some(Value::Own(Built::Outside(place))) = args.first().map(|&arg| pickle.value(arg)) else {
         return Err("it has no storage".into());
     };
     let Some(Stored { kind, key }) = stored(pickle, *place) else { return Err("its storage has no name".into()) };
@@ -221,7 +223,9 @@ fn stored<'a>(pickle: &'a Pickle<'_>, place: usize) -> Option<Stored<'a>> {
     let Value::List(parts) = pickle.value(place) else { return None };
     let [what, class, key, ..] = parts[..] else { return None };
     match (pickle.value(what), pickle.value(class), pickle.value(key)) {
-        (Value::Text("storage"), Value::Global("torch" | "torch.cuda", kind), Value::Text(key)) => {
+        (Value::Text(what), Value::Own(Built::Global("torch" | "torch.cuda", kind)), Value::Text(key))
+            if what == "storage" =>
+        {
             Some(Stored { kind, key })
         }
         _ => None,
@@ -230,6 +234,7 @@ fn stored<'a>(pickle: &'a Pickle<'_>, place: usize) -> Option<Stored<'a>> {
 
 fn number(kind: &str) -> Result<Number, String> {
     match kind {
+        "DoubleStorage" => Ok(Number::F64),
         "FloatStorage" => Ok(Number::F32),
         "HalfStorage" => Ok(Number::F16),
         "BFloat16Storage" => Ok(Number::Bf16),
@@ -254,7 +259,7 @@ fn settings(pickle: &Pickle<'_>) -> Settings {
         let dict = pickle.get(pickle.root(), dict)?;
         let dict = match dict {
             // a class of settings
-            Value::Object { state: Some(state), .. } => pickle.value(*state),
+            Value::Own(Built::Object { state: Some(state), .. }) => pickle.value(*state),
             other => other,
         };
         pickle.get(dict, name)
@@ -266,12 +271,12 @@ fn settings(pickle: &Pickle<'_>) -> Settings {
         _ => None,
     };
     let dropout = match of_model("dropout") {
-        Some(Value::Float(p)) => Some(*p as f32),
+        Some(Value::Own(Built::Float(p))) => Some(*p as f32),
         Some(Value::Int(0)) => Some(0.0),
         _ => None,
     };
     let dataset = match entry("config", "dataset") {
-        Some(Value::Text(name)) => Some((*name).to_string()),
+        Some(Value::Text(name)) => Some(name.to_string()),
         _ => None,
     };
     Settings { sizes: SIZES.into_iter().filter_map(size).collect(), dropout, dataset }

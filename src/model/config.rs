@@ -77,9 +77,10 @@ impl ModelConfig {
     pub const EPS: f64 = 1e-5;
 
     /// The model presets, smallest first.
-    pub const PRESETS: [&'static str; 6] = ["nano", "char", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
+    pub const PRESETS: [&'static str; 7] = ["stories", "nano", "char", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
 
-    /// A preset by name: nanoGPT's small CPU setting (`nano`), its shakespeare-char (`char`), or a GPT-2 size.
+    /// A preset by name: the embedded stories' (`stories`), nanoGPT's small CPU setting (`nano`), its shakespeare-char (`char`), or
+    /// a GPT-2 size.
     ///
     /// # Errors
     ///
@@ -97,6 +98,7 @@ impl ModelConfig {
             dropout,
         };
         Ok(match name {
+            "stories" => model(1, 4, 128, 256, 1280, false, 0.0),
             "nano" => model(4, 4, 128, 64, 65, false, 0.0),
             "char" => model(6, 6, 384, 256, 65, false, 0.2),
             "gpt2" => model(12, 12, 768, 1024, 50_257, true, 0.0),

@@ -109,7 +109,9 @@ impl Kept {
 
 /// Every setting by the dotted name of its place.
 pub(super) fn flat(settings: &impl serde::Serialize) -> BTreeMap<String, String> {
-    let table = toml::Table::try_from(settings).unwrap_or_else(|e| panic!("every setting has a TOML form: {e}"));
+    // through the text, in which an f32 is written as shortly as in config.toml
+    let text = toml::to_string(settings).unwrap_or_else(|e| panic!("every setting has a TOML form: {e}"));
+    let table: toml::Table = toml::from_str(&text).unwrap_or_else(|e| panic!("what was written is read: {e}"));
     let (mut flat, mut open) = (BTreeMap::new(), vec![(String::new(), table)]);
     while let Some((prefix, table)) = open.pop() {
         for (key, value) in table {

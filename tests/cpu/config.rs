@@ -215,3 +215,19 @@ fn what_is_no_toml_is_told_with_its_line() {
         assert!(message.starts_with(&format!("f.toml: {begin}")) && message.contains(words), "{text}: {message}");
     }
 }
+
+#[test]
+fn a_fixed_setting_is_told_as_it_was_written() {
+    let mut is = RunConfig::preset("nano").unwrap();
+    is.model.dropout = 0.1;
+    let mut wanted = is.clone();
+    (wanted.model.dropout, wanted.train.optimizer.beta2, wanted.train.lr) = (0.2, 0.999, 3e-4);
+    let told: Vec<String> = is.fixed_changes(&wanted).iter().map(ToString::to_string).collect();
+    let expected = [
+        "--dropout is 0.1 and can't become 0.2",
+        "--lr is 0.001 and can't become 0.0003",
+        "--beta2 is 0.99 and can't become 0.999",
+    ];
+    assert_eq!(told, expected);
+    assert!(is.to_toml().contains("\ndropout = 0.1\n"));
+}

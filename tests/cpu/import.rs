@@ -2,6 +2,7 @@
 
 mod names;
 mod torch;
+mod wide;
 mod wrong;
 
 use std::collections::{BTreeMap, BTreeSet};

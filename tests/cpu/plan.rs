@@ -53,6 +53,7 @@ fn what_does_not_fit_is_said_before_a_device_is_touched() {
 fn presets_have_the_known_numbers_of_parameters() {
     // GPT-2's published sizes; nanoGPT prints 0.80M and 10.65M without positions
     let cases = [
+        ("stories", 393_600),
         ("nano", 804_096),
         ("char", 10_745_088),
         ("gpt2", 124_439_808),

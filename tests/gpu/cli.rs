@@ -268,6 +268,14 @@ fn documents_from_standard_input_and_the_embedded_stories() {
 
     let out = ok(dir.path(), &[&["train", "--steps", "2"][..], SMALL].concat());
     assert!(out.contains("floor ") && out.contains("runs/stories-1"), "{out}");
+    let preset =
+        "preset   stories, as no text is given: bpe:1280, documents, lr 0.004, 2 steps; --preset takes another";
+    assert!(out.contains(preset) && out.contains("1 layer, 2 heads, 16 channels, block 16,"), "{out}");
+    let flags = ["--tokenizer", "char", "--mode", "stream", "--lr", "0.01", "--no-tune"];
+    let out = ok(dir.path(), &[&["train", "--steps", "2", "--out", "mine"][..], SMALL, &flags].concat());
+    assert!(out.contains("given: char, a stream, lr 0.01, 2 steps"), "{out}");
+    let out = ok(dir.path(), &[&["train", "--preset", "nano", "--steps", "2", "--out", "nano"][..], SMALL].concat());
+    assert!(!out.contains("preset ") && !out.contains("padding"), "{out}");
     let json = ok(dir.path(), &[&["train", "--steps", "2", "--json"][..], SMALL].concat());
     assert!(json.lines().all(|l| serde_json::from_str::<serde_json::Value>(l).is_ok()), "{json}");
     assert!(json.contains("runs/stories-2"), "{json}");

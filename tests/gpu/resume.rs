@@ -36,12 +36,13 @@ fn flags_that_change_results_are_refused_by_name() {
     let at = &Folder::with_text();
     ok(at, &at.train(&["--steps", "2", "--no-tune", "--out", "run"]));
     let before = fs::read_to_string(at.join("run/config.toml")).unwrap();
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["--lr", "0.5"], ": --lr is 0.001 and can't become 0.5; "),
         (
             &["--n-layer", "2", "--clip", "3"],
             ": --n-layer is 1 and can't become 2, --clip is 1.0 and can't become 3.0; ",
         ),
+        (&["--dropout", "0.3"], ": --dropout is 0.0 and can't become 0.3; "),
         (&["--seed", "7", "--keep", "9"], ": --seed is 1337 and can't become 7; "),
         (&["--on-nonfinite", "rollback"], "--on-nonfinite is skip and can't become rollback"),
         (&["--batch-tokens", "64"], "--batch-tokens is 32 and can't become 64"),

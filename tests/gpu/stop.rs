@@ -2,7 +2,7 @@
 //! finished, everything is saved, and the run goes on as if nothing had been.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -229,4 +229,40 @@ fn what_ends_a_job_or_a_terminal_saves_however_often_it_is_sent_and_nohup_stays_
         let last = said.last().unwrap();
         assert!(child.wait().unwrap().success() && last.contains(r#""done":true"#), "{last}");
     }
+}
+
+#[test]
+fn commands_that_only_compute_end_at_the_first_signal() {
+    if !cfg!(unix) {
+        return;
+    }
+    let at = &Folder::with_text();
+    ok(at, &at.train(&["--steps", "2", "--no-tune", "--out", "run"]));
+    let before = bytes(&at.join("run"));
+    let cases = [
+        &["generate", "run", "--tokens", "100000000"][..],
+        &["tune", "--vocab-size", "50257", "--preset", "gpt2", "--force"],
+        &["bench", "--presets", "gpt2", "--no-tune", "--seconds", "1000"],
+    ];
+    for args in cases {
+        for (sent, code) in [("-INT", 130), ("-TERM", 143)] {
+            let mut child = start(at, args);
+            // it has begun where it says anything, on either stream
+            let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+            let (tell, told) = std::sync::mpsc::channel();
+            let readers = [Box::new(out) as Box<dyn Read + Send>, Box::new(err)].map(|stream| {
+                let tell = tell.clone();
+                std::thread::spawn(move || {
+                    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+                    lines.inspect(|_| tell.send(()).unwrap_or_default()).last()
+                })
+            });
+            told.recv().unwrap();
+            signal(&child, sent);
+            assert_eq!(child.wait().unwrap().code(), Some(code), "{args:?}");
+            let [_, last] = readers.map(|reader| reader.join().unwrap());
+            assert_eq!(last.as_deref(), Some("stopped"), "{args:?}");
+        }
+    }
+    assert!(bytes(&at.join("run")) == before);
 }

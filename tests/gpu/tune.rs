@@ -390,6 +390,19 @@ fn the_command_tunes_once_and_runs_use_it_and_keep_it() {
 }
 
 #[test]
+fn a_model_whose_products_are_all_small_has_nothing_to_measure() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = "tune --vocab-size 65 --n-layer 1 --n-head 2 --n-embd 16 --block-size 16 --batch-size 2";
+    let out = said(&tril(dir.path(), "cache", small));
+    assert!(
+        out.contains(
+            "nothing to measure: every product of this model is so small that any kernel is done with it at once\n"
+        ),
+        "{out}"
+    );
+}
+
+#[test]
 fn without_tuning_nothing_is_measured_and_nothing_written() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();

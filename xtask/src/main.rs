@@ -22,35 +22,6 @@ demo and test need a GPU or a software Vulkan device. On a Linux machine without
 with the system's package manager, printing each command before it runs. Where apt has backports configured, they take a
 newer Mesa from there.";
 
-/// The settings that came closest to the stories' floor in the time of 500 steps of `--preset nano`: a minute to a few on two
-/// cores of a software device, seconds on a GPU. Tokens are pieces of words, learned from the stories, and rows hold whole
-/// stories, packed so that little is padding. A second layer is worth less than the steps that its time buys.
-const DEMO: &[&str] = &[
-    "train",
-    "--tokenizer",
-    "bpe:1280",
-    "--mode",
-    "documents",
-    "--n-layer",
-    "1",
-    "--block-size",
-    "256",
-    "--batch-size",
-    "2",
-    "--lr",
-    "4e-3",
-    "--warmup-steps",
-    "20",
-    "--seed",
-    "1",
-    "--steps",
-    "1600",
-    "--eval-every",
-    "400",
-    "--sample-every",
-    "400",
-];
-
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -81,7 +52,7 @@ fn demo() -> ExitCode {
     let Some(out) = free_dir(|path| root().join(path).exists()) else {
         return fail("runs holds too many demos; remove some of them");
     };
-    if let Err(code) = tril(&[DEMO, &["--out", &out]].concat()) {
+    if let Err(code) = tril(&["train", "--out", &out]) {
         return code;
     }
     println!();

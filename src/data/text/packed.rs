@@ -62,9 +62,13 @@ impl<R: BufRead> Unpacked<R> {
                 }
                 continue;
             }
+            // padding, as on tapes; gzip ignores it, too
+            if let (Packing::Gzip, true, [0, ..]) = (self.packing, self.has_any, head) {
+                return if file.is_zeros()? { Ok(None) } else { Err(trailing()) };
+            }
             return match (head, is_next) {
                 ([], _) => Ok(None),
-                (_, false) if self.has_any => Err(io::Error::new(io::ErrorKind::InvalidData, Trailing)),
+                (_, false) if self.has_any => Err(trailing()),
                 _ => Ok(Some(match self.packing {
                     Packing::Gzip => Part::Gzip(GzDecoder::new(file)),
                     Packing::Zstd => Part::Zstd(Box::new(StreamingDecoder::new(file).map_err(io::Error::other)?)),
@@ -111,6 +115,10 @@ impl<R: BufRead> Read for Unpacked<R> {
 #[error("other bytes follow the compressed data")]
 pub(in crate::data) struct Trailing;
 
+fn trailing() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Trailing)
+}
+
 /// A file whose next bytes can be looked at.
 struct Peeked<R> {
     front: Vec<u8>,
@@ -126,6 +134,18 @@ impl<R: BufRead> Peeked<R> {
         let missing = n.saturating_sub(self.front.len()) as u64;
         (&mut self.rest).take(missing).read_to_end(&mut self.front)?;
         Ok(&self.front[..n.min(self.front.len())])
+    }
+
+    /// Whether nothing but zeros follows, all of which are read then.
+    fn is_zeros(&mut self) -> io::Result<bool> {
+        loop {
+            let bytes = self.fill_buf()?;
+            let (n, are_zeros) = (bytes.len(), bytes.iter().all(|&byte| byte == 0));
+            if n == 0 || !are_zeros {
+                return Ok(are_zeros);
+            }
+            self.consume(n);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::words::words;
 use crate::data::DataError;
 
 /// Units: bytes of a word at most; a longer one, as in a text without spaces, counts as several. No token is longer.
-const LONGEST_WORD: usize = 128;
+const LONGEST_WORD: usize = 256;
 
 /// Units: bytes of different words. Learning takes some 60 bytes of memory for each.
 const LEAST_BYTES: usize = 2 << 20;

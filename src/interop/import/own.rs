@@ -8,7 +8,7 @@ use crate::interop::InteropError;
 use crate::run::{DataConfig, RunConfig, RunDir, RunDirError, TrainConfig, WeightSource, Weights};
 
 /// Whether a path is a run, and no model of another program.
-pub(super) fn is_run(path: &Path) -> bool {
+pub(in crate::interop) fn is_run(path: &Path) -> bool {
     path.join("config.toml").exists() || RunDir::has_checkpoints(path)
 }
 

@@ -34,6 +34,9 @@ pub(super) fn of(
         None => derived(tensors, path, n_head, notes)?,
     };
     check(path, tensors, &model)?;
+    if model.param_shapes().iter().any(|(name, _)| tensors.is_rounded(name)) {
+        notes.push("its weights are F64, and were rounded to F32".into());
+    }
     if !has_wte && model.tied {
         notes.push("the token embedding is there as lm_head.weight, the output projection: they are one".into());
     }
@@ -156,7 +159,7 @@ fn check(path: &Path, tensors: &Tensors, model: &ModelConfig) -> Result<(), Inte
         [first, ref more @ ..] if are_biases => {
             let more = match more.len() {
                 0 => String::new(),
-                n => format!(", and so are {n} more, from {} on", more[0]),
+                n => format!(", and so are {n} more, from {} on", tensors.name_there(more[0])),
             };
             let reason =
                 format!("is missing{more}: a model has all its biases or none; add zeros for these, or leave all out");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
-use super::pickle::{Pickle, Value};
+use super::pickle::{Built, Pickle, Value};
 use super::{MOST_PICKLE_BYTES, Storage, stored, width};
 
 /// The first pickle: a number of ten bytes.
@@ -33,7 +33,7 @@ pub(super) fn read(file: &mut File, len: u64) -> Result<(Vec<u8>, BTreeMap<Strin
     let widths: BTreeMap<&str, u64> = pickle
         .values()
         .filter_map(|value| match value {
-            Value::Outside(place) => stored(&pickle, *place),
+            Value::Own(Built::Outside(place)) => stored(&pickle, *place),
             _ => None,
         })
         .filter_map(|stored| Some((stored.key, width(stored.kind)?)))
@@ -42,7 +42,7 @@ pub(super) fn read(file: &mut File, len: u64) -> Result<(Vec<u8>, BTreeMap<Strin
     let mut storages = BTreeMap::new();
     for &key in keys_of {
         let Value::Text(key) = keys.value(key) else { return Err("a storage has no name".into()) };
-        let width = widths.get(key).ok_or_else(|| format!("its storage {key:?} is of an unknown kind"))?;
+        let width = widths.get(key.as_ref()).ok_or_else(|| format!("its storage {key:?} is of an unknown kind"))?;
         // the number of elements, then these
         let mut count = [0; 8];
         let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut count));
@@ -51,7 +51,7 @@ pub(super) fn read(file: &mut File, len: u64) -> Result<(Vec<u8>, BTreeMap<Strin
         start += 8;
         let end = bytes.and_then(|n| start.checked_add(n)).filter(|&end| end <= len);
         let end = end.ok_or_else(|| format!("it is cut off at storage {key:?}"))?;
-        storages.insert((*key).to_string(), Storage { start, len: end - start });
+        storages.insert(key.to_string(), Storage { start, len: end - start });
         start = end;
     }
     bytes.truncate(to);

@@ -188,6 +188,7 @@ fn packed_files_are_unpacked_and_json_lines_are_documents() {
     let (packed, again) = ([gz(b"first "), gz(b"second\n")].concat(), [zst(b"third "), zst(b"fourth\n")].concat());
     let table = [
         ("a.txt.gz", packed, vec!["first second"]),
+        ("c.txt.gz", [gz(b"padded"), vec![0; 100_000]].concat(), vec!["padded"]),
         ("a.txt.zst", again, vec!["third fourth"]),
         ("b.txt.zst", [skippable(3), zst(b"fifth"), skippable(300_000)].concat(), vec!["fifth"]),
         ("a.jsonl", lines.into(), vec!["one\ntwo", "\u{e9}"]),
@@ -235,7 +236,9 @@ fn what_is_broken_in_a_packed_file_or_a_line_is_named() {
         ("e.zst", b"text".to_vec(), "can't be unpacked"),
         ("f.gz", gz(b"caf\xe9"), "first bad byte at offset 3"),
         ("l.gz", [gz(b"text"), b"junk".to_vec()].concat(), "has other bytes behind the end"),
-        ("m.gz", [gz(b"text"), vec![0; 512]].concat(), "has other bytes behind the end"),
+        ("m.gz", [gz(b"text"), vec![0; 512], b"x".to_vec()].concat(), "has other bytes behind the end"),
+        ("t.gz", [gz(b"text"), vec![0; 100_000], gz(b"more")].concat(), "has other bytes behind the end"),
+        ("u.gz", vec![0; 512], "can't be unpacked"),
         ("n.gz", [gz(b"text"), vec![0x1f]].concat(), "has other bytes behind the end"),
         ("o.gz", [gz(b"text"), gz(b"more")[..12].to_vec()].concat(), "can't be unpacked"),
         ("p.zst", [zst(b"text"), b"junk and more of it".to_vec()].concat(), "has other bytes behind the end"),

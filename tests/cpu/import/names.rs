@@ -92,7 +92,10 @@ fn biases_are_all_there_or_none() {
                 tensors.retain(|name, _| !name.ends_with("c_fc.bias") && !name.ends_with("ln_f.bias"));
             });
         },
-        &["h.0.mlp.c_fc.bias is missing, and so are 2 more, from h.1.mlp.c_fc.bias on", "all its biases or none"],
+        &[
+            "tensor transformer.h.0.mlp.c_fc.bias is missing, and so are 2 more, from transformer.h.1.mlp.c_fc.bias on",
+            "all its biases or none",
+        ],
     );
 }
 
@@ -178,7 +181,11 @@ fn what_has_no_names_of_gpt2_tells_its_own() {
         });
     };
     refused("hf_f32", others, &words);
-    refused("hf_f32", |model| set_config(model, "n_layer", json!(3)), &["h.2.ln_1.weight is missing"]);
+    refused(
+        "hf_f32",
+        |model| set_config(model, "n_layer", json!(3)),
+        &["tensor transformer.h.2.ln_1.weight is missing"],
+    );
 }
 
 /// Every file of an import is that of the same model in another file.

@@ -148,8 +148,8 @@ fn sizes_that_no_model_has_are_named() {
 fn tensors_that_do_not_make_the_model_are_named_with_their_file() {
     type Change = fn(&mut Tensors);
     let cases: [(Change, &[&str]); 8] = [
-        (|t| drop(t.remove("transformer.h.1.mlp.c_fc.bias")), &["tensor h.1.mlp.c_fc.bias is missing"]),
-        (|t| drop(t.remove("transformer.wpe.weight")), &["tensor wpe.weight is missing"]),
+        (|t| drop(t.remove("transformer.h.1.mlp.c_fc.bias")), &["tensor transformer.h.1.mlp.c_fc.bias is missing"]),
+        (|t| drop(t.remove("transformer.wpe.weight")), &["tensor transformer.wpe.weight is missing"]),
         (
             |t| drop(t.insert("transformer.h.2.ln_1.weight".into(), (Dtype::F32, vec![16], vec![0; 64]))),
             &["tensor transformer.h.2.ln_1.weight is none of a GPT-2 with 2 layers"],
@@ -160,8 +160,8 @@ fn tensors_that_do_not_make_the_model_are_named_with_their_file() {
             &["h.0.attn.c_attn.weight has the shape [48, 16], and the model needs [16, 48]"],
         ),
         (
-            |t| *t.get_mut("transformer.ln_f.weight").unwrap() = (Dtype::F64, vec![16], vec![0; 128]),
-            &["transformer.ln_f.weight is F64; F32, F16 and BF16"],
+            |t| *t.get_mut("transformer.ln_f.weight").unwrap() = (Dtype::I64, vec![16], vec![0; 128]),
+            &["transformer.ln_f.weight is I64; F64, F32, F16 and BF16"],
         ),
         (
             |t| drop(t.insert("wpe.weight".into(), (Dtype::F32, vec![16, 16], vec![0; 1024]))),

@@ -1,3 +1,4 @@
+mod command;
 mod documents;
 pub mod export;
 mod gguf_file;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Value;
+use super::{Plain, Value};
 
 /// A class or function whose result is plain data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +41,16 @@ impl Class {
     pub(super) fn call(self, arguments: &[&Value<'_>]) -> Value<'static> {
         match (self, arguments) {
             (Class::Dictionary, _) => Value::Dict(vec![]),
-            (Class::Type, [Value::Text(name), ..]) => Number::of(name).map_or(Value::Other, Value::Type),
-            (Class::Scalar, [Value::Type(number), Value::Bytes(bytes)]) => number.value(bytes),
-            (Class::Scalar, [Value::Type(number), Value::Text(text)]) => number.value(text.as_bytes()),
+            (Class::Type, [Value::Text(name), ..]) => {
+                Number::of(name).map_or(Value::Other, |number| Value::Own(Plain::Type(number)))
+            }
+            (Class::Scalar, [Value::Own(Plain::Type(number)), Value::Own(Plain::Bytes(bytes))]) => number.value(bytes),
+            (Class::Scalar, [Value::Own(Plain::Type(number)), Value::Text(text)]) => number.value(text.as_bytes()),
             // its other argument is always the encoding in which each character is a byte
             (Class::Encode, [Value::Text(text), ..]) => {
                 let bytes = text.chars().take(MOST_BYTES + 1).map(|c| u8::try_from(c).ok());
                 let bytes = bytes.collect::<Option<Vec<u8>>>().filter(|bytes| bytes.len() <= MOST_BYTES);
-                bytes.map_or(Value::Other, Value::Bytes)
+                bytes.map_or(Value::Other, |bytes| Value::Own(Plain::Bytes(bytes)))
             }
             _ => Value::Other,
         }
