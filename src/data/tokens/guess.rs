@@ -38,6 +38,10 @@ impl Guess {
     pub fn remedy(self) -> String {
         let of = match self {
             Guess::Little(width) => return format!("give --token-width {width}"),
+            Guess::Floats(Width::Two) => {
+                return "they have lost ids above 2048, which they round, so make the file again with whole numbers"
+                    .into();
+            }
             Guess::Big(width) => format!(">u{}", width.bytes()),
             Guess::Floats(width) => format!("<f{}", width.bytes()),
         };
@@ -62,6 +66,7 @@ impl Guess {
             let word = u64::from_le_bytes(word);
             match self {
                 Guess::Floats(Width::Eight) => whole(f64::from_bits(word)),
+                Guess::Floats(Width::Two) => whole(half((word & u64::from(u16::MAX)) as u16)),
                 Guess::Floats(_) => whole(f32::from_bits((word & u64::from(u32::MAX)) as u32).into()),
                 _ => Some(word),
             }
@@ -76,6 +81,19 @@ impl Guess {
             id.is_some_and(|id| id < limit)
         }) && n_nonzero >= n_other
     }
+}
+
+/// A number of 16 bits: 5 of them the exponent, 10 the fraction.
+///
+/// Source: IEEE 754, binary16.
+fn half(bits: u16) -> f64 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
+    let size = match exponent {
+        0 => fraction * 2f64.powi(-24),
+        0x1f => f64::NAN,
+        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+    };
+    if bits >> 15 == 0 { size } else { -size }
 }
 
 /// More ids than a model may have.
@@ -116,6 +134,9 @@ pub(super) fn check_head(head: &[u8]) -> Result<(), String> {
     if let Some(guess) = floats.into_iter().find(|guess| guess.fits(head, MOST_IDS as u64, FEWEST)) {
         return Err(contradicts(guess, Width::Two));
     }
+    if is_halves(head) {
+        return Err(contradicts(Guess::Floats(Width::Two), Width::Two));
+    }
     // a 16-bit id has any low byte, or no high one
     let is_filled =
         |first: usize| head.iter().skip(first).step_by(2).filter(|&&byte| byte > 0).count() > head.len() / 4;
@@ -123,6 +144,15 @@ pub(super) fn check_head(head: &[u8]) -> Result<(), String> {
         return Err(contradicts(Guess::Little(Width::One), Width::Two));
     }
     Ok(())
+}
+
+/// Whether bytes are whole numbers of 16 bits with an exponent. Few of the words are, but from 1024 on each of a range: so some
+/// have to be below.
+fn is_halves(head: &[u8]) -> bool {
+    const FEWEST_SMALL: usize = 4;
+    let guess = Guess::Floats(Width::Two);
+    let n_small = guess.ids(head).flatten().filter(|id| (1..1024).contains(id)).count();
+    n_small >= FEWEST_SMALL && guess.fits(head, MOST_IDS as u64, FEWEST)
 }
 
 /// Whether bytes are printable UTF-8, as far as they go. Ids below 256 have zeros among theirs, and others any bytes.
@@ -204,7 +234,7 @@ pub(super) fn other_reading(path: &Path, layout: &Layout, vocab_size: u64) -> Op
     let wide = [Width::Four, Width::Eight];
     let little = wide.map(Guess::Little).into_iter().chain((vocab_size <= 128).then_some(Guess::Little(Width::One)));
     let big = [Width::Two, Width::Four, Width::Eight].map(Guess::Big);
-    let all = little.chain(big).chain(wide.map(Guess::Floats));
+    let all = little.chain(big).chain([Width::Two, Width::Four, Width::Eight].map(Guess::Floats));
     let mut fitting =
         all.filter(|guess| *guess != Guess::Little(layout.width) && guess.fits(&bytes, vocab_size, FEWEST));
     fitting.next().filter(|_| fitting.next().is_none())

@@ -23,6 +23,13 @@ fn big<const N: usize>(ids: impl Iterator<Item = u64>) -> Vec<u8> {
     ids.flat_map(|id| id.to_be_bytes()[8 - N..].to_vec()).collect()
 }
 
+/// A whole number as a floating-point one of 16 bits.
+fn half(id: u64) -> u16 {
+    let Some(log2) = id.checked_ilog2() else { return 0 };
+    let fraction = if log2 <= 10 { id << (10 - log2) } else { id >> (log2 - 10) };
+    ((15 + log2 as u16) << 10) + (fraction as u16 - 1024)
+}
+
 fn llmc(magic: u32, version: u32, count: u32, tokens: &[u8]) -> Vec<u8> {
     let mut bytes: Vec<u8> = [magic, version, count].into_iter().flat_map(u32::to_le_bytes).collect();
     bytes.resize(1024, 0);
@@ -53,7 +60,9 @@ fn numbers_of_another_kind_are_refused_with_the_guess() {
     let llama = || ids(N, 128_256);
     let f32s = |ids: &mut dyn Iterator<Item = u64>| ids.flat_map(|id| (id as f32).to_le_bytes()).collect::<Vec<u8>>();
     let f64s = |ids: &mut dyn Iterator<Item = u64>| ids.flat_map(|id| (id as f64).to_le_bytes()).collect::<Vec<u8>>();
-    let table: [(&str, Vec<u8>, &str); 17] = [
+    // rounded as NumPy rounds them, to 11 bits
+    let f16s = |ids: &mut dyn Iterator<Item = u64>| ids.flat_map(|id| half(id).to_le_bytes()).collect::<Vec<u8>>();
+    let table: [(&str, Vec<u8>, &str); 19] = [
         ("int64", little::<8>(small()), "looks like 64-bit ids, not 16-bit ones: give --token-width 64, or"),
         ("int64 of GPT-2", little::<8>(gpt2()), "looks like 64-bit ids"),
         ("int64 of Llama 3", little::<8>(llama()), "looks like 64-bit ids"),
@@ -70,6 +79,12 @@ fn numbers_of_another_kind_are_refused_with_the_guess() {
         ),
         ("float32", f32s(&mut small()), "looks like 32-bit floating-point numbers, not 16-bit ones: convert them"),
         ("float64", f64s(&mut gpt2()), "looks like 64-bit floating-point numbers"),
+        (
+            "float16",
+            f16s(&mut small()),
+            "looks like 16-bit floating-point numbers, not 16-bit ones: they have lost ids",
+        ),
+        ("float16 of GPT-2", f16s(&mut gpt2()), "make the file again with whole numbers"),
         ("text", "A line of text, caf\u{e9}.\n".repeat(50).into(), "holds text, not tokens"),
         ("zeros", vec![0; 5000], "holds nothing but zeros: it was never filled, make it again"),
         ("llm.c's header, int32", llmc(20_240_520, 1, 2 * N as u32, &little::<4>(gpt2())), "looks like 32-bit ids"),
@@ -95,7 +110,9 @@ fn files_of_16_bits_pass_whatever_is_in_them() {
     let words = |words: &[u16], n: usize| words.iter().copied().cycle().take(n).flat_map(u16::to_le_bytes).collect();
     // ids that are 0 but for a few, wherever these are
     let sparse = |every: u64| little::<2>((0..20_000).map(|i| u64::from(i * i % every == 1)));
-    let table: [(&str, Vec<u8>); 12] = [
+    let table: [(&str, Vec<u8>); 14] = [
+        ("high ids", little::<2>(ids(5000, 16_000).map(|id| 0x6400 + id))),
+        ("ids in steps", little::<2>(ids(5000, 60).map(|id| 1024 * id))),
         ("one letter", words(&[5], 400)),
         ("two letters", words(&[5, 6], 400)),
         ("zeros in threes", words(&[0, 0, 7], 400)),
@@ -153,7 +170,7 @@ fn headers_that_contradict_are_named() {
             "floats",
             npy("<f4", "100,", &tokens),
             None,
-            "is a NumPy file of type \"<f4\": save little-endian whole numbers",
+            "is a NumPy file of type \"<f4\" (32-bit floating-point numbers): save little-endian whole numbers",
         ),
         ("big-endian", npy(">u2", "100,", &tokens), None, "of type \">u2\""),
         ("a table", npy("<u2", "10, 10", &tokens), None, "of shape (10, 10), not one list of ids"),
