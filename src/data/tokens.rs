@@ -228,7 +228,9 @@ impl TokenSet {
     pub fn check(&self, vocab_size: usize) -> Result<(), DataError> {
         let Some(beyond) = self.highest.iter().find(|highest| wide(vocab_size) <= highest.id) else { return Ok(()) };
         let Highest { path, layout, id, place } = beyond;
+        let negative = guess::negative_advice(layout.width, *id);
         let advice = match guess::other_reading(path, layout, wide(vocab_size)) {
+            _ if negative.is_some() => negative.unwrap_or_default(),
             Some(guess) => format!("these look like {guess}, {}", guess.remedy()),
             None => "give the files' own tokenizer with --tokenizer, or make the file again".into(),
         };

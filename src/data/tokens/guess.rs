@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::layout::Layout;
-use super::scan::Scan;
+use super::scan::{Scan, Signed};
 use super::width::Width;
 
 /// What numbers look like.
@@ -21,6 +21,16 @@ pub(super) enum Guess {
     Big(Width),
     /// Fractions.
     Floats(Width),
+    /// Little-endian whole numbers, some of them below 0, and the lowest.
+    Signed(Width, i64),
+}
+
+/// The id that PyTorch's losses pass over, and so a usual one of what isn't to be learned.
+const PYTORCH_IGNORES: i64 = -100;
+
+/// What a negative id may be.
+fn about_negative(id: i64) -> &'static str {
+    if id == PYTORCH_IGNORES { "which PyTorch ignores as a target" } else { "which is no id" }
 }
 
 impl fmt::Display for Guess {
@@ -29,6 +39,13 @@ impl fmt::Display for Guess {
             Guess::Little(width) => write!(f, "{width}-bit ids"),
             Guess::Big(width) => write!(f, "big-endian {width}-bit ids"),
             Guess::Floats(width) => write!(f, "{width}-bit floating-point numbers"),
+            Guess::Signed(width, lowest) => {
+                write!(
+                    f,
+                    "{width}-bit ids with negative ones among them, down to {lowest}, {}",
+                    about_negative(*lowest)
+                )
+            }
         }
     }
 }
@@ -44,12 +61,13 @@ impl Guess {
             }
             Guess::Big(width) => format!(">u{}", width.bytes()),
             Guess::Floats(width) => format!("<f{}", width.bytes()),
+            Guess::Signed(width, _) => return without_negative(width),
         };
         format!("convert them, as with NumPy: np.fromfile(FILE, '{of}').astype('<u2').tofile(NEW)")
     }
 
     fn width(self) -> Width {
-        let (Guess::Little(width) | Guess::Big(width) | Guess::Floats(width)) = self;
+        let (Guess::Little(width) | Guess::Big(width) | Guess::Floats(width) | Guess::Signed(width, _)) = self;
         width
     }
 
@@ -80,6 +98,36 @@ impl Guess {
             n_nonzero += usize::from(id.is_some_and(|id| id > 0));
             id.is_some_and(|id| id < limit)
         }) && n_nonzero >= n_other
+    }
+}
+
+/// What to do about ids below 0.
+fn without_negative(width: Width) -> String {
+    format!(
+        "leave the negative ones out, as with NumPy: ids = np.fromfile(FILE, '<i{}'); ids[ids >= 0].astype('<u2').tofile(NEW)",
+        width.bytes()
+    )
+}
+
+/// What to do about an id that a vocabulary doesn't have, if it is a negative number; files of 16 bits have none, but numbers
+/// that were made into such.
+pub(super) fn negative_advice(width: Width, id: u64) -> Option<String> {
+    let negative = match width {
+        Width::One => return None,
+        Width::Two => i64::from(u16::try_from(id).ok()?.cast_signed()),
+        Width::Four => i64::from(u32::try_from(id).ok()?.cast_signed()),
+        Width::Eight => id.cast_signed(),
+    };
+    match width {
+        Width::Two if [-1, PYTORCH_IGNORES].contains(&negative) => Some(format!(
+            "as a signed number it is {negative}, {}, so {}",
+            about_negative(negative),
+            without_negative(width)
+        )),
+        Width::Four | Width::Eight if negative < 0 => {
+            Some(format!("it is negative, {}, so {}", about_negative(negative), without_negative(width)))
+        }
+        _ => None,
     }
 }
 
@@ -190,18 +238,29 @@ fn contradicts(guess: Guess, width: Width) -> String {
     )
 }
 
-/// What the 16-bit words of 8 bytes, each with the bits of all words in its place, say of the numbers.
+/// What the words of a file say of its numbers.
 fn pattern(width: Width, scan: &Scan) -> Option<Guess> {
+    if scan.n_nonzero < FEWEST as u64 {
+        return None;
+    }
+    let signed = |of: Width, Signed { bits, lowest }: Signed| {
+        let is_it = lowest < 0 && of.bytes() > width.bytes() && pattern_of(width, bits) == Some(Guess::Little(of));
+        is_it.then_some(Guess::Signed(of, lowest))
+    };
+    pattern_of(width, scan.bits)
+        .or_else(|| signed(Width::Eight, scan.signed_8))
+        .or_else(|| signed(Width::Four, scan.signed_4))
+}
+
+/// What the 16-bit words of 8 bytes, each with the bits of all words in its place, say of the numbers.
+fn pattern_of(width: Width, bits: u64) -> Option<Guess> {
     // the largest vocabularies have ids of 18 bits
     const MOST_HIGH: u16 = 3;
     // so many ids that their low bits are in every second word by no chance
     const LOW: u16 = 1 << 12;
-    let words: [u16; 4] = std::array::from_fn(|i| (scan.bits >> (16 * i)) as u16);
+    let words: [u16; 4] = std::array::from_fn(|i| (bits >> (16 * i)) as u16);
     let swapped = words.map(u16::swap_bytes);
     let is_high = |i: usize, words: &[u16; 4], low: usize| words[i] == 0 || words[i] <= MOST_HIGH && words[low] >= LOW;
-    if scan.n_nonzero < FEWEST as u64 {
-        return None;
-    }
     let little_eight = words[2] == 0 && words[3] == 0 && is_high(1, &words, 0) && words[0] > 0;
     let big_eight = words[0] == 0 && words[1] == 0 && is_high(2, &swapped, 3) && words[3] > 0;
     let little_four = is_high(1, &words, 0) && is_high(3, &words, 2) && words[0] > 0 && words[2] > 0;

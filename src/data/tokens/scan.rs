@@ -22,8 +22,36 @@ pub(super) struct Scan {
     pub place: u64,
     /// All groups of 8 bytes, counted from the first token, as little-endian numbers, or'ed.
     pub bits: u64,
+    /// The same as numbers of 8 bytes and of 4, some of which may be meant to be negative.
+    pub signed_8: Signed,
+    pub signed_4: Signed,
     /// 16-bit words that aren't 0.
     pub n_nonzero: u64,
+}
+
+/// What is known of numbers if they are signed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Signed {
+    /// Groups of 8 bytes as in [`Scan::bits`], with 0 in the place of negative numbers.
+    pub bits: u64,
+    /// The lowest of the numbers that are as near to 0 as an id that stands for none; 0 where none is negative.
+    pub lowest: i64,
+}
+
+/// Numbers further below 0 stand for nothing.
+const LOWEST_MARK: i64 = -1024;
+
+impl Signed {
+    fn take(&mut self, number: i64, bits: u64) {
+        let is_mark = (LOWEST_MARK..0).contains(&number);
+        self.bits |= if is_mark { 0 } else { bits };
+        self.lowest = self.lowest.min(if is_mark { number } else { 0 });
+    }
+
+    fn add(&mut self, other: Signed) {
+        self.bits |= other.bits;
+        self.lowest = self.lowest.min(other.lowest);
+    }
 }
 
 /// Part of a file, in bytes.
@@ -73,6 +101,8 @@ pub(super) fn scan(files: &[(&Path, Layout)]) -> Result<Vec<Scan>, (usize, io::E
         let whole = &mut whole[pieces[i].file];
         whole.crc.combine(&piece.crc);
         whole.bits |= piece.bits;
+        whole.signed_8.add(piece.signed_8);
+        whole.signed_4.add(piece.signed_4);
         whole.n_nonzero += piece.n_nonzero;
         if piece.highest > whole.highest {
             (whole.highest, whole.place) = (piece.highest, piece.place);
@@ -100,9 +130,17 @@ fn scan_piece((path, layout): (&Path, Layout), piece: Piece, bytes: &mut Vec<u8>
         Width::Four => highest(tokens.as_chunks().0, |bytes| u32::from_le_bytes(bytes).into()),
         Width::Eight => highest(tokens.as_chunks().0, u64::from_le_bytes),
     };
-    let bits = tokens.as_chunks().0.iter().fold(0, |bits, &eight| bits | u64::from_le_bytes(eight));
+    let (mut bits, mut signed_8, mut signed_4) = (0, Signed::default(), Signed::default());
+    for &eight in tokens.as_chunks().0 {
+        let number = u64::from_le_bytes(eight);
+        bits |= number;
+        signed_8.take(number.cast_signed(), number);
+        let (low, high) = (number as u32, (number >> 32) as u32);
+        signed_4.take(low.cast_signed().into(), low.into());
+        signed_4.take(high.cast_signed().into(), u64::from(high) << 32);
+    }
     let n_nonzero = tokens.as_chunks::<2>().0.iter().filter(|&&word| word != [0; 2]).count() as u64;
-    Ok(Scan { crc, highest, place: first + place, bits, n_nonzero })
+    Ok(Scan { crc, highest, place: first + place, bits, signed_8, signed_4, n_nonzero })
 }
 
 /// The highest number, and where it is first.

@@ -161,6 +161,44 @@ fn a_width_that_was_asked_for_is_read() {
     assert!("24".parse::<Width>().is_err() && "".parse::<Width>().is_err());
 }
 
+/// These ids with some that aren't 0 or above, in the bits of signed numbers.
+fn negative(ids: impl Iterator<Item = u64>, id: i64, every: u64) -> impl Iterator<Item = u64> {
+    (0..).zip(ids).map(move |(i, other)| if i % every == 7 { id.cast_unsigned() } else { other })
+}
+
+#[test]
+fn negative_ids_do_not_hide_the_width() {
+    const N: u64 = 5000;
+    let ignored = "with negative ones among them, down to -100, which PyTorch ignores as a target, not 16-bit ones: leave the negative ones out";
+    for (bits, id, every, vocab_size, reason) in [
+        (64, -100, N, 50_257, ignored),
+        (64, -1, N, 65, "looks like 64-bit ids with negative ones among them, down to -1, which is no id"),
+        (64, -100, 9, 128_256, "np.fromfile(FILE, '<i8'); ids[ids >= 0]"),
+        (32, -100, N, 50_257, ignored),
+        (32, -1, 8, 65, "looks like 32-bit ids with negative ones"),
+        (32, -100, 8, 128_256, "np.fromfile(FILE, '<i4'); ids[ids >= 0]"),
+    ] {
+        let ids = negative(ids(N, vocab_size), id, every);
+        let content = if bits == 64 { little::<8>(ids) } else { little::<4>(ids) };
+        let message = open(&content, None).unwrap_err().to_string();
+        assert!(message.contains(reason), "{bits} {id} {every} {vocab_size}: {message}");
+        // with the width they are still no ids
+        let set = open(&content, Some(bits.to_string().parse().unwrap())).unwrap();
+        let message = set.check(vocab_size as usize).unwrap_err().to_string();
+        let said = format!("has id {id} at token 7, and the vocabulary ends at {}: it is negative, ", vocab_size - 1);
+        assert!(message.contains(&said) && message.contains("ids[ids >= 0]"), "{message}");
+    }
+    // as 16-bit numbers they are like others
+    let set = open(&little::<2>(negative(ids(N, 50_257), -100, N)), None).unwrap();
+    let message = set.check(50_257).unwrap_err().to_string();
+    assert!(
+        message.contains("has id 65436 at token 7,") && message.contains("as a signed number it is -100"),
+        "{message}"
+    );
+    open(&little::<2>(negative(ids(N, 65_536), -1, 9)), None).unwrap();
+    open(&little::<2>((0..N).map(|i| if i % 2 == 0 { i % 97 } else { 65_535 })), None).unwrap();
+}
+
 #[test]
 fn headers_that_contradict_are_named() {
     let tokens = little::<2>(ids(100, 65));
