@@ -25,9 +25,15 @@ pub(super) fn load(source: &Source) -> Result<Corpus, DataError> {
     corpus
 }
 
-/// Says what of a text isn't as it was in the files.
+/// Says what of a text isn't as it was in the files, and what is odd about token files.
 pub(super) fn warn(corpus: &Corpus) {
-    let Some(text) = corpus.text() else { return };
+    let text = match corpus {
+        Corpus::Text(text) => text,
+        Corpus::Tokens(tokens) => {
+            tokens.warnings().iter().for_each(|warning| errln!("warning: {warning}"));
+            return;
+        }
+    };
     if !text.skipped().is_empty() {
         errln!("left out {}", count(text.skipped().len(), "binary file"));
     }

@@ -11,6 +11,7 @@ use std::path::Path;
 use super::layout::Layout;
 use super::scan::{Scan, Signed};
 use super::width::Width;
+use crate::units;
 
 /// What numbers look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,19 +217,54 @@ fn is_text(head: &[u8]) -> bool {
         && !valid.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\x0c'))
 }
 
-/// Refuses a whole file whose numbers contradict the width that it is read with, unless that one was asked for.
+/// Refuses a whole file that was never filled, or whose numbers contradict the width that it is read with, unless that one was
+/// asked for. What is only odd comes back, to be read after the file's name.
 ///
 /// # Errors
 ///
 /// What it looks like and what to do, to be read after its name.
-pub(super) fn check_whole(layout: &Layout, scan: &Scan, asked: Option<Width>) -> Result<(), String> {
-    if scan.highest == 0 && layout.n_token >= FEWEST as u64 {
+pub(super) fn check_whole(layout: &Layout, scan: &Scan, asked: Option<Width>) -> Result<Option<String>, String> {
+    let is_constant = scan.lowest == scan.highest && layout.n_token >= FEWEST as u64;
+    if is_constant && scan.highest == 0 {
         return Err("holds nothing but zeros: it was never filled, make it again".into());
     }
-    match pattern(layout.width, scan).filter(|_| asked.is_none()) {
-        Some(guess) => Err(contradicts(guess, layout.width)),
-        None => Ok(()),
+    if let Some(guess) = pattern(layout.width, scan).filter(|_| asked.is_none()) {
+        return Err(contradicts(guess, layout.width));
     }
+    if is_constant {
+        let n = units::count(layout.n_token, "time");
+        return Err(format!("holds nothing but id {}, {n}: there is nothing to learn, make it again", scan.highest));
+    }
+    check_zeros(layout.n_token, scan)
+}
+
+/// Refuses a file of which a large part is zeros that follow each other, as where a file was made with its full size and then not
+/// filled to the end. Rows that were filled up with zeros are such parts, too, but then there are many of them.
+fn check_zeros(n_token: u64, scan: &Scan) -> Result<Option<String>, String> {
+    // a short file may end with one row that was filled up
+    const FEWEST_ZEROS: u64 = 256;
+    const MOST_PERCENT: u64 = 25;
+    // longer than most rows
+    const ODD_ZEROS: u64 = 4096;
+    const ODD_PERCENT: u64 = 1;
+    let run = scan.zeros.longest();
+    let n = run.end - run.start;
+    let is_share = |percent: u64| u128::from(n) * 100 >= u128::from(n_token) * u128::from(percent);
+    let is_rare_elsewhere = scan.n_zero - n <= (n_token - n) / 2;
+    // Counts of tokens are far below 2^53.
+    let percent = 100.0 * n as f64 / n_token as f64;
+    let where_it_is = if run.end == n_token {
+        format!("from token {} to its end", run.start)
+    } else {
+        format!("from token {} to {}", run.start, run.end - 1)
+    };
+    let what = format!("has nothing but zeros {where_it_is} ({percent:.0} % of it)");
+    let cause = "its writing was interrupted, or its space taken in advance and not filled";
+    if n >= FEWEST_ZEROS && is_share(MOST_PERCENT) && is_rare_elsewhere {
+        return Err(format!("{what}: {cause}, so make it again, or cut these off"));
+    }
+    let is_odd = n >= ODD_ZEROS && is_share(ODD_PERCENT);
+    Ok(is_odd.then(|| format!("{what}: unless they are padding, {cause}")))
 }
 
 fn contradicts(guess: Guess, width: Width) -> String {

@@ -8,6 +8,7 @@ use crc32fast::Hasher;
 
 use super::layout::Layout;
 use super::width::Width;
+use super::zeros::Zeros;
 
 /// How much a thread reads at a time. A multiple of every token, so that none is cut in two.
 const PIECE_BYTES: u64 = 4 << 20;
@@ -20,6 +21,11 @@ pub(super) struct Scan {
     pub highest: u64,
     /// Where it is first: tokens from the file's first.
     pub place: u64,
+    /// The lowest id.
+    pub lowest: u64,
+    /// Tokens that are 0, and where most of them follow each other.
+    pub n_zero: u64,
+    pub zeros: Zeros,
     /// All groups of 8 bytes, counted from the first token, as little-endian numbers, or'ed.
     pub bits: u64,
     /// The same as numbers of 8 bytes and of 4, some of which may be meant to be negative.
@@ -96,9 +102,12 @@ pub(super) fn scan(files: &[(&Path, Layout)]) -> Result<Vec<Scan>, (usize, io::E
         ended.collect::<Result<Vec<_>, _>>().map(|parts| parts.concat())
     })?;
     scanned.sort_unstable_by_key(|&(i, _)| i);
-    let mut whole = vec![Scan::default(); files.len()];
+    let mut whole = vec![Scan { lowest: u64::MAX, ..Scan::default() }; files.len()];
     for (i, piece) in scanned {
         let whole = &mut whole[pieces[i].file];
+        whole.lowest = whole.lowest.min(piece.lowest);
+        whole.n_zero += piece.n_zero;
+        whole.zeros.add(&piece.zeros);
         whole.crc.combine(&piece.crc);
         whole.bits |= piece.bits;
         whole.signed_8.add(piece.signed_8);
@@ -124,11 +133,11 @@ fn scan_piece((path, layout): (&Path, Layout), piece: Piece, bytes: &mut Vec<u8>
     // the header is in memory, so its length fits
     let tokens = if piece.from == 0 { &bytes[layout.start as usize..] } else { &bytes[..] };
     let first = (piece.from.max(layout.start) - layout.start) / layout.width.bytes();
-    let (highest, place) = match layout.width {
-        Width::One => highest(tokens.as_chunks().0, |bytes| u8::from_le_bytes(bytes).into()),
-        Width::Two => highest(tokens.as_chunks().0, |bytes| u16::from_le_bytes(bytes).into()),
-        Width::Four => highest(tokens.as_chunks().0, |bytes| u32::from_le_bytes(bytes).into()),
-        Width::Eight => highest(tokens.as_chunks().0, u64::from_le_bytes),
+    let scan = match layout.width {
+        Width::One => of_tokens(tokens.as_chunks().0, |bytes| u8::from_le_bytes(bytes).into()),
+        Width::Two => of_tokens(tokens.as_chunks().0, |bytes| u16::from_le_bytes(bytes).into()),
+        Width::Four => of_tokens(tokens.as_chunks().0, |bytes| u32::from_le_bytes(bytes).into()),
+        Width::Eight => of_tokens(tokens.as_chunks().0, u64::from_le_bytes),
     };
     let (mut bits, mut signed_8, mut signed_4) = (0, Signed::default(), Signed::default());
     for &eight in tokens.as_chunks().0 {
@@ -140,12 +149,14 @@ fn scan_piece((path, layout): (&Path, Layout), piece: Piece, bytes: &mut Vec<u8>
         signed_4.take(high.cast_signed().into(), u64::from(high) << 32);
     }
     let n_nonzero = tokens.as_chunks::<2>().0.iter().filter(|&&word| word != [0; 2]).count() as u64;
-    Ok(Scan { crc, highest, place: first + place, bits, signed_8, signed_4, n_nonzero })
+    Ok(Scan { crc, place: first + scan.place, bits, signed_8, signed_4, n_nonzero, ..scan })
 }
 
-/// The highest number, and where it is first.
-fn highest<const N: usize>(tokens: &[[u8; N]], number: impl Fn([u8; N]) -> u64) -> (u64, u64) {
+/// What the tokens of a piece say of it.
+fn of_tokens<const N: usize>(tokens: &[[u8; N]], number: impl Fn([u8; N]) -> u64) -> Scan {
     let highest = tokens.iter().map(|&bytes| number(bytes)).max().unwrap_or(0);
-    let place = tokens.iter().position(|&bytes| number(bytes) == highest).unwrap_or(0);
-    (highest, place as u64)
+    let lowest = tokens.iter().map(|&bytes| number(bytes)).min().unwrap_or(0);
+    let place = tokens.iter().position(|&bytes| number(bytes) == highest).unwrap_or(0) as u64;
+    let n_zero = tokens.iter().filter(|&&bytes| bytes == [0; N]).count() as u64;
+    Scan { highest, place, lowest, n_zero, zeros: Zeros::of(tokens), ..Scan::default() }
 }

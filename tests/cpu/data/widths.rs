@@ -110,10 +110,8 @@ fn files_of_16_bits_pass_whatever_is_in_them() {
     let words = |words: &[u16], n: usize| words.iter().copied().cycle().take(n).flat_map(u16::to_le_bytes).collect();
     // ids that are 0 but for a few, wherever these are
     let sparse = |every: u64| little::<2>((0..20_000).map(|i| u64::from(i * i % every == 1)));
-    let table: [(&str, Vec<u8>); 14] = [
+    let table: [(&str, Vec<u8>); 12] = [
         ("high ids", little::<2>(ids(5000, 16_000).map(|id| 0x6400 + id))),
-        ("ids in steps", little::<2>(ids(5000, 60).map(|id| 1024 * id))),
-        ("one letter", words(&[5], 400)),
         ("two letters", words(&[5, 6], 400)),
         ("zeros in threes", words(&[0, 0, 7], 400)),
         ("zeros in fives", words(&[0, 0, 0, 0, 3], 4000)),
@@ -159,6 +157,63 @@ fn a_width_that_was_asked_for_is_read() {
     assert!(open(&alternating, None).is_err());
     assert_eq!(open(&alternating, Some(Width::Two)).unwrap().train().len(), 400);
     assert!("24".parse::<Width>().is_err() && "".parse::<Width>().is_err());
+}
+
+/// Ids above 0, but for some in ranges that are.
+fn with_zeros(n: u64, ranges: &[std::ops::Range<u64>]) -> impl Iterator<Item = u64> {
+    let is_zero = move |i| ranges.iter().any(|range| range.contains(&i));
+    ids(n, 200).enumerate().map(move |(i, id)| if is_zero(i as u64) { 0 } else { id + u64::from(i % 5 != 2) })
+}
+
+#[test]
+fn files_that_were_not_filled_are_refused_and_padding_is_not() {
+    const N: u64 = 20_000;
+    let table: [(&str, &[std::ops::Range<u64>], &str); 5] = [
+        ("half", &[N / 2..N], "has nothing but zeros from token 10000 to its end (50 % of it): its writing was"),
+        ("most", &[N / 10..N], "has nothing but zeros from token 2000 to its end (90 % of it)"),
+        (
+            "a quarter",
+            &[15_000..N],
+            "(25 % of it): its writing was interrupted, or its space taken in advance and not filled, so make it again, or cut these off",
+        ),
+        ("the beginning", &[0..N / 2], "has nothing but zeros from token 0 to 9999 (50 % of it)"),
+        ("a hole", &[5000..12_000], "has nothing but zeros from token 5000 to 11999 (35 % of it)"),
+    ];
+    for (name, zeros, reason) in table {
+        let ids = || with_zeros(N, zeros);
+        for (content, width) in [
+            (little::<2>(ids()), None),
+            (little::<2>(ids()), Some(Width::Two)),
+            (little::<1>(ids()), Some(Width::One)),
+            (little::<4>(ids()), Some(Width::Four)),
+            (little::<8>(ids()), Some(Width::Eight)),
+            (llmc(20_240_520, 1, N as u32, &little::<2>(ids())), None),
+            (npy("<i8", &format!("{N},"), &little::<8>(ids())), None),
+        ] {
+            let message = open(&content, width).unwrap_err().to_string();
+            assert!(message.contains(reason), "{name}, {width:?}: {message}");
+        }
+    }
+    let message = open(&little::<2>((0..N).map(|_| 50)), None).unwrap_err().to_string();
+    assert!(
+        message.ends_with("holds nothing but id 50, 20000 times: there is nothing to learn, make it again"),
+        "{message}"
+    );
+
+    // rows that are filled up
+    let rows: Vec<_> = (0..4).map(|row| 5000 * row + 60..5000 * row + 5000).collect();
+    let table: [(&str, &[std::ops::Range<u64>], Option<&str>); 4] = [
+        ("scattered", &[], None),
+        ("a row at the end", &[N - 200..N], None),
+        ("padding", &rows, Some("from token 60 to 4999 (25 % of it): unless they are padding")),
+        ("a fifth", &[16_000..N], Some("from token 16000 to its end (20 % of it): unless")),
+    ];
+    for (name, zeros, expected) in table {
+        let set = open(&little::<2>(with_zeros(N, zeros)), None).unwrap();
+        let warnings = set.warnings();
+        assert_eq!(warnings.len(), usize::from(expected.is_some()), "{name}: {warnings:?}");
+        assert!(expected.is_none_or(|expected| warnings[0].contains(expected)), "{name}: {warnings:?}");
+    }
 }
 
 /// These ids with some that aren't 0 or above, in the bits of signed numbers.
