@@ -25,7 +25,7 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
     /// Most seconds of each (three steps at least).
-    #[arg(long, value_name = "S", default_value_t = 5.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
     seconds: f64,
     /// The figures as JSON on standard output, instead of a table.
     #[arg(long)]

@@ -23,7 +23,7 @@ pub(super) struct LogitsArgs {
     /// A run directory.
     run: PathBuf,
     /// Token ids, at most the model's block.
-    #[arg(long, value_name = "ID,ID,...", value_delimiter = ',', required_unless_present = "prompt")]
+    #[arg(long, value_name = "ID,ID,...", value_delimiter = ',', allow_hyphen_values = true, value_parser = id, required_unless_present = "prompt")]
     tokens: Vec<u32>,
     /// A text in the place of ids.
     #[arg(long, value_name = "TEXT", conflicts_with = "tokens")]
@@ -35,6 +35,10 @@ pub(super) struct LogitsArgs {
     which: WhichArgs,
     #[command(flatten)]
     device: DeviceArgs,
+}
+
+fn id(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "an id is a whole number, and not negative; several have commas between them".into())
 }
 
 pub(super) fn run(args: &LogitsArgs) -> Outcome {
@@ -49,6 +53,13 @@ pub(super) fn run(args: &LogitsArgs) -> Outcome {
         return Err(misuse(format!(
             "there {there} {}, and the model takes 1 to {most}; see --tokens and --prompt",
             count(t, "token")
+        )));
+    }
+    let n_id = config.model.vocab_size;
+    if let Some(id) = tokens.iter().find(|&&id| u64::from(id) >= n_id) {
+        return Err(misuse(format!(
+            "--tokens: there is no id {id}, the vocabulary ends at {}",
+            n_id.saturating_sub(1)
         )));
     }
     let mut weights = args.which.open(&dir, &config.model)?;
