@@ -13,6 +13,7 @@ use clap::Args;
 use self::printer::Printer;
 use self::stopping::Stopping;
 use super::again::text_again;
+use super::misuse::misuse;
 use super::phases::{self, Shows};
 use super::reading;
 use super::self_check::{WRONG, self_check};
@@ -267,12 +268,11 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     let fixed = config.fixed_changes(&wanted).into_iter().chain(args.settings.other_batch(&config));
     let fixed: Vec<String> = fixed.map(|setting| setting.to_string()).collect();
     if !fixed.is_empty() {
-        return Err(format!(
+        return Err(misuse(format!(
             "a resumed run keeps the settings that decide its results: {}; leave these out, begin a new run with --out, or one from this one's best model: tril import {1} --out NEW, then tril train TEXT --resume NEW",
             fixed.join(", "),
             quoted(root)
-        )
-        .into());
+        )));
     }
     let config = config.with_free(&wanted);
     args.settings.fit_any_text(&config, &args.device)?;

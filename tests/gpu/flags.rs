@@ -261,7 +261,7 @@ fn numbers_that_a_flag_does_not_take_are_told_in_words() {
 fn another_number_of_heads_is_refused_wherever_it_comes_from() {
     let at = &Folder::with_text();
     ok(at, &at.train(&["--steps", "2", "--out", "run", "--no-tune"]));
-    let line = fails(at, &["train", "--resume", "run", "--steps", "3", "--n-head", "4"]);
+    let line = misused(at, &["train", "--resume", "run", "--steps", "3", "--n-head", "4"]);
     assert!(line.contains("--n-head is 2 and can't become 4"), "{line}");
     // the same shapes with other heads: another model
     let config = at.join("run/config.toml");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::cli::{Folder, bytes, fails, ok, said, states};
+use crate::cli::{Folder, bytes, misused, ok, said, states};
 
 fn without_metrics(run: &Path) -> Vec<(String, Vec<u8>)> {
     bytes(run).into_iter().filter(|(name, _)| name == "state" || name == "model").collect()
@@ -51,7 +51,7 @@ fn flags_that_change_results_are_refused_by_name() {
         (&["--val-fraction", "0.3"], "--val-fraction is 0.1 and can't become 0.3"),
     ];
     for (flags, words) in cases {
-        let line = fails(at, &[&["train", "--resume", "run", "--steps", "3"], flags].concat());
+        let line = misused(at, &[&["train", "--resume", "run", "--steps", "3"], flags].concat());
         assert!(line.contains(words) && line.contains("tril import run --out NEW"), "{flags:?}: {line}");
         assert_eq!(fs::read_to_string(at.join("run/config.toml")).unwrap(), before);
     }
