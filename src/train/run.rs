@@ -151,7 +151,7 @@ impl Run {
         run.moved_from = moved_from;
         run.warnings = passed_over;
         run.warnings.extend(restored);
-        run.warnings.extend(run.dir.truncate_metrics(run.step(), run.progress.left));
+        run.warnings.extend(run.dir.truncate_metrics(&run.progress));
         // the first evaluation comes again
         if run.evaluates_start() {
             let _ = run.dir.write(METRICS, b"");
