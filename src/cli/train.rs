@@ -173,6 +173,7 @@ struct Started {
 fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     args.settings.check_batch()?;
     let mut config = args.settings.resolve()?;
+    args.profile.map_or(Ok(()), |_| Run::check_profile(config.train.steps))?;
     // before anything that takes long, so that a place that can't be written to is found at once
     let runs = Path::new("runs");
     let claim = match &args.out {
@@ -275,6 +276,9 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
         )));
     }
     let config = config.with_free(&wanted);
+    if args.profile.is_some() {
+        Run::check_profile(config.train.steps.saturating_sub(open.step()?))?;
+    }
     args.settings.fit_any_text(&config, &args.device)?;
     let (corpus, moved) = text_again((&args.paths, &args.settings), &config.data.source, root)?;
     corpus.verify(config.data.crc32)?;

@@ -1,9 +1,9 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use super::checkpoint::none;
+use super::checkpoint::{self, none};
 use super::run_dir::io_error;
-use super::{RunConfig, RunDir, RunDirError};
+use super::{RunConfig, RunDir, RunDirError, RunError};
 use crate::data::Tokenizer;
 use crate::data::claim::LOCK;
 
@@ -34,6 +34,15 @@ impl OpenRun {
         let (dir, config, tokenizer) = RunDir::open(root)?;
         let lock = locked.map_or_else(|| lock(root), Ok)?;
         Ok(Self { dir, config, tokenizer, lock })
+    }
+
+    /// Steps done by the last checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// No checkpoint, or none that is whole.
+    pub fn step(&self) -> Result<u64, RunError> {
+        Ok(checkpoint::find(&self.dir, &self.config.model)?.progress.step)
     }
 
     /// The lock, for a run that is made of this.

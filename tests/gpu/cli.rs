@@ -424,7 +424,13 @@ fn a_profiled_run_says_where_its_time_went_and_computes_the_same() {
     assert!(events.iter().filter(|e| e["ph"] == "X" && e["dur"].as_f64().is_some()).count() > 50);
 
     let short = [&["train", &text][..], SMALL, &["--steps", "4", "--out", "short", "--profile"]].concat();
-    assert!(misused(dir.path(), &short).contains("--profile takes at least 5 steps"));
+    assert!(misused(dir.path(), &short).contains("--profile takes at least 5 steps, and 4 are left"));
+    assert!(!dir.path().join("short").exists());
+    // a run that is there stays as it is
+    let config = || fs::read(dir.path().join("plain/config.toml")).unwrap();
+    let before = config();
+    let line = misused(dir.path(), &["train", "--resume", "plain", "--steps", "12", "--profile"]);
+    assert!(line.contains("and 3 are left") && config() == before, "{line}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub(super) fn begin(args: &TrainArgs, open: &OpenRun) -> Result<Started, Box<dyn
     }
     args.settings.check_batch()?;
     let mut config = args.settings.resolve_for(&open.config)?;
+    args.profile.map_or(Ok(()), |_| Run::check_profile(config.train.steps))?;
     if config.data.special_tokens {
         check_specials(&config.data.tokenizer)?;
     }
