@@ -1,5 +1,4 @@
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,10 +8,9 @@ use super::Outcome;
 use super::misuse::misuse;
 use super::settings::DeviceArgs;
 use super::which::WhichArgs;
-use crate::data::claim::LockFile;
+use super::whole_file::WholeFile;
 use crate::generate::{LoadedModel, logits};
 use crate::train::RunDir;
-use crate::unfinished::{Goes, Unfinished};
 use crate::units::count;
 
 /// Write a model's logits for some tokens to a file, to compare it with other programs.
@@ -63,6 +61,7 @@ pub(super) fn run(args: &LogitsArgs) -> Outcome {
         )));
     }
     let mut weights = args.which.open(&dir, &config.model)?;
+    let out = WholeFile::begin("--out", &args.out)?;
     let gpu = args.device.open()?;
     errln!("device: {}", gpu.name());
     let model = LoadedModel::new(&gpu, &config.model, &weights.read_all(&config.model)?)?;
@@ -74,28 +73,6 @@ pub(super) fn run(args: &LogitsArgs) -> Outcome {
     ];
     // serialize_to_file would make a file that only its owner may read
     let bytes = safetensors::serialize(tensors, None)?;
-    write(&args.out, &bytes).map_err(|e| format!("--out {}: {e}; choose another", args.out.display()))?;
+    out.write(&bytes)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes a file beside its place and gives it its name, so that it is never half there.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // a pipe or a link stays what it is
-    if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
-        return std::fs::write(path, bytes);
-    }
-    let part = path.with_added_extension("part");
-    let locked = part.with_added_extension("lock");
-    let busy = || io::Error::other("it is being written by another tril");
-    let lock = LockFile::take(&locked)?.ok_or_else(busy)?;
-    let unfinished = Unfinished::new(&locked);
-    unfinished.add(&part, Goes::Whole);
-    let written = std::fs::write(&part, bytes);
-    unfinished.finish(|| {
-        let named = written.and_then(|()| std::fs::rename(&part, path));
-        // best effort: the error that led here is the one to report
-        let named = named.inspect_err(|_| drop(std::fs::remove_file(&part)));
-        drop(lock);
-        named
-    })
 }

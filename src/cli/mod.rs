@@ -31,6 +31,7 @@ mod train;
 mod tune;
 mod vectors;
 mod which;
+mod whole_file;
 mod wrap;
 
 use std::error::Error;

@@ -446,4 +446,12 @@ fn bench_gives_one_object_to_share() {
     assert!(!report.adapter.is_empty() && report.date.ends_with('Z'), "{out}");
     assert!(ok(dir.path(), &few).contains("tok/s"));
     assert!(misused(dir.path(), &["bench", "--presets", "huge"]).contains("nano, xs, s, char, gpt2"));
+    let help = ok(dir.path(), &["bench", "--help"]);
+    let usual = format!("[default: {}]", tril::bench::USUAL.join(","));
+    assert!(help.contains(&usual), "{help}");
+    // refused at once, and nothing is left of it
+    for out in ["no/such/folder.json", "."] {
+        assert!(fails(dir.path(), &[&few[..], &["--out", out]].concat()).contains("choose another"), "{out}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
