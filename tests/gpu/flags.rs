@@ -241,7 +241,7 @@ fn numbers_that_a_flag_does_not_take_are_told_in_words() {
         (&["generate", "run", "--samples", "-1"], whole),
         (&["train", "--steps", "-1"], whole),
         (&["train", "--lr", "-1"], "--lr"),
-        (&["train", "--profile", "-1"], "-1 is not in 1..=1000"),
+        (&["train", "--profile", "-1"], whole),
         (&logits("a"), id),
         (&logits("-1,2"), id),
         (&logits("1, 2"), id),
@@ -255,6 +255,17 @@ fn numbers_that_a_flag_does_not_take_are_told_in_words() {
     }
     assert!(!at.join("x").exists());
     ok(at, &logits("0,1"));
+}
+
+#[test]
+fn logits_that_can_not_be_written_are_refused_before_a_device_is_opened() {
+    let at = &Folder::with_text();
+    ok(at, &at.train(&["--steps", "1", "--out", "run", "--no-tune"]));
+    for out in ["no/such/folder/x", "run"] {
+        let args = ["logits", "run", "--tokens", "0", "--out", out];
+        assert!(fails(at, &args).contains("choose another"), "{out}");
+        assert!(!String::from_utf8(tril(at, &args).stderr).unwrap().contains("device:"), "{out}");
+    }
 }
 
 #[test]

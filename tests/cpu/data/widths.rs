@@ -206,7 +206,7 @@ fn files_that_were_not_filled_are_refused_and_padding_is_not() {
         ("scattered", &[], None),
         ("a row at the end", &[N - 200..N], None),
         ("padding", &rows, Some("from token 60 to 4999 (25 % of it): unless they are padding")),
-        ("a fifth", &[16_000..N], Some("from token 16000 to its end (20 % of it): unless")),
+        ("a fifth", &[15_600..N], Some("from token 15600 to its end (22 % of it): unless")),
     ];
     for (name, zeros, expected) in table {
         let set = open(&little::<2>(with_zeros(N, zeros)), None).unwrap();
