@@ -44,6 +44,12 @@ pub(super) fn warn(corpus: &Corpus) {
 
 /// Says how much of a text its tokenizer doesn't know, and what to do about that.
 pub(super) fn warn_of_unknown(findings: &Findings, remedy: &str) {
+    if findings.lost.is_notable() {
+        let percent = findings.lost.percent();
+        errln!(
+            "warning: {percent:.1} % of the text becomes no token, as the tokenizer leaves out what it doesn't know: {remedy}"
+        );
+    }
     if let Some(name) = findings.unknown.as_ref().filter(|_| findings.is_notable()) {
         let (percent, tokens) = (findings.unknown_percent(), count(findings.n_token, "token"));
         errln!(
