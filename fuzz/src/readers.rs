@@ -95,7 +95,7 @@ fn read_model(bytes: &[u8], at: &Path) -> bool {
 fn read_metrics(bytes: &[u8], at: &Path) -> bool {
     let (dir, _) = run(at);
     put(&dir.path("metrics.jsonl"), bytes);
-    dir.truncate_metrics(2, checkpoint::Left::default()).is_none()
+    dir.truncate_metrics(&checkpoint::Progress { step: 2, ..checkpoint::Progress::default() }).is_none()
 }
 
 fn read_evidence(bytes: &[u8], at: &Path) -> bool {

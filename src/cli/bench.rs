@@ -1,15 +1,20 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::Args;
 
+use super::Outcome;
 use super::misuse::misuse;
 use super::phases::{self, Shows};
 use super::settings::DeviceArgs;
 use super::tune::{TuningArgs, tune_first};
-use super::{Outcome, must_be_writable};
 use crate::bench::{BenchOptions, BenchPreset, PRESETS, PresetResult, USUAL, bench};
+use crate::files::whole_file::WholeFile;
+
+/// As they are given to the flag.
+static USUAL_NAMES: LazyLock<String> = LazyLock::new(|| USUAL.join(","));
 
 /// Measure training speed on this device, in figures that can be shared.
 ///
@@ -19,13 +24,13 @@ use crate::bench::{BenchOptions, BenchPreset, PRESETS, PresetResult, USUAL, benc
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
     /// What to measure, with commas between: nano, xs, s, char, gpt2.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = USUAL.map(String::from))]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = USUAL_NAMES.as_str())]
     presets: Vec<String>,
     /// Most steps of each.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
     /// Most seconds of each (three steps at least).
-    #[arg(long, value_name = "S", default_value_t = 5.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
     seconds: f64,
     /// The figures as JSON on standard output, instead of a table.
     #[arg(long)]
@@ -48,7 +53,7 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
         .map_err(|_| misuse(format!("--presets {}: there are {}", args.presets.join(","), PRESETS.join(", "))))?;
     let time = Duration::try_from_secs_f64(args.seconds)
         .map_err(|_| misuse(format!("--seconds is {}, it must be a number of at least 0", args.seconds)))?;
-    let new = args.out.as_ref().map(|path| must_be_writable("--out", path)).transpose()?;
+    let out = args.out.as_ref().map(|path| WholeFile::begin("--out", path)).transpose()?;
     phases::show(if args.json { Shows::Lines } else { Shows::Live });
     let gpu = args.device.open()?;
     let sessions: Vec<_> = presets.iter().map(BenchPreset::session).collect();
@@ -80,10 +85,8 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
             report.peak_gbytes_per_s
         );
     }
-    if let Some(path) = &args.out {
-        std::fs::write(path, report.to_json() + "\n")
-            .map_err(|e| format!("{}: {e}; choose another --out", path.display()))?;
-        drop(new);
+    if let Some(out) = out {
+        out.write((report.to_json() + "\n").as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }

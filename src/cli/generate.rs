@@ -30,19 +30,19 @@ pub(super) struct GenerateArgs {
     #[arg(long, default_value_t = 500)]
     tokens: usize,
     /// Divides the logits: below 1 bolder, above 1 wilder, 0 always the likeliest token.
-    #[arg(long, default_value_t = 0.8, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.8)]
     temperature: f32,
     /// Choose among the K likeliest tokens only; 0 means all.
     #[arg(long, default_value_t = 0, value_name = "K")]
     top_k: usize,
     /// Choose among the likeliest tokens that together have probability P.
-    #[arg(long, default_value_t = 1.0, value_name = "P", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
     top_p: f32,
     /// The same seed gives the same text on the same device.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many texts.
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     samples: u64,
     #[command(flatten)]
     which: WhichArgs,

@@ -1,5 +1,4 @@
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,8 +8,7 @@ use super::Outcome;
 use super::misuse::misuse;
 use super::settings::DeviceArgs;
 use super::which::WhichArgs;
-use crate::files::claim::LockFile;
-use crate::files::unfinished::{Goes, Unfinished};
+use crate::files::whole_file::WholeFile;
 use crate::generate::{LoadedModel, logits};
 use crate::run::RunDir;
 use crate::units::count;
@@ -23,7 +21,7 @@ pub(super) struct LogitsArgs {
     /// A run directory.
     run: PathBuf,
     /// Token ids, at most the model's block.
-    #[arg(long, value_name = "ID,ID,...", value_delimiter = ',', required_unless_present = "prompt")]
+    #[arg(long, value_name = "ID,ID,...", value_delimiter = ',', allow_hyphen_values = true, value_parser = id, required_unless_present = "prompt")]
     tokens: Vec<u32>,
     /// A text in the place of ids.
     #[arg(long, value_name = "TEXT", conflicts_with = "tokens")]
@@ -35,6 +33,10 @@ pub(super) struct LogitsArgs {
     which: WhichArgs,
     #[command(flatten)]
     device: DeviceArgs,
+}
+
+fn id(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "an id is a whole number, and not negative; several have commas between them".into())
 }
 
 pub(super) fn run(args: &LogitsArgs) -> Outcome {
@@ -51,7 +53,15 @@ pub(super) fn run(args: &LogitsArgs) -> Outcome {
             count(t, "token")
         )));
     }
+    let n_id = config.model.vocab_size;
+    if let Some(id) = tokens.iter().find(|&&id| u64::from(id) >= n_id) {
+        return Err(misuse(format!(
+            "--tokens: there is no id {id}, the vocabulary ends at {}",
+            n_id.saturating_sub(1)
+        )));
+    }
     let mut weights = args.which.open(&dir, &config.model)?;
+    let out = WholeFile::begin("--out", &args.out)?;
     let gpu = args.device.open()?;
     errln!("device: {}", gpu.name());
     let model = LoadedModel::new(&gpu, &config.model, &weights.read_all(&config.model)?)?;
@@ -63,28 +73,6 @@ pub(super) fn run(args: &LogitsArgs) -> Outcome {
     ];
     // serialize_to_file would make a file that only its owner may read
     let bytes = safetensors::serialize(tensors, None)?;
-    write(&args.out, &bytes).map_err(|e| format!("--out {}: {e}; choose another", args.out.display()))?;
+    out.write(&bytes)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes a file beside its place and gives it its name, so that it is never half there.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // a pipe or a link stays what it is
-    if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
-        return std::fs::write(path, bytes);
-    }
-    let part = path.with_added_extension("part");
-    let locked = part.with_added_extension("lock");
-    let busy = || io::Error::other("it is being written by another tril");
-    let lock = LockFile::take(&locked)?.ok_or_else(busy)?;
-    let unfinished = Unfinished::new(&locked);
-    unfinished.add(&part, Goes::Whole);
-    let written = std::fs::write(&part, bytes);
-    unfinished.finish(|| {
-        let named = written.and_then(|()| std::fs::rename(&part, path));
-        // best effort: the error that led here is the one to report
-        let named = named.inspect_err(|_| drop(std::fs::remove_file(&part)));
-        drop(lock);
-        named
-    })
 }

@@ -17,6 +17,7 @@ mod itself;
 mod kernels;
 mod logits;
 mod misuse;
+mod numbers;
 mod phases;
 mod plan;
 mod reading;
@@ -129,7 +130,8 @@ fn code_of(error: &(dyn Error + 'static)) -> u8 {
 /// memory. A signal that ends any other command gives 128 and its number.
 pub fn main() -> ExitCode {
     signals::survive_file_limits();
-    let matches = Cli::command().get_matches();
+    let matches = numbers::with_negative(Cli::command()).try_get_matches();
+    let matches = matches.unwrap_or_else(|e| numbers::in_words(e).exit());
     let command = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit()).command;
     let watched = signals::watch().map_err(Box::from);
     if let (Some(need), Some((_, flags))) = (command.vectors(), matches.subcommand()) {

@@ -25,9 +25,15 @@ pub(super) fn load(source: &Source) -> Result<Corpus, DataError> {
     corpus
 }
 
-/// Says what of a text isn't as it was in the files.
+/// Says what of a text isn't as it was in the files, and what is odd about token files.
 pub(super) fn warn(corpus: &Corpus) {
-    let Some(text) = corpus.text() else { return };
+    let text = match corpus {
+        Corpus::Text(text) => text,
+        Corpus::Tokens(tokens) => {
+            tokens.warnings().iter().for_each(|warning| errln!("warning: {warning}"));
+            return;
+        }
+    };
     if !text.skipped().is_empty() {
         errln!("left out {}", count(text.skipped().len(), "binary file"));
     }
@@ -38,6 +44,12 @@ pub(super) fn warn(corpus: &Corpus) {
 
 /// Says how much of a text its tokenizer doesn't know, and what to do about that.
 pub(super) fn warn_of_unknown(findings: &Findings, remedy: &str) {
+    if findings.lost.is_notable() {
+        let percent = findings.lost.percent();
+        errln!(
+            "warning: {percent:.1} % of the text becomes no token, as the tokenizer leaves out what it doesn't know: {remedy}"
+        );
+    }
     if let Some(name) = findings.unknown.as_ref().filter(|_| findings.is_notable()) {
         let (percent, tokens) = (findings.unknown_percent(), count(findings.n_token, "token"));
         errln!(

@@ -62,7 +62,7 @@ struct ModelArgs {
     #[arg(long, value_enum)]
     positions: Option<PositionsArg>,
     /// Dropout probability at embedding, attention and residual.
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    #[arg(long, value_name = "P")]
     dropout: Option<f32>,
 }
 
@@ -92,10 +92,10 @@ struct TrainingArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     memory: Option<u64>,
     /// Peak learning rate.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     lr: Option<f64>,
     /// Learning rate at the end [default: a tenth of --lr].
-    #[arg(long, value_name = "LR", allow_negative_numbers = true)]
+    #[arg(long, value_name = "LR")]
     min_lr: Option<f64>,
     /// Shape of the learning rate after warm-up.
     #[arg(long, value_enum)]
@@ -104,19 +104,19 @@ struct TrainingArgs {
     #[arg(long, value_name = "N")]
     warmup_steps: Option<u64>,
     /// AdamW's decay of the first moment.
-    #[arg(long, value_name = "BETA", allow_negative_numbers = true)]
+    #[arg(long, value_name = "BETA")]
     beta1: Option<f64>,
     /// AdamW's decay of the second moment.
-    #[arg(long, value_name = "BETA", allow_negative_numbers = true)]
+    #[arg(long, value_name = "BETA")]
     beta2: Option<f64>,
     /// AdamW's epsilon.
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     eps: Option<f64>,
     /// Decoupled weight decay of matrices and embeddings.
-    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
+    #[arg(long, value_name = "DECAY")]
     weight_decay: Option<f64>,
     /// Largest global gradient norm; 0 turns clipping off.
-    #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
+    #[arg(long, value_name = "NORM")]
     clip: Option<f64>,
     /// Seed of weights, batch order and dropout.
     #[arg(long)]
@@ -183,7 +183,7 @@ struct TrainingArgs {
     #[arg(long, value_name = "BITS")]
     token_width: Option<Width>,
     /// The share of the text, or of token files without others to validate on, held out for validation.
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE")]
     val_fraction: Option<f64>,
 }
 

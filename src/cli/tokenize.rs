@@ -34,7 +34,7 @@ pub(super) struct TokenizeArgs {
     #[arg(long, value_name = "KIND", default_value = "auto")]
     tokenizer: TokenizerSpec,
     /// The share of the text, at its end, that goes into val.bin; 0 for none.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     val_fraction: f64,
     /// Whose form the files have [default: nanogpt; llmc where the vocabulary is beyond 16 bits].
     #[arg(long, value_enum)]

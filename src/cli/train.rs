@@ -13,6 +13,7 @@ use clap::Args;
 use self::printer::Printer;
 use self::stopping::Stopping;
 use super::again::text_again;
+use super::misuse::misuse;
 use super::phases::{self, Shows};
 use super::reading;
 use super::self_check::{WRONG, self_check};
@@ -178,6 +179,7 @@ struct Started {
 fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     args.settings.check_batch()?;
     let (mut config, is_for_stories) = args.settings.resolve_on(&args.paths)?;
+    args.profile.map_or(Ok(()), |_| Run::check_profile(config.train.steps))?;
     // before anything that takes long, so that a place that can't be written to is found at once
     let runs = Path::new("runs");
     let claim = match &args.out {
@@ -222,7 +224,7 @@ fn start(
     args: &TrainArgs,
     mut config: RunConfig,
     root: PathBuf,
-    make: impl Fn(&Arc<Gpu>, RunConfig) -> Result<Run, RunError>,
+    mut make: impl FnMut(&Arc<Gpu>, RunConfig) -> Result<Run, RunError>,
 ) -> Result<Started, Box<dyn std::error::Error>> {
     let (gpu, compiles) = open_device(args)?;
     let shares = SharesMemory(gpu.report().shares_memory());
@@ -271,9 +273,9 @@ fn is_out_of_memory(error: &RunError) -> bool {
 }
 
 fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::Error>> {
-    let open = OpenRun::open(root)?;
+    let mut open = OpenRun::open(root)?;
     if open.config.data.source == Source::None {
-        return fine_tune::begin(args, &open);
+        return fine_tune::begin(args, open);
     }
     let config = open.config.clone();
     open.dir.check_settings(&config)?;
@@ -281,14 +283,16 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     let fixed = config.fixed_changes(&wanted).into_iter().chain(args.settings.other_batch(&config));
     let fixed: Vec<String> = fixed.map(|setting| setting.to_string()).collect();
     if !fixed.is_empty() {
-        return Err(format!(
+        return Err(misuse(format!(
             "a resumed run keeps the settings that decide its results: {}; leave these out, begin a new run with --out, or one from this one's best model: tril import {1} --out NEW, then tril train TEXT --resume NEW",
             fixed.join(", "),
             quoted(root)
-        )
-        .into());
+        )));
     }
     let config = config.with_free(&wanted);
+    if args.profile.is_some() {
+        Run::check_profile(config.train.steps.saturating_sub(open.checkpoint()?.progress.step))?;
+    }
     args.settings.fit_any_text(&config, &args.device, Free::Recompute)?;
     let (corpus, moved) = text_again((&args.paths, &args.settings), &config.data.source, root)?;
     corpus.verify(config.data.crc32)?;
@@ -300,7 +304,7 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     let fit = args.settings.fit_resumed(&config, gpu.caps(), shares, process)?;
     // on the device that it was on, a run keeps its kernels, so that its results are those of an undisturbed one
     let long = LongRun { config: &config, steps: config.train.steps, device: &args.device };
-    let kernels = if Run::is_of(&open, &gpu)? {
+    let kernels = if Run::is_of(&mut open, &gpu)? {
         String::new()
     } else {
         tune_first(&gpu, &[config.session()], &args.tuning, Some(long))?

@@ -9,7 +9,7 @@ use super::names::Names;
 use super::order::{narrow, wide};
 use super::text::{Border, Is, Origin, Part, Parting, Pass, Totals};
 use super::tokenizer::{Settled, Stitcher, Window};
-use super::{DataError, Findings, Tokenizer};
+use super::{DataError, Findings, Lost, Tokenizer};
 
 /// A text that is to become tokens.
 pub(super) struct Encode<'a> {
@@ -29,6 +29,8 @@ pub(super) struct Encoded {
     /// Units: bytes and characters of their text.
     pub n_byte: u64,
     pub n_char: u64,
+    /// What of it became no token.
+    pub lost: Lost,
     /// Units: bytes read of all the text by now, packed where they are.
     pub n_read: u64,
 }
@@ -40,6 +42,7 @@ enum Piece {
         begins: bool,
         is_last: bool,
         window: Window,
+        lost: Lost,
     },
 }
 
@@ -92,10 +95,12 @@ impl Encode<'_> {
                 for result in promised {
                     let encoded = match result.recv().map_err(|_| DataError::Stopped)?? {
                         Piece::Whole(encoded) => encoded,
-                        Piece::Window { begins, is_last, window } => {
+                        Piece::Window { begins, is_last, window, lost } => {
+                            findings.lost.add(lost);
                             self.stitch(&mut stitcher, window, begins, is_last)?
                         }
                     };
+                    findings.lost.add(encoded.lost);
                     findings.count(&encoded.ids, unknown);
                     take(Encoded { n_read: n_read.load(Ordering::Relaxed), ..encoded })?;
                 }
@@ -119,13 +124,17 @@ impl Encode<'_> {
                 let Part { begins, text, shared, first_char, .. } = part;
                 let first_char = narrow(first_char);
                 let tokens = self.tokenizer.encode_placed(&text).map_err(|error| error.further(first_char))?;
-                return Ok(Piece::Window { begins, is_last, window: Window { text, shared, first_char, tokens } });
+                let lost = self.tokenizer.lost(&text, shared, &tokens);
+                let window = Window { text, shared, first_char, tokens };
+                return Ok(Piece::Window { begins, is_last, lost, window });
             }
             if part.begins {
                 encoded.begins.push(encoded.ids.len());
             }
-            let ids = self.tokenizer.encode(&part.text).map_err(|error| error.further(narrow(part.first_char)))?;
+            let counted = self.tokenizer.encode_counted(&part.text);
+            let (ids, lost) = counted.map_err(|error| error.further(narrow(part.first_char)))?;
             encoded.ids.extend(ids);
+            encoded.lost.add(lost);
             encoded.n_byte += wide(part.text.len());
             encoded.n_char += wide(part.text.chars().count());
         }
@@ -147,6 +156,6 @@ impl Encode<'_> {
         }
         let begins = if begins { vec![0] } else { vec![] };
         let Settled { ids, n_byte, n_char } = settled;
-        Ok(Encoded { ids, begins, n_byte: wide(n_byte), n_char: wide(n_char), n_read: 0 })
+        Ok(Encoded { ids, begins, n_byte: wide(n_byte), n_char: wide(n_char), ..Encoded::default() })
     }
 }

@@ -95,6 +95,7 @@ impl Encoding<'_> {
             take(encoded)?;
             watch(Loading::Encoding { bytes, total })
         })?;
+        findings.lost.check()?;
         if totals.crc.clone().finalize() == text.crc32() { Ok((totals, findings)) } else { Err(DataError::Unsteady) }
     }
 }

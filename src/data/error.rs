@@ -351,6 +351,14 @@ pub enum DataError {
         /// Units: percent of the tokens.
         percent: f64,
     },
+    /// A text of which a tokenizer leaves out next to everything.
+    #[error(
+        "{percent:.1} % of the text becomes no token, as the tokenizer leaves out what it doesn't know, so that there is nothing to learn: give text that it knows, or a new run another --tokenizer, such as bpe:4096, which is learned from the text"
+    )]
+    Dropped {
+        /// Units: percent of the bytes that are no white space.
+        percent: f64,
+    },
     /// A text that the model of a `tokenizer.json` has no ids for.
     #[error(
         "the tokenizer has no ids for this text ({reason}): change the text, or train a new run with another --tokenizer"

@@ -1,5 +1,7 @@
 //! What becomes of a text that whoever chose the tokenizer should know.
 
+use std::ops::Range;
+
 use super::order::wide;
 use super::{DataError, Tokenizer};
 
@@ -12,9 +14,67 @@ pub struct Findings {
     pub n_unknown: u64,
     /// How that token is written; `None` where the tokenizer has none.
     pub unknown: Option<String>,
+    /// What became no token at all.
+    pub lost: Lost,
     /// Names of special tokens that were read as plain text, and how often.
     pub names: Vec<(String, u64)>,
 }
+
+/// The part of a text that became no token, not counting white space. Known of the tokenizers that leave out what they don't
+/// know. Units: bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// What was left out, at least: within a word, a token may be placed on what was left out in front of it.
+    pub n_byte: u64,
+    /// All of the text.
+    pub of: u64,
+}
+
+impl Lost {
+    /// Of a text from byte `from` on, in which these bytes became tokens.
+    pub(super) fn between(text: &str, from: usize, tokens: impl Iterator<Item = (usize, usize)>) -> Self {
+        let count = |range: Range<usize>| {
+            let bytes = text.as_bytes().get(range).unwrap_or_default();
+            wide(bytes.iter().filter(|byte| !byte.is_ascii_whitespace()).count())
+        };
+        let (mut n_byte, mut done) = (0, from);
+        for (start, end) in tokens {
+            n_byte += if start > done { count(done..start) } else { 0 };
+            done = done.max(end);
+        }
+        Self { n_byte: n_byte + count(done..text.len()), of: count(from..text.len()) }
+    }
+
+    /// Adds another part's.
+    pub(super) fn add(&mut self, other: Lost) {
+        self.n_byte += other.n_byte;
+        self.of += other.of;
+    }
+
+    /// Units: percent of the bytes.
+    pub fn percent(self) -> f64 {
+        // Counts of bytes are far below 2^53.
+        100.0 * self.n_byte as f64 / self.of.max(1) as f64
+    }
+
+    /// Whether so much is lost that it should be said.
+    pub fn is_notable(self) -> bool {
+        self.percent() >= LEAST_PERCENT
+    }
+
+    /// Fails where next to nothing of the text is left to learn.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Dropped`].
+    pub(super) fn check(self) -> Result<(), DataError> {
+        if self.percent() > MOST_PERCENT { Err(DataError::Dropped { percent: self.percent() }) } else { Ok(()) }
+    }
+}
+
+/// What is said, and what is too much.
+const LEAST_PERCENT: f64 = 1.0;
+const MOST_PERCENT: f64 = 90.0;
 
 impl Findings {
     /// Of a text of which nothing was read yet.
@@ -39,7 +99,6 @@ impl Findings {
 
     /// Whether so much is unknown that it should be said.
     pub fn is_notable(&self) -> bool {
-        const LEAST_PERCENT: f64 = 1.0;
         self.unknown_percent() >= LEAST_PERCENT
     }
 
@@ -49,7 +108,6 @@ impl Findings {
     ///
     /// [`DataError::Unknown`].
     pub fn check(&self) -> Result<(), DataError> {
-        const MOST_PERCENT: f64 = 90.0;
         match &self.unknown {
             Some(name) if self.unknown_percent() > MOST_PERCENT => {
                 Err(DataError::Unknown { name: name.clone(), percent: self.unknown_percent() })

@@ -31,7 +31,7 @@ pub use corpus::{Corpus, Source};
 pub use dataset::{Dataset, Options};
 pub use error::DataError;
 pub use extent::{Extent, Packing};
-pub use findings::Findings;
+pub use findings::{Findings, Lost};
 pub use loading::Loading;
 pub use mode::Mode;
 pub use text::{Text, read};

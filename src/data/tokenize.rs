@@ -154,6 +154,7 @@ impl Job<'_> {
             output.write(&piece(&encoded, end, width))?;
             if on(Progress { n_read, n_byte, n_token: output.n_token() }) { Ok(()) } else { Err(DataError::Stopped) }
         })?;
+        findings.lost.check()?;
         let n_token = output.n_token();
         if n_token == 0 {
             return Err(DataError::Empty { name: "the text".into() });

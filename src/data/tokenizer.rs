@@ -26,7 +26,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::{DataError, Mode};
+use super::{DataError, Lost, Mode};
 use hf::Hf;
 
 /// Units: ids, when every byte has one.
@@ -235,6 +235,26 @@ impl Tokenizer {
             Units::Hf(hf) => hf.encode_placed(text),
             Units::Gpt2 => gpt2::encode_placed(text, self.reads_specials),
             Units::Bytes | Units::Chars { .. } => panic!("characters and bytes need no places"),
+        }
+    }
+
+    /// The ids of a text, and what of it became none.
+    pub(super) fn encode_counted(&self, text: &str) -> Result<(Vec<u32>, Lost), DataError> {
+        match &self.units {
+            // longer ones are cut as they are encoded, and have no places
+            Units::Hf(hf) if hf.drops && text.len() < 2 * WINDOW_BYTES => {
+                let tokens = hf.encode_placed(text)?;
+                Ok((tokens.iter().map(|token| token.id).collect(), self.lost(text, 0, &tokens)))
+            }
+            _ => Ok((self.encode(text)?, Lost::default())),
+        }
+    }
+
+    /// What of a text from byte `from` on became none of its tokens, for a tokenizer that leaves out what it doesn't know.
+    pub(super) fn lost(&self, text: &str, from: usize, tokens: &[Placed]) -> Lost {
+        match &self.units {
+            Units::Hf(hf) if hf.drops => Lost::between(text, from, tokens.iter().map(|token| (token.start, token.end))),
+            _ => Lost::default(),
         }
     }
 

@@ -12,6 +12,7 @@ mod npy;
 pub mod pickle;
 mod scan;
 mod width;
+mod zeros;
 
 pub use find::{find, find_for_evaluation};
 pub(in crate::data) use held::{HELD_BYTES, Held};
@@ -138,6 +139,7 @@ pub struct TokenSet {
     crc32: u32,
     /// The highest id of each file, and where it is.
     highest: Vec<Highest>,
+    warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -171,9 +173,11 @@ impl TokenSet {
             paths.iter().zip(&files).map(|(path, file)| (path.as_path(), file.layout)).collect();
         let scans = scan(&layouts).map_err(|(i, error)| unreadable(paths[i], error))?;
         let mut crc = crc32fast::Hasher::new();
+        let mut warnings = vec![];
         for (scan, (path, layout)) in scans.iter().zip(&layouts) {
             let bad = |reason| DataError::TokenFile { path: path.to_path_buf(), reason };
-            guess::check_whole(layout, scan, width).map_err(bad)?;
+            let doubt = guess::check_whole(layout, scan, width).map_err(bad)?;
+            warnings.extend(doubt.map(|doubt| format!("{} {doubt}", path.display())));
             // so that a token that moves from one file to the next is noticed, too
             crc.update(&layout.n_token.to_le_bytes());
             crc.combine(&scan.crc);
@@ -188,6 +192,7 @@ impl TokenSet {
         let rest = files.split_off(train.len());
         Ok(TokenSet {
             highest: highest.collect(),
+            warnings,
             train: joined(files),
             val: (!val.is_empty()).then(|| joined(rest)),
             crc32: crc.finalize(),
@@ -215,6 +220,11 @@ impl TokenSet {
         }
     }
 
+    /// What is odd about the files and may be meant: a line each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// CRC-32 of all files, and of their sizes.
     pub fn crc32(&self) -> u32 {
         self.crc32
@@ -228,7 +238,9 @@ impl TokenSet {
     pub fn check(&self, vocab_size: usize) -> Result<(), DataError> {
         let Some(beyond) = self.highest.iter().find(|highest| wide(vocab_size) <= highest.id) else { return Ok(()) };
         let Highest { path, layout, id, place } = beyond;
+        let negative = guess::negative_advice(layout.width, *id);
         let advice = match guess::other_reading(path, layout, wide(vocab_size)) {
+            _ if negative.is_some() => negative.unwrap_or_default(),
             Some(guess) => format!("these look like {guess}, {}", guess.remedy()),
             None => "give the files' own tokenizer with --tokenizer, or make the file again".into(),
         };

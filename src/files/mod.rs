@@ -7,6 +7,7 @@ mod error;
 pub mod shell;
 pub(crate) mod tensor_file;
 pub mod unfinished;
+pub(crate) mod whole_file;
 
 pub use error::FileError;
 pub(crate) use error::io_error;

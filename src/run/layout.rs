@@ -3,7 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checkpoint::Left;
+use super::checkpoint::Progress;
 use super::restore::{self, CONFIG, Fault, Lost, TOKENIZER};
 use super::saved_settings::{self, Of};
 use super::{RunClaim, RunConfig, checkpoint, metrics};
@@ -351,10 +351,10 @@ impl RunDir {
         Ok(atomic::write(&self.path(name), bytes)?)
     }
 
-    /// Drops the lines of `metrics.jsonl` after a step, and those of what is still to be done after it, so that a resumed run
+    /// Drops the lines of `metrics.jsonl` after a checkpoint, and those of what is still to be done after it, so that a resumed run
     /// writes each line once, and damaged ones. Returns a warning about what is lost.
-    pub fn truncate_metrics(&self, step: u64, left: Left) -> Option<String> {
-        metrics::cut(self, step, left)
+    pub fn truncate_metrics(&self, progress: &Progress) -> Option<String> {
+        metrics::cut(self, progress)
     }
 }
 

@@ -1,7 +1,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use super::checkpoint::none;
+use super::checkpoint::{self, Found, none};
 use super::{RunConfig, RunDir, RunDirError};
 use crate::data::Tokenizer;
 use crate::files::claim::LOCK;
@@ -17,6 +17,8 @@ pub struct OpenRun {
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     lock: File,
+    /// The newest whole checkpoint, once it was asked for: checking all of it takes a while.
+    found: Option<Found>,
 }
 
 impl OpenRun {
@@ -33,7 +35,22 @@ impl OpenRun {
         }
         let (dir, config, tokenizer) = RunDir::open(root)?;
         let lock = locked.map_or_else(|| lock(root), Ok)?;
-        Ok(Self { dir, config, tokenizer, lock })
+        Ok(Self { dir, config, tokenizer, lock, found: None })
+    }
+
+    /// The newest checkpoint that is whole.
+    ///
+    /// # Errors
+    ///
+    /// No checkpoint, or none but damaged ones.
+    pub fn checkpoint(&mut self) -> Result<&Found, RunDirError> {
+        let found = self.take_checkpoint()?;
+        Ok(self.found.insert(found))
+    }
+
+    /// The same, for a run that is made of this.
+    pub(crate) fn take_checkpoint(&mut self) -> Result<Found, RunDirError> {
+        self.found.take().map_or_else(|| checkpoint::find(&self.dir, &self.config.model), Ok)
     }
 
     /// The lock, for a run that is made of this.

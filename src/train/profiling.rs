@@ -1,11 +1,22 @@
 use std::time::{Duration, Instant};
 
-use super::{Session, SessionError};
+use super::{Run, RunError, Session, SessionError};
 use crate::exec::HostTime;
 use crate::speed::{Peaks, Profile, Spans};
 
 /// Steps before the first that counts: kernels are compiled and command buffers reach their size.
 const WARM_UP: u64 = 3;
+
+impl Run {
+    /// Checks that so many steps are enough for a profile.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NoProfile`] where they aren't.
+    pub fn check_profile(left: u64) -> Result<(), RunError> {
+        Profiling::new(1, left).map(drop).ok_or(RunError::NoProfile { left })
+    }
+}
 
 /// Profiles a run as it goes: after a warm-up, some steps as always and as many with every dispatch timed.
 #[derive(Debug)]

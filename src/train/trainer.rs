@@ -22,7 +22,7 @@ use crate::files::io_error;
 use crate::generate::{Decoder, SamplerConfig};
 use crate::gpu::Gpu;
 use crate::kernel::Choice;
-use crate::run::checkpoint::{self, Left, Progress};
+use crate::run::checkpoint::{Left, Progress};
 use crate::run::metrics::{METRICS, Metrics};
 use crate::run::spikes::OnSpike;
 use crate::run::{OpenRun, RunClaim, RunConfig, RunDir, Schedule};
@@ -107,8 +107,8 @@ impl Run {
     /// # Errors
     ///
     /// No checkpoint, or a damaged one.
-    pub fn is_of(open: &OpenRun, gpu: &Gpu) -> Result<bool, RunError> {
-        Ok(checkpoint::find(&open.dir, &open.config.model)?.progress.device == gpu.name())
+    pub fn is_of(open: &mut OpenRun, gpu: &Gpu) -> Result<bool, RunError> {
+        Ok(open.checkpoint()?.progress.device == gpu.name())
     }
 
     /// Resumes a run from its last checkpoint: on the device that it was on with its kernels, on another with those
@@ -117,14 +117,14 @@ impl Run {
     /// # Errors
     ///
     /// [`RunError`]: text that has changed, no checkpoint, a damaged one.
-    pub fn resume(gpu: &Arc<Gpu>, open: OpenRun, corpus: &Corpus, wanted: &RunConfig) -> Result<Self, RunError> {
+    pub fn resume(gpu: &Arc<Gpu>, mut open: OpenRun, corpus: &Corpus, wanted: &RunConfig) -> Result<Self, RunError> {
         let lock = open.lock()?;
-        let OpenRun { dir, config: before, tokenizer, .. } = open;
-        dir.check_settings(&before)?;
-        let config = before.with_free(wanted);
+        open.dir.check_settings(&open.config)?;
+        let config = open.config.with_free(wanted);
         corpus.verify(config.data.crc32)?;
-        let dataset = Dataset::of(corpus, &tokenizer, &config.data_options())?;
-        let mut found = checkpoint::find(&dir, &config.model)?;
+        let dataset = Dataset::of(corpus, &open.tokenizer, &config.data_options())?;
+        let mut found = open.take_checkpoint()?;
+        let OpenRun { dir, config: before, tokenizer, .. } = open;
         let (progress, passed_over) = (found.progress.clone(), found.passed_over.clone());
         if progress.device == gpu.name() {
             gpu.choose(Choice::of_tuned(progress.tuned.clone()));
@@ -152,7 +152,7 @@ impl Run {
         run.moved_from = moved_from;
         run.warnings = passed_over;
         run.warnings.extend(restored);
-        run.warnings.extend(run.dir.truncate_metrics(run.step(), run.progress.left));
+        run.warnings.extend(run.dir.truncate_metrics(&run.progress));
         // the first evaluation comes again
         if run.evaluates_start() {
             let _ = run.dir.write(METRICS, b"");

@@ -321,7 +321,7 @@ fn packed_documents_train_as_well_and_say_how_they_lie() {
     train(&[&constant[..], &["--steps", "2", "--out", "part"]].concat());
     ok(at, &["train", "--resume", "part", "--steps", "4"]);
     assert_eq!(bytes(&at.join("whole")), bytes(&at.join("part")));
-    let line = fails(at, &["train", "--resume", "part", "--pack", "false"]);
+    let line = misused(at, &["train", "--resume", "part", "--pack", "false"]);
     assert!(line.contains("--pack is true and can't become false"), "{line}");
     for (flag, word) in [("--pack", "--mode documents"), ("--document-mask", "end-of-text")] {
         let line = misused(at, &[&["train", "names.txt", flag, "true", "--tokenizer", "byte"][..], SMALL].concat());
@@ -404,7 +404,7 @@ fn damaged_and_changed_runs_are_refused_untouched() {
     fs::write(&state, &good).unwrap();
     let line = misused(at, &["train", "--resume", "run", "--steps", "1"]);
     assert!(line.contains("checkpoint's step 2"), "{line}");
-    let line = fails(at, &["train", "--resume", "run", "--n-layer", "2"]);
+    let line = misused(at, &["train", "--resume", "run", "--n-layer", "2"]);
     assert!(line.contains("--n-layer is 1 and can't become 2"), "{line}");
     let line = misused(at, &["generate", "run", "--prompt", "\u{1f600}"]);
     assert!(line.contains("1F600"), "{line}");
@@ -432,7 +432,13 @@ fn a_profiled_run_says_where_its_time_went_and_computes_the_same() {
     assert!(events.iter().filter(|e| e["ph"] == "X" && e["dur"].as_f64().is_some()).count() > 50);
 
     let short = [&["train", &text][..], SMALL, &["--steps", "4", "--out", "short", "--profile"]].concat();
-    assert!(misused(dir.path(), &short).contains("--profile takes at least 5 steps"));
+    assert!(misused(dir.path(), &short).contains("--profile takes at least 5 steps, and 4 are left"));
+    assert!(!dir.path().join("short").exists());
+    // a run that is there stays as it is
+    let config = || fs::read(dir.path().join("plain/config.toml")).unwrap();
+    let before = config();
+    let line = misused(dir.path(), &["train", "--resume", "plain", "--steps", "12", "--profile"]);
+    assert!(line.contains("and 3 are left") && config() == before, "{line}");
 }
 
 #[test]
@@ -448,4 +454,12 @@ fn bench_gives_one_object_to_share() {
     assert!(!report.adapter.is_empty() && report.date.ends_with('Z'), "{out}");
     assert!(ok(dir.path(), &few).contains("tok/s"));
     assert!(misused(dir.path(), &["bench", "--presets", "huge"]).contains("nano, xs, s, char, gpt2"));
+    let help = ok(dir.path(), &["bench", "--help"]);
+    let usual = format!("[default: {}]", tril::bench::USUAL.join(","));
+    assert!(help.contains(&usual), "{help}");
+    // refused at once, and nothing is left of it
+    for out in ["no/such/folder.json", "."] {
+        assert!(fails(dir.path(), &[&few[..], &["--out", out]].concat()).contains("choose another"), "{out}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }

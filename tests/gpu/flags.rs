@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::cli::{Folder, SMALL, command, fails, fails_with, misused, ok, train};
+use crate::cli::{Folder, SMALL, command, fails, fails_with, misused, ok, train, tril};
 
 /// Flags, and what they don't take.
 type Values = [(&'static str, &'static [&'static str])];
@@ -224,10 +224,55 @@ fn a_short_run_without_a_terminal_shows_its_first_and_last_loss() {
 }
 
 #[test]
+fn numbers_that_a_flag_does_not_take_are_told_in_words() {
+    let at = &Folder::with_text();
+    ok(at, &at.train(&["--steps", "1", "--out", "run", "--no-tune"]));
+    let whole = "it must be a whole number, and not negative";
+    let id = "an id is a whole number, and not negative; several have commas between them";
+    let logits = |tokens| ["logits", "run", "--out", "x", "--tokens", tokens];
+    let cases: [(&[&str], &str); 15] = [
+        (&["generate", "run", "--temperature", "-1"], "--temperature is -1, it must be a finite number, at least 0"),
+        (&["generate", "run", "--seed", "-1"], whole),
+        (&["generate", "run", "--top-k", "-1"], whole),
+        (&["generate", "run", "--top-k", "1.5"], whole),
+        (&["generate", "run", "--top-p", "x"], "it must be a number"),
+        (&["generate", "run", "--seed", "18446744073709551616"], "it is too large"),
+        (&["generate", "run", "--samples", "0"], "'--samples <N>': 0 is not in 1.."),
+        (&["generate", "run", "--samples", "-1"], whole),
+        (&["train", "--steps", "-1"], whole),
+        (&["train", "--lr", "-1"], "--lr"),
+        (&["train", "--profile", "-1"], whole),
+        (&logits("a"), id),
+        (&logits("-1,2"), id),
+        (&logits("1, 2"), id),
+        (&logits("1,4000000000"), "--tokens: there is no id 4000000000, the vocabulary ends at "),
+    ];
+    for (args, words) in cases {
+        let line = misused(at, args);
+        assert!(line.contains(words) && line.contains("--"), "{args:?}: {line}");
+        let err = String::from_utf8(tril(at, args).stderr).unwrap();
+        assert!(!err.contains("tip:") && !err.contains("digit"), "{args:?}: {err}");
+    }
+    assert!(!at.join("x").exists());
+    ok(at, &logits("0,1"));
+}
+
+#[test]
+fn logits_that_can_not_be_written_are_refused_before_a_device_is_opened() {
+    let at = &Folder::with_text();
+    ok(at, &at.train(&["--steps", "1", "--out", "run", "--no-tune"]));
+    for out in ["no/such/folder/x", "run"] {
+        let args = ["logits", "run", "--tokens", "0", "--out", out];
+        assert!(fails(at, &args).contains("choose another"), "{out}");
+        assert!(!String::from_utf8(tril(at, &args).stderr).unwrap().contains("device:"), "{out}");
+    }
+}
+
+#[test]
 fn another_number_of_heads_is_refused_wherever_it_comes_from() {
     let at = &Folder::with_text();
     ok(at, &at.train(&["--steps", "2", "--out", "run", "--no-tune"]));
-    let line = fails(at, &["train", "--resume", "run", "--steps", "3", "--n-head", "4"]);
+    let line = misused(at, &["train", "--resume", "run", "--steps", "3", "--n-head", "4"]);
     assert!(line.contains("--n-head is 2 and can't become 4"), "{line}");
     // the same shapes with other heads: another model
     let config = at.join("run/config.toml");

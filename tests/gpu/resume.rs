@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::cli::{Folder, bytes, fails, ok, said, states};
+use crate::cli::{Folder, bytes, misused, ok, said, states};
 
 fn without_metrics(run: &Path) -> Vec<(String, Vec<u8>)> {
     bytes(run).into_iter().filter(|(name, _)| name == "state" || name == "model").collect()
@@ -52,7 +52,7 @@ fn flags_that_change_results_are_refused_by_name() {
         (&["--val-fraction", "0.3"], "--val-fraction is 0.1 and can't become 0.3"),
     ];
     for (flags, words) in cases {
-        let line = fails(at, &[&["train", "--resume", "run", "--steps", "3"], flags].concat());
+        let line = misused(at, &[&["train", "--resume", "run", "--steps", "3"], flags].concat());
         assert!(line.contains(words) && line.contains("tril import run --out NEW"), "{flags:?}: {line}");
         assert_eq!(fs::read_to_string(at.join("run/config.toml")).unwrap(), before);
     }
@@ -81,16 +81,21 @@ fn damaged_metrics_stand_in_no_way_and_what_is_lost_is_said() {
     let resume = ["train", "--resume", "run", "--steps", "4"];
     let lost = "1 line after step 1 can't be read; the losses of step 2 are lost; the old file is kept as";
     let giant = [&vec![b'x'; 3 << 20][..], b"\n"].concat();
-    let cases: [(&str, Vec<u8>, &str); 11] = [
+    let cases: [(&str, Vec<u8>, &str); 12] = [
         ("a byte that is not UTF-8", replaced(1, b"{\"step\":2,\"loss\":\"\xff\"}\n"), lost),
         ("NULs", replaced(1, &[0; 200]), "1 line after step 1 can't be read"),
         ("a line that is cut", replaced(1, b"{\"step\":2,\"lo\n"), lost),
         ("a giant line", replaced(1, &giant), lost),
         ("no step", replaced(1, b"{\"loss\":2}\n"), lost),
         ("not JSON", replaced(0, b"hello\n"), "1 line after step 0 can't be read; the losses of step 1 are lost"),
-        ("the end is cut", good[..good.len() - 9].to_vec(), "1 line after step 4 can't be read; the old file"),
+        (
+            "the end is cut",
+            good[..good.len() - 9].to_vec(),
+            "1 line after step 4 can't be read; the evaluation of step 4 is lost; the old file",
+        ),
         ("a line is gone", replaced(2, b""), "metrics.jsonl: the losses of step 3 are lost\n"),
-        ("empty", vec![], "metrics.jsonl: the losses of steps 1 to 4 are lost\n"),
+        ("an evaluation is gone", replaced(4, b""), "metrics.jsonl: the evaluation of step 4 is lost\n"),
+        ("empty", vec![], "metrics.jsonl: the losses of steps 1 to 4 are lost; the evaluation of step 4 is lost\n"),
         ("twice", [lines[0], &good[..]].concat(), "1 line repeated by later ones; the old file is kept as"),
         // as a kill leaves it: what comes after the checkpoint is computed again
         ("behind the checkpoint", [&good[..], b"{\"step\":5,\"loss\":1.0}\n{\"step\":"].concat(), ""),
@@ -113,7 +118,7 @@ fn damaged_metrics_stand_in_no_way_and_what_is_lost_is_said() {
     fs::remove_file(&metrics).unwrap();
     fs::create_dir(&metrics).unwrap();
     let err = said(at, &resume);
-    assert!(err.contains("it is not a file; the losses of steps 1 to 4 are lost; the old file is kept as"), "{err}");
+    assert!(err.contains("it is not a file; the losses of steps 1 to 4 are lost; the evaluation of step 4 is lost; the old file is kept as"), "{err}");
     assert!(kept("metrics.damaged-1.jsonl").is_dir() && metrics.is_file());
     #[cfg(unix)]
     {

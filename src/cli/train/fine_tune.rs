@@ -8,8 +8,8 @@ use crate::run::OpenRun;
 use crate::train::Run;
 
 /// Begins with an imported run, whose settings are still open.
-pub(super) fn begin(args: &TrainArgs, open: &OpenRun) -> Result<Started, Box<dyn std::error::Error>> {
-    let root = open.dir.root();
+pub(super) fn begin(args: &TrainArgs, mut open: OpenRun) -> Result<Started, Box<dyn std::error::Error>> {
+    let root = &open.dir.root().to_path_buf();
     if args.paths.is_empty() {
         let (root, run) = (root.display(), quoted(root));
         return Err(misuse(format!(
@@ -18,6 +18,7 @@ pub(super) fn begin(args: &TrainArgs, open: &OpenRun) -> Result<Started, Box<dyn
     }
     args.settings.check_batch()?;
     let mut config = args.settings.resolve_for(&open.config)?;
+    args.profile.map_or(Ok(()), |_| Run::check_profile(config.train.steps))?;
     if config.data.special_tokens {
         check_specials(&config.data.tokenizer)?;
     }
@@ -28,5 +29,5 @@ pub(super) fn begin(args: &TrainArgs, open: &OpenRun) -> Result<Started, Box<dyn
     findings.check()?;
     reading::warn_of_unknown(&findings, "an imported model keeps it, so give text that it knows");
     reading::note_names(&findings, &tokenizer, &config.data.mode);
-    start(args, config, root.to_path_buf(), |gpu, config| Run::begin(gpu, open, config, &corpus))
+    start(args, config, root.to_path_buf(), |gpu, config| Run::begin(gpu, &mut open, config, &corpus))
 }

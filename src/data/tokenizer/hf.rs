@@ -29,6 +29,8 @@ pub(super) struct Hf {
     pub ends: Option<(u32, u32)>,
     /// The id of whatever the model doesn't know.
     pub unknown: Option<u32>,
+    /// Whether the model leaves out what it doesn't know.
+    pub drops: bool,
     owner: Owner,
     /// Finds added tokens that become their ids in a text; `None` where nothing finds them.
     added: Option<AhoCorasick>,
@@ -93,6 +95,9 @@ impl Hf {
             // an added token stands for itself, and may hold characters that no byte is written as
             Some(token.chars().map(byte).collect::<Option<Vec<u8>>>().unwrap_or_else(|| token.into_bytes()))
         };
+        let spells_bytes = by_bytes && alphabet.iter().all(|c| inner.token_to_id(&c.to_string()).is_some());
+        let can_drop = model["type"] == "BPE" && model["byte_fallback"] != json!(true);
+        let drops = can_drop && unknown.is_none() && !spells_bytes;
         let pieces = if by_bytes { (0..highest as u32).map(piece).collect() } else { vec![] };
         let pre = &value["pre_tokenizer"];
         let by_words =
@@ -102,7 +107,18 @@ impl Hf {
         let crosses = |token: &AddedToken| token.rstrip || cut(&token.content, 0).is_some();
         let cuts_at_words = by_words && value["normalizer"].is_null() && !added.values().any(crosses);
         let (owner, finder) = (Owner::new(), finder(&inner));
-        Ok(Arc::new(Self { json, inner, n_id: highest, pieces, cuts_at_words, ends, unknown, owner, added: finder }))
+        Ok(Arc::new(Self {
+            json,
+            inner,
+            n_id: highest,
+            pieces,
+            cuts_at_words,
+            ends,
+            unknown,
+            drops,
+            owner,
+            added: finder,
+        }))
     }
 
     /// From the contents of GPT-2's two files.
@@ -133,6 +149,7 @@ impl Hf {
             cuts_at_words: self.cuts_at_words,
             ends: self.ends,
             unknown: self.unknown,
+            drops: self.drops,
         })
     }
 

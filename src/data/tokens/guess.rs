@@ -9,8 +9,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::layout::Layout;
-use super::scan::Scan;
+use super::scan::{Scan, Signed};
 use super::width::Width;
+use crate::units;
 
 /// What numbers look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,16 @@ pub(super) enum Guess {
     Big(Width),
     /// Fractions.
     Floats(Width),
+    /// Little-endian whole numbers, some of them below 0, and the lowest.
+    Signed(Width, i64),
+}
+
+/// The id that PyTorch's losses pass over, and so a usual one of what isn't to be learned.
+const PYTORCH_IGNORES: i64 = -100;
+
+/// What a negative id may be.
+fn about_negative(id: i64) -> &'static str {
+    if id == PYTORCH_IGNORES { "which PyTorch ignores as a target" } else { "which is no id" }
 }
 
 impl fmt::Display for Guess {
@@ -29,6 +40,13 @@ impl fmt::Display for Guess {
             Guess::Little(width) => write!(f, "{width}-bit ids"),
             Guess::Big(width) => write!(f, "big-endian {width}-bit ids"),
             Guess::Floats(width) => write!(f, "{width}-bit floating-point numbers"),
+            Guess::Signed(width, lowest) => {
+                write!(
+                    f,
+                    "{width}-bit ids with negative ones among them, down to {lowest}, {}",
+                    about_negative(*lowest)
+                )
+            }
         }
     }
 }
@@ -38,14 +56,19 @@ impl Guess {
     pub fn remedy(self) -> String {
         let of = match self {
             Guess::Little(width) => return format!("give --token-width {width}"),
+            Guess::Floats(Width::Two) => {
+                return "they have lost ids above 2048, which they round, so make the file again with whole numbers"
+                    .into();
+            }
             Guess::Big(width) => format!(">u{}", width.bytes()),
             Guess::Floats(width) => format!("<f{}", width.bytes()),
+            Guess::Signed(width, _) => return without_negative(width),
         };
         format!("convert them, as with NumPy: np.fromfile(FILE, '{of}').astype('<u2').tofile(NEW)")
     }
 
     fn width(self) -> Width {
-        let (Guess::Little(width) | Guess::Big(width) | Guess::Floats(width)) = self;
+        let (Guess::Little(width) | Guess::Big(width) | Guess::Floats(width) | Guess::Signed(width, _)) = self;
         width
     }
 
@@ -62,6 +85,7 @@ impl Guess {
             let word = u64::from_le_bytes(word);
             match self {
                 Guess::Floats(Width::Eight) => whole(f64::from_bits(word)),
+                Guess::Floats(Width::Two) => whole(half((word & u64::from(u16::MAX)) as u16)),
                 Guess::Floats(_) => whole(f32::from_bits((word & u64::from(u32::MAX)) as u32).into()),
                 _ => Some(word),
             }
@@ -76,6 +100,49 @@ impl Guess {
             id.is_some_and(|id| id < limit)
         }) && n_nonzero >= n_other
     }
+}
+
+/// What to do about ids below 0.
+fn without_negative(width: Width) -> String {
+    format!(
+        "leave the negative ones out, as with NumPy: ids = np.fromfile(FILE, '<i{}'); ids[ids >= 0].astype('<u2').tofile(NEW)",
+        width.bytes()
+    )
+}
+
+/// What to do about an id that a vocabulary doesn't have, if it is a negative number; files of 16 bits have none, but numbers
+/// that were made into such.
+pub(super) fn negative_advice(width: Width, id: u64) -> Option<String> {
+    let negative = match width {
+        Width::One => return None,
+        Width::Two => i64::from(u16::try_from(id).ok()?.cast_signed()),
+        Width::Four => i64::from(u32::try_from(id).ok()?.cast_signed()),
+        Width::Eight => id.cast_signed(),
+    };
+    match width {
+        Width::Two if [-1, PYTORCH_IGNORES].contains(&negative) => Some(format!(
+            "as a signed number it is {negative}, {}, so {}",
+            about_negative(negative),
+            without_negative(width)
+        )),
+        Width::Four | Width::Eight if negative < 0 => {
+            Some(format!("it is negative, {}, so {}", about_negative(negative), without_negative(width)))
+        }
+        _ => None,
+    }
+}
+
+/// A number of 16 bits: 5 of them the exponent, 10 the fraction.
+///
+/// Source: IEEE 754, binary16.
+fn half(bits: u16) -> f64 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
+    let size = match exponent {
+        0 => fraction * 2f64.powi(-24),
+        0x1f => f64::NAN,
+        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+    };
+    if bits >> 15 == 0 { size } else { -size }
 }
 
 /// More ids than a model may have.
@@ -116,6 +183,9 @@ pub(super) fn check_head(head: &[u8]) -> Result<(), String> {
     if let Some(guess) = floats.into_iter().find(|guess| guess.fits(head, MOST_IDS as u64, FEWEST)) {
         return Err(contradicts(guess, Width::Two));
     }
+    if is_halves(head) {
+        return Err(contradicts(Guess::Floats(Width::Two), Width::Two));
+    }
     // a 16-bit id has any low byte, or no high one
     let is_filled =
         |first: usize| head.iter().skip(first).step_by(2).filter(|&&byte| byte > 0).count() > head.len() / 4;
@@ -123,6 +193,15 @@ pub(super) fn check_head(head: &[u8]) -> Result<(), String> {
         return Err(contradicts(Guess::Little(Width::One), Width::Two));
     }
     Ok(())
+}
+
+/// Whether bytes are whole numbers of 16 bits with an exponent. Few of the words are, but from 1024 on each of a range: so some
+/// have to be below.
+fn is_halves(head: &[u8]) -> bool {
+    const FEWEST_SMALL: usize = 4;
+    let guess = Guess::Floats(Width::Two);
+    let n_small = guess.ids(head).flatten().filter(|id| (1..1024).contains(id)).count();
+    n_small >= FEWEST_SMALL && guess.fits(head, MOST_IDS as u64, FEWEST)
 }
 
 /// Whether bytes are printable UTF-8, as far as they go. Ids below 256 have zeros among theirs, and others any bytes.
@@ -138,19 +217,54 @@ fn is_text(head: &[u8]) -> bool {
         && !valid.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\x0c'))
 }
 
-/// Refuses a whole file whose numbers contradict the width that it is read with, unless that one was asked for.
+/// Refuses a whole file that was never filled, or whose numbers contradict the width that it is read with, unless that one was
+/// asked for. What is only odd comes back, to be read after the file's name.
 ///
 /// # Errors
 ///
 /// What it looks like and what to do, to be read after its name.
-pub(super) fn check_whole(layout: &Layout, scan: &Scan, asked: Option<Width>) -> Result<(), String> {
-    if scan.highest == 0 && layout.n_token >= FEWEST as u64 {
+pub(super) fn check_whole(layout: &Layout, scan: &Scan, asked: Option<Width>) -> Result<Option<String>, String> {
+    let is_constant = scan.lowest == scan.highest && layout.n_token >= FEWEST as u64;
+    if is_constant && scan.highest == 0 {
         return Err("holds nothing but zeros: it was never filled, make it again".into());
     }
-    match pattern(layout.width, scan).filter(|_| asked.is_none()) {
-        Some(guess) => Err(contradicts(guess, layout.width)),
-        None => Ok(()),
+    if let Some(guess) = pattern(layout.width, scan).filter(|_| asked.is_none()) {
+        return Err(contradicts(guess, layout.width));
     }
+    if is_constant {
+        let n = units::count(layout.n_token, "time");
+        return Err(format!("holds nothing but id {}, {n}: there is nothing to learn, make it again", scan.highest));
+    }
+    check_zeros(layout.n_token, scan)
+}
+
+/// Refuses a file of which a large part is zeros that follow each other, as where a file was made with its full size and then not
+/// filled to the end. Rows that were filled up with zeros are such parts, too, but then there are many of them.
+fn check_zeros(n_token: u64, scan: &Scan) -> Result<Option<String>, String> {
+    // a short file may end with one row that was filled up
+    const FEWEST_ZEROS: u64 = 256;
+    const MOST_PERCENT: u64 = 25;
+    // longer than most rows
+    const ODD_ZEROS: u64 = 4096;
+    const ODD_PERCENT: u64 = 1;
+    let run = scan.zeros.longest();
+    let n = run.end - run.start;
+    let is_share = |percent: u64| u128::from(n) * 100 >= u128::from(n_token) * u128::from(percent);
+    let is_rare_elsewhere = scan.n_zero - n <= (n_token - n) / 2;
+    // Counts of tokens are far below 2^53.
+    let percent = 100.0 * n as f64 / n_token as f64;
+    let where_it_is = if run.end == n_token {
+        format!("from token {} to its end", run.start)
+    } else {
+        format!("from token {} to {}", run.start, run.end - 1)
+    };
+    let what = format!("has nothing but zeros {where_it_is} ({percent:.0} % of it)");
+    let cause = "its writing was interrupted, or its space taken in advance and not filled";
+    if n >= FEWEST_ZEROS && is_share(MOST_PERCENT) && is_rare_elsewhere {
+        return Err(format!("{what}: {cause}, so make it again, or cut these off"));
+    }
+    let is_odd = n >= ODD_ZEROS && is_share(ODD_PERCENT);
+    Ok(is_odd.then(|| format!("{what}: unless they are padding, {cause}")))
 }
 
 fn contradicts(guess: Guess, width: Width) -> String {
@@ -160,18 +274,29 @@ fn contradicts(guess: Guess, width: Width) -> String {
     )
 }
 
-/// What the 16-bit words of 8 bytes, each with the bits of all words in its place, say of the numbers.
+/// What the words of a file say of its numbers.
 fn pattern(width: Width, scan: &Scan) -> Option<Guess> {
+    if scan.n_nonzero < FEWEST as u64 {
+        return None;
+    }
+    let signed = |of: Width, Signed { bits, lowest }: Signed| {
+        let is_it = lowest < 0 && of.bytes() > width.bytes() && pattern_of(width, bits) == Some(Guess::Little(of));
+        is_it.then_some(Guess::Signed(of, lowest))
+    };
+    pattern_of(width, scan.bits)
+        .or_else(|| signed(Width::Eight, scan.signed_8))
+        .or_else(|| signed(Width::Four, scan.signed_4))
+}
+
+/// What the 16-bit words of 8 bytes, each with the bits of all words in its place, say of the numbers.
+fn pattern_of(width: Width, bits: u64) -> Option<Guess> {
     // the largest vocabularies have ids of 18 bits
     const MOST_HIGH: u16 = 3;
     // so many ids that their low bits are in every second word by no chance
     const LOW: u16 = 1 << 12;
-    let words: [u16; 4] = std::array::from_fn(|i| (scan.bits >> (16 * i)) as u16);
+    let words: [u16; 4] = std::array::from_fn(|i| (bits >> (16 * i)) as u16);
     let swapped = words.map(u16::swap_bytes);
     let is_high = |i: usize, words: &[u16; 4], low: usize| words[i] == 0 || words[i] <= MOST_HIGH && words[low] >= LOW;
-    if scan.n_nonzero < FEWEST as u64 {
-        return None;
-    }
     let little_eight = words[2] == 0 && words[3] == 0 && is_high(1, &words, 0) && words[0] > 0;
     let big_eight = words[0] == 0 && words[1] == 0 && is_high(2, &swapped, 3) && words[3] > 0;
     let little_four = is_high(1, &words, 0) && is_high(3, &words, 2) && words[0] > 0 && words[2] > 0;
@@ -204,7 +329,7 @@ pub(super) fn other_reading(path: &Path, layout: &Layout, vocab_size: u64) -> Op
     let wide = [Width::Four, Width::Eight];
     let little = wide.map(Guess::Little).into_iter().chain((vocab_size <= 128).then_some(Guess::Little(Width::One)));
     let big = [Width::Two, Width::Four, Width::Eight].map(Guess::Big);
-    let all = little.chain(big).chain(wide.map(Guess::Floats));
+    let all = little.chain(big).chain([Width::Two, Width::Four, Width::Eight].map(Guess::Floats));
     let mut fitting =
         all.filter(|guess| *guess != Guess::Little(layout.width) && guess.fits(&bytes, vocab_size, FEWEST));
     fitting.next().filter(|_| fitting.next().is_none())

@@ -38,9 +38,14 @@ pub(super) fn layout(head: &[u8], n_bytes: u64) -> Result<Layout, String> {
         Some("<u4" | "<i4") => Width::Four,
         Some("<u8" | "<i8") => Width::Eight,
         other => {
+            let bits = |name: &str| {
+                name.strip_prefix(['<', '>'])?.strip_prefix('f')?.parse().ok().map(|n: u8| 8 * u16::from(n))
+            };
+            let floats =
+                |name| bits(name).map_or(String::new(), |bits| format!(" ({bits}-bit floating-point numbers)"));
             return Err(format!(
                 "is a NumPy file of type {}: save little-endian whole numbers, as with ids.astype('<u2')",
-                other.map_or("other than numbers".into(), |name| format!("{name:?}"))
+                other.map_or("other than numbers".into(), |name| format!("{name:?}{}", floats(name)))
             ));
         }
     };

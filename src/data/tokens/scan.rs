@@ -8,6 +8,7 @@ use crc32fast::Hasher;
 
 use super::layout::Layout;
 use super::width::Width;
+use super::zeros::Zeros;
 
 /// How much a thread reads at a time. A multiple of every token, so that none is cut in two.
 const PIECE_BYTES: u64 = 4 << 20;
@@ -20,10 +21,43 @@ pub(super) struct Scan {
     pub highest: u64,
     /// Where it is first: tokens from the file's first.
     pub place: u64,
+    /// The lowest id.
+    pub lowest: u64,
+    /// Tokens that are 0, and where most of them follow each other.
+    pub n_zero: u64,
+    pub zeros: Zeros,
     /// All groups of 8 bytes, counted from the first token, as little-endian numbers, or'ed.
     pub bits: u64,
+    /// The same as numbers of 8 bytes and of 4, some of which may be meant to be negative.
+    pub signed_8: Signed,
+    pub signed_4: Signed,
     /// 16-bit words that aren't 0.
     pub n_nonzero: u64,
+}
+
+/// What is known of numbers if they are signed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Signed {
+    /// Groups of 8 bytes as in [`Scan::bits`], with 0 in the place of negative numbers.
+    pub bits: u64,
+    /// The lowest of the numbers that are as near to 0 as an id that stands for none; 0 where none is negative.
+    pub lowest: i64,
+}
+
+/// Numbers further below 0 stand for nothing.
+const LOWEST_MARK: i64 = -1024;
+
+impl Signed {
+    fn take(&mut self, number: i64, bits: u64) {
+        let is_mark = (LOWEST_MARK..0).contains(&number);
+        self.bits |= if is_mark { 0 } else { bits };
+        self.lowest = self.lowest.min(if is_mark { number } else { 0 });
+    }
+
+    fn add(&mut self, other: Signed) {
+        self.bits |= other.bits;
+        self.lowest = self.lowest.min(other.lowest);
+    }
 }
 
 /// Part of a file, in bytes.
@@ -68,11 +102,16 @@ pub(super) fn scan(files: &[(&Path, Layout)]) -> Result<Vec<Scan>, (usize, io::E
         ended.collect::<Result<Vec<_>, _>>().map(|parts| parts.concat())
     })?;
     scanned.sort_unstable_by_key(|&(i, _)| i);
-    let mut whole = vec![Scan::default(); files.len()];
+    let mut whole = vec![Scan { lowest: u64::MAX, ..Scan::default() }; files.len()];
     for (i, piece) in scanned {
         let whole = &mut whole[pieces[i].file];
+        whole.lowest = whole.lowest.min(piece.lowest);
+        whole.n_zero += piece.n_zero;
+        whole.zeros.add(&piece.zeros);
         whole.crc.combine(&piece.crc);
         whole.bits |= piece.bits;
+        whole.signed_8.add(piece.signed_8);
+        whole.signed_4.add(piece.signed_4);
         whole.n_nonzero += piece.n_nonzero;
         if piece.highest > whole.highest {
             (whole.highest, whole.place) = (piece.highest, piece.place);
@@ -94,20 +133,30 @@ fn scan_piece((path, layout): (&Path, Layout), piece: Piece, bytes: &mut Vec<u8>
     // the header is in memory, so its length fits
     let tokens = if piece.from == 0 { &bytes[layout.start as usize..] } else { &bytes[..] };
     let first = (piece.from.max(layout.start) - layout.start) / layout.width.bytes();
-    let (highest, place) = match layout.width {
-        Width::One => highest(tokens.as_chunks().0, |bytes| u8::from_le_bytes(bytes).into()),
-        Width::Two => highest(tokens.as_chunks().0, |bytes| u16::from_le_bytes(bytes).into()),
-        Width::Four => highest(tokens.as_chunks().0, |bytes| u32::from_le_bytes(bytes).into()),
-        Width::Eight => highest(tokens.as_chunks().0, u64::from_le_bytes),
+    let scan = match layout.width {
+        Width::One => of_tokens(tokens.as_chunks().0, |bytes| u8::from_le_bytes(bytes).into()),
+        Width::Two => of_tokens(tokens.as_chunks().0, |bytes| u16::from_le_bytes(bytes).into()),
+        Width::Four => of_tokens(tokens.as_chunks().0, |bytes| u32::from_le_bytes(bytes).into()),
+        Width::Eight => of_tokens(tokens.as_chunks().0, u64::from_le_bytes),
     };
-    let bits = tokens.as_chunks().0.iter().fold(0, |bits, &eight| bits | u64::from_le_bytes(eight));
+    let (mut bits, mut signed_8, mut signed_4) = (0, Signed::default(), Signed::default());
+    for &eight in tokens.as_chunks().0 {
+        let number = u64::from_le_bytes(eight);
+        bits |= number;
+        signed_8.take(number.cast_signed(), number);
+        let (low, high) = (number as u32, (number >> 32) as u32);
+        signed_4.take(low.cast_signed().into(), low.into());
+        signed_4.take(high.cast_signed().into(), u64::from(high) << 32);
+    }
     let n_nonzero = tokens.as_chunks::<2>().0.iter().filter(|&&word| word != [0; 2]).count() as u64;
-    Ok(Scan { crc, highest, place: first + place, bits, n_nonzero })
+    Ok(Scan { crc, place: first + scan.place, bits, signed_8, signed_4, n_nonzero, ..scan })
 }
 
-/// The highest number, and where it is first.
-fn highest<const N: usize>(tokens: &[[u8; N]], number: impl Fn([u8; N]) -> u64) -> (u64, u64) {
+/// What the tokens of a piece say of it.
+fn of_tokens<const N: usize>(tokens: &[[u8; N]], number: impl Fn([u8; N]) -> u64) -> Scan {
     let highest = tokens.iter().map(|&bytes| number(bytes)).max().unwrap_or(0);
-    let place = tokens.iter().position(|&bytes| number(bytes) == highest).unwrap_or(0);
-    (highest, place as u64)
+    let lowest = tokens.iter().map(|&bytes| number(bytes)).min().unwrap_or(0);
+    let place = tokens.iter().position(|&bytes| number(bytes) == highest).unwrap_or(0) as u64;
+    let n_zero = tokens.iter().filter(|&&bytes| bytes == [0; N]).count() as u64;
+    Scan { highest, place, lowest, n_zero, zeros: Zeros::of(tokens), ..Scan::default() }
 }

@@ -1,6 +1,6 @@
 //! What a resumed run keeps of `metrics.jsonl`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -9,18 +9,19 @@ use serde_json::Value;
 
 use super::METRICS;
 use crate::run::RunDir;
-use crate::run::checkpoint::Left;
+use crate::run::checkpoint::{Left, Progress};
 use crate::run::set_aside;
 use crate::units::count;
 
 /// Longer lines are none of ours. Units: bytes.
 const MAX_LINE: u64 = 1 << 20;
 
-/// Drops the lines after a step, and those of what is left to be done after it, so that a resumed run writes each line once, and those that can't be read. Returns a warning
-/// about what is lost. A file from which anything is lost is kept under another name.
-pub(in crate::run) fn cut(dir: &RunDir, step: u64, left: Left) -> Option<String> {
+/// Drops the lines after a checkpoint's step, and those of what is left to be done after it, so that a resumed run writes each
+/// line once, and those that can't be read. Returns a warning about what is lost. A file from which anything is lost is kept
+/// under another name.
+pub(in crate::run) fn cut(dir: &RunDir, progress: &Progress) -> Option<String> {
     let path = dir.path(METRICS);
-    let mut lines = Lines { step, left, ..Lines::default() };
+    let mut lines = Lines { step: progress.step, left: progress.left, ..Lines::default() };
     let read = read(&path, &mut lines);
     let mut faults = vec![];
     if let Err(reason) = &read {
@@ -38,6 +39,14 @@ pub(in crate::run) fn cut(dir: &RunDir, step: u64, left: Left) -> Option<String>
     if !missing.is_empty() {
         faults.push(format!("the losses of {missing} are lost"));
     }
+    // how often a run was evaluated may have changed on the way, but of these it is known
+    let evaluated: BTreeSet<u64> = [progress.best, progress.last].into_iter().flatten().map(|(_, step)| step).collect();
+    faults.extend(
+        evaluated
+            .into_iter()
+            .filter(|&step| lines.lacks_evaluation(step))
+            .map(|step| format!("the evaluation of step {step} is lost")),
+    );
     match moved {
         Some(Ok(name)) => faults.push(format!("the old file is kept as {name}")),
         Some(Err(error)) => faults.push(format!("the old file can't be renamed ({error})")),
@@ -116,6 +125,12 @@ impl Lines {
         let mut is_kept = is_kept.iter();
         self.kept.retain(|_| *is_kept.next().unwrap_or(&true));
         (before - self.kept.len()) as u64
+    }
+
+    /// Whether there is no line of an evaluation that was made after a step, and that doesn't come again.
+    fn lacks_evaluation(&self, step: u64) -> bool {
+        let is_past = step < self.step || step == self.step && !self.left.evaluation;
+        is_past && !self.keys.contains(&(step, Kind::Evaluation))
     }
 
     /// The steps up to the checkpoint that have no line; empty where each has one.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::Run;
 use crate::data::{Corpus, DataError, Dataset};
 use crate::gpu::Gpu;
-use crate::run::checkpoint::{self, Progress};
+use crate::run::checkpoint::Progress;
 use crate::run::{OpenRun, RunConfig};
 use crate::train::{RunError, Session};
 
@@ -13,7 +13,7 @@ impl Run {
     /// # Errors
     ///
     /// [`RunError`]; the run is as it was before then.
-    pub fn begin(gpu: &Arc<Gpu>, open: &OpenRun, config: RunConfig, corpus: &Corpus) -> Result<Self, RunError> {
+    pub fn begin(gpu: &Arc<Gpu>, open: &mut OpenRun, config: RunConfig, corpus: &Corpus) -> Result<Self, RunError> {
         config.validate()?;
         let (dir, lock, tokenizer) = (open.dir.clone(), open.lock()?, open.tokenizer.clone());
         let imported = tokenizer.pad_id();
@@ -23,7 +23,7 @@ impl Run {
             return Err(DataError::NoSpecials.into());
         }
         let dataset = Dataset::of(corpus, &tokenizer, &config.data_options())?;
-        let mut found = checkpoint::find(&dir, &config.model)?;
+        let mut found = open.take_checkpoint()?;
         let mut session = Session::new(gpu, config.session())?;
         session.load(&mut found)?;
         let progress = Progress { model: Some(0), imported: true, ..session.progress() };

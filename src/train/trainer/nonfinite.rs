@@ -95,7 +95,7 @@ impl Run {
         let synced = self.metrics.sync();
         self.note(synced, on);
         // what this finds was found before, or is lost with the steps that are given up
-        let _ = self.dir.truncate_metrics(to, Left::default());
+        let _ = self.dir.truncate_metrics(&Progress { step: to, ..Progress::default() });
         self.metrics = Metrics::open(&self.dir);
         on(&Event::RolledBack { to, from });
         // so that a resumed run passes the same batches over

@@ -60,6 +60,36 @@ fn unknown_tokens_are_counted_whatever_the_model() {
     assert_eq!((documents.n_unknown, documents.n_token), (4, 6));
 }
 
+/// Pairs of letters, and nothing for any other.
+fn dropping() -> Tokenizer {
+    let vocab = json!({ "a": 0, "b": 1, "ab": 2, "</s>": 3 });
+    let model = json!({ "type": "BPE", "vocab": vocab, "merges": [["a", "b"]], "unk_token": null, "dropout": null,
+        "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false });
+    tokenizer(json!({ "model": model, "added_tokens": [special(3, "</s>")] }))
+}
+
+#[test]
+fn text_that_becomes_no_token_is_counted() {
+    let lost = |text: &str, mode| {
+        let lost = findings(text, &dropping(), mode).lost;
+        (lost.n_byte, lost.of)
+    };
+    assert_eq!(lost("ab ba a", Mode::Stream), (0, 5));
+    assert_eq!(lost("xab \u{e9} a z\n", Mode::Stream), (4, 7));
+    assert_eq!(lost("ab\nxa\n\naby", Mode::lines()), (2, 7));
+    assert_eq!(lost(&"abx a ".repeat(60_000), Mode::Stream), (60_000, 240_000));
+    // others lose nothing, or say it by a token
+    for other in [words(), Tokenizer::gpt2(), Tokenizer::from_hf_json(&Tokenizer::gpt2().to_hf_json()).unwrap()] {
+        assert_eq!(findings("a b c \u{e9}", &other, Mode::Stream).lost.n_byte, 0);
+    }
+    // next to nothing is left
+    for text in ["xyz xyz", &"xxxxxxxxxxa ".repeat(100)] {
+        let data = Dataset::new(&Text::new(text), &dropping(), &Options::stream(4));
+        let message = data.unwrap_err().to_string();
+        assert!(message.contains("% of the text becomes no token, as the tokenizer leaves out"), "{message}");
+    }
+}
+
 #[test]
 fn a_long_text_is_counted_once_throughout() {
     let text = "a b c a ".repeat(50_000);

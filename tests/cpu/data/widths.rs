@@ -23,6 +23,13 @@ fn big<const N: usize>(ids: impl Iterator<Item = u64>) -> Vec<u8> {
     ids.flat_map(|id| id.to_be_bytes()[8 - N..].to_vec()).collect()
 }
 
+/// A whole number as a floating-point one of 16 bits.
+fn half(id: u64) -> u16 {
+    let Some(log2) = id.checked_ilog2() else { return 0 };
+    let fraction = if log2 <= 10 { id << (10 - log2) } else { id >> (log2 - 10) };
+    ((15 + log2 as u16) << 10) + (fraction as u16 - 1024)
+}
+
 fn llmc(magic: u32, version: u32, count: u32, tokens: &[u8]) -> Vec<u8> {
     let mut bytes: Vec<u8> = [magic, version, count].into_iter().flat_map(u32::to_le_bytes).collect();
     bytes.resize(1024, 0);
@@ -53,7 +60,9 @@ fn numbers_of_another_kind_are_refused_with_the_guess() {
     let llama = || ids(N, 128_256);
     let f32s = |ids: &mut dyn Iterator<Item = u64>| ids.flat_map(|id| (id as f32).to_le_bytes()).collect::<Vec<u8>>();
     let f64s = |ids: &mut dyn Iterator<Item = u64>| ids.flat_map(|id| (id as f64).to_le_bytes()).collect::<Vec<u8>>();
-    let table: [(&str, Vec<u8>, &str); 17] = [
+    // rounded as NumPy rounds them, to 11 bits
+    let f16s = |ids: &mut dyn Iterator<Item = u64>| ids.flat_map(|id| half(id).to_le_bytes()).collect::<Vec<u8>>();
+    let table: [(&str, Vec<u8>, &str); 19] = [
         ("int64", little::<8>(small()), "looks like 64-bit ids, not 16-bit ones: give --token-width 64, or"),
         ("int64 of GPT-2", little::<8>(gpt2()), "looks like 64-bit ids"),
         ("int64 of Llama 3", little::<8>(llama()), "looks like 64-bit ids"),
@@ -70,6 +79,12 @@ fn numbers_of_another_kind_are_refused_with_the_guess() {
         ),
         ("float32", f32s(&mut small()), "looks like 32-bit floating-point numbers, not 16-bit ones: convert them"),
         ("float64", f64s(&mut gpt2()), "looks like 64-bit floating-point numbers"),
+        (
+            "float16",
+            f16s(&mut small()),
+            "looks like 16-bit floating-point numbers, not 16-bit ones: they have lost ids",
+        ),
+        ("float16 of GPT-2", f16s(&mut gpt2()), "make the file again with whole numbers"),
         ("text", "A line of text, caf\u{e9}.\n".repeat(50).into(), "holds text, not tokens"),
         ("zeros", vec![0; 5000], "holds nothing but zeros: it was never filled, make it again"),
         ("llm.c's header, int32", llmc(20_240_520, 1, 2 * N as u32, &little::<4>(gpt2())), "looks like 32-bit ids"),
@@ -96,7 +111,7 @@ fn files_of_16_bits_pass_whatever_is_in_them() {
     // ids that are 0 but for a few, wherever these are
     let sparse = |every: u64| little::<2>((0..20_000).map(|i| u64::from(i * i % every == 1)));
     let table: [(&str, Vec<u8>); 12] = [
-        ("one letter", words(&[5], 400)),
+        ("high ids", little::<2>(ids(5000, 16_000).map(|id| 0x6400 + id))),
         ("two letters", words(&[5, 6], 400)),
         ("zeros in threes", words(&[0, 0, 7], 400)),
         ("zeros in fives", words(&[0, 0, 0, 0, 3], 4000)),
@@ -144,6 +159,104 @@ fn a_width_that_was_asked_for_is_read() {
     assert!("24".parse::<Width>().is_err() && "".parse::<Width>().is_err());
 }
 
+/// Where zeros begin, and where they end.
+type Places = &'static [(u64, u64)];
+
+/// Ids, a fifth of them 0 or so, and all of them in some places.
+fn with_zeros(n: u64, places: Places) -> impl Iterator<Item = u64> {
+    let is_zero = move |i| places.iter().any(|&(from, to)| from <= i && i < to);
+    ids(n, 200).enumerate().map(move |(i, id)| if is_zero(i as u64) { 0 } else { id + u64::from(i % 5 != 2) })
+}
+
+#[test]
+fn files_that_were_not_filled_are_refused_and_padding_is_not() {
+    const N: u64 = 20_000;
+    let table: [(&str, Places, &str); 5] = [
+        ("half", &[(N / 2, N)], "has nothing but zeros from token 10000 to its end (50 % of it): its writing was"),
+        ("most", &[(N / 10, N)], "has nothing but zeros from token 2000 to its end (90 % of it)"),
+        (
+            "a quarter",
+            &[(15_000, N)],
+            "(25 % of it): its writing was interrupted, or its space taken in advance and not filled, so make it again, or cut these off",
+        ),
+        ("the beginning", &[(0, N / 2)], "has nothing but zeros from token 0 to 9999 (50 % of it)"),
+        ("a hole", &[(5000, 12_000)], "has nothing but zeros from token 5000 to 11999 (35 % of it)"),
+    ];
+    for (name, zeros, reason) in table {
+        let ids = || with_zeros(N, zeros);
+        for (content, width) in [
+            (little::<2>(ids()), None),
+            (little::<2>(ids()), Some(Width::Two)),
+            (little::<1>(ids()), Some(Width::One)),
+            (little::<4>(ids()), Some(Width::Four)),
+            (little::<8>(ids()), Some(Width::Eight)),
+            (llmc(20_240_520, 1, N as u32, &little::<2>(ids())), None),
+            (npy("<i8", &format!("{N},"), &little::<8>(ids())), None),
+        ] {
+            let message = open(&content, width).unwrap_err().to_string();
+            assert!(message.contains(reason), "{name}, {width:?}: {message}");
+        }
+    }
+    let message = open(&little::<2>((0..N).map(|_| 50)), None).unwrap_err().to_string();
+    assert!(
+        message.ends_with("holds nothing but id 50, 20000 times: there is nothing to learn, make it again"),
+        "{message}"
+    );
+
+    // rows that are filled up
+    const ROWS: Places = &[(60, 5000), (5060, 10_000), (10_060, 15_000), (15_060, N)];
+    let table: [(&str, Places, Option<&str>); 4] = [
+        ("scattered", &[], None),
+        ("a row at the end", &[(N - 200, N)], None),
+        ("padding", ROWS, Some("from token 60 to 4999 (25 % of it): unless they are padding")),
+        ("a fifth", &[(15_600, N)], Some("from token 15600 to its end (22 % of it): unless")),
+    ];
+    for (name, zeros, expected) in table {
+        let set = open(&little::<2>(with_zeros(N, zeros)), None).unwrap();
+        let warnings = set.warnings();
+        assert_eq!(warnings.len(), usize::from(expected.is_some()), "{name}: {warnings:?}");
+        assert!(expected.is_none_or(|expected| warnings[0].contains(expected)), "{name}: {warnings:?}");
+    }
+}
+
+/// These ids with some that aren't 0 or above, in the bits of signed numbers.
+fn negative(ids: impl Iterator<Item = u64>, id: i64, every: u64) -> impl Iterator<Item = u64> {
+    (0..).zip(ids).map(move |(i, other)| if i % every == 7 { id.cast_unsigned() } else { other })
+}
+
+#[test]
+fn negative_ids_do_not_hide_the_width() {
+    const N: u64 = 5000;
+    let ignored = "with negative ones among them, down to -100, which PyTorch ignores as a target, not 16-bit ones: leave the negative ones out";
+    for (bits, id, every, vocab_size, reason) in [
+        (64, -100, N, 50_257, ignored),
+        (64, -1, N, 65, "looks like 64-bit ids with negative ones among them, down to -1, which is no id"),
+        (64, -100, 9, 128_256, "np.fromfile(FILE, '<i8'); ids[ids >= 0]"),
+        (32, -100, N, 50_257, ignored),
+        (32, -1, 8, 65, "looks like 32-bit ids with negative ones"),
+        (32, -100, 8, 128_256, "np.fromfile(FILE, '<i4'); ids[ids >= 0]"),
+    ] {
+        let ids = negative(ids(N, vocab_size), id, every);
+        let content = if bits == 64 { little::<8>(ids) } else { little::<4>(ids) };
+        let message = open(&content, None).unwrap_err().to_string();
+        assert!(message.contains(reason), "{bits} {id} {every} {vocab_size}: {message}");
+        // with the width they are still no ids
+        let set = open(&content, Some(bits.to_string().parse().unwrap())).unwrap();
+        let message = set.check(vocab_size as usize).unwrap_err().to_string();
+        let said = format!("has id {id} at token 7, and the vocabulary ends at {}: it is negative, ", vocab_size - 1);
+        assert!(message.contains(&said) && message.contains("ids[ids >= 0]"), "{message}");
+    }
+    // as 16-bit numbers they are like others
+    let set = open(&little::<2>(negative(ids(N, 50_257), -100, N)), None).unwrap();
+    let message = set.check(50_257).unwrap_err().to_string();
+    assert!(
+        message.contains("has id 65436 at token 7,") && message.contains("as a signed number it is -100"),
+        "{message}"
+    );
+    open(&little::<2>(negative(ids(N, 65_536), -1, 9)), None).unwrap();
+    open(&little::<2>((0..N).map(|i| if i % 2 == 0 { i % 97 } else { 65_535 })), None).unwrap();
+}
+
 #[test]
 fn headers_that_contradict_are_named() {
     let tokens = little::<2>(ids(100, 65));
@@ -153,7 +266,7 @@ fn headers_that_contradict_are_named() {
             "floats",
             npy("<f4", "100,", &tokens),
             None,
-            "is a NumPy file of type \"<f4\": save little-endian whole numbers",
+            "is a NumPy file of type \"<f4\" (32-bit floating-point numbers): save little-endian whole numbers",
         ),
         ("big-endian", npy(">u2", "100,", &tokens), None, "of type \">u2\""),
         ("a table", npy("<u2", "10, 10", &tokens), None, "of shape (10, 10), not one list of ids"),
