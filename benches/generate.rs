@@ -6,7 +6,7 @@ use std::time::Instant;
 use criterion::{Criterion, Throughput};
 use tril::generate::{Decoder, SamplerConfig};
 use tril::gpu::{Gpu, GpuOptions};
-use tril::model::{Keep, Memory, ModelConfig};
+use tril::model::{Memory, ModelConfig, ReadBack};
 use tril::train::{AdamwConfig, Session, SessionConfig};
 
 /// Tokens of one timed run, up to and with the position of the row's name.
@@ -29,7 +29,7 @@ fn bench(c: &mut Criterion, gpu: &std::sync::Arc<Gpu>, name: &str, model: &Model
     group.sample_size(10).throughput(Throughput::Elements(n_row as u64));
     let session = || {
         let (model, optimizer) = (model.clone(), AdamwConfig::default());
-        let (keep, memory) = (Keep::default(), Memory::default());
+        let (keep, memory) = (ReadBack::default(), Memory::default());
         let config = SessionConfig {
             model,
             batch_size: 1,

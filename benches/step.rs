@@ -6,7 +6,7 @@ use std::time::Instant;
 use criterion::{Criterion, Throughput};
 use tril::data::Batch;
 use tril::gpu::{Gpu, GpuOptions};
-use tril::model::{Keep, Memory, ModelConfig};
+use tril::model::{Memory, ModelConfig, ReadBack};
 use tril::train::{AdamwConfig, Session, SessionConfig};
 
 fn main() {
@@ -41,7 +41,7 @@ fn bench(c: &mut Criterion, gpu: &std::sync::Arc<Gpu>, name: &str, model: ModelC
                 micro_batches: 1,
                 optimizer,
                 seed: 1,
-                keep: Keep::default(),
+                keep: ReadBack::default(),
                 memory: Memory::default(),
                 document_mask: false,
             };

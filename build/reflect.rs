@@ -62,7 +62,7 @@ pub fn reflect(file: &ShaderFile) -> Result<Facts, String> {
 /// Every choice of one value for each mode, as far as at most two differ from their defaults: naga looks at what a constant
 /// condition leaves out, too, so that more would find nothing more.
 fn combinations(file: &ShaderFile) -> Vec<Vec<(&str, &str)>> {
-    const MOST_CHANGED: usize = 2;
+    const MAX_CHANGED: usize = 2;
     let mut all = vec![(vec![], 0)];
     for mode in &file.modes {
         let with = |(chosen, n_changed): (Vec<(_, _)>, usize)| {
@@ -71,7 +71,7 @@ fn combinations(file: &ShaderFile) -> Vec<Vec<(&str, &str)>> {
                 (chosen, n_changed + usize::from(*v != mode.default))
             })
         };
-        all = all.into_iter().flat_map(with).filter(|(_, n_changed)| *n_changed <= MOST_CHANGED).collect();
+        all = all.into_iter().flat_map(with).filter(|(_, n_changed)| *n_changed <= MAX_CHANGED).collect();
     }
     all.into_iter().map(|(chosen, _)| chosen).collect()
 }

@@ -8,7 +8,7 @@ use std::error::Error;
 use tril::data::Batch;
 use tril::generate::{Sampler, SamplerConfig};
 use tril::gpu::{Gpu, GpuOptions};
-use tril::model::{Keep, Memory, ModelConfig, Positions};
+use tril::model::{Memory, ModelConfig, Positions, ReadBack};
 use tril::reference::IGNORE;
 use tril::train::{AdamwConfig, Session, SessionConfig};
 
@@ -29,7 +29,7 @@ pub fn main() -> Result<(), Box<dyn Error>> {
         dropout: 0.0,
     };
     let optimizer = AdamwConfig::default();
-    let keep = Keep { logits: true, attention: true };
+    let keep = ReadBack { logits: true, attention: true };
     let mut session = Session::new(
         &gpu,
         SessionConfig {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::data::Batch;
 use crate::gpu::Gpu;
-use crate::model::{ConfigError, Keep, Memory, ModelConfig};
+use crate::model::{ConfigError, Memory, ModelConfig, ReadBack};
 use crate::speed::Peaks;
 use crate::train::{AdamwConfig, Session, SessionConfig, SessionError};
 
@@ -66,7 +66,7 @@ impl BenchPreset {
             micro_batches: 1,
             optimizer: AdamwConfig::default(),
             seed: 1337,
-            keep: Keep::default(),
+            keep: ReadBack::default(),
             memory: Memory::default(),
             document_mask: false,
         }

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::{Outcome, vectors};
+use super::{Outcome, llvmpipe_width};
 use crate::gpu::{GpuError, adapters};
 
 /// List the adapters, with the limits and features that matter.
@@ -45,7 +45,7 @@ pub(super) fn run(args: &DevicesArgs) -> Outcome {
             c.max_workgroup_bytes >> 10,
             c.max_storage_buffers
         );
-        if let Some(line) = vectors::line(a) {
+        if let Some(line) = llvmpipe_width::line(a) {
             outln!("   vectors          {line}");
         }
         let features: Vec<String> = a.features.iter().map(|&(name, has)| feature(name, has, a.subgroup_size)).collect();

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::again::text_of_run;
 use super::phases::{self, Amount, Shows};
+use super::run_text::text_of_run;
 use super::settings::DeviceArgs;
 use super::which::WhichArgs;
 use super::{Outcome, reading, token_files};

@@ -8,7 +8,7 @@ use super::misuse::misuse;
 use super::phases::{self, Shows};
 use super::settings::DeviceArgs;
 use super::which::WhichArgs;
-use super::{Outcome, out};
+use super::{Outcome, stdout};
 use crate::data::{Decoder as TextDecoder, Tokenizer};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig};
 use crate::run::RunDir;
@@ -161,7 +161,7 @@ fn emit(text: &str) -> Result<(), String> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // whoever reads has seen enough
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        other => other.map_err(|e| out::in_words(&e)),
+        other => other.map_err(|e| stdout::in_words(&e)),
     }
 }
 

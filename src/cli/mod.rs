@@ -1,9 +1,8 @@
 //! The command line: parses, calls the library, prints.
 
 #[macro_use]
-mod out;
+mod stdout;
 
-mod again;
 mod bench;
 mod device;
 mod devices;
@@ -15,6 +14,7 @@ mod generate;
 mod import;
 mod itself;
 mod kernels;
+mod llvmpipe_width;
 mod logits;
 mod misuse;
 mod numbers;
@@ -22,6 +22,7 @@ mod phases;
 mod plan;
 mod reading;
 mod replay;
+mod run_text;
 mod self_check;
 mod settings;
 mod signals;
@@ -29,7 +30,6 @@ mod token_files;
 mod tokenize;
 mod train;
 mod tune;
-mod vectors;
 mod which;
 mod wrap;
 
@@ -75,11 +75,11 @@ enum Command {
 
 impl Command {
     /// What it needs to know of a software device's vectors; `None` where it opens no device.
-    fn vectors(&self) -> Option<vectors::Need> {
+    fn vectors(&self) -> Option<llvmpipe_width::Need> {
         match self {
             Self::Tokenize(_) | Self::Import(_) | Self::Export(_) => None,
-            Self::Devices(_) => Some(vectors::Need::Known),
-            _ => Some(vectors::Need::Measured),
+            Self::Devices(_) => Some(llvmpipe_width::Need::Known),
+            _ => Some(llvmpipe_width::Need::Measured),
         }
     }
 }
@@ -135,10 +135,10 @@ pub fn main() -> ExitCode {
     let command = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit()).command;
     let watched = signals::watch().map_err(Box::from);
     if let (Some(need), Some((_, flags))) = (command.vectors(), matches.subcommand()) {
-        vectors::widen(need, flags);
+        llvmpipe_width::widen(need, flags);
     }
     if matches!(command, Command::Train(_)) {
-        out::tell_at_once();
+        stdout::tell_at_once();
     }
     let outcome = watched.and_then(|()| match command {
         Command::Train(args) => train::run(&args),
@@ -163,7 +163,7 @@ pub fn main() -> ExitCode {
         errln!("error: {error}");
         ExitCode::from(code_of(error.as_ref()))
     });
-    match out::fault().filter(|_| code == ExitCode::SUCCESS) {
+    match stdout::fault().filter(|_| code == ExitCode::SUCCESS) {
         None => code,
         Some(fault) => {
             errln!("error: {fault}");

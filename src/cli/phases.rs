@@ -363,9 +363,9 @@ impl std::fmt::Display for Amount {
 impl Amount {
     /// How long the rest takes at the speed so far; unknown where there is too little to go by.
     fn left(&self, elapsed: Duration) -> Option<Duration> {
-        const LEAST_TIME: Duration = Duration::from_secs(2);
+        const MIN_TIME: Duration = Duration::from_secs(2);
         const LEAST: u64 = 2;
-        let of = self.of.filter(|&of| self.done >= LEAST && self.done < of && elapsed >= LEAST_TIME)?;
+        let of = self.of.filter(|&of| self.done >= LEAST && self.done < of && elapsed >= MIN_TIME)?;
         Some(elapsed.mul_f64((of - self.done) as f64 / self.done as f64))
     }
 }

@@ -11,7 +11,7 @@ use crate::kernel::{Caps, Choice};
 use crate::plan::Plan;
 use crate::run::RunConfig;
 use crate::train::Session;
-use crate::train::memory::{FitError, Footprint, Process, Room, SharesMemory, resident_bytes};
+use crate::train::memory::{FitError, MemoryBudget, MemoryEstimate, Process, SharesMemory, resident_bytes};
 use crate::units::{count, human_bytes};
 
 /// Show what a configuration needs on a device, before anything is allocated.
@@ -106,7 +106,7 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
             }
             show(&footprint, shares);
             match room {
-                Room::Unknown => outln!(
+                MemoryBudget::Unknown => outln!(
                     "fits             yes, within the device's limits; how much memory a GPU has free, drivers don't say \
                      (--memory does): it needs {}",
                     human_bytes(footprint.device())
@@ -148,7 +148,7 @@ pub(super) fn process_bytes(by_limits: bool) -> Process {
 }
 
 /// The whole run, beyond the training program's buffers.
-fn show(footprint: &Footprint, shares: SharesMemory) {
+fn show(footprint: &MemoryEstimate, shares: SharesMemory) {
     let device = ("training", footprint.training, "the memory above");
     let mut rows = vec![
         device,

@@ -12,10 +12,10 @@ use clap::Args;
 
 use self::printer::Printer;
 use self::stopping::Stopping;
-use super::again::text_again;
 use super::misuse::misuse;
 use super::phases::{self, Shows};
 use super::reading;
+use super::run_text::text_again;
 use super::self_check::{WRONG, self_check};
 use super::settings::{DeviceArgs, Fit, Read, SettingsArgs, read_text};
 use super::tune::{LongRun, TuningArgs, tune_first};
@@ -25,7 +25,7 @@ use crate::exec::ExecError;
 use crate::files::shell::quoted;
 use crate::gpu::{Gpu, GpuError};
 use crate::run::{OpenRun, RunClaim, RunConfig};
-use crate::train::memory::{self, Free, Process, Room, SharesMemory};
+use crate::train::memory::{self, Free, MemoryBudget, Process, SharesMemory};
 use crate::train::{Event, Run, RunError, SessionError};
 use crate::units::count;
 
@@ -119,7 +119,7 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         // one that never gets further than before would go on for ever
         tries = if run.step() > began { 1 } else { tries + 1 };
         let is_device = matches!(code_of(&error), DEVICE_LOST | OUT_OF_MEMORY);
-        if !(is_device && args.auto_resume && tries <= MOST_TRIES) {
+        if !(is_device && args.auto_resume && tries <= MAX_TRIES) {
             return Err(error.into());
         }
         errln!("warning: {error}");
@@ -138,7 +138,7 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
 }
 
 /// Attempts of `--auto-resume` without a step in between.
-const MOST_TRIES: u32 = 3;
+const MAX_TRIES: u32 = 3;
 /// What a driver gets to come back.
 const REST: Duration = Duration::from_secs(1);
 
@@ -251,7 +251,7 @@ fn start(
             ));
             continue;
         }
-        let room = Room::Device(fit.footprint.device().saturating_sub(1));
+        let room = MemoryBudget::Device(fit.footprint.device().saturating_sub(1));
         let remedies = memory::remedies(&config, gpu.caps(), room, fit.footprint.process, Free::Batch);
         return Err(OutOfMemory(format!(
             "{} is out of memory; {}",

@@ -13,7 +13,7 @@ use clap::Args;
 
 use super::phases::{self, Amount, Shows};
 use super::settings::{DeviceArgs, SettingsArgs, SharesMemory, read_text};
-use super::{Outcome, vectors};
+use super::{Outcome, llvmpipe_width};
 use crate::bench::BenchPreset;
 use crate::gpu::Gpu;
 use crate::kernel::Choice;
@@ -77,7 +77,7 @@ pub(super) fn run(args: &TuneArgs) -> Outcome {
     let mut cache = Cache::open(&dir, &gpu);
     warn(&mut cache);
     outln!("device  {}", gpu.name());
-    if let Some(line) = vectors::line(gpu.report()) {
+    if let Some(line) = llvmpipe_width::line(gpu.report()) {
         outln!("vectors {line}");
     }
     let shapes = shapes_of(&gpu, &sessions)?;
@@ -221,7 +221,7 @@ fn warn(cache: &mut Cache) {
 fn table(key: &str, entry: &Entry) -> String {
     let mut laps: Vec<_> = entry.laps.iter().collect();
     laps.sort_by(|a, b| a.ms.unwrap_or(f64::INFINITY).total_cmp(&b.ms.unwrap_or(f64::INFINITY)));
-    let line = |lap: &crate::tune::Lap| {
+    let line = |lap: &crate::tune::Measurement| {
         let mark = match (entry.pick.as_deref() == Some(&lap.candidate), entry.usual == lap.candidate) {
             (true, true) => "* usual",
             (true, false) => "*",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::forms::Bad;
+use super::decode::InvalidUtf8;
 use super::loading::Watch;
 use super::text::Origin;
 use super::tokens::Width;
@@ -17,7 +17,7 @@ pub(super) const BINARY_PROBE_BYTES: usize = 8000;
 
 /// Where a run's text comes from, as its config records it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", try_from = "Written")]
+#[serde(tag = "kind", rename_all = "lowercase", try_from = "RawSource")]
 pub enum Source {
     /// Stories drawn from the embedded grammar.
     Embedded {
@@ -47,10 +47,10 @@ pub enum Source {
     },
 }
 
-/// The keys of all kinds of [`Source`]: read so, an error knows its key, which serde's own reading of tagged forms forgets.
+/// The keys of all kinds of [`Source`]: read so, an error knows its key, which serde's own reading of tagged decode forgets.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct RawSource {
     kind: Kind,
     seed: Option<u64>,
     chars: Option<u64>,
@@ -70,11 +70,11 @@ enum Kind {
     Tokens,
 }
 
-impl TryFrom<Written> for Source {
+impl TryFrom<RawSource> for Source {
     type Error = &'static str;
 
-    fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let Written { kind, seed, chars, paths, lossy, train, val, width } = written;
+    fn try_from(written: RawSource) -> Result<Self, Self::Error> {
+        let RawSource { kind, seed, chars, paths, lossy, train, val, width } = written;
         if width.is_some() && !matches!(kind, Kind::Tokens) {
             return Err("only \"tokens\" have a width");
         }
@@ -152,7 +152,7 @@ impl Source {
                 Corpus::Text(Text::open(Origin::Stories { seed: *seed, chars: *chars }, watch)?)
             }
             Source::Files { paths, lossy } => {
-                let bad = if *lossy { Bad::Replace } else { Bad::Refuse };
+                let bad = if *lossy { InvalidUtf8::Replace } else { InvalidUtf8::Refuse };
                 let origin = Origin::of_paths(paths, bad)?.kept(&mut io::stdin().lock(), watch)?;
                 Corpus::Text(Text::open(origin, watch)?)
             }

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::encoding::Encoding;
-use super::extent::{Extent, Packing};
 use super::loading::Watch;
-use super::order::{Permutation, Purpose, below, narrow, rng, wide};
+use super::permutation::{Permutation, Purpose, below, narrow, rng, wide};
 use super::split::{Piece, Split, train_share};
+use super::stats::{Extent, Packing};
 use super::{Batch, Corpus, DataError, Findings, Mode, Text, TokenSet, Tokenizer, Tokens};
 
 /// How a text becomes a dataset.

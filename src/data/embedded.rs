@@ -45,7 +45,7 @@ pub(super) fn stories(seed: u64, n_chars: u64) -> impl Iterator<Item = String> {
             return None;
         }
         let story = grammar().sample(seed, index).text;
-        chars += super::order::wide(story.chars().count());
+        chars += super::permutation::wide(story.chars().count());
         index += 1;
         Some(story)
     })

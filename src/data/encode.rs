@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::names::Names;
-use super::order::{narrow, wide};
+use super::permutation::{narrow, wide};
 use super::text::{Border, Is, Origin, Part, Parting, Pass, Totals};
 use super::tokenizer::{Settled, Stitcher, Window};
 use super::{DataError, Findings, Lost, Tokenizer};

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::dataset::{Options, Use, byte_lens, check_lengths};
 use super::encode::{Encode, Encoded};
 use super::loading::{Loading, Watch};
-use super::order::{Permutation, Purpose, narrow, wide};
+use super::permutation::{Permutation, Purpose, narrow, wide};
 use super::split::{Split, train_share};
 use super::text::{Parting, Totals};
 use super::tokens::{HELD_BYTES, Held};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::order::wide;
+use super::permutation::wide;
 use super::{DataError, Tokenizer};
 
 /// How well a tokenizer fits a text.
@@ -59,7 +59,7 @@ impl Lost {
 
     /// Whether so much is lost that it should be said.
     pub fn is_notable(self) -> bool {
-        self.percent() >= LEAST_PERCENT
+        self.percent() >= MIN_PERCENT
     }
 
     /// Fails where next to nothing of the text is left to learn.
@@ -68,13 +68,13 @@ impl Lost {
     ///
     /// [`DataError::Dropped`].
     pub(super) fn check(self) -> Result<(), DataError> {
-        if self.percent() > MOST_PERCENT { Err(DataError::Dropped { percent: self.percent() }) } else { Ok(()) }
+        if self.percent() > MAX_PERCENT { Err(DataError::Dropped { percent: self.percent() }) } else { Ok(()) }
     }
 }
 
 /// What is said, and what is too much.
-const LEAST_PERCENT: f64 = 1.0;
-const MOST_PERCENT: f64 = 90.0;
+const MIN_PERCENT: f64 = 1.0;
+const MAX_PERCENT: f64 = 90.0;
 
 impl Findings {
     /// Of a text of which nothing was read yet.
@@ -99,7 +99,7 @@ impl Findings {
 
     /// Whether so much is unknown that it should be said.
     pub fn is_notable(&self) -> bool {
-        self.unknown_percent() >= LEAST_PERCENT
+        self.unknown_percent() >= MIN_PERCENT
     }
 
     /// Fails where next to nothing of the text is left to learn.
@@ -109,7 +109,7 @@ impl Findings {
     /// [`DataError::Unknown`].
     pub fn check(&self) -> Result<(), DataError> {
         match &self.unknown {
-            Some(name) if self.unknown_percent() > MOST_PERCENT => {
+            Some(name) if self.unknown_percent() > MAX_PERCENT => {
                 Err(DataError::Unknown { name: name.clone(), percent: self.unknown_percent() })
             }
             _ => Ok(()),

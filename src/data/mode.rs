@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a row of a batch is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", try_from = "Written")]
+#[serde(tag = "kind", rename_all = "lowercase", try_from = "RawMode")]
 pub enum Mode {
     /// A window of one long text.
     Stream,
@@ -14,10 +14,10 @@ pub enum Mode {
     },
 }
 
-/// The keys of all kinds of [`Mode`]: read so, an error knows its key, which serde's own reading of tagged forms forgets.
+/// The keys of all kinds of [`Mode`]: read so, an error knows its key, which serde's own reading of tagged decode forgets.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct RawMode {
     kind: Kind,
     separator: Option<String>,
 }
@@ -29,10 +29,10 @@ enum Kind {
     Documents,
 }
 
-impl TryFrom<Written> for Mode {
+impl TryFrom<RawMode> for Mode {
     type Error = &'static str;
 
-    fn try_from(written: Written) -> Result<Self, Self::Error> {
+    fn try_from(written: RawMode) -> Result<Self, Self::Error> {
         match (written.kind, written.separator) {
             (Kind::Stream, None) => Ok(Mode::Stream),
             (Kind::Documents, Some(separator)) => Ok(Mode::Documents { separator }),

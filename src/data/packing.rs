@@ -66,7 +66,7 @@ pub(crate) fn best_fit(lengths: &[usize], capacity: usize) -> Packed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::order::{Purpose, below, narrow, rng};
+    use crate::data::permutation::{Purpose, below, narrow, rng};
 
     fn rows(lengths: &[usize], capacity: usize) -> Vec<Vec<usize>> {
         let Packed { order, ends } = best_fit(lengths, capacity);

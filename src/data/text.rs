@@ -12,8 +12,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use super::dataset::Prepared;
-use super::forms::Bad;
-use super::order::{narrow, wide};
+use super::decode::InvalidUtf8;
+use super::permutation::{narrow, wide};
 use super::tokenizer::WordCounts;
 use super::{DataError, Loading, Mode, embedded, loading::Watch};
 pub(super) use border::Border;
@@ -43,7 +43,7 @@ struct Facts {
 /// Where a text comes from.
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
-    Inputs(Arc<[Input]>, Bad),
+    Inputs(Arc<[Input]>, InvalidUtf8),
     Stories { seed: u64, chars: u64 },
     Held(Arc<str>),
 }
@@ -64,7 +64,7 @@ impl Origin {
     /// # Errors
     ///
     /// A path that is missing or unreadable.
-    pub fn of_paths(paths: &[PathBuf], bad: Bad) -> Result<Origin, DataError> {
+    pub fn of_paths(paths: &[PathBuf], bad: InvalidUtf8) -> Result<Origin, DataError> {
         let inputs = inputs(paths)?;
         if inputs.is_empty() {
             return Err(DataError::Empty { name: "the list of paths".into() });
@@ -113,7 +113,7 @@ impl Origin {
         take: &mut dyn FnMut(Vec<Part>) -> Result<(), DataError>,
     ) -> Result<Totals, DataError> {
         let Pass { border, parting, find, n_read } = pass;
-        let bad = if let Origin::Inputs(_, bad) = self { *bad } else { Bad::Refuse };
+        let bad = if let Origin::Inputs(_, bad) = self { *bad } else { InvalidUtf8::Refuse };
         let reading = pieces::Reading { border, bad, parting, find, n_read, take };
         match self {
             Origin::Inputs(inputs, _) => reading.all(inputs, watch),
@@ -344,5 +344,5 @@ pub fn read(paths: &[PathBuf]) -> Result<Text, DataError> {
 ///
 /// As [`read`].
 pub fn read_with_input(paths: &[PathBuf], input: &mut dyn Read) -> Result<Text, DataError> {
-    Text::open(Origin::of_paths(paths, Bad::Refuse)?.kept(input, &|_| Ok(()))?, &|_| Ok(()))
+    Text::open(Origin::of_paths(paths, InvalidUtf8::Refuse)?.kept(input, &|_| Ok(()))?, &|_| Ok(()))
 }

@@ -5,10 +5,10 @@ mod output;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::decode::InvalidUtf8;
 use super::encode::{Encode, Encoded};
-use super::forms::Bad;
 use super::loading::Watch;
-use super::order::{narrow, wide};
+use super::permutation::{narrow, wide};
 use super::split::train_share;
 use super::text::{Origin, Parting};
 use super::tokens::Width;
@@ -85,7 +85,7 @@ pub struct Chosen {
 
 impl Job<'_> {
     fn origin(&self) -> Result<Origin, DataError> {
-        Origin::of_paths(self.paths, if self.lossy { Bad::Replace } else { Bad::Refuse })
+        Origin::of_paths(self.paths, if self.lossy { InvalidUtf8::Replace } else { InvalidUtf8::Refuse })
     }
 
     /// Chooses and makes the tokenizer that a spec asks for, as a run on the same text does. Only where that depends on the text

@@ -1,24 +1,24 @@
 //! Text to token ids and back.
 
+mod catch_panic;
 mod chunks;
 mod decoder;
 mod exported;
 mod file;
 mod gpt2;
-mod guard;
+mod gpt2_split;
 mod hf;
-mod known;
 mod learn;
-mod listing;
 mod spec;
+mod vocabulary;
 mod windows;
-mod words;
+mod word_cache;
 
 pub use chunks::{chunks, cut};
 pub use decoder::Decoder;
 pub(super) use learn::WordCounts;
-pub use listing::{ByteLevel, ListedToken, TokenKind};
 pub use spec::{LEARN_BYTES, TokenizerSpec};
+pub use vocabulary::{ByteLevel, ListedToken, TokenKind};
 pub(super) use windows::{Placed, Settled, Stitcher, WINDOW_BYTES, Window, cut_window};
 
 use std::borrow::Cow;

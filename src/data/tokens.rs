@@ -1,4 +1,4 @@
-//! Token files: nanoGPT's, llm.c's, and tril's own, which are in these two forms.
+//! Token files: nanoGPT's, llm.c's, and tril's own, which are in these two decode.
 //!
 //! They are mapped into memory, so that a run reads only the windows that it trains on.
 
@@ -6,8 +6,8 @@ mod find;
 mod guess;
 mod held;
 mod layout;
-mod mapped;
-mod meta;
+mod mmap;
+mod nanogpt_meta;
 mod npy;
 pub mod pickle;
 mod scan;
@@ -17,7 +17,7 @@ mod zeros;
 pub use find::{find, find_for_evaluation};
 pub(in crate::data) use held::{HELD_BYTES, Held};
 pub use layout::Layout;
-pub use meta::tokenizer as tokenizer_of_meta;
+pub use nanogpt_meta::tokenizer as tokenizer_of_meta;
 pub use width::Width;
 
 use std::fs::{self, File};
@@ -26,13 +26,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::order::{narrow, wide};
+use super::permutation::{narrow, wide};
 use super::{DataError, Tokenizer};
-use mapped::Mapped;
+use mmap::Mapped;
 use scan::scan;
 
 /// The largest `meta.pkl` or `tokenizer.json` that is read. Those of the largest vocabularies have a few MiB.
-const MOST_TOKENIZER_BYTES: u64 = 256 << 20;
+const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 
 /// Tokens one behind the other, in memory or in files.
 #[derive(Clone, Debug)]
@@ -270,7 +270,7 @@ pub fn tokenizer_beside(files: &[PathBuf]) -> Result<Option<(PathBuf, Tokenizer)
             let text = String::from_utf8(read_small(&json)?).map_err(|_| bad_tokenizer(&json, "it is not UTF-8"))?;
             (json.clone(), Tokenizer::from_json(&text).map_err(|e| bad_tokenizer(&json, e))?.recognised())
         } else if meta.is_file() {
-            (meta.clone(), meta::tokenizer(&read_small(&meta)?).map_err(|reason| bad_tokenizer(&meta, reason))?)
+            (meta.clone(), nanogpt_meta::tokenizer(&read_small(&meta)?).map_err(|reason| bad_tokenizer(&meta, reason))?)
         } else {
             continue;
         };
@@ -291,8 +291,8 @@ fn bad_tokenizer(path: &Path, reason: impl ToString) -> DataError {
 fn read_small(path: &Path) -> Result<Vec<u8>, DataError> {
     let mut bytes = vec![];
     let file = File::open(path).map_err(|e| unreadable(path, e))?;
-    file.take(MOST_TOKENIZER_BYTES + 1).read_to_end(&mut bytes).map_err(|e| unreadable(path, e))?;
-    if bytes.len() as u64 > MOST_TOKENIZER_BYTES {
+    file.take(MAX_TOKENIZER_BYTES + 1).read_to_end(&mut bytes).map_err(|e| unreadable(path, e))?;
+    if bytes.len() as u64 > MAX_TOKENIZER_BYTES {
         return Err(bad_tokenizer(path, "it is too large for one"));
     }
     Ok(bytes)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::data::Batch;
 use crate::graph::{AdamwConfig, Graph, GraphError, Phase, Training};
-use crate::model::{BatchShape, Gpt, Keep, Memory, ModelConfig, Purpose};
+use crate::model::{BatchShape, Gpt, Memory, ModelConfig, Purpose, ReadBack};
 use crate::tensor::{Role, Shape, TensorId};
 use crate::train::{batch_words, loss_scale};
 
@@ -36,7 +36,7 @@ pub fn interpret(
     let model = ModelConfig { dropout: 0.0, ..model.clone() };
     let shape = BatchShape { b: batch.b as u64, t: batch.t as u64, document_mask: !batch.firsts.is_empty() };
     let train = Purpose::Train(Training { optimizer: &AdamwConfig::DEFAULT, max_norm: 0.0, adds_up: true });
-    let keep = Keep { logits: true, attention: false };
+    let keep = ReadBack { logits: true, attention: false };
     let Gpt { graph, inputs, constants, logits, loss, .. } = Gpt::build(&model, train, shape, keep, Memory::default())?;
     let find = |name: &str| graph.find(name).unwrap_or_else(|| panic!("the graph has no tensor {name}"));
 

@@ -6,7 +6,7 @@ use super::{Data, Interpreted, Report, interpret};
 use crate::data::Batch;
 use crate::gpu::Gpu;
 use crate::graph::GraphError;
-use crate::model::{Keep, Memory, ModelConfig, Positions};
+use crate::model::{Memory, ModelConfig, Positions, ReadBack};
 use crate::reference::IGNORE;
 use crate::reference::compare::{Mismatch, Tolerance, canary, compare};
 use crate::train::{AdamwConfig, Session, SessionConfig, SessionError};
@@ -108,7 +108,7 @@ fn compare_model(
         micro_batches: 1,
         optimizer: AdamwConfig::default(),
         seed: 5,
-        keep: Keep { logits: true, attention: false },
+        keep: ReadBack { logits: true, attention: false },
         memory: Memory::default(),
         document_mask: false,
     };

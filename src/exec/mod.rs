@@ -1,11 +1,11 @@
 //! A plan made real on one device: buffers, bind groups, command buffers, readback.
 
-mod marks;
+mod completion_marks;
 mod readback;
 mod record;
+mod step_nodes;
 mod timer;
 mod transfer;
-mod watch;
 
 pub use readback::Readback;
 pub use timer::{TimedDispatch, Timings};
@@ -85,7 +85,7 @@ pub struct Program {
 struct State {
     /// Whether the next command buffer begins a step.
     clears: bool,
-    marks: marks::Marks,
+    marks: completion_marks::Marks,
     host: HostTime,
     /// Runs of a phase so far.
     n_run: u64,
@@ -180,7 +180,7 @@ impl Program {
                 })
             })?);
         }
-        let (calls, marks) = gpu.scoped(|| (record::calls(gpu, &plan, &buffers), marks::Marks::new(gpu)))?;
+        let (calls, marks) = gpu.scoped(|| (record::calls(gpu, &plan, &buffers), completion_marks::Marks::new(gpu)))?;
         let state = State { clears: false, marks, host: HostTime::default(), n_run: 0, timer: None };
         gpu.check()?;
         Ok(Self { gpu: gpu.clone(), plan, buffers, calls, state: Mutex::new(state) })

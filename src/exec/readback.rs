@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::marks::{self, Marks};
+use super::completion_marks::{self, Marks};
 use super::{ExecError, Program};
 use crate::gpu::GpuError;
 use crate::graph::Phase;
@@ -133,7 +133,7 @@ impl Readback {
         drop(view);
         buffer.unmap();
         self.free.push(buffer);
-        marks::check(&program.gpu, &marks, &found)?;
+        completion_marks::check(&program.gpu, &marks, &found)?;
         Ok(Some((tag, values)))
     }
 }

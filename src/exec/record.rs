@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::marks::Marks;
+use super::completion_marks::Marks;
 use super::{ExecError, Program, Spent};
 use crate::gpu::{Compiling, Gpu};
 use crate::graph::Phase;

@@ -1,6 +1,6 @@
 //! Tensors to and from the device, by name or id.
 
-use super::marks::{self, Marks};
+use super::completion_marks::{self, Marks};
 use super::{ExecError, Program};
 use crate::gpu::GpuError;
 use crate::tensor::{Role, TensorId};
@@ -231,7 +231,7 @@ impl Program {
             let found: Vec<u32> = bytemuck::pod_collect_to_vec(found);
             drop(view);
             staging.unmap();
-            marks::check(&self.gpu, &expected, &found)?;
+            completion_marks::check(&self.gpu, &expected, &found)?;
             start += len;
         }
         Ok(())

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::exec::{ExecError, Program};
 use crate::gpu::Gpu;
-use crate::model::{BatchShape, Gpt, Keep, Memory, ModelConfig, Purpose};
+use crate::model::{BatchShape, Gpt, Memory, ModelConfig, Purpose, ReadBack};
 use crate::plan::Plan;
 
 use super::MIN_CONTEXT;
@@ -22,7 +22,7 @@ impl LoadedModel {
     /// A name that the model lacks, a wrong size, or a failure of the device.
     pub fn new(gpu: &Arc<Gpu>, config: &ModelConfig, weights: &[(String, Vec<f32>)]) -> Result<Self, ExecError> {
         let t = MIN_CONTEXT.min(config.block_size);
-        let gpt = Gpt::build(config, Purpose::Next, BatchShape::new(1, t), Keep::default(), Memory::default())?;
+        let gpt = Gpt::build(config, Purpose::Next, BatchShape::new(1, t), ReadBack::default(), Memory::default())?;
         let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), &gpu.choice())?)?;
         for (name, values) in weights {
             program.write_named(name, values)?;

@@ -1,6 +1,6 @@
 use crate::exec::{ExecError, Program};
 use crate::graph::Phase;
-use crate::model::{BatchShape, Gpt, Keep, Memory, ModelConfig, Purpose};
+use crate::model::{BatchShape, Gpt, Memory, ModelConfig, Purpose, ReadBack};
 use crate::plan::Plan;
 use crate::reference::IGNORE;
 
@@ -19,7 +19,7 @@ pub fn logits(source: &Program, config: &ModelConfig, tokens: &[u32]) -> Result<
     if let Some(&id) = tokens.iter().find(|&&id| u64::from(id) >= vocab_size) {
         return Err(ExecError::Token { id, vocab_size });
     }
-    let keep = Keep { logits: true, attention: false };
+    let keep = ReadBack { logits: true, attention: false };
     let gpt = Gpt::build(config, Purpose::Loss, BatchShape::new(1, t), keep, Memory::default())?;
     let (inputs, logits) = (gpt.inputs, gpt.logits.ok_or_else(|| ExecError::NotKept("logits".into()))?);
     let plan = Plan::new(gpt.graph, source.gpu().caps(), &source.gpu().choice())?;

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use crate::exec::{ExecError, Program};
 use crate::graph::Phase;
-use crate::model::{BatchShape, Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose};
+use crate::model::{BatchShape, Gpt, GptInputs, Memory, ModelConfig, Purpose, ReadBack};
 use crate::plan::Plan;
 use crate::tensor::TensorId;
 
@@ -77,7 +77,7 @@ impl Generator {
                 &self.config,
                 Purpose::Next,
                 BatchShape::new(n_row as u64, t),
-                Keep::default(),
+                ReadBack::default(),
                 Memory::default(),
             )?;
             let logits = gpt.logits.ok_or_else(|| ExecError::NotKept("logits".into()))?;

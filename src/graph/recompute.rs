@@ -65,7 +65,7 @@ impl GraphBuilder {
         let made_at = self.checkpoints.iter().map(|t| made(t).unwrap_or(0));
         let inside = made_at.clone().min().unwrap_or(n_forward)..made_at.max().unwrap_or(0);
         let kept = self.checkpoints.iter().copied().collect();
-        let mut again = Again { builder: self, policy, kept, producer, inside, copies: HashMap::new() };
+        let mut again = Recomputer { builder: self, policy, kept, producer, inside, copies: HashMap::new() };
         for mut node in backward {
             for input in &mut node.inputs {
                 *input = again.resolve(*input)?;
@@ -79,7 +79,7 @@ impl GraphBuilder {
 /// An output this many times smaller than its node's largest (a norm's mean, attention's logsumexp) is kept always.
 const SMALL: u64 = 16;
 
-struct Again<'a> {
+struct Recomputer<'a> {
     builder: &'a mut GraphBuilder,
     policy: Recompute,
     /// The checkpoints.
@@ -92,7 +92,7 @@ struct Again<'a> {
     copies: HashMap<TensorId, TensorId>,
 }
 
-impl Again<'_> {
+impl Recomputer<'_> {
     /// The tensor to read in the backward pass in place of a forward one: itself where it is kept.
     fn resolve(&mut self, tensor: TensorId) -> Result<TensorId, GraphError> {
         if let Some(&copy) = self.copies.get(&tensor) {

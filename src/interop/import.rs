@@ -1,13 +1,13 @@
 //! Models of other programs as runs.
 
-mod own;
+mod from_run;
 mod sizes;
 mod tokenizer;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(super) use own::is_run;
+pub(super) use from_run::is_run;
 
 use super::llmc_read::{self, Header, Model};
 use super::tensors::Tensors;
@@ -64,7 +64,7 @@ const CHECKPOINT: &str = "ckpt.pt";
 /// there already. Nothing is left behind then.
 pub fn import(path: &Path, root: &Path, options: &ImportOptions) -> Result<Imported, InteropError> {
     if is_run(path) {
-        return own::import(path, root, options);
+        return from_run::import(path, root, options);
     }
     if options.last {
         return Err(not_a_model(

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::InteropError;
 use super::error::unreadable;
-use super::number::Number;
+use super::float_format::Number;
 
 /// What a model file begins with.
 pub const MAGIC: i32 = 20_240_326;

@@ -2,6 +2,7 @@
 
 mod error;
 pub mod export;
+mod float_format;
 mod gguf;
 pub mod hf_config;
 mod hf_write;
@@ -10,7 +11,6 @@ pub mod llmc_read;
 mod llmc_write;
 mod mistaken;
 mod names;
-mod number;
 pub mod safetensors;
 mod tensors;
 mod torch;

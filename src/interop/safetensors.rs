@@ -10,7 +10,7 @@ use safetensors::tensor::Metadata;
 use serde::Deserialize;
 
 use super::InteropError;
-use super::number::Number;
+use super::float_format::Number;
 use super::tensors::Saved;
 use crate::units::count;
 
@@ -22,12 +22,12 @@ use crate::units::count;
 /// [`InteropError::Damaged`].
 pub fn read_header(path: &Path, input: &mut impl Read, len: u64) -> Result<(Metadata, u64), InteropError> {
     // the format's own limit
-    const MOST_HEADER_BYTES: u64 = 100_000_000;
+    const MAX_HEADER_BYTES: u64 = 100_000_000;
     let damaged = |reason: String| InteropError::Damaged { path: path.display().to_string(), reason };
     let mut size = [0; 8];
     input.read_exact(&mut size).map_err(|_| damaged("it is too short for a safetensors file".into()))?;
     let size = u64::from_le_bytes(size);
-    let start = size.checked_add(8).filter(|&start| start <= len && size <= MOST_HEADER_BYTES);
+    let start = size.checked_add(8).filter(|&start| start <= len && size <= MAX_HEADER_BYTES);
     let start = start
         .ok_or_else(|| damaged(format!("its header should have {}, and the file has {len}", count(size, "byte"))))?;
     let mut text = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];

@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::error::unreadable;
-use super::number::Number;
+use super::float_format::Number;
 use super::{InteropError, mistaken, names, safetensors, torch};
 
 /// Elements that are read at a time.

@@ -13,12 +13,12 @@ use std::path::Path;
 
 use pickle::{Built, Pickle, Value};
 
-use super::number::Number;
+use super::float_format::Number;
 use super::tensors::Saved;
 use super::{InteropError, names};
 
 /// The most that is read of a pickle. Those of the largest models have a few MiB: weights lie elsewhere.
-const MOST_PICKLE_BYTES: u64 = 64 << 20;
+const MAX_PICKLE_BYTES: u64 = 64 << 20;
 
 /// What stands beside the weights, where it does.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -159,8 +159,8 @@ fn whole(pickle: &Pickle<'_>, value: Option<&usize>) -> Option<u64> {
 fn sizes(pickle: &Pickle<'_>, value: Option<&usize>) -> Option<Vec<u64>> {
     let Value::List(list) = pickle.value(*value?) else { return None };
     // more than any tensor has
-    const MOST_DIMS: usize = 16;
-    (list.len() <= MOST_DIMS).then(|| list.iter().map(|n| whole(pickle, Some(n))).collect())?
+    const MAX_DIMS: usize = 16;
+    (list.len() <= MAX_DIMS).then(|| list.iter().map(|n| whole(pickle, Some(n))).collect())?
 }
 
 /// Where a tensor's numbers are. What isn't a tensor of numbers that are read is one of another format.

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::net::{Net, Pass};
-use super::{BatchShape, Gpt, Keep, Memory, Purpose, gpt2};
+use super::{BatchShape, Gpt, Memory, Purpose, ReadBack, gpt2};
 use crate::tensor::ParamSpec;
 use crate::units::count;
 
@@ -118,18 +118,18 @@ impl ModelConfig {
         // small enough that no size below overflows, and that no kernel loops more than the 65,535 rounds after which
         // llvmpipe ends an invocation's loops
         const MOST: u64 = 65_536;
-        const MOST_CHANNELS: u64 = 16_384;
-        const MOST_TOKENS: u64 = 262_000;
+        const MAX_CHANNELS: u64 = 16_384;
+        const MAX_TOKENS: u64 = 262_000;
         // a block is some 40 dispatches: beyond this, planning alone would take minutes
-        const MOST_LAYERS: u64 = 1024;
+        const MAX_LAYERS: u64 = 1024;
         let range =
             |flag, value: String, expected: &str| Err(ConfigError::Range { flag, value, expected: expected.into() });
         let sizes = [
-            ("--n-layer", self.n_layer, MOST_LAYERS),
-            ("--n-head", self.n_head, MOST_CHANNELS),
-            ("--n-embd", self.n_embd, MOST_CHANNELS),
+            ("--n-layer", self.n_layer, MAX_LAYERS),
+            ("--n-head", self.n_head, MAX_CHANNELS),
+            ("--n-embd", self.n_embd, MAX_CHANNELS),
             ("--block-size", self.block_size, MOST),
-            ("--vocab-size", self.vocab_size, MOST_TOKENS),
+            ("--vocab-size", self.vocab_size, MAX_TOKENS),
         ];
         for (flag, value, most) in sizes {
             if value == 0 || value > most {
@@ -171,7 +171,7 @@ impl ModelConfig {
     ///
     /// On a model that [`ModelConfig::validate`] rejects, or on rows beyond the block size.
     pub fn train_flops(&self, b: u64, t: u64) -> u64 {
-        let row = Gpt::build(self, Purpose::Loss, BatchShape::new(1, t), Keep::default(), Memory::default());
+        let row = Gpt::build(self, Purpose::Loss, BatchShape::new(1, t), ReadBack::default(), Memory::default());
         let graph = row.unwrap_or_else(|e| panic!("one row of a model has tensors that can be indexed: {e}")).graph;
         3 * b * graph.nodes.iter().map(|node| node.op.product_flops(&graph.io(node))).sum::<u64>()
     }

@@ -45,13 +45,13 @@ pub struct Gpt {
     pub logits: Option<TensorId>,
     /// The loss (1), summed over micro-batches; not for [`Purpose::Next`].
     pub loss: Option<TensorId>,
-    /// Attention probabilities (B, NH, T, T) of each layer, before dropout; none unless [`Keep::attention`].
+    /// Attention probabilities (B, NH, T, T) of each layer, before dropout; none unless [`ReadBack::attention`].
     pub attention_maps: Vec<TensorId>,
 }
 
 /// What a caller wants to read back besides loss and norm.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Keep {
+pub struct ReadBack {
     /// The logits.
     pub logits: bool,
     /// The attention probabilities; attention is slower then, and takes memory that grows with the square of T.
@@ -81,7 +81,7 @@ impl Gpt {
         config: &ModelConfig,
         purpose: Purpose<'_>,
         rows: BatchShape,
-        keep: Keep,
+        keep: ReadBack,
         memory: Memory,
     ) -> Result<Self, GraphError> {
         assert!(rows.t <= config.block_size, "a batch is no longer than the block size");

@@ -9,6 +9,6 @@ mod net;
 
 pub use cached::{CachedGpt, CachedIo};
 pub use config::{ConfigError, ModelConfig, Positions};
-pub use gpt::{BatchShape, Gpt, Keep, Memory, Purpose};
+pub use gpt::{BatchShape, Gpt, Memory, Purpose, ReadBack};
 pub use init::init_values;
 pub use net::{Constant, GptInputs, Table};

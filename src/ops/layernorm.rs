@@ -240,7 +240,7 @@ impl Op for LayernormBackwardParams {
         let parts = [n_out, n_out + 1].map(|i| io.output(i));
         let ranges = ctx.row_ranges(n_row, n_col);
         // a software device has few cores, so that it is busy with the columns alone
-        if ctx.caps.is_cpu && n_row <= MOST_ROWS_AT_ONCE && n_col.is_multiple_of(4) && ranges.len() == 1 {
+        if ctx.caps.is_cpu && n_row <= MAX_ROWS_AT_ONCE && n_col.is_multiple_of(4) && ranges.len() == 1 {
             let to = [io.output(0), if self.bias { io.output(1) } else { parts[1] }];
             let add = [io.adds(0), self.bias && io.adds(1)];
             return vec![self.over_rows(io, ctx, (0, n_row), n_row, to, add)];
@@ -283,7 +283,7 @@ impl Op for LayernormBackwardParams {
 /// Rows that the first stage adds up in one invocation; `row_ranges` splits at multiples of it.
 const CHUNK: u64 = 32;
 /// Most rows that one invocation adds up where there is one stage only.
-const MOST_ROWS_AT_ONCE: u64 = 4096;
+const MAX_ROWS_AT_ONCE: u64 = 4096;
 
 impl LayernormBackwardParams {
     /// Sums over chunks of `chunk_rows` rows of a range.

@@ -14,7 +14,7 @@ mod layernorm;
 mod matmul;
 mod residual;
 mod sample;
-mod task;
+mod tunable;
 
 pub use adamw::{Adamw, AdamwCorrections};
 pub use attention::decode::{AttentionDecode, AttentionPrefill, cache_shape};
@@ -32,7 +32,7 @@ pub use layernorm::{Layernorm, LayernormBackward, LayernormBackwardParams, Resid
 pub use matmul::{Epilogue, Fused, Matmul, Matvec, Probe};
 pub use residual::Residual;
 pub use sample::Sample;
-pub use task::Task;
+pub use tunable::Task;
 
 use std::any::Any;
 use std::cell::RefCell;

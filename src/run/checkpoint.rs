@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::restore::TOKENIZER;
-use super::saved_settings::{self, Kept};
+use super::saved_settings::{self, SavedSettings};
 use super::spikes::Spikes;
 use super::{RunConfig, RunDir, RunDirError, Weights, set_aside};
 use crate::files::atomic::{self, sync_dir};
@@ -174,11 +174,11 @@ pub(crate) fn write_model<S: TensorSource>(
 }
 
 /// Saves the weights of a checkpoint as [`write_model`] does: the same bytes.
-pub(crate) fn copy_model(dir: &RunDir, found: &mut Found, model: &ModelConfig) -> Result<(), RunDirError> {
+pub(crate) fn copy_model(dir: &RunDir, found: &mut LoadedCheckpoint, model: &ModelConfig) -> Result<(), RunDirError> {
     write_model(dir, model, found.progress.step, found)
 }
 
-impl TensorSource for Found {
+impl TensorSource for LoadedCheckpoint {
     type Error = RunDirError;
 
     fn read(
@@ -362,7 +362,7 @@ fn remove(path: &Path) -> Result<(), RunDirError> {
 
 /// A whole checkpoint.
 #[derive(Debug)]
-pub struct Found {
+pub struct LoadedCheckpoint {
     pub(super) file: Reader,
     /// What it holds besides tensors.
     pub progress: Progress,
@@ -375,13 +375,13 @@ pub struct Found {
 /// # Errors
 ///
 /// No checkpoint, or none but damaged ones.
-pub fn find(dir: &RunDir, model: &ModelConfig) -> Result<Found, RunDirError> {
+pub fn find(dir: &RunDir, model: &ModelConfig) -> Result<LoadedCheckpoint, RunDirError> {
     let mut passed_over = vec![];
     for (_, path) in candidates(dir) {
         match open(dir, &path.join(STATE), model) {
             Ok((file, progress)) => {
                 passed_over.iter_mut().for_each(|line: &mut String| line.push_str(" and passed over"));
-                return Ok(Found { file, progress, passed_over });
+                return Ok(LoadedCheckpoint { file, progress, passed_over });
             }
             Err(error @ (RunDirError::Damaged { .. } | RunDirError::Io { .. })) => {
                 let reason = match &error {
@@ -412,7 +412,7 @@ fn is_absent(error: &io::Error) -> bool {
 pub(super) fn none(root: &Path, best: Option<String>, damaged: &[String]) -> RunDirError {
     let best = best.unwrap_or_default();
     let reason = match damaged {
-        [] if RunDir::is_unborn(root) => {
+        [] if RunDir::never_started(root) => {
             "was stopped before it had a checkpoint; give the command that began it again".into()
         }
         [] if !root.join(MODEL).exists() => format!(
@@ -430,7 +430,7 @@ pub(super) fn none(root: &Path, best: Option<String>, damaged: &[String]) -> Run
 }
 
 /// All checkpoints that are whole, the newest first, of those that are wanted by what they say of themselves.
-pub(crate) fn whole(dir: &RunDir, model: &ModelConfig, wanted: impl Fn(&Progress) -> bool) -> Vec<Found> {
+pub(crate) fn whole(dir: &RunDir, model: &ModelConfig, wanted: impl Fn(&Progress) -> bool) -> Vec<LoadedCheckpoint> {
     let is_wanted = |path: &Path| Progress::of_file(&Reader::open(path)?).map(|progress| wanted(&progress));
     let all = states(dir).into_iter().filter(|path| is_wanted(path).unwrap_or(false));
     all.filter_map(|path| find_at(dir, &path, model).ok()).collect()
@@ -441,13 +441,13 @@ pub(crate) fn whole(dir: &RunDir, model: &ModelConfig, wanted: impl Fn(&Progress
 /// # Errors
 ///
 /// A missing or damaged file.
-pub(crate) fn find_at(dir: &RunDir, path: &Path, model: &ModelConfig) -> Result<Found, RunDirError> {
-    open(dir, path, model).map(|(file, progress)| Found { file, progress, passed_over: vec![] })
+pub(crate) fn find_at(dir: &RunDir, path: &Path, model: &ModelConfig) -> Result<LoadedCheckpoint, RunDirError> {
+    open(dir, path, model).map(|(file, progress)| LoadedCheckpoint { file, progress, passed_over: vec![] })
 }
 
 fn open(dir: &RunDir, path: &Path, model: &ModelConfig) -> Result<(Reader, Progress), RunDirError> {
     let mut file = Reader::open(path)?;
-    match Kept::of(&file)? {
+    match SavedSettings::of(&file)? {
         Some(kept) => {
             // that another model was asked for is no damage
             file.verify(&state(kept.model(), kept.optimizer()))?;
@@ -462,8 +462,8 @@ fn open(dir: &RunDir, path: &Path, model: &ModelConfig) -> Result<(Reader, Progr
     Ok((file, progress))
 }
 
-impl Found {
-    /// Goes to a tensor; [`Found::read_on`] then gives its elements in order.
+impl LoadedCheckpoint {
+    /// Goes to a tensor; [`LoadedCheckpoint::read_on`] then gives its elements in order.
     pub(crate) fn seek(&mut self, tensor: Tensor<'_>, dims: &[u64]) -> Result<(), RunDirError> {
         Ok(self.file.seek(&tensor.name(), dims)?)
     }

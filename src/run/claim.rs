@@ -98,7 +98,7 @@ fn check_free(root: &Path) -> Result<(), RunDirError> {
     let name = || root.display().to_string();
     match fs::read_dir(root).map(|mut entries| entries.next().is_none()) {
         Ok(true) => Ok(()),
-        Ok(false) if RunDir::is_unborn(root) => Ok(()),
+        Ok(false) if RunDir::never_started(root) => Ok(()),
         Ok(false) if root.join("config.toml").exists() || root.join(CHECKPOINTS).exists() => {
             Err(RunDirError::Exists(name()))
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::checkpoint::Progress;
 use super::restore::{self, CONFIG, Fault, Lost, TOKENIZER};
-use super::saved_settings::{self, Of};
+use super::saved_settings::{self, Compared};
 use super::{RunClaim, RunConfig, checkpoint, metrics};
 use crate::data::{DataError, Tokenizer};
 use crate::files::claim::LOCK;
@@ -159,7 +159,7 @@ pub struct RunDir {
 
 impl RunDir {
     /// Whether this is what is left of a run that was killed before its first checkpoint was there: nothing is lost with it.
-    pub fn is_unborn(root: &Path) -> bool {
+    pub fn never_started(root: &Path) -> bool {
         const MADE_FIRST: [&str; 4] = ["config.toml", "tokenizer.json", "metrics.jsonl", LOCK];
         let is_first = |path: &Path| {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -265,7 +265,7 @@ impl RunDir {
             }
         };
         dir.set_tokenizer(&json);
-        saved_settings::check(&dir, &config, Of::Model)?;
+        saved_settings::check(&dir, &config, Compared::Model)?;
         config.validate().map_err(|e| damaged(CONFIG, e.to_string()))?;
         let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
         // models from elsewhere often have rows behind those of the tokenizer, to make a round number
@@ -310,7 +310,7 @@ impl RunDir {
     ///
     /// As [`RunDir::check_settings`].
     pub fn check_split(&self, config: &RunConfig) -> Result<(), RunDirError> {
-        saved_settings::check(self, config, Of::Split)
+        saved_settings::check(self, config, Compared::Split)
     }
 
     /// Fails if a setting that decides results isn't what it was when the run began.
@@ -319,7 +319,7 @@ impl RunDir {
     ///
     /// [`RunDirError::Changed`], which names the settings.
     pub fn check_settings(&self, config: &RunConfig) -> Result<(), RunDirError> {
-        saved_settings::check(self, config, Of::All)
+        saved_settings::check(self, config, Compared::All)
     }
 
     /// The content of `tokenizer.json`.

@@ -1,7 +1,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use super::checkpoint::{self, Found, none};
+use super::checkpoint::{self, LoadedCheckpoint, none};
 use super::{RunConfig, RunDir, RunDirError};
 use crate::data::Tokenizer;
 use crate::files::claim::LOCK;
@@ -18,7 +18,7 @@ pub struct OpenRun {
     pub tokenizer: Tokenizer,
     lock: File,
     /// The newest whole checkpoint, once it was asked for: checking all of it takes a while.
-    found: Option<Found>,
+    found: Option<LoadedCheckpoint>,
 }
 
 impl OpenRun {
@@ -30,7 +30,7 @@ impl OpenRun {
     pub fn open(root: &Path) -> Result<Self, RunDirError> {
         // first, as another process may be about to write the files; but nothing is written to a folder that is no run
         let locked = if root.join(LOCK).exists() { Some(lock(root)?) } else { None };
-        if locked.is_some() && !root.join("config.toml").exists() && RunDir::is_unborn(root) {
+        if locked.is_some() && !root.join("config.toml").exists() && RunDir::never_started(root) {
             return Err(none(root, None, &[]));
         }
         let (dir, config, tokenizer) = RunDir::open(root)?;
@@ -43,13 +43,13 @@ impl OpenRun {
     /// # Errors
     ///
     /// No checkpoint, or none but damaged ones.
-    pub fn checkpoint(&mut self) -> Result<&Found, RunDirError> {
+    pub fn checkpoint(&mut self) -> Result<&LoadedCheckpoint, RunDirError> {
         let found = self.take_checkpoint()?;
         Ok(self.found.insert(found))
     }
 
     /// The same, for a run that is made of this.
-    pub(crate) fn take_checkpoint(&mut self) -> Result<Found, RunDirError> {
+    pub(crate) fn take_checkpoint(&mut self) -> Result<LoadedCheckpoint, RunDirError> {
         self.found.take().map_or_else(|| checkpoint::find(&self.dir, &self.config.model), Ok)
     }
 

@@ -46,14 +46,14 @@ fn heads(model: &ModelConfig) -> (String, String) {
 
 /// What a file was saved with.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct SavedSettings {
     model: ModelConfig,
     /// All settings, of a checkpoint in training.
     all: Option<RunConfig>,
     tokenizer: String,
 }
 
-impl Kept {
+impl SavedSettings {
     /// What a file says; nothing in files of before there was such a thing.
     pub fn of(file: &Reader) -> Result<Option<Self>, RunDirError> {
         let Ok(tokenizer) = file.meta(TOKENIZER).map(str::to_string) else { return Ok(None) };
@@ -95,12 +95,13 @@ impl Kept {
     }
 
     /// Fails where a setting that decides results isn't what it was. Where the text is may change: the text has a checksum.
-    pub fn check_settings(&self, dir: &RunDir, config: &RunConfig, of: Of) -> Result<(), RunDirError> {
+    pub fn check_settings(&self, dir: &RunDir, config: &RunConfig, of: Compared) -> Result<(), RunDirError> {
         let Some(all) = &self.all else { return self.check_model(dir, &config.model) };
         let kept = |config: &RunConfig| {
             let mut settings = flat(config);
             settings.retain(|key, _| !key.starts_with("data.source"));
-            settings.retain(|key, _| of != Of::Split || key == "data.val_fraction" || key.starts_with("data.mode."));
+            settings
+                .retain(|key, _| of != Compared::Split || key == "data.val_fraction" || key.starts_with("data.mode."));
             settings
         };
         changed(dir, "", &kept(&all.with_free(config)), &kept(config))
@@ -146,7 +147,7 @@ fn changed(
 
 /// Whose differences count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Of {
+pub(super) enum Compared {
     /// The model's and the tokenizer's: without these, the weights make no sense.
     Model,
     /// Those of what is held out for validation besides: without these, an evaluation makes none.
@@ -155,23 +156,23 @@ pub(super) enum Of {
     All,
 }
 
-type Tensors = fn(&Kept) -> Entries;
+type Tensors = fn(&SavedSettings) -> Entries;
 
 /// The files that say what they were saved with, the newest first, and which tensors they have.
-fn all(dir: &RunDir) -> impl Iterator<Item = (PathBuf, Reader, Kept, Tensors)> {
+fn all(dir: &RunDir) -> impl Iterator<Item = (PathBuf, Reader, SavedSettings, Tensors)> {
     let state: Tensors = |kept| checkpoint::state(kept.model(), kept.optimizer());
     let weights: Tensors = |kept| kept.model().param_shapes();
     let states = checkpoint::states(dir).into_iter().map(move |path| (path, state));
     let files = states.chain([(dir.path(checkpoint::MODEL), weights)]);
     files.filter_map(|(path, tensors)| {
         let file = Reader::open(&path).ok()?;
-        let kept = Kept::of(&file).ok()??;
+        let kept = SavedSettings::of(&file).ok()??;
         Some((path, file, kept, tensors))
     })
 }
 
 /// What the newest file that is whole was saved with, and its path.
-pub(super) fn newest(dir: &RunDir) -> Option<(PathBuf, Kept)> {
+pub(super) fn newest(dir: &RunDir) -> Option<(PathBuf, SavedSettings)> {
     all(dir).find_map(|(path, mut file, kept, tensors)| {
         file.verify(&tensors(&kept)).ok()?;
         Some((path, kept))
@@ -179,7 +180,7 @@ pub(super) fn newest(dir: &RunDir) -> Option<(PathBuf, Kept)> {
 }
 
 /// Fails where `config.toml` or `tokenizer.json` isn't what a run was saved with, as the newest file that is whole says.
-pub(super) fn check(dir: &RunDir, config: &RunConfig, of: Of) -> Result<(), RunDirError> {
+pub(super) fn check(dir: &RunDir, config: &RunConfig, of: Compared) -> Result<(), RunDirError> {
     for (_, mut file, kept, tensors) in all(dir) {
         let right = compare(dir, config, of, &kept);
         // a damaged file says nothing about the others
@@ -190,11 +191,11 @@ pub(super) fn check(dir: &RunDir, config: &RunConfig, of: Of) -> Result<(), RunD
     Ok(())
 }
 
-fn compare(dir: &RunDir, config: &RunConfig, of: Of, kept: &Kept) -> Result<(), RunDirError> {
+fn compare(dir: &RunDir, config: &RunConfig, of: Compared, kept: &SavedSettings) -> Result<(), RunDirError> {
     let is_model = kept.check_model(dir, &config.model);
     if is_model.is_err() {
-        kept.check_settings(dir, config, Of::All)?;
-    } else if of != Of::Model {
+        kept.check_settings(dir, config, Compared::All)?;
+    } else if of != Compared::Model {
         kept.check_settings(dir, config, of)?;
     }
     is_model?;

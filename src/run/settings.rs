@@ -212,8 +212,8 @@ impl RunConfig {
             }
         }
         // a step's micro-batches are held in memory together
-        const MOST_MICRO_BATCHES: u64 = 65_536;
-        if t.grad_accum > MOST_MICRO_BATCHES {
+        const MAX_MICRO_BATCHES: u64 = 65_536;
+        if t.grad_accum > MAX_MICRO_BATCHES {
             return range("--grad-accum", t.grad_accum.to_string(), "it must be at most 65536");
         }
         // the step number keys dropout as 32 bits, and a batch's positions are indexed with them

@@ -91,12 +91,12 @@ fn home(name: &str) -> Option<String> {
 
 /// Why a text isn't TOML, with the line where that shows.
 fn syntax(text: &str, error: &Error) -> String {
-    const MOST_CHARS: usize = 60;
+    const MAX_CHARS: usize = 60;
     let reason = error.message().trim().replace('\n', " ");
     let Some(span) = error.span() else { return reason };
     let number = line_of(text, span.start);
     let line = text.lines().nth(number - 1).unwrap_or("").trim();
-    let line = line.chars().filter(|c| !c.is_control()).take(MOST_CHARS).collect::<String>();
+    let line = line.chars().filter(|c| !c.is_control()).take(MAX_CHARS).collect::<String>();
     let is = |begins: &[&str]| begins.iter().any(|begin| reason.starts_with(begin));
     let reason = if is(&["duplicate key"]) {
         "it is there twice".into()

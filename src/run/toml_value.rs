@@ -243,9 +243,9 @@ fn read<'de, T: DeserializeSeed<'de>>(seed: T, value: &Spanned<DeValue<'_>>, key
 
 /// A value in words.
 fn found(value: &DeValue<'_>) -> String {
-    const MOST_CHARS: usize = 40;
+    const MAX_CHARS: usize = 40;
     let short = |text: &str| {
-        let end = text.char_indices().nth(MOST_CHARS).map_or(text.len(), |(end, _)| end);
+        let end = text.char_indices().nth(MAX_CHARS).map_or(text.len(), |(end, _)| end);
         let dots = if end < text.len() { "..." } else { "" };
         format!("{}{dots}", text[..end].escape_debug())
     };

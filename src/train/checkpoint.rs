@@ -6,7 +6,7 @@ use super::session::Part;
 use super::{Session, SessionError};
 use crate::exec::ExecError;
 use crate::graph::Optimizer;
-use crate::run::checkpoint::{self, Found, Progress, Tensor, TensorSource, each_tensor};
+use crate::run::checkpoint::{self, LoadedCheckpoint, Progress, Tensor, TensorSource, each_tensor};
 use crate::run::{RunConfig, RunDir, RunDirError};
 
 /// Why a checkpoint can't be saved or loaded.
@@ -93,7 +93,7 @@ impl Session {
     /// # Errors
     ///
     /// A failure of the device or the disk.
-    pub fn load(&mut self, found: &mut Found) -> Result<(), CheckpointError> {
+    pub fn load(&mut self, found: &mut LoadedCheckpoint) -> Result<(), CheckpointError> {
         let (model, optimizer) = (self.config().model.clone(), self.config().optimizer);
         each_tensor(&model, &optimizer as &dyn Optimizer, |tensor, dims| self.load_tensor(found, tensor, dims))?;
         self.set_step_count(found.progress.step);
@@ -101,12 +101,17 @@ impl Session {
     }
 
     /// Takes the weights alone from a checkpoint: to be evaluated, not to be trained on.
-    pub(super) fn load_weights(&mut self, found: &mut Found) -> Result<(), CheckpointError> {
+    pub(super) fn load_weights(&mut self, found: &mut LoadedCheckpoint) -> Result<(), CheckpointError> {
         let shapes = self.config().model.param_shapes();
         shapes.iter().try_for_each(|(name, dims)| self.load_tensor(found, Tensor::Weight(name), dims))
     }
 
-    fn load_tensor(&self, found: &mut Found, tensor: Tensor<'_>, dims: &[u64]) -> Result<(), CheckpointError> {
+    fn load_tensor(
+        &self,
+        found: &mut LoadedCheckpoint,
+        tensor: Tensor<'_>,
+        dims: &[u64],
+    ) -> Result<(), CheckpointError> {
         found.seek(tensor, dims)?;
         let (part, name) = match tensor {
             Tensor::Weight(name) => (Part::Weight, name),

@@ -6,7 +6,7 @@ use super::write_batch::{check_documents, check_ids, write_batch};
 use crate::data::Batch;
 use crate::exec::{Program, Readback};
 use crate::graph::Phase;
-use crate::model::{BatchShape, Gpt, GptInputs, Keep, Memory, ModelConfig, Purpose};
+use crate::model::{BatchShape, Gpt, GptInputs, Memory, ModelConfig, Purpose, ReadBack};
 use crate::plan::Plan;
 
 /// A batch that takes longer is waited for before the next one is begun.
@@ -32,7 +32,7 @@ impl Evaluator {
     pub fn new(source: &Program, model: &ModelConfig, rows: BatchShape, memory: Memory) -> Result<Self, SessionError> {
         model.validate()?;
         check_batch(model, rows.b, rows.t)?;
-        let gpt = Gpt::build(model, Purpose::Loss, rows, Keep::default(), memory)?;
+        let gpt = Gpt::build(model, Purpose::Loss, rows, ReadBack::default(), memory)?;
         let (inputs, loss) = (gpt.inputs, gpt.loss);
         let program = Program::sharing(source, Plan::new(gpt.graph, source.gpu().caps(), &source.gpu().choice())?)?;
         let ring = Readback::new(&program, &loss.into_iter().collect::<Vec<_>>(), 3)?;

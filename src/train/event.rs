@@ -151,11 +151,11 @@ pub enum Event {
         reason: String,
     },
     /// The best model could not be saved before, and what is the best at hand now is saved.
-    Mended {
+    Repaired {
         /// Steps done.
         step: u64,
         /// What is saved.
-        mended: Mended,
+        repaired: Repaired,
     },
     /// `metrics.jsonl` was removed while the run goes on: the lines before are lost, and another file is begun.
     MetricsAnew {
@@ -189,7 +189,7 @@ pub enum Event {
 
 /// Weights that were saved as the best model later than they were there.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Mended {
+pub struct Repaired {
     /// The step that they are of.
     pub of: u64,
     /// Their validation loss, where it is known.
@@ -198,7 +198,7 @@ pub struct Mended {
     pub lost: Option<(f64, u64)>,
 }
 
-impl fmt::Display for Mended {
+impl fmt::Display for Repaired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the weights of step {} are saved there as the best at hand", self.of)?;
         if let Some(loss) = self.loss {

@@ -3,7 +3,7 @@
 mod batches;
 mod replay;
 
-pub(super) use batches::MOST_BEFORE;
+pub(super) use batches::MAX_BEFORE;
 pub use replay::{Replayed, replay};
 
 use std::collections::BTreeMap;

@@ -5,14 +5,14 @@ use std::fmt;
 use super::{Session, SessionError};
 use crate::graph::{Graph, Recompute};
 use crate::kernel::{Caps, Choice};
-use crate::model::{CachedGpt, Gpt, Keep, Memory, Purpose};
+use crate::model::{CachedGpt, Gpt, Memory, Purpose, ReadBack};
 use crate::plan::{Plan, share};
 use crate::run::RunConfig;
 use crate::units::human_bytes;
 
 /// What a run takes, bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Footprint {
+pub struct MemoryEstimate {
     /// The buffers of the training program: what the plan lists.
     pub training: u64,
     /// What evaluation and samples need besides: most of their activations lie in the training program's.
@@ -44,7 +44,7 @@ impl Process {
     }
 }
 
-impl Footprint {
+impl MemoryEstimate {
     /// Estimates a run. `process` is what it takes already.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl Footprint {
         };
         if config.data.val_fraction > 0.0 {
             let memory = Memory { loss_chunk: config.train.loss_chunk, ..Memory::default() };
-            add(Gpt::build(model, Purpose::Loss, config.session().rows(), Keep::default(), memory)?.graph, 0)?;
+            add(Gpt::build(model, Purpose::Loss, config.session().rows(), ReadBack::default(), memory)?.graph, 0)?;
         }
         if config.train.sample_every > 0 {
             // a sample longer than a block goes on with half of it
@@ -96,7 +96,7 @@ impl Footprint {
 
 /// The memory that there is for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
+pub enum MemoryBudget {
     /// A device with memory of its own, which drivers don't tell.
     Unknown,
     /// For the buffers on a device with memory of its own: `--memory`.
@@ -109,7 +109,7 @@ pub enum Room {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SharesMemory(pub bool);
 
-impl Room {
+impl MemoryBudget {
     /// What there is for a device that takes the machine's memory (`shares_memory`), or has its own; `limit` is what the
     /// user allows.
     pub fn of(shares: SharesMemory, limit: Option<u64>) -> Self {
@@ -127,7 +127,7 @@ impl Room {
     }
 
     /// What of a footprint counts against it, and how much there is.
-    fn compare(self, footprint: &Footprint) -> Option<(u64, u64)> {
+    fn compare(self, footprint: &MemoryEstimate) -> Option<(u64, u64)> {
         match self {
             Self::Unknown => None,
             Self::Device(there) => Some((footprint.device(), there)),
@@ -136,12 +136,12 @@ impl Room {
     }
 
     /// Whether a run fits; where nobody knows, it does.
-    pub fn holds(self, footprint: &Footprint) -> bool {
+    pub fn holds(self, footprint: &MemoryEstimate) -> bool {
         self.compare(footprint).is_none_or(|(needs, there)| needs <= there)
     }
 }
 
-impl fmt::Display for Room {
+impl fmt::Display for MemoryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => f.write_str("as much as the device turns out to have"),
@@ -160,7 +160,7 @@ pub enum FitError {
         /// What it needs, in words.
         needs: String,
         /// What there is.
-        room: Room,
+        room: MemoryBudget,
         /// Flags with which it fits.
         remedies: String,
     },
@@ -195,8 +195,14 @@ pub enum Free {
 /// # Errors
 ///
 /// [`FitError::Memory`] with flags that make it fit, where some do.
-pub fn check(config: &RunConfig, caps: &Caps, room: Room, process: Process, free: Free) -> Result<Footprint, FitError> {
-    let footprint = Footprint::of(config, caps, process)?;
+pub fn check(
+    config: &RunConfig,
+    caps: &Caps,
+    room: MemoryBudget,
+    process: Process,
+    free: Free,
+) -> Result<MemoryEstimate, FitError> {
+    let footprint = MemoryEstimate::of(config, caps, process)?;
     match room.compare(&footprint) {
         Some((needs, there)) if needs > there => {
             let remedies = remedies(config, caps, room, process, free);
@@ -215,11 +221,11 @@ pub fn check(config: &RunConfig, caps: &Caps, room: Room, process: Process, free
 pub fn check_without_text(
     config: &RunConfig,
     caps: &Caps,
-    room: Room,
+    room: MemoryBudget,
     process: Process,
     free: Free,
 ) -> Result<(), FitError> {
-    let Some((needs, there)) = room.compare(&Footprint::of(config, caps, process)?) else { return Ok(()) };
+    let Some((needs, there)) = room.compare(&MemoryEstimate::of(config, caps, process)?) else { return Ok(()) };
     if needs <= there {
         return Ok(());
     }
@@ -229,7 +235,7 @@ pub fn check_without_text(
 }
 
 /// The flags with which a run takes least memory, and how much that is, bytes.
-fn least(config: &RunConfig, caps: &Caps, room: Room, process: Process, free: Free) -> (String, u64) {
+fn least(config: &RunConfig, caps: &Caps, room: MemoryBudget, process: Process, free: Free) -> (String, u64) {
     let rows = config.train.batch_size.saturating_mul(config.train.grad_accum);
     let recompute = Recompute::ALL.last().copied().unwrap_or(config.train.recompute);
     let (mut smallest, flags) = match free {
@@ -240,7 +246,7 @@ fn least(config: &RunConfig, caps: &Caps, room: Room, process: Process, free: Fr
         Free::Recompute => (config.clone(), format!("--recompute {recompute}")),
     };
     smallest.train.recompute = recompute;
-    let needs = Footprint::of(&smallest, caps, process).ok().and_then(|footprint| room.compare(&footprint));
+    let needs = MemoryEstimate::of(&smallest, caps, process).ok().and_then(|footprint| room.compare(&footprint));
     (flags, needs.map_or(u64::MAX, |(needs, _)| needs))
 }
 
@@ -261,7 +267,7 @@ fn too_large(flags: &str, least: u64, free: Free) -> String {
 pub fn choose_batch(
     config: &RunConfig,
     caps: &Caps,
-    room: Room,
+    room: MemoryBudget,
     process: Process,
     tokens: u64,
 ) -> Result<(u64, u64), FitError> {
@@ -273,7 +279,7 @@ pub fn choose_batch(
     let rows = tokens / t;
     let fits = |b: &u64| {
         let config = with_rows(config, *b, rows / b);
-        Footprint::of(&config, caps, process).is_ok_and(|footprint| room.holds(&footprint))
+        MemoryEstimate::of(&config, caps, process).is_ok_and(|footprint| room.holds(&footprint))
     };
     if let Some(b) = divisors(rows).find(fits) {
         return Ok((b, rows / b));
@@ -292,8 +298,8 @@ pub fn smaller_batch(config: &RunConfig) -> Option<RunConfig> {
 
 /// Divisors, the largest first; of a huge number, only those that a micro-batch may have.
 fn divisors(n: u64) -> impl Iterator<Item = u64> {
-    const MOST_ROWS: u64 = 262_000;
-    (1..=n.min(MOST_ROWS)).rev().filter(move |&d| n.is_multiple_of(d))
+    const MAX_ROWS: u64 = 262_000;
+    (1..=n.min(MAX_ROWS)).rev().filter(move |&d| n.is_multiple_of(d))
 }
 
 fn with_rows(config: &RunConfig, batch_size: u64, grad_accum: u64) -> RunConfig {
@@ -304,7 +310,7 @@ fn with_rows(config: &RunConfig, batch_size: u64, grad_accum: u64) -> RunConfig 
 /// Flags with which the run fits and its steps stay what they are; the cheapest in time first.
 ///
 /// For a device that turned out to be full, `room` is a little less than what the run takes.
-pub fn remedies(config: &RunConfig, caps: &Caps, room: Room, process: Process, free: Free) -> String {
+pub fn remedies(config: &RunConfig, caps: &Caps, room: MemoryBudget, process: Process, free: Free) -> String {
     // what a process takes differs a little from one start to the next
     const MARGIN: u64 = 4 << 20;
     let counted = Process { now: process.now + MARGIN, peak: process.peak + MARGIN, ..process };
@@ -315,7 +321,7 @@ pub fn remedies(config: &RunConfig, caps: &Caps, room: Room, process: Process, f
         let fits = |b: u64| {
             let mut config = with_rows(config, b, rows / b);
             config.train.recompute = recompute;
-            Footprint::of(&config, caps, counted).is_ok_and(|footprint| room.holds(&footprint))
+            MemoryEstimate::of(&config, caps, counted).is_ok_and(|footprint| room.holds(&footprint))
         };
         let again = if i == 0 { String::new() } else { format!("--recompute {recompute}") };
         if i > 0 && fits(config.train.batch_size) {

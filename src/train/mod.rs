@@ -14,7 +14,7 @@ mod write_batch;
 pub use crate::graph::AdamwConfig;
 pub use checkpoint::{CheckpointError, save, save_model};
 pub use evaluator::Evaluator;
-pub use event::{Doing, Event, Mended, RunError, Summary};
+pub use event::{Doing, Event, Repaired, RunError, Summary};
 pub use session::{Session, SessionError, StepResult};
 pub use session_config::SessionConfig;
 pub use trainer::Run;

@@ -1,5 +1,5 @@
 use crate::graph::AdamwConfig;
-use crate::model::{BatchShape, ConfigError, Keep, Memory, ModelConfig};
+use crate::model::{BatchShape, ConfigError, Memory, ModelConfig, ReadBack};
 use crate::run::RunConfig;
 
 /// What a training session is made of.
@@ -18,7 +18,7 @@ pub struct SessionConfig {
     /// Seed of initial weights and dropout.
     pub seed: u64,
     /// What to keep readable besides loss and norm.
-    pub keep: Keep,
+    pub keep: ReadBack,
     /// Where to take less memory.
     pub memory: Memory,
     /// Whether rows may hold several documents that don't see each other: those of a batch are in [`crate::data::Batch::firsts`].
@@ -26,7 +26,7 @@ pub struct SessionConfig {
 }
 
 /// Most positions of a micro-batch: a weight's gradient is a sum over all of them, and llvmpipe ends a longer loop early.
-const MOST_POSITIONS: u64 = 262_000;
+const MAX_POSITIONS: u64 = 262_000;
 
 impl SessionConfig {
     /// The rows of a batch.
@@ -57,7 +57,7 @@ impl RunConfig {
             micro_batches: t.grad_accum,
             optimizer: t.optimizer,
             seed: t.seed,
-            keep: Keep::default(),
+            keep: ReadBack::default(),
             memory: Memory { loss_chunk: t.loss_chunk, recompute: t.recompute },
             document_mask: self.masks_documents(),
         }
@@ -71,7 +71,7 @@ pub(super) fn check_batch(model: &ModelConfig, b: u64, t: u64) -> Result<(), Con
     if t == 0 || t > model.block_size {
         return range("positions of a row", t, format!("it must be from 1 to the block size {}", model.block_size));
     }
-    let most = MOST_POSITIONS / t;
+    let most = MAX_POSITIONS / t;
     if b == 0 || b > most {
         return range(
             "--batch-size",

@@ -158,7 +158,7 @@ impl Run {
             let _ = run.dir.write(METRICS, b"");
         }
         run.metrics = Metrics::open(&run.dir);
-        run.mend_model(&mut found)?;
+        run.repair_model(&mut found)?;
         Ok(run)
     }
 

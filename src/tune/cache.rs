@@ -13,7 +13,7 @@ use crate::ops::Task;
 
 /// What one candidate showed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Lap {
+pub struct Measurement {
     /// `kernel/variant`.
     pub candidate: String,
     /// Milliseconds of the shortest run; none where it wasn't timed, as it failed its check.
@@ -36,7 +36,7 @@ pub struct Entry {
     /// Floating-point operations, 10^9.
     pub gflop: f64,
     /// Every candidate.
-    pub laps: Vec<Lap>,
+    pub laps: Vec<Measurement>,
 }
 
 impl Entry {

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::besides;
+use super::epilogue_check;
 use super::freivalds::RowSums;
-use super::{Lap, Measure};
+use super::{Measure, Measurement};
 use crate::doctor::{Case, cases, verify};
 use crate::exec::{ExecError, Program};
 use crate::gpu::Gpu;
@@ -58,8 +58,8 @@ impl OnDevice {
         task: &Task,
         candidates: &[String],
         mut check: impl FnMut(&Program, &[TensorId], &str) -> Result<First, ExecError>,
-    ) -> Result<Vec<Lap>, ExecError> {
-        let (mut laps, mut running): (Vec<Lap>, Vec<(usize, Program)>) = (vec![], vec![]);
+    ) -> Result<Vec<Measurement>, ExecError> {
+        let (mut laps, mut running): (Vec<Measurement>, Vec<(usize, Program)>) = (vec![], vec![]);
         for candidate in candidates {
             let (graph, tensors) = alone(task)?;
             let Some(plan) = pinned(graph, task, candidate, self.gpu.caps()) else { continue };
@@ -73,13 +73,13 @@ impl OnDevice {
             });
             // an error of the device ends it all, one of the candidate only its own race
             self.gpu.check()?;
-            let lap = |failed| Lap { candidate: candidate.clone(), ms: None, compile_ms: 0.0, failed };
+            let lap = |failed| Measurement { candidate: candidate.clone(), ms: None, compile_ms: 0.0, failed };
             match checked {
                 Err(e) => laps.push(lap(Some(e.to_string()))),
                 Ok((_, (_, Some(wrong)))) => laps.push(lap(Some(wrong))),
                 Ok((program, (first_s, None))) => {
                     running.push((laps.len(), program));
-                    laps.push(Lap { compile_ms: first_s * 1e3, ..lap(None) });
+                    laps.push(Measurement { compile_ms: first_s * 1e3, ..lap(None) });
                 }
             }
         }
@@ -95,12 +95,17 @@ impl OnDevice {
         Ok(started.elapsed().as_secs_f64())
     }
 
-    fn race_products(&self, task: &Task, product: &Probe, candidates: &[String]) -> Result<Vec<Lap>, ExecError> {
+    fn race_products(
+        &self,
+        task: &Task,
+        product: &Probe,
+        candidates: &[String],
+    ) -> Result<Vec<Measurement>, ExecError> {
         let (a, b, out, bias) = product.sizes();
         let (a, b, old, bias) = (uniform(1, a), uniform(2, b), uniform(3, out), bias.map(|n| uniform(4, n)));
         let (old_second, other) = product.besides();
         let (old_second, other) =
-            (old_second.map(|n| uniform(5, n)), other.map(|n| besides::third_input(product, uniform(6, n))));
+            (old_second.map(|n| uniform(5, n)), other.map(|n| epilogue_check::third_input(product, uniform(6, n))));
         let sums = RowSums::new(product, &a, &b, bias.as_deref());
         self.race_with(task, candidates, |program, tensors, candidate| {
             program.fill(PATTERN);
@@ -113,7 +118,7 @@ impl OnDevice {
             let mut second = if old_second.is_some() { program.read(tensors[1])? } else { vec![] };
             if self.spoiled.as_deref() == Some(candidate) {
                 let [z, m, n, _] = product.sides();
-                match second.get_mut(besides::last_of_second(product)) {
+                match second.get_mut(epilogue_check::last_of_second(product)) {
                     Some(element) => *element += 0.5,
                     None => out[product.out_at(z - 1, m - 1, n - 1)] += 0.5,
                 }
@@ -124,11 +129,11 @@ impl OnDevice {
                 }
             }
             let before: &[f32] = if product.adds() { &old } else { &[] };
-            let alone = besides::undone(product, &out, before, other.as_deref().unwrap_or(&[]));
+            let alone = epilogue_check::undone(product, &out, before, other.as_deref().unwrap_or(&[]));
             let wrong = sums.check(product, &alone).err().map(|mismatch| format!("a row's sum: {mismatch}"));
             let beside = || {
                 let before = old_second.as_deref().filter(|_| product.adds()).unwrap_or(&[]);
-                let wrong = besides::check_second(product, &second, &out, &b, before).err()?;
+                let wrong = epilogue_check::check_second(product, &second, &out, &b, before).err()?;
                 Some(format!("the second output: {wrong}"))
             };
             Ok((first_s, wrong.or_else(beside)))
@@ -136,7 +141,12 @@ impl OnDevice {
     }
 
     /// Attention is checked as `tril doctor` does: on fewer heads of the same size, against the f64 reference.
-    fn race_flash(&self, task: &Task, flash: &FlashProbe, candidates: &[String]) -> Result<Vec<Lap>, ExecError> {
+    fn race_flash(
+        &self,
+        task: &Task,
+        flash: &FlashProbe,
+        candidates: &[String],
+    ) -> Result<Vec<Measurement>, ExecError> {
         let key = task.to_string();
         self.race_with(task, candidates, |program, tensors, candidate| {
             for ((name, shape, dtype), &tensor) in flash.inputs().iter().zip(tensors) {
@@ -168,7 +178,7 @@ impl Drop for OnDevice {
 }
 
 /// Rounds of one run each, so that what else the machine does, and its clock, is the same for all.
-fn time(running: &mut Vec<(usize, Program)>, laps: &mut [Lap]) -> Result<(), ExecError> {
+fn time(running: &mut Vec<(usize, Program)>, laps: &mut [Measurement]) -> Result<(), ExecError> {
     let started = Instant::now();
     for (_, program) in &*running {
         program.start_timing()?;
@@ -202,7 +212,7 @@ fn time(running: &mut Vec<(usize, Program)>, laps: &mut [Lap]) -> Result<(), Exe
 }
 
 /// The shortest time is the kernel's own: whatever else happens only adds to it.
-fn finish(lap: &mut Lap, program: &Program) {
+fn finish(lap: &mut Measurement, program: &Program) {
     let (timings, steps) = (program.stop_timing(), &program.plan().steps);
     let own = timings.dispatches.iter().filter(|d| steps[d.step].dispatch.name() == lap.candidate);
     lap.ms = own.map(|d| d.ns).min().map(|ns| ns.max(1) as f64 / 1e6);
@@ -219,7 +229,7 @@ impl Measure for OnDevice {
         plan.and_then(|plan| used(&plan, task)).unwrap_or_default()
     }
 
-    fn race(&mut self, task: &Task, candidates: &[String]) -> Result<Vec<Lap>, ExecError> {
+    fn race(&mut self, task: &Task, candidates: &[String]) -> Result<Vec<Measurement>, ExecError> {
         match task {
             Task::Matmul(product) => self.race_products(task, product, candidates),
             Task::Flash(flash) => self.race_flash(task, flash, candidates),

@@ -41,7 +41,7 @@ impl RowSums {
         // so does dividing by GELU's derivative
         let terms = Tolerance::sum(k + 2, 1.0);
         let slope = product.then() == Some(Epilogue::GeluGradient);
-        let one = if slope { terms.plus(super::besides::slope_tolerance()) } else { terms };
+        let one = if slope { terms.plus(super::epilogue_check::slope_tolerance()) } else { terms };
         let abs = (n as f64).sqrt() * (one.abs + one.rel * (k as f64).sqrt());
         Self { signs, want, tolerance: Tolerance { abs, rel: 0.0 } }
     }

@@ -1,11 +1,11 @@
 //! Which kernel and variant is the fastest for each shape of a model on this device: measured once, checked, remembered.
 
-mod besides;
 mod cache;
 mod device;
+mod epilogue_check;
 mod freivalds;
 
-pub use cache::{Cache, Entry, Lap, cache_dir};
+pub use cache::{Cache, Entry, Measurement, cache_dir};
 pub use device::OnDevice;
 
 use std::cell::RefCell;
@@ -31,7 +31,7 @@ pub trait Measure {
     /// # Errors
     ///
     /// A failure of the device, not of a candidate.
-    fn race(&mut self, task: &Task, candidates: &[String]) -> Result<Vec<Lap>, ExecError>;
+    fn race(&mut self, task: &Task, candidates: &[String]) -> Result<Vec<Measurement>, ExecError>;
 }
 
 /// Which tasks to measure.
@@ -140,7 +140,7 @@ pub fn tune(
 
 /// The fastest of those that passed their check. The usual one stays where it passed and none is faster by more than
 /// chance, or by so little that a thousand runs don't make up for compiling it. `None` where none passed.
-fn pick(laps: &[Lap], usual: &str) -> Option<String> {
+fn pick(laps: &[Measurement], usual: &str) -> Option<String> {
     const CHANCE: f64 = 0.97;
     const RUNS: f64 = 1000.0;
     let passed = || laps.iter().filter_map(|lap| Some((lap, lap.ms.filter(|_| lap.failed.is_none())?)));

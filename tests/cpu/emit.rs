@@ -7,13 +7,13 @@ use std::path::Path;
 use tril::emit::{EmitError, Manifest, emit, kernels};
 use tril::files::claim::Claim;
 use tril::kernel::{Caps, Choice};
-use tril::model::{Keep, Memory, ModelConfig};
+use tril::model::{Memory, ModelConfig, ReadBack};
 use tril::plan::Plan;
 use tril::train::{AdamwConfig, Session, SessionConfig};
 
 fn plan(preset: &str, caps: &Caps, choice: &Choice) -> Plan {
     let model = ModelConfig::preset(preset).unwrap();
-    let (optimizer, keep, memory) = (AdamwConfig::default(), Keep::default(), Memory::default());
+    let (optimizer, keep, memory) = (AdamwConfig::default(), ReadBack::default(), Memory::default());
     let config = SessionConfig {
         model,
         batch_size: 2,

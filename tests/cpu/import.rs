@@ -241,7 +241,7 @@ fn an_import_that_was_killed_is_begun_again() {
     let checkpoints = run.join("checkpoints");
     // as it stands before each of the two renames
     fs::rename(checkpoints.join("00000000"), checkpoints.join("00000000.part")).unwrap();
-    assert!(RunDir::is_unborn(&run));
+    assert!(RunDir::never_started(&run));
     imported("hf_f32", false, &run);
     assert_eq!(files(&run), whole);
     fs::rename(checkpoints.join("00000000"), checkpoints.join("00000000.part")).unwrap();
@@ -250,5 +250,5 @@ fn an_import_that_was_killed_is_begun_again() {
     assert_eq!(files(&run), whole);
     // weights without any sign of an import are somebody's
     fs::remove_dir_all(&checkpoints).unwrap();
-    assert!(!RunDir::is_unborn(&run));
+    assert!(!RunDir::never_started(&run));
 }

@@ -2,7 +2,7 @@
 
 use tril::graph::Phase;
 use tril::kernel::{Caps, Choice};
-use tril::model::{Keep, Memory, ModelConfig};
+use tril::model::{Memory, ModelConfig, ReadBack};
 use tril::ops::Cost;
 use tril::plan::{Pace, Plan, n_within};
 use tril::train::{AdamwConfig, Session, SessionConfig};
@@ -17,7 +17,7 @@ fn plan(preset: &str, batch_size: u64, t: u64, caps: &Caps) -> Plan {
         micro_batches: 1,
         optimizer,
         seed: 1,
-        keep: Keep::default(),
+        keep: ReadBack::default(),
         memory: Memory::default(),
         document_mask: false,
     };

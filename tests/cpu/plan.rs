@@ -3,7 +3,7 @@
 use tril::data::{Mode, Source};
 use tril::graph::{Phase, Recompute};
 use tril::kernel::{Caps, Choice};
-use tril::model::{Keep, Memory, ModelConfig};
+use tril::model::{Memory, ModelConfig, ReadBack};
 use tril::plan::{Interval, Plan, PlanError, assign, most_alive};
 use tril::run::{RunConfig, Schedule, ScheduleKind};
 use tril::tensor::{Role, TensorId};
@@ -19,7 +19,7 @@ fn plan(preset: &str, batch_size: u64, t: u64, caps: &Caps) -> Result<Plan, Sess
         micro_batches: 1,
         optimizer,
         seed: 1,
-        keep: Keep::default(),
+        keep: ReadBack::default(),
         memory: Memory::default(),
         document_mask: false,
     };
@@ -222,7 +222,7 @@ fn schedules_equal_their_snapshots() {
             micro_batches: 1,
             optimizer,
             seed: 1,
-            keep: Keep::default(),
+            keep: ReadBack::default(),
             memory: Memory::default(),
             document_mask: false,
         };
@@ -260,7 +260,7 @@ fn activations_take_little_more_than_what_is_alive_at_once() {
     for (model, batch_size) in cases {
         let mut before = u64::MAX;
         for recompute in Recompute::ALL {
-            let (t, optimizer, keep) = (model.block_size, AdamwConfig::default(), Keep::default());
+            let (t, optimizer, keep) = (model.block_size, AdamwConfig::default(), ReadBack::default());
             let memory = Memory { recompute, ..Memory::default() };
             let config = SessionConfig {
                 model: model.clone(),

@@ -7,7 +7,7 @@ use tril::bench::{BenchPreset, PRESETS};
 use tril::exec::{HostTime, TimedDispatch, Timings};
 use tril::graph::Phase;
 use tril::kernel::{Caps, Choice};
-use tril::model::{Keep, Memory, ModelConfig};
+use tril::model::{Memory, ModelConfig, ReadBack};
 use tril::plan::Plan;
 use tril::speed::{Peaks, Profile, Rates, Spans, TimedStep};
 use tril::train::{AdamwConfig, Session, SessionConfig};
@@ -21,7 +21,7 @@ fn plan(model: &ModelConfig, batch_size: u64) -> Plan {
         micro_batches: 1,
         optimizer,
         seed: 1,
-        keep: Keep::default(),
+        keep: ReadBack::default(),
         memory: Memory::default(),
         document_mask: false,
     };

@@ -9,7 +9,7 @@ use tril::data::Tokenizer;
 use tril::graph::{AdamwConfig, Graph, Recompute, Training};
 use tril::interop::export::{Target, export};
 use tril::kernel::{Caps, Choice};
-use tril::model::{BatchShape, CachedGpt, Gpt, Keep, Memory, ModelConfig, Positions, Purpose, init_values};
+use tril::model::{BatchShape, CachedGpt, Gpt, Memory, ModelConfig, Positions, Purpose, ReadBack, init_values};
 use tril::plan::Plan;
 
 use crate::interop::export::{made, variants};
@@ -48,14 +48,14 @@ fn graphs(config: &ModelConfig) -> [(&'static str, String); 8] {
         let memory = Memory { loss_chunk: 3, recompute };
         described(Gpt::build(config, purpose, rows, keep, memory).unwrap().graph)
     };
-    let all = Keep { logits: true, attention: true };
+    let all = ReadBack { logits: true, attention: true };
     [
-        ("train", build(optimizer(false), false, Keep::default(), Recompute::default())),
-        ("train documents", build(optimizer(true), true, Keep::default(), Recompute::Block)),
+        ("train", build(optimizer(false), false, ReadBack::default(), Recompute::default())),
+        ("train documents", build(optimizer(true), true, ReadBack::default(), Recompute::Block)),
         ("train, keeping all", build(optimizer(true), false, all, Recompute::default())),
-        ("score", build(Purpose::Loss, true, Keep::default(), Recompute::default())),
+        ("score", build(Purpose::Loss, true, ReadBack::default(), Recompute::default())),
         ("score, keeping all", build(Purpose::Loss, false, all, Recompute::default())),
-        ("next", build(Purpose::Next, false, Keep::default(), Recompute::default())),
+        ("next", build(Purpose::Next, false, ReadBack::default(), Recompute::default())),
         ("prefill", described(CachedGpt::prefill(config, 2, 4).unwrap().graph)),
         ("decode", described(CachedGpt::decode(config, 2).unwrap().graph)),
     ]

@@ -8,7 +8,7 @@ use tril::doctor::{Data, interpret};
 use tril::gpu::{Gpu, GpuOptions};
 use tril::graph::Recompute;
 use tril::kernel::Choice;
-use tril::model::{Keep, Memory, ModelConfig, Positions};
+use tril::model::{Memory, ModelConfig, Positions, ReadBack};
 use tril::reference::IGNORE;
 use tril::reference::compare::{Tolerance, canary, compare};
 use tril::train::{AdamwConfig, Session, SessionConfig, SessionError};
@@ -39,7 +39,7 @@ fn config(b: u64, positions: Positions, attention: bool) -> SessionConfig {
         micro_batches: 2,
         optimizer: AdamwConfig::default(),
         seed: 3,
-        keep: Keep { logits: true, attention },
+        keep: ReadBack { logits: true, attention },
         memory: Memory::default(),
         document_mask: true,
     }
@@ -198,7 +198,7 @@ fn recomputing_and_accumulating_change_no_bit_of_documents() {
     for recompute in Recompute::ALL {
         let mut with = config(2, Positions::Learned, false);
         with.model.dropout = 0.2;
-        with.keep = Keep::default();
+        with.keep = ReadBack::default();
         with.memory = Memory { recompute, ..Memory::default() };
         let mut session = open(&gpu(), with);
         for _ in 0..2 {

@@ -3,14 +3,14 @@
 use tril::data::Batch;
 use tril::exec::ExecError;
 use tril::graph::Phase;
-use tril::model::{Keep, ModelConfig};
+use tril::model::{ModelConfig, ReadBack};
 use tril::train::{AdamwConfig, Session, SessionConfig, SessionError};
 
 use crate::gpu;
 
 fn nano() -> (Session, Batch) {
     let model = ModelConfig::preset("nano").unwrap();
-    let (optimizer, keep) = (AdamwConfig::default(), Keep::default());
+    let (optimizer, keep) = (AdamwConfig::default(), ReadBack::default());
     let session = Session::new(
         &gpu(),
         SessionConfig {

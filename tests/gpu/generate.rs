@@ -1,7 +1,7 @@
 //! Generation with a cache against generation without one.
 
 use tril::generate::{Decoder, Sampler, SamplerConfig, free_run};
-use tril::model::{Keep, Memory, ModelConfig, Positions};
+use tril::model::{Memory, ModelConfig, Positions, ReadBack};
 use tril::reference::compare::{Tolerance, canary, compare};
 use tril::train::{AdamwConfig, Session, SessionConfig};
 
@@ -29,7 +29,7 @@ fn config(n_embd: u64, n_head: u64, block_size: u64, vocab_size: u64) -> ModelCo
 /// A model whose weights are large enough that its logits, and what it attends to, differ widely.
 fn session(model: &ModelConfig) -> Session {
     let (model, optimizer, t) = (model.clone(), AdamwConfig::default(), model.block_size.min(4));
-    let (keep, memory) = (Keep::default(), Memory::default());
+    let (keep, memory) = (ReadBack::default(), Memory::default());
     let config = SessionConfig {
         model,
         batch_size: 1,

@@ -4,35 +4,35 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod best;
+mod best_model;
 mod claim;
 mod cli;
+mod crash_recovery;
 mod documents;
+mod edited_runs;
+mod error_messages;
 mod exec;
 mod export;
 mod findings;
 mod flags;
 mod generate;
 mod import;
-mod keep;
 mod leave;
 mod lost;
 mod memory;
-mod mend;
 mod micro_batches;
 mod model;
 mod ops;
 mod optimizer;
-mod output;
 mod replay;
 mod resume;
+mod retention;
+mod signals;
 mod spikes;
-mod stop;
-mod survive;
+mod stdout_errors;
 mod token_files;
 mod tune;
 mod vectors;
-mod words;
 
 #[path = "../../examples/train_step.rs"]
 mod train_step;

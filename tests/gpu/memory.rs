@@ -6,13 +6,13 @@ use std::process::Stdio;
 
 use tril::data::Batch;
 use tril::graph::Recompute;
-use tril::model::{Keep, Memory, ModelConfig, Positions};
+use tril::model::{Memory, ModelConfig, Positions, ReadBack};
 use tril::tensor::Role;
 use tril::train::{AdamwConfig, Session, SessionConfig};
 
 use crate::{cli, gpu};
 
-fn session(n_embd: u64, dropout: f32, keep: Keep, recompute: Recompute) -> Session {
+fn session(n_embd: u64, dropout: f32, keep: ReadBack, recompute: Recompute) -> Session {
     let model = ModelConfig {
         n_layer: 3,
         n_head: 2,
@@ -48,8 +48,8 @@ fn recomputing_changes_no_bit() {
     let batch = |salt: usize| Batch { tokens: ids(salt), targets: ids(salt + 1), firsts: vec![], b: 2, t: 24 };
     // widths with kernels of four elements at a time and without; with and without dropout; the last thing that the
     // forward pass does is another where logits are kept
-    let kept = Keep { logits: true, attention: true };
-    for (n_embd, dropout, keep) in [(32, 0.2, Keep::default()), (32, 0.0, kept), (18, 0.2, Keep::default())] {
+    let kept = ReadBack { logits: true, attention: true };
+    for (n_embd, dropout, keep) in [(32, 0.2, ReadBack::default()), (32, 0.0, kept), (18, 0.2, ReadBack::default())] {
         let mut first: Option<(Vec<u32>, u64)> = None;
         for recompute in Recompute::ALL {
             let mut session = session(n_embd, dropout, keep, recompute);

@@ -2,7 +2,7 @@
 
 use tril::data::Batch;
 use tril::graph::Recompute;
-use tril::model::{Keep, Memory, ModelConfig};
+use tril::model::{Memory, ModelConfig, ReadBack};
 use tril::reference::IGNORE;
 use tril::reference::compare::Tolerance;
 use tril::train::{Session, SessionConfig};
@@ -40,7 +40,7 @@ fn gradients_that_are_stored_equal_those_that_are_added_to_zeros() {
     let tied = small(0.2, 3);
     let untied = ModelConfig { tied: false, ..tied.model.clone() };
     let chunks = Memory { loss_chunk: 16, recompute: Recompute::Block };
-    let fused = SessionConfig { keep: Keep::default(), memory: chunks, ..tied.clone() };
+    let fused = SessionConfig { keep: ReadBack::default(), memory: chunks, ..tied.clone() };
     for config in [SessionConfig { model: untied, ..tied.clone() }, tied, fused] {
         let train = |micro_batches| {
             let mut session = Session::new(&gpu(), SessionConfig { micro_batches, ..config.clone() }).unwrap();

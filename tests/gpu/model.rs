@@ -5,7 +5,7 @@ use tril::doctor::{ModelFailure, check_model, self_check};
 use tril::gpu::{Gpu, GpuOptions};
 use tril::graph::Recompute;
 use tril::kernel::Choice;
-use tril::model::{Keep, Memory, ModelConfig, Positions};
+use tril::model::{Memory, ModelConfig, Positions, ReadBack};
 use tril::reference::IGNORE;
 use tril::reference::compare::{Tolerance, canary, compare};
 use tril::train::{AdamwConfig, Session, SessionConfig};
@@ -13,7 +13,7 @@ use tril::train::{AdamwConfig, Session, SessionConfig};
 use crate::common::golden::Golden;
 use crate::gpu;
 
-fn golden_session(golden: &Golden, keep: Keep) -> (Session, Batch) {
+fn golden_session(golden: &Golden, keep: ReadBack) -> (Session, Batch) {
     let model = golden.model();
     let (b, t): (u64, u64) = (golden.parsed("b"), golden.parsed("t"));
     let optimizer = AdamwConfig {
@@ -51,12 +51,12 @@ pub(crate) fn check(what: &str, got: &[f32], want: &[f64], tolerance: Tolerance)
 
 fn golden_case(name: &str) {
     for logits in [true, false] {
-        golden_case_with(name, Keep { logits, attention: false });
+        golden_case_with(name, ReadBack { logits, attention: false });
     }
 }
 
 /// Without logits to keep, projection and loss are one op.
-fn golden_case_with(name: &str, keep: Keep) {
+fn golden_case_with(name: &str, keep: ReadBack) {
     let golden = Golden::open(name);
     let (mut session, batch) = golden_session(&golden, keep);
     let loss = session.forward_backward(&batch).unwrap();
@@ -146,7 +146,7 @@ pub(crate) fn small(dropout: f32, seed: u64) -> SessionConfig {
         positions: Positions::Learned,
         dropout,
     };
-    let keep = Keep { logits: true, attention: true };
+    let keep = ReadBack { logits: true, attention: true };
     SessionConfig {
         model,
         batch_size: 2,
@@ -167,7 +167,7 @@ pub(crate) fn batch(salt: usize) -> Batch {
 
 /// The same without attention maps, which takes other kernels.
 fn without_maps(config: SessionConfig) -> SessionConfig {
-    SessionConfig { keep: Keep { attention: false, ..config.keep }, ..config }
+    SessionConfig { keep: ReadBack { attention: false, ..config.keep }, ..config }
 }
 
 #[test]
@@ -401,7 +401,7 @@ fn fused_products_train_like_separate_ones() {
             dropout,
         };
         let memory = Memory { recompute, ..Memory::default() };
-        let (optimizer, keep) = (AdamwConfig::default(), Keep::default());
+        let (optimizer, keep) = (AdamwConfig::default(), ReadBack::default());
         let config = SessionConfig {
             model,
             batch_size: b as u64,

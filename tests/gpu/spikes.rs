@@ -3,7 +3,7 @@
 use std::fs;
 
 use tril::data::Batch;
-use tril::model::{Keep, Memory, ModelConfig};
+use tril::model::{Memory, ModelConfig, ReadBack};
 use tril::train::{AdamwConfig, Session, SessionConfig, StepResult};
 
 use crate::cli::{SMALL, bytes, ok};
@@ -12,7 +12,7 @@ use crate::cli::{SMALL, bytes, ok};
 fn a_step_beyond_a_limit_changes_not_a_bit() {
     let nano = ModelConfig::preset("nano").unwrap();
     let model = ModelConfig { n_layer: 1, n_head: 2, n_embd: 8, block_size: 4, vocab_size: 5, ..nano };
-    let (keep, memory, optimizer) = (Keep::default(), Memory::default(), AdamwConfig::default());
+    let (keep, memory, optimizer) = (ReadBack::default(), Memory::default(), AdamwConfig::default());
     let config = SessionConfig {
         model,
         batch_size: 2,

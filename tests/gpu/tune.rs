@@ -13,10 +13,10 @@ use tril::exec::ExecError;
 use tril::gpu::{Gpu, GpuOptions};
 use tril::graph::Phase;
 use tril::kernel::{Caps, Choice};
-use tril::model::{Keep, Memory, ModelConfig, Positions};
+use tril::model::{Memory, ModelConfig, Positions, ReadBack};
 use tril::ops::Task;
 use tril::train::{AdamwConfig, Session, SessionConfig};
-use tril::tune::{Cache, Lap, Measure, OnDevice, Shapes, Tuned, Which, shapes, tune};
+use tril::tune::{Cache, Measure, Measurement, OnDevice, Shapes, Tuned, Which, shapes, tune};
 
 use crate::{cli, gpu};
 
@@ -41,7 +41,7 @@ fn config() -> SessionConfig {
         micro_batches: 1,
         optimizer,
         seed: 7,
-        keep: Keep::default(),
+        keep: ReadBack::default(),
         memory: Memory::default(),
         document_mask: false,
     }
@@ -74,14 +74,14 @@ impl Measure for Fake {
         task.candidates(&self.caps).last().unwrap().clone()
     }
 
-    fn race(&mut self, task: &Task, candidates: &[String]) -> Result<Vec<Lap>, ExecError> {
+    fn race(&mut self, task: &Task, candidates: &[String]) -> Result<Vec<Measurement>, ExecError> {
         self.n_race += 1;
         let all = task.candidates(&self.caps);
         let lap = |candidate: &String| {
             let failed = self.failing.contains(candidate).then(|| "wrong on purpose".to_string());
             let place = all.iter().position(|c| c == candidate).unwrap();
             // a failed one may even have a time
-            Lap { candidate: candidate.clone(), ms: Some(1.0 + place as f64), compile_ms: 0.0, failed }
+            Measurement { candidate: candidate.clone(), ms: Some(1.0 + place as f64), compile_ms: 0.0, failed }
         };
         Ok(candidates.iter().map(lap).collect())
     }

@@ -9,14 +9,14 @@ use crate::cli::reading;
 use crate::data::{Mode, TokenizerSpec};
 use crate::kernel::Caps;
 use crate::run::RunConfig;
-use crate::train::memory::{self, FitError, Footprint, Free, Process, Room};
+use crate::train::memory::{self, FitError, Free, MemoryBudget, MemoryEstimate, Process};
 use crate::units::count;
 
 /// A run that fits.
 #[derive(Debug)]
 pub(in crate::cli) struct Fit {
-    pub footprint: Footprint,
-    pub room: Room,
+    pub footprint: MemoryEstimate,
+    pub room: MemoryBudget,
     /// The batch that was chosen, and why.
     pub batch: Option<String>,
 }
@@ -45,7 +45,7 @@ impl SettingsArgs {
         shares: SharesMemory,
         process: Process,
     ) -> Result<Fit, FitError> {
-        let room = Room::of(shares, self.train.memory);
+        let room = MemoryBudget::of(shares, self.train.memory);
         let mut batch = None;
         if let Some(tokens) = self.train.batch_tokens {
             let (b, n) = memory::choose_batch(config, caps, room, process, tokens)?;
@@ -68,7 +68,7 @@ impl SettingsArgs {
         shares: SharesMemory,
         process: Process,
     ) -> Result<Fit, FitError> {
-        let room = Room::of(shares, self.train.memory);
+        let room = MemoryBudget::of(shares, self.train.memory);
         Ok(Fit { footprint: memory::check(config, caps, room, process, Free::Recompute)?, room, batch: None })
     }
 
@@ -96,7 +96,7 @@ impl SettingsArgs {
         if self.chooses_batch() {
             (least.train.batch_size, least.train.grad_accum) = (1, 1);
         }
-        let room = Room::of(shares, self.train.memory);
+        let room = MemoryBudget::of(shares, self.train.memory);
         match memory::check_without_text(&least, &adapter.caps, room, process_bytes(false), free) {
             Err(error @ FitError::Memory { .. }) => Err(error.into()),
             // whatever else is wrong is found once the settings are checked

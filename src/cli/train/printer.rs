@@ -10,7 +10,7 @@ use crate::cli::settings::Fit;
 use crate::data::{Packing, Source, embedded};
 use crate::files::shell::quoted;
 use crate::run::TrainConfig;
-use crate::train::memory::Room;
+use crate::train::memory::MemoryBudget;
 use crate::train::{Doing, Event, Run, Summary};
 use crate::units::{count, human_bytes};
 
@@ -113,7 +113,7 @@ impl Printer {
         }
         let (device, process) = (human_bytes(fit.footprint.device()), human_bytes(fit.footprint.total()));
         self.say(&match fit.room {
-            Room::Process(_) => format!("memory   {process} of the process, {device} of it on the device"),
+            MemoryBudget::Process(_) => format!("memory   {process} of the process, {device} of it on the device"),
             _ => format!("memory   {device} on the device"),
         });
         if let Some(floor) = self.floor {
@@ -188,8 +188,8 @@ impl Printer {
             Event::NotSaved { step, reason } => {
                 self.say(&format!("step {step}: not saved, training goes on and the next save tries again: {reason}"));
             }
-            Event::Mended { step, mended } => {
-                self.say(&format!("step {step}: model.safetensors could not be saved before; {mended}"));
+            Event::Repaired { step, repaired } => {
+                self.say(&format!("step {step}: model.safetensors could not be saved before; {repaired}"));
             }
             Event::MetricsAnew { step } => self.say(&format!("step {step}: {METRICS_GONE}")),
             Event::Spike { step, what, z } => {
@@ -275,9 +275,9 @@ fn json_line(event: &Event) -> serde_json::Value {
         Event::Profile { profile, trace } => json!({ "profile": profile.to_json(), "trace": trace }),
         Event::Saved { step } => json!({ "step": step, "saved": true }),
         Event::NotSaved { step, reason } => json!({ "step": step, "saved": false, "reason": reason }),
-        Event::Mended { step, mended } => json!({
-            "step": step, "model_step": mended.of, "model_val_loss": mended.loss,
-            "lost_step": mended.lost.map(|lost| lost.1), "lost_val_loss": mended.lost.map(|lost| lost.0),
+        Event::Repaired { step, repaired } => json!({
+            "step": step, "model_step": repaired.of, "model_val_loss": repaired.loss,
+            "lost_step": repaired.lost.map(|lost| lost.1), "lost_val_loss": repaired.lost.map(|lost| lost.0),
         }),
         Event::MetricsAnew { step } => json!({ "step": step, "warning": METRICS_GONE }),
         Event::Spike { step, what, z } => json!({ "step": step, "spike": what, "z": z }),

@@ -14,7 +14,7 @@ pub use proof::Conflict;
 
 use std::fmt::Write;
 
-use super::order::{Purpose, below, rng};
+use super::permutation::{Purpose, below, rng};
 
 /// A weighted context-free grammar without recursion, its rules already written out for their arguments.
 #[derive(Clone, Debug)]

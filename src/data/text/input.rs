@@ -3,10 +3,10 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::packed::{ALWAYS_BYTES, MOST_TIMES, Packing, Trailing, Unpacked};
+use super::packed::{ALWAYS_BYTES, MAX_TIMES, Packing, Trailing, Unpacked};
 use super::spool::Spool;
 use crate::data::corpus::{BINARY_PROBE_BYTES, files_below};
-use crate::data::forms::{self, Bad};
+use crate::data::decode::{self, InvalidUtf8};
 use crate::data::{DataError, Loading, loading::Watch};
 
 /// Something to read, in the order in which it is read.
@@ -99,7 +99,7 @@ impl Input {
 
     /// Whether each line is a document.
     pub fn is_lines(&self) -> bool {
-        forms::is_lines(&self.name())
+        decode::is_lines(&self.name())
     }
 
     /// Whether it can be read only once.
@@ -117,7 +117,7 @@ impl Input {
     }
 
     /// Opens it. What is read is counted in `n_read`.
-    pub fn open<'a>(&self, bad: Bad, n_read: &'a AtomicU64) -> Result<Opened<'a>, DataError> {
+    pub fn open<'a>(&self, bad: InvalidUtf8, n_read: &'a AtomicU64) -> Result<Opened<'a>, DataError> {
         let name = self.name();
         let unreadable = |source| DataError::Unreadable { name: name.clone(), source };
         let file: Box<dyn Read + Send> = match &self.from {
@@ -141,7 +141,7 @@ impl Input {
                 return Ok(Opened::Binary);
             }
         }
-        let most = packing.and(self.len()).map(|len| len.saturating_mul(MOST_TIMES).max(ALWAYS_BYTES));
+        let most = packing.and(self.len()).map(|len| len.saturating_mul(MAX_TIMES).max(ALWAYS_BYTES));
         let is_packed = packing.is_some();
         let bytes: Box<dyn Read + Send + 'a> = match packing {
             Some(packing) => Box::new(Unpacked::new(packing, file)),
@@ -180,7 +180,7 @@ pub(in crate::data) struct TextStream<'a> {
     is_packed: bool,
     /// Units: bytes that it may hold, unpacked.
     most: Option<u64>,
-    bad: Bad,
+    bad: InvalidUtf8,
     /// The beginning of a character whose end isn't read yet.
     held: Vec<u8>,
     /// Units: bytes, unpacked, in front of `held`.
@@ -209,13 +209,13 @@ impl TextStream<'_> {
         let (is_first, is_last) = (self.offset == 0 && n_held == 0, n == 0);
         let before = text.len();
         let n_done = self.decode(text, is_last)?;
-        if is_first && self.bad == Bad::Refuse {
-            forms::must_not_be_wide(&self.name, &self.held)?;
+        if is_first && self.bad == InvalidUtf8::Refuse {
+            decode::must_not_be_wide(&self.name, &self.held)?;
         }
         self.held.drain(..n_done);
         self.offset += n_done as u64;
         if self.most.is_some_and(|most| self.offset > most) {
-            return Err(DataError::Swells { name: self.name.clone(), times: MOST_TIMES });
+            return Err(DataError::Swells { name: self.name.clone(), times: MAX_TIMES });
         }
         if is_first && text[before..].starts_with('\u{feff}') {
             text.replace_range(before..before + '\u{feff}'.len_utf8(), "");
@@ -237,10 +237,10 @@ impl TextStream<'_> {
             if !is_last && n_done + invalid.len() == self.held.len() && is_begun() {
                 break;
             }
-            if self.bad == Bad::Refuse {
+            if self.bad == InvalidUtf8::Refuse {
                 let offset = usize::try_from(self.offset).unwrap_or(usize::MAX).saturating_add(n_done);
                 // the beginning tells
-                let encoding = forms::likely(if self.offset == 0 { &self.held } else { &[] });
+                let encoding = decode::likely(if self.offset == 0 { &self.held } else { &[] });
                 return Err(DataError::NotUtf8 { name: self.name.clone(), encoding, offset });
             }
             text.push('\u{fffd}');

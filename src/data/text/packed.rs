@@ -14,7 +14,7 @@ pub(in crate::data) enum Packing {
 
 /// A file may become so many times as large, and so large in any case: text shrinks to a tenth or so when it is packed, and
 /// what is made to fill a memory to a thousandth and less.
-pub(in crate::data) const MOST_TIMES: u64 = 100;
+pub(in crate::data) const MAX_TIMES: u64 = 100;
 pub(in crate::data) const ALWAYS_BYTES: u64 = 4 << 20;
 
 /// The members of a `.gz` or the frames of a `.zst`, one behind the other.

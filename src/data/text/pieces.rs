@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::border::Border;
 use super::input::{Input, Opened, TextStream};
-use crate::data::order::wide;
+use crate::data::permutation::wide;
 use crate::data::tokenizer::{WINDOW_BYTES, cut_window};
-use crate::data::{DataError, Loading, forms, loading::Watch};
+use crate::data::{DataError, Loading, decode, loading::Watch};
 
 /// About how much text a thread encodes at a time.
 pub(in crate::data) const PIECE_BYTES: usize = 1 << 18;
@@ -15,7 +15,7 @@ pub(in crate::data) const PIECE_BYTES: usize = 1 << 18;
 const LONG_WORD_BYTES: usize = 2 * PIECE_BYTES;
 
 /// The longest line of JSON lines that is held in memory; only what isn't text has longer ones.
-const MOST_LINE_BYTES: usize = 1 << 30;
+const MAX_LINE_BYTES: usize = 1 << 30;
 
 /// How a text falls into documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub(in crate::data) struct Totals {
 /// Reads inputs from the first to the last, and gives their text on in pieces.
 pub(in crate::data) struct Reading<'a> {
     pub border: Border,
-    pub bad: forms::Bad,
+    pub bad: decode::InvalidUtf8,
     pub parting: Parting<'a>,
     /// The character whose place in bytes is asked for.
     pub find: Option<u64>,
@@ -250,15 +250,15 @@ impl<'a> Pieces<'a> {
             let n = if is_more { held[from..].rfind('\n').map_or(0, |at| from + at + 1) } else { held.len() };
             for line in held[..n].lines() {
                 n_line += 1;
-                if let Some(document) = forms::document(name, n_line, line)? {
+                if let Some(document) = decode::document(name, n_line, line)? {
                     self.begin_input(true)?;
                     self.feed(&document)?;
                     self.end_input()?;
                 }
             }
             held.drain(..n);
-            if held.len() > MOST_LINE_BYTES {
-                return Err(DataError::LongLine { name: name.into(), bytes: MOST_LINE_BYTES });
+            if held.len() > MAX_LINE_BYTES {
+                return Err(DataError::LongLine { name: name.into(), bytes: MAX_LINE_BYTES });
             }
             // a long line's memory isn't kept for the short ones behind it
             held.shrink_to(held.len().max(PIECE_BYTES) * 2);

@@ -3,7 +3,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::Form;
-use crate::data::order::{narrow, wide};
+use crate::data::permutation::{narrow, wide};
 use crate::data::tokens::{Layout, Width};
 use crate::data::{DataError, Tokenizer};
 use crate::files::claim::Claim;
@@ -18,7 +18,7 @@ const NAMING: &str = ".naming";
 const FILES: [&str; 3] = [TOKENIZER, VAL, TRAIN];
 
 /// Most tokens in a file of llm.c, which counts in 31 bits.
-const MOST_OF_LLMC: u64 = i32::MAX as u64;
+const MAX_OF_LLMC: u64 = i32::MAX as u64;
 
 /// A data set that is being written; unless it is finished, nothing is left of it.
 pub(super) struct Output {
@@ -97,8 +97,8 @@ impl Output {
     pub fn write(&mut self, piece: &Piece) -> Result<(), DataError> {
         self.n_token += piece.n_token;
         self.pieces.push((piece.n_char, piece.n_token));
-        if self.form == Form::Llmc && self.n_token > MOST_OF_LLMC {
-            return Err(DataError::TooManyTokens { most: MOST_OF_LLMC });
+        if self.form == Form::Llmc && self.n_token > MAX_OF_LLMC {
+            return Err(DataError::TooManyTokens { most: MAX_OF_LLMC });
         }
         let path = self.part(TRAIN);
         let file = self.tokens.as_mut().ok_or(DataError::Stopped)?;
@@ -172,7 +172,7 @@ impl Output {
     fn header(&self, n_token: u64) -> Vec<u8> {
         match self.form {
             Form::Nanogpt => vec![],
-            // no more than MOST_OF_LLMC
+            // no more than MAX_OF_LLMC
             Form::Llmc => Layout::header(self.width, u32::try_from(n_token).unwrap_or(u32::MAX)),
         }
     }

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 use rustc_hash::FxHashMap;
 use tiktoken_rs::{CoreBPE, r50k_base_singleton};
 
-use super::known::{Owner, encode_words};
 use super::windows::{LONG_WORD, Placed, encode_long};
+use super::word_cache::{Owner, encode_words};
 use crate::data::DataError;
 
 /// Ids of GPT-2's encoding, the one of the end of a text included.

@@ -7,11 +7,11 @@ use tokenizers::tokenizer::{
     AddedToken, Model, OffsetReferential, OffsetType, PreTokenizer, Tokenizer as Inner, step_decode_stream,
 };
 
+use super::catch_panic::guarded;
 use super::chunks::{chunks, cut};
 use super::gpt2::{self, END_OF_TEXT_NAME};
-use super::guard::guarded;
-use super::known::{Owner, encode_words};
 use super::windows::{LONG_WORD, Placed, encode_long};
+use super::word_cache::{Owner, encode_words};
 use crate::data::DataError;
 
 /// A tokenizer of Hugging Face's format.
@@ -201,7 +201,7 @@ impl Hf {
 
     /// The first word of a text that the model refuses.
     fn unknown_word(&self, text: &str) -> Option<DataError> {
-        const MOST_CHARS: usize = 40;
+        const MAX_CHARS: usize = 40;
         let inner = &self.inner;
         let mut words = inner.get_added_vocabulary().extract_and_normalize(inner.get_normalizer(), text);
         if let Some(pre_tokenizer) = inner.get_pre_tokenizer() {
@@ -210,7 +210,7 @@ impl Hf {
         let words = words.get_splits(OffsetReferential::Original, OffsetType::Char).into_iter();
         let mut unknown = words.filter(|(word, _, known)| known.is_none() && inner.get_model().tokenize(word).is_err());
         let (word, (position, _), _) = unknown.next()?;
-        Some(DataError::UnknownWord { word: word.chars().take(MOST_CHARS).collect(), position })
+        Some(DataError::UnknownWord { word: word.chars().take(MAX_CHARS).collect(), position })
     }
 
     /// Whether ids stand for bytes each by itself.

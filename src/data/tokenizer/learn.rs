@@ -9,15 +9,15 @@ use tokenizers::tokenizer::{AddedToken, TokenizerBuilder, TokenizerImpl};
 use tokenizers::{DecoderWrapper, NormalizerWrapper};
 
 use super::gpt2::END_OF_TEXT_NAME;
+use super::gpt2_split::words;
 use super::hf::{Hf, alphabet, written};
-use super::words::words;
 use crate::data::DataError;
 
 /// Units: bytes of a word at most; a longer one, as in a text without spaces, counts as several. No token is longer.
 const LONGEST_WORD: usize = 256;
 
 /// Units: bytes of different words. Learning takes some 60 bytes of memory for each.
-const LEAST_BYTES: usize = 2 << 20;
+const MIN_BYTES: usize = 2 << 20;
 const BYTES_OF_TOKEN: usize = 64;
 
 /// How often each word of a text occurs. Where there are too many different ones, rare ones are dropped at random, but the same
@@ -34,7 +34,7 @@ pub(in crate::data) struct WordCounts {
 impl WordCounts {
     /// For a vocabulary of `size` ids.
     pub fn new(size: u32) -> Self {
-        let most = LEAST_BYTES.max(size as usize * BYTES_OF_TOKEN);
+        let most = MIN_BYTES.max(size as usize * BYTES_OF_TOKEN);
         Self { counts: HashMap::new(), n_byte: 0, most, n_thinned: 0 }
     }
 

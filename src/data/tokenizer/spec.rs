@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Tokenizer, WordCounts};
 use crate::data::loading::Watch;
-use crate::data::order::{narrow, wide};
+use crate::data::permutation::{narrow, wide};
 use crate::data::split::train_share;
 use crate::data::{DataError, Mode, Text};
 
@@ -90,12 +90,12 @@ impl TokenizerSpec {
     pub fn resolve(&self, text: &Text) -> Self {
         const SMALL_BYTES: u64 = 10 << 20;
         const LARGE_BYTES: u64 = 200 << 20;
-        const MOST_CHARS: usize = 512;
+        const MAX_CHARS: usize = 512;
         if *self != Self::Auto {
             return self.clone();
         }
         match text.n_byte() {
-            ..SMALL_BYTES if text.alphabet().len() <= MOST_CHARS => Self::Char,
+            ..SMALL_BYTES if text.alphabet().len() <= MAX_CHARS => Self::Char,
             ..SMALL_BYTES => Self::Bpe(4096),
             SMALL_BYTES..LARGE_BYTES => Self::Bpe(8192),
             _ => Self::Gpt2,

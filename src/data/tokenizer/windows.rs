@@ -15,7 +15,7 @@ pub(in crate::data) const SHARED_BYTES: usize = 1 << 13;
 pub(super) const LONG_WORD: usize = 2 * WINDOW_BYTES;
 
 /// Units: bytes that are encoded at once where windows don't fit each other.
-const MOST_AT_ONCE: usize = 16 << 20;
+const MAX_AT_ONCE: usize = 16 << 20;
 
 /// A token and the bytes that it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +109,8 @@ impl Stitcher {
     fn merge(&mut self, encode: Encode<'_>) -> Result<(), DataError> {
         let Some(last) = self.last.as_mut().filter(|_| !self.behind.is_empty()) else { return Ok(()) };
         last.text.push_str(&std::mem::take(&mut self.behind));
-        if last.text.len() > MOST_AT_ONCE {
-            return Err(DataError::LongWord { bytes: MOST_AT_ONCE });
+        if last.text.len() > MAX_AT_ONCE {
+            return Err(DataError::LongWord { bytes: MAX_AT_ONCE });
         }
         let tokens = encode(&last.text).map_err(|error| error.further(last.first_char))?;
         // the beginning stays what it was: it is far from where the text was cut

@@ -74,7 +74,7 @@ impl Guess {
 
     /// The numbers in some bytes; `None` for those that are no id of any vocabulary.
     fn ids(self, bytes: &[u8]) -> impl Iterator<Item = Option<u64>> {
-        let whole = |x: f64| (x.fract() == 0.0 && (0.0..MOST_IDS).contains(&x)).then_some(x as u64);
+        let whole = |x: f64| (x.fract() == 0.0 && (0.0..MAX_IDS).contains(&x)).then_some(x as u64);
         let n = usize::try_from(self.width().bytes()).unwrap_or(size_of::<u64>());
         bytes.chunks_exact(n).map(move |number| {
             let mut word = [0; size_of::<u64>()];
@@ -146,7 +146,7 @@ fn half(bits: u16) -> f64 {
 }
 
 /// More ids than a model may have.
-const MOST_IDS: f64 = (1u64 << 18) as f64;
+const MAX_IDS: f64 = (1u64 << 18) as f64;
 
 /// Numbers that have to be in a pattern, so that it isn't chance: less than once in 2^30 files if it were.
 const FEWEST: usize = 32;
@@ -180,7 +180,7 @@ pub(super) fn check_head(head: &[u8]) -> Result<(), String> {
         );
     }
     let floats = [Width::Four, Width::Eight].map(Guess::Floats);
-    if let Some(guess) = floats.into_iter().find(|guess| guess.fits(head, MOST_IDS as u64, FEWEST)) {
+    if let Some(guess) = floats.into_iter().find(|guess| guess.fits(head, MAX_IDS as u64, FEWEST)) {
         return Err(contradicts(guess, Width::Two));
     }
     if is_halves(head) {
@@ -201,7 +201,7 @@ fn is_halves(head: &[u8]) -> bool {
     const FEWEST_SMALL: usize = 4;
     let guess = Guess::Floats(Width::Two);
     let n_small = guess.ids(head).flatten().filter(|id| (1..1024).contains(id)).count();
-    n_small >= FEWEST_SMALL && guess.fits(head, MOST_IDS as u64, FEWEST)
+    n_small >= FEWEST_SMALL && guess.fits(head, MAX_IDS as u64, FEWEST)
 }
 
 /// Whether bytes are printable UTF-8, as far as they go. Ids below 256 have zeros among theirs, and others any bytes.
@@ -243,7 +243,7 @@ pub(super) fn check_whole(layout: &Layout, scan: &Scan, asked: Option<Width>) ->
 fn check_zeros(n_token: u64, scan: &Scan) -> Result<Option<String>, String> {
     // a short file may end with one row that was filled up
     const FEWEST_ZEROS: u64 = 256;
-    const MOST_PERCENT: u64 = 25;
+    const MAX_PERCENT: u64 = 25;
     // longer than most rows
     const ODD_ZEROS: u64 = 4096;
     const ODD_PERCENT: u64 = 1;
@@ -260,7 +260,7 @@ fn check_zeros(n_token: u64, scan: &Scan) -> Result<Option<String>, String> {
     };
     let what = format!("has nothing but zeros {where_it_is} ({percent:.0} % of it)");
     let cause = "its writing was interrupted, or its space taken in advance and not filled";
-    if n >= FEWEST_ZEROS && is_share(MOST_PERCENT) && is_rare_elsewhere {
+    if n >= FEWEST_ZEROS && is_share(MAX_PERCENT) && is_rare_elsewhere {
         return Err(format!("{what}: {cause}, so make it again, or cut these off"));
     }
     let is_odd = n >= ODD_ZEROS && is_share(ODD_PERCENT);
@@ -291,12 +291,12 @@ fn pattern(width: Width, scan: &Scan) -> Option<Guess> {
 /// What the 16-bit words of 8 bytes, each with the bits of all words in its place, say of the numbers.
 fn pattern_of(width: Width, bits: u64) -> Option<Guess> {
     // the largest vocabularies have ids of 18 bits
-    const MOST_HIGH: u16 = 3;
+    const MAX_HIGH: u16 = 3;
     // so many ids that their low bits are in every second word by no chance
     const LOW: u16 = 1 << 12;
     let words: [u16; 4] = std::array::from_fn(|i| (bits >> (16 * i)) as u16);
     let swapped = words.map(u16::swap_bytes);
-    let is_high = |i: usize, words: &[u16; 4], low: usize| words[i] == 0 || words[i] <= MOST_HIGH && words[low] >= LOW;
+    let is_high = |i: usize, words: &[u16; 4], low: usize| words[i] == 0 || words[i] <= MAX_HIGH && words[low] >= LOW;
     let little_eight = words[2] == 0 && words[3] == 0 && is_high(1, &words, 0) && words[0] > 0;
     let big_eight = words[0] == 0 && words[1] == 0 && is_high(2, &swapped, 3) && words[3] > 0;
     let little_four = is_high(1, &words, 0) && is_high(3, &words, 2) && words[0] > 0 && words[2] > 0;

@@ -31,7 +31,7 @@ impl<'a> Kind<'a> for Plain {
     fn bytes(bytes: &'a [u8]) -> Value<'a> {
         match std::str::from_utf8(bytes) {
             Ok(text) => Value::Text(text.into()),
-            Err(_) if bytes.len() <= object::MOST_BYTES => Value::Own(Self::Bytes(bytes.into())),
+            Err(_) if bytes.len() <= object::MAX_BYTES => Value::Own(Self::Bytes(bytes.into())),
             Err(_) => Value::Other,
         }
     }

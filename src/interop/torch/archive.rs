@@ -6,7 +6,7 @@ use std::io::Read;
 
 use zip::{CompressionMethod, ZipArchive};
 
-use super::{MOST_PICKLE_BYTES, Storage};
+use super::{MAX_PICKLE_BYTES, Storage};
 
 const PICKLE: &str = "data.pkl";
 
@@ -24,11 +24,11 @@ pub(super) fn read(file: &mut File, len: u64) -> Result<(Vec<u8>, BTreeMap<Strin
     let mut small = |name: &str| -> Result<Option<Vec<u8>>, String> {
         let Some(index) = archive.index_for_name(&format!("{folder}{name}")) else { return Ok(None) };
         let file = archive.by_index(index).map_err(|e| format!("its {name}: {e}"))?;
-        if file.size() > MOST_PICKLE_BYTES.min(len) || file.compression() != CompressionMethod::Stored {
+        if file.size() > MAX_PICKLE_BYTES.min(len) || file.compression() != CompressionMethod::Stored {
             return Err(format!("its {name} is packed or larger than such a file is"));
         }
         let mut bytes = vec![];
-        file.take(MOST_PICKLE_BYTES).read_to_end(&mut bytes).map_err(|e| format!("its {name}: {e}"))?;
+        file.take(MAX_PICKLE_BYTES).read_to_end(&mut bytes).map_err(|e| format!("its {name}: {e}"))?;
         Ok(Some(bytes))
     };
     let pickle = small(PICKLE)?.ok_or("its data.pkl can't be found")?;

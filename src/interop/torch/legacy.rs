@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 use super::pickle::{Built, Pickle, Value};
-use super::{MOST_PICKLE_BYTES, Storage, stored, width};
+use super::{MAX_PICKLE_BYTES, Storage, stored, width};
 
 /// The first pickle: a number of ten bytes.
 const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
@@ -19,7 +19,7 @@ pub(super) fn is_legacy(head: &[u8]) -> bool {
 pub(super) fn read(file: &mut File, len: u64) -> Result<(Vec<u8>, BTreeMap<String, Storage>), String> {
     let mut bytes = vec![];
     let first = SeekFrom::Start(0);
-    let read = file.seek(first).and_then(|_| file.take(MOST_PICKLE_BYTES).read_to_end(&mut bytes));
+    let read = file.seek(first).and_then(|_| file.take(MAX_PICKLE_BYTES).read_to_end(&mut bytes));
     read.map_err(|e| e.to_string())?;
     // magic number, version, sizes of types; then what was saved, and the keys of its storages
     let mut at = 0;

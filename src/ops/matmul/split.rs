@@ -11,7 +11,7 @@ use crate::tensor::Shape;
 /// Rows and columns of the tile whose workgroups are counted: the middle one of `matmul_tiled4`.
 const TILE: u64 = 64;
 /// Least terms of a part: the sums of fewer cost more to write and read again than is won.
-const LEAST_TERMS: u64 = 256;
+const MIN_TERMS: u64 = 256;
 /// Most parts.
 const MOST: u64 = 16;
 
@@ -19,7 +19,7 @@ const MOST: u64 = 16;
 /// where splitting doesn't pay.
 fn terms([m, n, k]: [u64; 3], n_group: u64) -> u64 {
     let n_tile = (m.div_ceil(TILE) * n.div_ceil(TILE)).max(1);
-    let n_part = n_group.div_ceil(n_tile).min(k / LEAST_TERMS).min(MOST);
+    let n_part = n_group.div_ceil(n_tile).min(k / MIN_TERMS).min(MOST);
     if n_part < 2 { k } else { k.div_ceil(n_part).next_multiple_of(64) }
 }
 

@@ -17,7 +17,7 @@ pub(super) const OWN: &str = "batches.json";
 /// Those of the steps between the checkpoint and it, where they are few.
 pub(super) const BEFORE: &str = "before.json";
 /// Most tokens that are kept of steps before: some 10 MB of JSON.
-pub(in crate::train) const MOST_BEFORE: u64 = 1 << 20;
+pub(in crate::train) const MAX_BEFORE: u64 = 1 << 20;
 
 /// A micro-batch as it stands in a file.
 #[derive(Serialize, Deserialize)]

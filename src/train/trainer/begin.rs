@@ -31,7 +31,7 @@ impl Run {
         run.warnings = found.passed_over.clone();
         let restored = run.dir.restore()?;
         run.warnings.extend(restored);
-        run.mend_model(&mut found)?;
+        run.repair_model(&mut found)?;
         // so that it has the kernels that it begins with, however soon it is killed
         run.save_or_fail(|reason| RunError::NotBegun { reason })?;
         run.dir.write("config.toml", run.config.to_toml().as_bytes())?;

@@ -5,20 +5,20 @@ use crate::files::shell::quoted;
 use crate::run::OnNonfinite;
 use crate::run::checkpoint::{self, Left, Progress};
 use crate::run::metrics::Metrics;
-use crate::train::evidence::{Batches, Evidence, MOST_BEFORE};
+use crate::train::evidence::{Batches, Evidence, MAX_BEFORE};
 use crate::train::{Event, RunError};
 
 impl Run {
     /// Does what is to be done about steps whose gradients weren't finite; whether training is somewhere else then.
     pub(super) fn react(&mut self, on: &mut impl FnMut(&Event)) -> Result<bool, RunError> {
         // so many in a row are no bad batch: the weights themselves give nothing finite any more
-        const MOST_IN_A_ROW: u64 = 20;
+        const MAX_IN_A_ROW: u64 = 20;
         if let Some(step) = self.unexamined.take() {
             self.drain(on)?;
             self.examine(step, on)?;
         }
         match self.config.train.on_nonfinite {
-            OnNonfinite::Skip if self.progress.in_a_row >= MOST_IN_A_ROW => Err(self.diverged("")),
+            OnNonfinite::Skip if self.progress.in_a_row >= MAX_IN_A_ROW => Err(self.diverged("")),
             OnNonfinite::Skip => Ok(false),
             OnNonfinite::Stop => Err(self.diverged("")),
             OnNonfinite::Rollback => self.roll_back(on).map(|()| true),
@@ -29,7 +29,7 @@ impl Run {
     fn examine(&mut self, step: u64, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
         let from = self.progress.step;
         let n_before = (step - 1).saturating_sub(from).saturating_mul(self.config.tokens_per_step());
-        let before = if n_before <= MOST_BEFORE { (from..step - 1).map(|s| self.batches(s)).collect() } else { vec![] };
+        let before = if n_before <= MAX_BEFORE { (from..step - 1).map(|s| self.batches(s)).collect() } else { vec![] };
         let batches = Batches { own: self.batches(step - 1), before };
         let mut evidence = Evidence::gather(&self.session, step, &batches.own)?;
         // steps that were skipped since have changed nothing
@@ -63,7 +63,7 @@ impl Run {
 
     /// Goes back to the last checkpoint, and on from there with the batches after those that were tried.
     fn roll_back(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
-        const MOST_FROM_ONE_CHECKPOINT: u64 = 5;
+        const MAX_FROM_ONE_CHECKPOINT: u64 = 5;
         self.drain(on)?;
         let from = self.step();
         let mut found = checkpoint::find(&self.dir, &self.config.model)?;
@@ -73,7 +73,7 @@ impl Run {
         } else {
             0
         };
-        if tries >= MOST_FROM_ONE_CHECKPOINT {
+        if tries >= MAX_FROM_ONE_CHECKPOINT {
             return Err(self.diverged(&format!("after {tries} rollbacks to step {to}, ")));
         }
         self.session.load(&mut found)?;

@@ -2,9 +2,9 @@
 
 use super::Run;
 use crate::run::Weights;
-use crate::run::checkpoint::{self, Found, MODEL, Progress};
+use crate::run::checkpoint::{self, LoadedCheckpoint, MODEL, Progress};
 use crate::run::reason;
-use crate::train::event::Mended;
+use crate::train::event::Repaired;
 use crate::train::{Event, RunError};
 
 impl Run {
@@ -26,24 +26,24 @@ impl Run {
         let of = from.as_ref().map_or(self.step(), |found| found.progress.step);
         let saved = self.save_model(from, Some(loss), on)?;
         if saved {
-            let mended = Mended { of, loss: Some(loss), lost: Some(best).filter(|&(best, _)| best < loss) };
-            on(&Event::Mended { step: self.step(), mended });
+            let repaired = Repaired { of, loss: Some(loss), lost: Some(best).filter(|&(best, _)| best < loss) };
+            on(&Event::Repaired { step: self.step(), repaired });
         }
         Ok(saved)
     }
 
     /// Saves the best model anew where the file isn't the one that the checkpoint tells of, or where it couldn't be saved
     /// before. The session is where the newest checkpoint was taken.
-    pub(super) fn mend_model(&mut self, newest: &mut Found) -> Result<(), RunError> {
+    pub(super) fn repair_model(&mut self, newest: &mut LoadedCheckpoint) -> Result<(), RunError> {
         let mut lines = vec![];
         let saved = match self.fault_of_model() {
             None => self.keep_best(&mut |event| {
-                if let Event::Mended { mended, .. } = event {
-                    lines.push(format!("{MODEL} could not be saved before; {mended}"));
+                if let Event::Repaired { repaired, .. } = event {
+                    lines.push(format!("{MODEL} could not be saved before; {repaired}"));
                 }
             })?,
-            Some(fault) => self.replace_model(newest)?.is_some_and(|mended| {
-                lines.push(format!("{MODEL} {fault}; {mended}"));
+            Some(fault) => self.replace_model(newest)?.is_some_and(|repaired| {
+                lines.push(format!("{MODEL} {fault}; {repaired}"));
                 true
             }),
         };
@@ -56,7 +56,7 @@ impl Run {
 
     /// Saves the best of all whole checkpoints as the model, and before the first evaluation, where the last model is the
     /// best one known, the newest.
-    fn replace_model(&mut self, newest: &mut Found) -> Result<Option<Mended>, RunError> {
+    fn replace_model(&mut self, newest: &mut LoadedCheckpoint) -> Result<Option<Repaired>, RunError> {
         (self.progress.model, self.progress.model_loss) = (None, None);
         let mut kept = None;
         if self.progress.best.is_some() {
@@ -73,16 +73,16 @@ impl Run {
             self.progress.best = Some((loss, of));
         }
         let lost = self.progress.best.filter(|&(best, _)| loss.is_none_or(|loss| best < loss));
-        Ok(Some(Mended { of, loss, lost }))
+        Ok(Some(Repaired { of, loss, lost }))
     }
 
     /// Of the whole checkpoints that are wanted the one with the least loss; of several the newest.
     fn best_kept(
         &mut self,
         wanted: impl Fn(&Progress) -> bool,
-        loss_of: impl Fn(&mut Self, &mut Found) -> Result<Option<f64>, RunError>,
-    ) -> Result<Option<(f64, Found)>, RunError> {
-        let mut best: Option<(f64, Found)> = None;
+        loss_of: impl Fn(&mut Self, &mut LoadedCheckpoint) -> Result<Option<f64>, RunError>,
+    ) -> Result<Option<(f64, LoadedCheckpoint)>, RunError> {
+        let mut best: Option<(f64, LoadedCheckpoint)> = None;
         for mut found in checkpoint::whole(&self.dir, &self.config.model, wanted) {
             if let Some(loss) = loss_of(self, &mut found)?
                 && best.as_ref().is_none_or(|&(least, _)| loss < least)
@@ -95,7 +95,7 @@ impl Run {
 
     /// The validation loss of a checkpoint's weights: as it was recorded, or else measured, for which they are put into the
     /// session.
-    fn loss_of(&mut self, found: &mut Found) -> Result<Option<f64>, RunError> {
+    fn loss_of(&mut self, found: &mut LoadedCheckpoint) -> Result<Option<f64>, RunError> {
         // weights that gave nothing finite are no good, whatever the loss of a forward pass
         if found.progress.loss().is_some() || found.progress.in_a_row > 0 {
             return Ok(found.progress.loss());

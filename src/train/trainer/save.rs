@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Run;
 use crate::run::RunDirError;
-use crate::run::checkpoint::{self, Found, Progress};
+use crate::run::checkpoint::{self, LoadedCheckpoint, Progress};
 use crate::train::{CheckpointError, save, save_model};
 use crate::train::{Doing, Event, RunError};
 
@@ -68,7 +68,7 @@ impl Run {
     /// whether that could be done.
     pub(super) fn save_model(
         &mut self,
-        from: Option<Found>,
+        from: Option<LoadedCheckpoint>,
         loss: Option<f64>,
         on: &mut impl FnMut(&Event),
     ) -> Result<bool, RunError> {

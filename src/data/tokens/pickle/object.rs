@@ -20,7 +20,7 @@ pub enum Class {
 }
 
 /// The most bytes that a number or character of NumPy has.
-pub(super) const MOST_BYTES: usize = 8;
+pub(super) const MAX_BYTES: usize = 8;
 
 impl Class {
     /// # Errors
@@ -48,8 +48,8 @@ impl Class {
             (Class::Scalar, [Value::Own(Plain::Type(number)), Value::Text(text)]) => number.value(text.as_bytes()),
             // its other argument is always the encoding in which each character is a byte
             (Class::Encode, [Value::Text(text), ..]) => {
-                let bytes = text.chars().take(MOST_BYTES + 1).map(|c| u8::try_from(c).ok());
-                let bytes = bytes.collect::<Option<Vec<u8>>>().filter(|bytes| bytes.len() <= MOST_BYTES);
+                let bytes = text.chars().take(MAX_BYTES + 1).map(|c| u8::try_from(c).ok());
+                let bytes = bytes.collect::<Option<Vec<u8>>>().filter(|bytes| bytes.len() <= MAX_BYTES);
                 bytes.map_or(Value::Other, |bytes| Value::Own(Plain::Bytes(bytes)))
             }
             _ => Value::Other,
@@ -99,7 +99,7 @@ impl Number {
             bytes.reverse();
         }
         let is_negative = self.kind == Kind::Signed && bytes.last().is_some_and(|&byte| byte >= 0x80);
-        let mut word = [if is_negative { 0xff } else { 0 }; MOST_BYTES];
+        let mut word = [if is_negative { 0xff } else { 0 }; MAX_BYTES];
         word[..bytes.len()].copy_from_slice(&bytes);
         let value = i64::from_le_bytes(word);
         match self.kind {

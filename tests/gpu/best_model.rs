@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use tril::data::{Corpus, Text, Tokenizer};
 use tril::run::{RunClaim, RunConfig, ScheduleKind};
-use tril::train::{Event, Mended, Run, Summary};
+use tril::train::{Event, Repaired, Run, Summary};
 
 use crate::cli::{bytes, fails, ok, states, text, train, tril};
 use crate::common::foreign::folder;
@@ -27,7 +27,7 @@ struct Seen {
     /// Step, loss and whether it was called the best so far.
     evals: Vec<(u64, f64, bool)>,
     /// When, and what.
-    mended: Vec<(u64, Mended)>,
+    mended: Vec<(u64, Repaired)>,
     summary: Summary,
 }
 
@@ -55,7 +55,7 @@ fn run(root: &Path, keep: u64, until: u64) -> Seen {
                 fs::remove_dir(&obstacle).unwrap();
             }
         }
-        Event::Mended { step, mended: what } => mended.push((*step, what.clone())),
+        Event::Repaired { step, mended: what } => mended.push((*step, what.clone())),
         _ => {}
     });
     Seen { evals, mended, summary: summary.unwrap() }
@@ -95,7 +95,7 @@ fn the_best_model_is_saved_as_soon_as_it_can_be_and_no_worse_one_is_called_the_b
     // from its checkpoint, though later ones are there
     let late = run(&at("late"), 100, least + EVERY);
     assert_eq!(late.evals, whole.evals);
-    assert_eq!(late.mended, [(least + EVERY, Mended { of: least, loss: Some(loss), lost: None })]);
+    assert_eq!(late.mended, [(least + EVERY, Repaired { of: least, loss: Some(loss), lost: None })]);
     assert!(model(&at("late")) == model(&at("whole")));
     assert_eq!(late.summary, whole.summary);
 

@@ -1,4 +1,4 @@
-//! The forms that text comes in: compressed or not, plain or JSON lines.
+//! The decode that text comes in: compressed or not, plain or JSON lines.
 
 use serde::Deserialize;
 
@@ -6,7 +6,7 @@ use super::DataError;
 
 /// What to do with bytes that aren't UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bad {
+pub(super) enum InvalidUtf8 {
     /// Refuse the file.
     Refuse,
     /// Put U+FFFD in their place.
@@ -41,10 +41,10 @@ pub(super) fn must_not_be_wide(name: &str, start: &[u8]) -> Result<(), DataError
 /// number of their block. A text with a zero now and then, even between all its words, has other bytes beside them.
 fn wide(start: &[u8]) -> Option<&'static str> {
     const PROBE_BYTES: usize = 8000;
-    const LEAST_BYTES: usize = 16;
+    const MIN_BYTES: usize = 16;
     let units = start[..start.len().min(PROBE_BYTES)].chunks_exact(4);
     let n = units.len();
-    if 4 * n < LEAST_BYTES {
+    if 4 * n < MIN_BYTES {
         return None;
     }
     // how often each byte stands at each place of four

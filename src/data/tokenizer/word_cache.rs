@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::FxHashMap;
 
-use super::words::words;
+use super::gpt2_split::words;
 use crate::data::DataError;
 
 /// Words that a thread remembers, and the longest of them in bytes: a few MiB.
-const MOST_WORDS: usize = 1 << 15;
+const MAX_WORDS: usize = 1 << 15;
 const LONGEST_WORD: usize = 48;
 
 #[derive(Default)]
@@ -63,7 +63,7 @@ pub(super) fn encode_words(
                 let pieces = encode(word).map_err(|error| error.further(text[..done].chars().count()))?;
                 ids.extend_from_slice(&pieces);
                 if bytes.len() <= LONGEST_WORD {
-                    if known.len() == MOST_WORDS {
+                    if known.len() == MAX_WORDS {
                         known.clear();
                     }
                     known.insert(bytes.into(), pieces.into());

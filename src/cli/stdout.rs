@@ -8,17 +8,17 @@ use super::phases;
 use super::wrap::{for_stderr, for_stdout};
 
 /// Prints a line. What can't be printed ends no command, since a training run is worth more than its lines; see
-/// [`out::fault`](fault).
+/// [`stdout::fault`](fault).
 macro_rules! outln {
     ($($arg:tt)*) => {
-        $crate::cli::out::line(format_args!($($arg)*))
+        $crate::cli::stdout::line(format_args!($($arg)*))
     };
 }
 
 /// Prints a line on standard error. Where even that fails, nobody is left to tell, and a run goes on.
 macro_rules! errln {
     ($($arg:tt)*) => {
-        $crate::cli::out::error_line(&format!($($arg)*))
+        $crate::cli::stdout::error_line(&format!($($arg)*))
     };
 }
 
