@@ -121,7 +121,7 @@ impl Encode<'_> {
         let mut encoded = Encoded::default();
         for part in parts {
             if let Is::Window { is_last } = part.is {
-                // a window is a piece of its own
+                // a window is a piece by itself
                 let Part { begins, text, shared, first_char, .. } = part;
                 let first_char = narrow(first_char);
                 let tokens = self.tokenizer.encode_placed(&text).map_err(|error| error.further(first_char))?;

@@ -62,7 +62,7 @@ impl Lost {
         self.percent() >= MIN_PERCENT
     }
 
-    /// Fails if almost nothing of the text is left to learn.
+    /// Fails if almost nothing of the text remains to be learned.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ impl Findings {
         self.unknown_percent() >= MIN_PERCENT
     }
 
-    /// Fails if almost nothing of the text is left to learn.
+    /// Fails if almost nothing of the text remains to be learned.
     ///
     /// # Errors
     ///

@@ -264,7 +264,7 @@ fn settings(pickle: &Pickle<'_>) -> Settings {
         };
         pickle.get(dict, name)
     };
-    // nanoGPT's config tells what train.py was asked for, model_args what the model became
+    // nanoGPT's config holds the arguments of train.py, model_args the resulting model
     let of_model = |name: &str| entry("model_args", name).or_else(|| entry("config", name));
     let size = |name: &'static str| match of_model(name) {
         Some(Value::Int(n)) => Some((name, u64::try_from(*n).ok()?)),

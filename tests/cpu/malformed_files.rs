@@ -110,8 +110,8 @@ fn checkpoint_steps_stay_within_the_limit_of_a_config() {
             assert!(!(reader.read)(with(n).as_bytes(), folder.path()), "{field} {n}");
             let (dir, config, _) = RunDir::open(folder.path()).unwrap();
             let message = checkpoint::find(&dir, &config.model).unwrap_err().to_string();
-            let told = format!("{} is damaged (it is of step {n})", checkpoint::folder(&dir, 7).display());
-            assert!(message.contains(&told), "{message}");
+            let expected = format!("{} is damaged (its step is {n})", checkpoint::folder(&dir, 7).display());
+            assert!(message.contains(&expected), "{message}");
         }
     }
 }

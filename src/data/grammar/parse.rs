@@ -96,7 +96,7 @@ fn read_rules(text: &str) -> Result<Vec<Source>, DataError> {
         bodies.push((number, weight, body));
     }
     if sources.is_empty() {
-        return Err(wrong(1, "there is no rule"));
+        return Err(wrong(1, "the grammar has no rules"));
     }
     if !sources[0].parameters.is_empty() {
         return Err(wrong(sources[0].line, "the first rule takes no parameters"));

@@ -438,7 +438,7 @@ impl<'a> Pieces<'a> {
         self.totals.documents += u64::from(begins);
         self.document.begins = false;
         self.n_byte += text.len();
-        // a window is a piece of its own
+        // a window is a piece by itself
         let is_alone = is != Is::Whole;
         if is_alone {
             self.flush()?;

@@ -92,7 +92,7 @@ fn derivations_are_counted() {
 #[test]
 fn a_wrong_grammar_file_is_refused_with_the_line() {
     let table = [
-        ("", 1, "there is no rule"),
+        ("", 1, "the grammar has no rules"),
         ("s\n", 1, "a rule must begin with its name and a colon"),
         ("S:\n  1 | a\n", 1, "\"S\" is not a name"),
         ("s(a:\n  1 | a\n", 1, "the list of parameters is not closed"),
@@ -100,9 +100,9 @@ fn a_wrong_grammar_file_is_refused_with_the_line() {
         ("  1 | a\n", 1, "an alternative comes before the first rule"),
         ("s:\n", 1, "the rule has no alternative"),
         ("s:\n  a\n", 2, "an alternative needs a weight, a bar and a text"),
-        ("s:\n  0 | a\n", 2, "a weight is a whole number above 0 and below 2^32"),
-        ("s:\n  -1 | a\n", 2, "a weight is a whole number above 0 and below 2^32"),
-        ("s:\n  4294967296 | a\n", 2, "a weight is a whole number above 0 and below 2^32"),
+        ("s:\n  0 | a\n", 2, "a weight must be a whole number above 0 and below 2^32"),
+        ("s:\n  -1 | a\n", 2, "a weight must be a whole number above 0 and below 2^32"),
+        ("s:\n  4294967296 | a\n", 2, "a weight must be a whole number above 0 and below 2^32"),
         ("s:\n  1 | {a\n", 2, "a brace is never closed"),
         ("s:\n  1 | {b}\n", 2, "\"b\" is neither a parameter nor a rule"),
         ("s:\n  1 | {s}\n", 2, "\"s\" is not below this rule"),

@@ -227,7 +227,7 @@ fn nothing_is_left_behind_on_errors() {
         (
             vec![good.clone()],
             Tokenizer::chars("god ex"),
-            "character 't' (U+0074) at position 5 is not among the 6 characters",
+            "character 't' (U+0074) at position 5 is not among the tokenizer's 6 characters",
         ),
     ];
     let (out, deep) = (dir.path().join("out"), dir.path().join("deep/er/out"));

@@ -190,7 +190,7 @@ fn a_wrong_tokenizer_file_is_refused_with_a_reason() {
     ];
     for (json, reason) in table {
         let message = Tokenizer::from_json(json).unwrap_err().to_string();
-        assert!(message.starts_with("not a tokenizer.json (") && message.contains(reason), "{message}");
+        assert!(message.starts_with("not a usable tokenizer.json (") && message.contains(reason), "{message}");
         assert!(message.ends_with("or restore the run's own"));
     }
 }

@@ -384,7 +384,7 @@ fn a_meta_without_a_tokenizer_is_explained() {
             "it has no itos to say what its 256 ids stand for; if they are bytes, use byte",
         ),
         (b"(dVitos\nNs.".to_vec(), "it has no itos to say what its ids stand for"),
-        (b"(dVvocab_size\nVx\ns.".to_vec(), "its vocab_size is no number"),
+        (b"(dVvocab_size\nVx\ns.".to_vec(), "its vocab_size is not a number"),
         (b"(dVstoi\nNs.".to_vec(), "its stoi is not a dictionary from characters to ids"),
         (asset("object.pkl"), "it holds Python objects other than numbers, strings, lists and dictionaries"),
         (asset("words.pkl"), "its id 1 does not stand for a single character"),

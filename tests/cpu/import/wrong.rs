@@ -154,10 +154,13 @@ fn tensors_that_do_not_make_the_model_are_named_with_their_file() {
             |t| drop(t.insert("transformer.h.2.ln_1.weight".into(), (Dtype::F32, vec![16], vec![0; 64]))),
             &["tensor transformer.h.2.ln_1.weight does not belong to a GPT-2 with 2 layers"],
         ),
-        (|t| drop(t.insert("score.weight".into(), (Dtype::F32, vec![1], vec![0; 4]))), &["score.weight is none"]),
+        (
+            |t| drop(t.insert("score.weight".into(), (Dtype::F32, vec![1], vec![0; 4]))),
+            &["score.weight does not belong"],
+        ),
         (
             |t| t.get_mut("transformer.h.0.attn.c_attn.weight").unwrap().1 = vec![48, 16],
-            &["h.0.attn.c_attn.weight has the shape [48, 16], and the model needs [16, 48]"],
+            &["h.0.attn.c_attn.weight has the shape [48, 16], but the model needs [16, 48]"],
         ),
         (
             |t| *t.get_mut("transformer.ln_f.weight").unwrap() = (Dtype::I64, vec![16], vec![0; 128]),
@@ -292,7 +295,7 @@ fn files_of_llmc_are_read_by_their_header() {
         (4, -2, "says -2 for layers"),
         (5, 0, "says 0 for heads"),
         (7, 0, "an early llm.c"),
-        (7, 255, "padded vocabulary of 255 is less"),
+        (7, 255, "padded vocabulary of 255 is smaller"),
         (6, i32::MAX, "header declares"),
         (5, 3, "--n-head is 3"),
     ];
@@ -335,13 +338,13 @@ fn files_that_are_not_models_are_recognised() {
     let cases = [
         ("old", "pytorch_model.bin is damaged: it is not a complete zip archive"),
         ("old/pytorch_model.bin", "not a complete zip archive"),
-        ("shards", "it holds pytorch_model-00001-of-00002.bin"),
+        ("shards", "give one of its files: pytorch_model-00001-of-00002.bin"),
         ("empty", "it holds no model.safetensors,"),
         ("run", "config.toml is damaged"),
         ("text.txt", "is text, not a model: it begins with \"some text\""),
         ("nothing", "is empty"),
         ("unknown", "neither a safetensors file, nor"),
-        ("model.safetensors.index.json", "give the folder"),
+        ("model.safetensors.index.json", "it is part of a model; give its folder"),
         ("missing", "check the path"),
     ];
     for (name, words) in cases {
