@@ -13,7 +13,7 @@ pub(super) struct DeviceArgs {
     /// Adapter by index or by part of its name, as `tril devices` lists them [default: the fastest kind there is].
     #[arg(long, value_name = "NAME|INDEX")]
     device: Option<DeviceSelector>,
-    /// ReadBack bounds checks in the shaders: slower, for hunting down a driver's fault.
+    /// Keep bounds checks in the shaders: slower, for hunting down a driver's fault.
     #[arg(long)]
     checked: bool,
 }

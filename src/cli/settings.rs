@@ -170,7 +170,7 @@ struct TrainingArgs {
     /// [default: true with --mode documents].
     #[arg(long, value_name = "BOOL")]
     pack: Option<bool>,
-    /// ReadBack attention and positions within a document, so that it is learned as in a row of its own; without, a document
+    /// Keep attention and positions within a document, so that it is learned as in a row of its own; without, a document
     /// sees those before it in its row. In a stream it needs a tokenizer with an end-of-text token, and documents begin
     /// there [default: true with --pack].
     #[arg(long, value_name = "BOOL")]

@@ -93,7 +93,7 @@ pub struct Gpu {
 pub struct GpuOptions {
     /// Which adapter.
     pub selector: DeviceSelector,
-    /// ReadBack naga's bounds checks in the shaders: slower, and an out-of-bounds access can't do harm.
+    /// Keep naga's bounds checks in the shaders: slower, and an out-of-bounds access can't do harm.
     pub checked: bool,
 }
 
