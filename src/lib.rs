@@ -44,6 +44,8 @@ pub mod doctor;
 
 pub mod tune;
 
+pub mod job;
+
 pub mod cli;
 
 /// The guide's example compiles.

@@ -15,14 +15,19 @@ use crate::units::count;
 ///
 /// As [`Source::load`].
 pub(super) fn load(source: &Source) -> Result<Corpus, DataError> {
+    begin(source);
+    let corpus = source.load_watched(&watch);
+    phases::end();
+    corpus
+}
+
+/// Names the phase in which a source is read.
+pub(super) fn begin(source: &Source) {
     phases::begin(match source {
         Source::Files { paths, .. } => format!("reading {}", named(paths)),
         Source::Tokens { train, .. } => format!("checking {}", named(train)),
         Source::Embedded { .. } | Source::None => "drawing the stories".into(),
     });
-    let corpus = source.load_watched(&watch);
-    phases::end();
-    corpus
 }
 
 /// Says what of a text isn't as it was in the files, and what is odd about token files.

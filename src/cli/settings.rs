@@ -11,11 +11,12 @@ use clap::{Args, ValueEnum};
 pub(super) use self::fit::Fit;
 pub(super) use super::device::DeviceArgs;
 use super::misuse::misuse;
-use super::{phases, reading, token_files};
+use super::{phases, reading};
 use crate::data::tokens::Width;
-use crate::data::{Corpus, DataError, Mode, Source, Tokenizer, TokenizerSpec, embedded, tokens};
+use crate::data::{Corpus, DataError, Mode, Source, Tokenizer, TokenizerSpec, tokens};
 use crate::graph::Recompute;
 use crate::model::{ModelConfig, Positions};
+use crate::run::prepare::{self, PrepareError};
 use crate::run::spikes::OnSpike;
 use crate::run::{OnNonfinite, RunConfig, ScheduleKind};
 pub(super) use crate::train::memory::SharesMemory;
@@ -195,9 +196,7 @@ enum ModeArg {
 
 /// With what the mode decides where nothing else does.
 fn packed(mut config: RunConfig) -> RunConfig {
-    let d = &mut config.data;
-    let pack = *d.pack.get_or_insert(d.mode != Mode::Stream);
-    d.document_mask.get_or_insert(pack);
+    prepare::set_packing(&mut config);
     config
 }
 
@@ -393,23 +392,11 @@ pub(super) fn read_text(
         }
         _ => error,
     })?;
-    let Some(text) = corpus.text() else {
-        let (tokenizer, how) = token_files::tokenizer(config, settings.train.tokenizer.as_ref())?;
-        config.model.vocab_size = tokenizer.vocab_size() as u64;
-        return Ok(Read { corpus, tokenizer, chosen: Some(how) });
-    };
-    let is_chosen = config.data.tokenizer == TokenizerSpec::Auto;
-    let spec = config.data.tokenizer.resolve(text);
-    let tokenizer = spec.make(text, &config.data.mode, config.data.val_fraction, &reading::watch)?;
+    let asked = settings.train.tokenizer.as_ref();
+    let made = prepare::tokenizer(config, &corpus, asked, &reading::watch);
     phases::end();
-    config.data.tokenizer = spec;
-    if config.data.special_tokens {
-        check_specials(&config.data.tokenizer)?;
-    }
-    let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
-    config.model.vocab_size = tokenizer.vocab_size() as u64;
-    let how = || format!("{}, for the size and alphabet of the text; --tokenizer takes another", config.data.tokenizer);
-    Ok(Read { chosen: is_chosen.then(how), corpus, tokenizer })
+    let (tokenizer, chosen) = made.map_err(boxed)?;
+    Ok(Read { corpus, tokenizer, chosen })
 }
 
 /// Reads the text or opens the token files that a run begins with, and notes them in the settings.
@@ -427,25 +414,22 @@ pub(super) fn load_corpus(
     } else if let Some(val) = settings.train.val.first() {
         return Err(misuse(format!("--val {} needs token files to train on; name them as PATH", val.display())));
     }
-    let stories = matches!(config.data.source, Source::Embedded { .. });
-    if let (true, false, Mode::Documents { separator }) = (stories, settings.has_separator(), &mut config.data.mode) {
-        *separator = embedded::SEPARATOR.into();
-    }
+    prepare::set_separator(config, settings.has_separator());
     // a bad setting is found before a long text is read
     let any_text = RunConfig { model: ModelConfig { vocab_size: 1, ..config.model.clone() }, ..config.clone() };
     settings.check(&any_text)?;
-    let corpus = reading::load(&config.data.source)?;
-    config.data.crc32 = corpus.crc32();
+    reading::begin(&config.data.source);
+    let corpus = prepare::load(config, &reading::watch);
+    phases::end();
+    let corpus = corpus?;
     reading::warn(&corpus);
     Ok(corpus)
 }
 
-/// Fails where special tokens are to be read by a tokenizer that has none.
-pub(super) fn check_specials(spec: &TokenizerSpec) -> Result<(), Box<dyn Error>> {
-    if matches!(spec, TokenizerSpec::Char | TokenizerSpec::Byte) {
-        return Err(misuse(format!(
-            "--special-tokens is for byte-pair encodings, and the tokenizer is {spec}; see --tokenizer"
-        )));
+/// What a command fails with: settings that contradict each other are a wrong use of it.
+pub(super) fn boxed(error: PrepareError) -> Box<dyn Error> {
+    match error {
+        PrepareError::Data(error) => error.into(),
+        PrepareError::Mismatch(what) => misuse(what),
     }
-    Ok(())
 }

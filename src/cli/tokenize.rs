@@ -8,11 +8,12 @@ use serde_json::json;
 use super::Outcome;
 use super::phases::{self, Amount, Shows};
 use super::reading;
-use super::settings::check_specials;
+use super::settings::boxed;
 use super::signals;
 use crate::data::tokenize::{Form, Job};
 use crate::data::{Source, TokenizerSpec, tokens};
 use crate::files::shell::quoted;
+use crate::run::prepare::check_special_tokens;
 use crate::units::{count, human_bytes};
 
 /// Turn text into token files once, to train on them as often as you like.
@@ -55,17 +56,15 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
         return Err("these are token files already; train on them with tril train".into());
     };
     let spec = &args.tokenizer;
-    if args.special_tokens {
-        check_specials(spec)?;
-    }
+    check_special_tokens(args.special_tokens, spec).map_err(boxed)?;
     signals::end_with("stopped; nothing is kept of the data set");
     phases::show(if args.json { Shows::Lines } else { Shows::Live });
     let job = Job { paths: &paths, lossy: args.lossy, val_fraction: args.val_fraction, form: args.format };
     phases::begin("reading the text");
     let mut chosen = job.choose(spec, &reading::watch)?;
     phases::end();
+    check_special_tokens(args.special_tokens, &chosen.spec).map_err(boxed)?;
     if args.special_tokens {
-        check_specials(&chosen.spec)?;
         chosen.tokenizer = chosen.tokenizer.reading_specials();
     }
     if *spec == TokenizerSpec::Auto {

@@ -24,6 +24,7 @@ use crate::data::{Corpus, DataError, Findings, Mode, Source, Tokenizer};
 use crate::exec::ExecError;
 use crate::files::shell::quoted;
 use crate::gpu::{Gpu, GpuError};
+use crate::run::prepare::name_of;
 use crate::run::{OpenRun, RunClaim, RunConfig};
 use crate::train::memory::{self, Free, MemoryBudget, Process, SharesMemory};
 use crate::train::{Event, Run, RunError, SessionError};
@@ -184,8 +185,8 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     let runs = Path::new("runs");
     let claim = match &args.out {
         Some(root) => RunClaim::take(root)?,
-        None if args.paths.is_empty() => RunClaim::next(runs, &name(&config.data.source))?,
-        None => RunClaim::next(runs, &name(&args.settings.source(&args.paths)?))?,
+        None if args.paths.is_empty() => RunClaim::next(runs, &name_of(&config.data.source))?,
+        None => RunClaim::next(runs, &name_of(&args.settings.source(&args.paths)?))?,
     };
     args.settings.fit_any_text(&config, &args.device, Free::Batch)?;
     let Read { corpus, tokenizer, chosen } = read_text(&mut config, &args.paths, &args.settings)?;
@@ -325,16 +326,4 @@ fn open_device(args: &TrainArgs) -> Result<(Arc<Gpu>, bool), Box<dyn std::error:
     phases::follow(&gpu);
     phases::end();
     Ok((gpu, is_first))
-}
-
-/// What runs on a text are named after.
-fn name(source: &Source) -> String {
-    match source {
-        Source::Embedded { .. } => "stories".to_string(),
-        Source::None => "text".to_string(),
-        Source::Files { paths, .. } | Source::Tokens { train: paths, .. } => {
-            let stem = paths.first().and_then(|p| p.file_stem()).map(|s| s.to_string_lossy().into_owned());
-            stem.filter(|s| s != "-").unwrap_or_else(|| "text".into())
-        }
-    }
 }

@@ -2,12 +2,11 @@ mod long_run;
 
 pub(super) use long_run::LongRun;
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -18,9 +17,9 @@ use crate::bench::BenchPreset;
 use crate::gpu::Gpu;
 use crate::kernel::Choice;
 use crate::run::RunConfig;
+use crate::train::SessionConfig;
 use crate::train::memory::Process;
-use crate::train::{Session, SessionConfig, SessionError};
-use crate::tune::{Cache, Entry, OnDevice, Shapes, Tuned, Which, cache_dir, shapes, tune};
+use crate::tune::{Cache, Entry, OnDevice, Shapes, Tuned, Which, at_first_use, cache_dir, shapes_of, tune};
 use crate::units::count;
 
 /// Measure which kernel is the fastest for each shape of a model on this device, and remember it.
@@ -135,25 +134,10 @@ fn of_bench(names: &[String]) -> Result<Vec<SessionConfig>, Box<dyn Error>> {
     names.iter().map(session).collect()
 }
 
-fn shapes_of(gpu: &Gpu, sessions: &[SessionConfig]) -> Result<Shapes, SessionError> {
-    let mut all = BTreeMap::new();
-    for session in sessions {
-        let plan = Session::plan(session, gpu.caps(), &Choice::default())?;
-        for (key, (task, n)) in shapes(&plan.graph, gpu.caps()) {
-            all.entry(key).or_insert((task, 0)).1 += n;
-        }
-    }
-    Ok(all)
-}
-
-/// What measuring at first use may take: a GPU does all shapes of a model within it, a slow driver's compiler may not.
-const FIRST_USE: Duration = Duration::from_secs(20);
-
 /// Has a device use what is known to be fastest for these models, and measures what isn't known. A line that says so;
 /// empty where there was nothing to choose.
 ///
-/// On a software device only a long run measures: what the kind of device suggests is mostly within a tenth of the best, and
-/// compiling all the others takes longer than a short run would gain.
+/// On a software device only a long run measures, in a process of its own.
 pub(super) fn tune_first(
     gpu: &Arc<Gpu>,
     sessions: &[SessionConfig],
@@ -164,20 +148,12 @@ pub(super) fn tune_first(
     let Some(dir) = cache_dir().filter(|_| !args.no_tune) else { return Ok(String::new()) };
     let mut cache = Cache::open(&dir, gpu);
     warn(&mut cache);
-    let (shapes, started, before) = (shapes_of(gpu, sessions)?, Instant::now(), cache.len());
-    let which = if gpu.caps().is_cpu { Which::Cached } else { Which::Missing };
+    let shapes = shapes_of(gpu, sessions)?;
     begin_tuning(&shapes);
-    if let (Which::Cached, Some(run)) = (which, run)
-        && run.learn(gpu, &cache, &shapes)?
-    {
-        cache = Cache::open(&dir, gpu);
-    }
+    let learn = |cache: &Cache| run.map_or(Ok(false), |run| run.learn(gpu, cache, &shapes));
     let mut done = 0;
     let on = |_: &str, _: &Entry| tuned_one(&mut done, &shapes);
-    let mut tuned = tune(&shapes, which, FIRST_USE, &mut cache, &mut OnDevice::new(gpu), on)?;
-    if which == Which::Cached {
-        (tuned.n_measured, tuned.took) = (cache.len() - before.min(cache.len()), started.elapsed());
-    }
+    let tuned = at_first_use(gpu, &mut cache, &shapes, learn, on)?;
     phases::end();
     warn(&mut cache);
     let (known, all) = (tuned.entries.len(), tuned.n_task);

@@ -87,6 +87,15 @@ impl Cache {
         Self { path, content, warning }
     }
 
+    /// Takes what another process has written since.
+    pub(super) fn reread(&mut self) {
+        if let Ok(content) = read(&self.path)
+            && content.device == self.content.device
+        {
+            self.content = content;
+        }
+    }
+
     /// What is wrong with the file, once.
     pub fn take_warning(&mut self) -> Option<String> {
         self.warning.take()

@@ -3,10 +3,12 @@
 mod cache;
 mod device;
 mod epilogue_check;
+mod first_use;
 mod freivalds;
 
 pub use cache::{Cache, Entry, Measurement, cache_dir};
 pub use device::OnDevice;
+pub use first_use::{at_first_use, shapes_of};
 
 use std::cell::RefCell;
 use std::cmp::Reverse;

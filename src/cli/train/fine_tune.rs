@@ -1,10 +1,10 @@
 use super::{Started, TrainArgs, encode, start};
 use crate::cli::misuse::misuse;
 use crate::cli::reading;
-use crate::cli::settings::{check_specials, load_corpus};
+use crate::cli::settings::{boxed, load_corpus};
 use crate::cli::token_files::check_beside;
 use crate::files::shell::quoted;
-use crate::run::OpenRun;
+use crate::run::{OpenRun, prepare};
 use crate::train::Run;
 
 /// Begins with an imported run, whose settings are still open.
@@ -19,9 +19,7 @@ pub(super) fn begin(args: &TrainArgs, mut open: OpenRun) -> Result<Started, Box<
     args.settings.check_batch()?;
     let mut config = args.settings.resolve_for(&open.config)?;
     args.profile.map_or(Ok(()), |_| Run::check_profile(config.train.steps))?;
-    if config.data.special_tokens {
-        check_specials(&config.data.tokenizer)?;
-    }
+    prepare::check_special_tokens(config.data.special_tokens, &config.data.tokenizer).map_err(boxed)?;
     let corpus = load_corpus(&mut config, &args.paths, &args.settings)?;
     check_beside(&config.data.source, &open.tokenizer)?;
     let tokenizer = open.tokenizer.clone().for_data(&config.data.mode, config.data.special_tokens);
