@@ -9,6 +9,7 @@ use crate::data::{DataError, Findings, Loading, tokens};
 use crate::doctor::{self, ModelFailure};
 use crate::exec::ExecError;
 use crate::gpu::{Gpu, GpuError, GpuOptions};
+use crate::kernel::Choice;
 use crate::model::{ConfigError, ModelConfig};
 use crate::run::prepare::{self, PrepareError};
 use crate::run::{RunClaim, RunConfig, RunDirError};
@@ -167,10 +168,8 @@ impl TrainJob {
         on(Progress::Device(&gpu));
         doctor::self_check(&gpu, &mut |_| Ok(()))?;
         let memory = self.fit(&mut config, &gpu)?;
-        if self.tune {
-            tune(&gpu, &config, on)?;
-        }
-        let mut run = Run::create(&gpu, &claim, config, &corpus, tokenizer)?;
+        let choice = if self.tune { tune(&gpu, &config, on)? } else { Choice::default() };
+        let mut run = Run::create(&gpu, &claim, config, &corpus, tokenizer, &choice)?;
         let root = claim.root().to_path_buf();
         on(Progress::Created { root: &root, config: run.config(), memory: &memory });
         let summary = run.train(stop, |event| on(Progress::Training(event)))?;
@@ -188,9 +187,9 @@ impl TrainJob {
     }
 }
 
-/// Has the device use the fastest kernels that are known, and a GPU measure those that aren't.
-fn tune(gpu: &Arc<Gpu>, config: &RunConfig, on: &mut dyn FnMut(Progress<'_>)) -> Result<(), JobError> {
-    let Some(dir) = cache_dir() else { return Ok(()) };
+/// Chooses the fastest kernels that are known; a GPU measures those that aren't.
+fn tune(gpu: &Arc<Gpu>, config: &RunConfig, on: &mut dyn FnMut(Progress<'_>)) -> Result<Choice, JobError> {
+    let Some(dir) = cache_dir() else { return Ok(Choice::default()) };
     let (mut cache, shapes) = (Cache::open(&dir, gpu), shapes_of(gpu, &[config.session()])?);
     let mut done = 0;
     let tuned = at_first_use(
@@ -203,6 +202,5 @@ fn tune(gpu: &Arc<Gpu>, config: &RunConfig, on: &mut dyn FnMut(Progress<'_>)) ->
             on(Progress::Tuning { done, of: shapes.len() });
         },
     )?;
-    gpu.choose(tuned.choice);
-    Ok(())
+    Ok(tuned.choice)
 }

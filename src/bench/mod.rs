@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::data::Batch;
 use crate::gpu::Gpu;
+use crate::kernel::Choice;
 use crate::model::{ConfigError, Memory, ModelConfig, ReadBack};
 use crate::speed::Peaks;
 use crate::train::{AdamwConfig, Session, SessionConfig, SessionError};
@@ -94,13 +95,14 @@ const MIN_STEPS: usize = 3;
 pub fn bench(
     gpu: &Arc<Gpu>,
     presets: &[BenchPreset],
+    choice: &Choice,
     options: &BenchOptions,
     mut on: impl FnMut(&PresetResult),
 ) -> Result<BenchReport, SessionError> {
-    let mut peaks = Peaks::measure(gpu)?;
+    let mut peaks = Peaks::measure(gpu, choice)?;
     let mut results: Vec<PresetResult> = vec![];
     for preset in presets {
-        let result = measure(gpu, preset, options, &mut peaks)?;
+        let result = measure(gpu, preset, choice, options, &mut peaks)?;
         // one that beat the peak has raised it for those before, too
         results.iter_mut().for_each(|before| before.mfu = peaks.mfu(before.gflops * 1e9));
         on(&result);
@@ -112,13 +114,14 @@ pub fn bench(
 fn measure(
     gpu: &Arc<Gpu>,
     preset: &BenchPreset,
+    choice: &Choice,
     options: &BenchOptions,
     peaks: &mut Peaks,
 ) -> Result<PresetResult, SessionError> {
     system::forget_peak_memory();
     let began = Instant::now();
     let (b, t) = (preset.batch_size, preset.model.block_size);
-    let mut session = Session::new(gpu, preset.session())?;
+    let mut session = Session::with_kernels(gpu, preset.session(), choice)?;
     let batch = batch(&preset.model, b, t);
     let mut losses = vec![];
     let mut step = |session: &mut Session| -> Result<Duration, SessionError> {

@@ -57,7 +57,7 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
     phases::show(if args.json { Shows::Lines } else { Shows::Live });
     let gpu = args.device.open()?;
     let sessions: Vec<_> = presets.iter().map(BenchPreset::session).collect();
-    let kernels = tune_first(&gpu, &sessions, &args.tuning, None)?;
+    let (choice, kernels) = tune_first(&gpu, &sessions, &args.tuning, None)?;
     if !args.json {
         outln!("device  {}", gpu.name());
         if !kernels.is_empty() {
@@ -74,7 +74,7 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
             outln!("{result}");
         }
     };
-    let report = bench(&gpu, &presets, &BenchOptions { steps: args.steps, time }, show)?;
+    let report = bench(&gpu, &presets, &choice, &BenchOptions { steps: args.steps, time }, show)?;
     phases::end();
     if args.json {
         outln!("{}", report.to_json());

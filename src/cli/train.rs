@@ -24,6 +24,7 @@ use crate::data::{Corpus, DataError, Findings, Mode, Source, Tokenizer};
 use crate::exec::ExecError;
 use crate::files::shell::quoted;
 use crate::gpu::{Gpu, GpuError};
+use crate::kernel::Choice;
 use crate::run::prepare::name_of;
 use crate::run::{OpenRun, RunClaim, RunConfig};
 use crate::train::memory::{self, Free, MemoryBudget, Process, SharesMemory};
@@ -131,7 +132,7 @@ pub(super) fn run(args: &TrainArgs) -> Outcome {
         let open = OpenRun::open(&root)?;
         let (corpus, _) = text_again((&args.paths, &args.settings), &open.config.data.source, &root)?;
         let config = open.config.clone();
-        run = Run::resume(&gpu, open, &corpus, &config)?;
+        run = Run::resume(&gpu, open, &corpus, &config, &Choice::default())?;
         printer.say(&format!("resumed at step {}", run.step()));
     };
     printer.finish(&summary, &root);
@@ -197,7 +198,7 @@ fn create(args: &TrainArgs) -> Result<Started, Box<dyn std::error::Error>> {
     reading::note_names(&findings, &tokenizer, &config.data.mode);
     let root = claim.root().to_path_buf();
     let preset = is_for_stories.then(|| of_stories(&config));
-    let make = |gpu: &_, config| Run::create(gpu, &claim, config, &corpus, tokenizer.clone());
+    let make = |gpu: &_, config, choice: &_| Run::create(gpu, &claim, config, &corpus, tokenizer.clone(), choice);
     let started = start(args, config, root, make)?;
     Ok(Started { preset, chosen, ..started })
 }
@@ -225,7 +226,7 @@ fn start(
     args: &TrainArgs,
     mut config: RunConfig,
     root: PathBuf,
-    mut make: impl FnMut(&Arc<Gpu>, RunConfig) -> Result<Run, RunError>,
+    mut make: impl FnMut(&Arc<Gpu>, RunConfig, &Choice) -> Result<Run, RunError>,
 ) -> Result<Started, Box<dyn std::error::Error>> {
     let (gpu, compiles) = open_device(args)?;
     let shares = SharesMemory(gpu.report().shares_memory());
@@ -233,9 +234,9 @@ fn start(
     let mut fit = args.settings.fit(&mut config, gpu.caps(), shares, process)?;
     loop {
         let long = LongRun { config: &config, steps: config.train.steps, device: &args.device };
-        let kernels = tune_first(&gpu, &[config.session()], &args.tuning, Some(long))?;
+        let (choice, kernels) = tune_first(&gpu, &[config.session()], &args.tuning, Some(long))?;
         phases::begin("preparing the run");
-        let error = match make(&gpu, config.clone()) {
+        let error = match make(&gpu, config.clone(), &choice) {
             Ok(run) => return Ok(Started { run, root, device: gpu.name(), fit, kernels, preset: None, chosen: None }),
             Err(error) => error,
         };
@@ -305,13 +306,13 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     let fit = args.settings.fit_resumed(&config, gpu.caps(), shares, process)?;
     // on the device that it was on, a run keeps its kernels, so that its results are those of an undisturbed one
     let long = LongRun { config: &config, steps: config.train.steps, device: &args.device };
-    let kernels = if Run::is_of(&mut open, &gpu)? {
-        String::new()
+    let (choice, kernels) = if Run::is_of(&mut open, &gpu)? {
+        Default::default()
     } else {
         tune_first(&gpu, &[config.session()], &args.tuning, Some(long))?
     };
     phases::begin("going back to the last checkpoint");
-    let mut run = Run::resume(&gpu, open, &corpus, &config)?;
+    let mut run = Run::resume(&gpu, open, &corpus, &config, &choice)?;
     if let Some(source) = moved {
         run.remember(source)?;
     }

@@ -134,8 +134,8 @@ fn of_bench(names: &[String]) -> Result<Vec<SessionConfig>, Box<dyn Error>> {
     names.iter().map(session).collect()
 }
 
-/// Has a device use what is known to be fastest for these models, and measures what isn't known. A line that says so;
-/// empty where there was nothing to choose.
+/// Chooses the fastest known kernels for these models, and measures what isn't known. Also returns a line that says so, empty
+/// where there was nothing to choose.
 ///
 /// On a software device only a long run measures, in a process of its own.
 pub(super) fn tune_first(
@@ -143,9 +143,8 @@ pub(super) fn tune_first(
     sessions: &[SessionConfig],
     args: &TuningArgs,
     run: Option<LongRun<'_>>,
-) -> Result<String, Box<dyn Error>> {
-    gpu.choose(Choice::default());
-    let Some(dir) = cache_dir().filter(|_| !args.no_tune) else { return Ok(String::new()) };
+) -> Result<(Choice, String), Box<dyn Error>> {
+    let Some(dir) = cache_dir().filter(|_| !args.no_tune) else { return Ok(Default::default()) };
     let mut cache = Cache::open(&dir, gpu);
     warn(&mut cache);
     let shapes = shapes_of(gpu, sessions)?;
@@ -173,8 +172,7 @@ pub(super) fn tune_first(
             )
         }
     };
-    gpu.choose(tuned.choice);
-    Ok(line)
+    Ok((tuned.choice, line))
 }
 
 fn begin_tuning(shapes: &Shapes) {

@@ -12,7 +12,7 @@ pub(crate) use pipelines::Pipeline;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::kernel::{Caps, Choice};
+use crate::kernel::Caps;
 use crate::plan::Pace;
 
 /// What goes wrong on or with a device.
@@ -84,7 +84,6 @@ pub struct Gpu {
     pipelines: Mutex<HashMap<pipelines::Key, Arc<pipelines::Pipeline>>>,
     failure: Arc<Mutex<Option<GpuError>>>,
     pace: Mutex<Pace>,
-    choice: Mutex<Choice>,
     compiling: compiling::Listener,
 }
 
@@ -148,7 +147,6 @@ impl Gpu {
             pipelines: Mutex::default(),
             failure,
             pace: Mutex::new(Pace::new(is_cpu)),
-            choice: Mutex::default(),
             compiling: compiling::Listener::default(),
         }))
     }
@@ -183,16 +181,6 @@ impl Gpu {
     /// Whether shaders keep their bounds checks.
     pub fn is_checked(&self) -> bool {
         self.checked
-    }
-
-    /// Which kernels and variants the models made from now on use; by the kind of device, unless [`Gpu::choose`] said more.
-    pub fn choice(&self) -> Choice {
-        self.choice.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Sets what [`Gpu::choice`] gives. Models that exist keep theirs.
-    pub fn choose(&self, choice: Choice) {
-        *self.choice.lock().unwrap_or_else(PoisonError::into_inner) = choice;
     }
 
     /// Waits until everything submitted is done.

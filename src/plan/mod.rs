@@ -63,6 +63,8 @@ pub struct Plan {
     pub cost: BTreeMap<Phase, Cost>,
     /// The device that it was made for.
     pub caps: Caps,
+    /// How its kernels were chosen; plans that share its buffers are made with the same.
+    pub choice: Choice,
 }
 
 impl Plan {
@@ -118,7 +120,7 @@ impl Plan {
         // a uniform binding's size is rounded up by some drivers, so leave room behind the last one
         uniform.resize(uniform.len().next_multiple_of(256) + 256, 0);
         let (buffers, places) = place::place(&graph, &steps, guard_bytes);
-        let plan = Self { graph, steps, buffers, places, uniform, cost, caps: caps.clone() };
+        let plan = Self { graph, steps, buffers, places, uniform, cost, caps: caps.clone(), choice: choice.clone() };
         check::check(&plan)?;
         Ok(plan)
     }

@@ -28,11 +28,11 @@ impl Peaks {
     /// # Errors
     ///
     /// A failure of the device.
-    pub fn measure(gpu: &Arc<Gpu>) -> Result<Self, ExecError> {
+    pub fn measure(gpu: &Arc<Gpu>, tuned: &Choice) -> Result<Self, ExecError> {
         // beyond the caches of a GPU; a software device is limited by its instructions, and its memory is the host's
         let n = if gpu.caps().is_cpu { 1 << 20 } else { 16 << 20 };
         let (cost, seconds) = fastest(gpu, Residual, &[n], &Choice::default())?;
-        Ok(Self { flops_per_s: matmul_peak(gpu)?, bytes_per_s: cost.bytes as f64 / seconds })
+        Ok(Self { flops_per_s: matmul_peak(gpu, tuned)?, bytes_per_s: cost.bytes as f64 / seconds })
     }
 
     /// What a model's operations per second are of the peak, at most 1: a model that does more raises the peak.
@@ -49,7 +49,7 @@ impl Peaks {
 /// # Errors
 ///
 /// A failure of the device.
-pub fn matmul_peak(gpu: &Arc<Gpu>) -> Result<f64, ExecError> {
+pub fn matmul_peak(gpu: &Arc<Gpu>, tuned: &Choice) -> Result<f64, ExecError> {
     let n = match gpu.report().kind.as_str() {
         "software" => 512,
         "discrete" => 2048,
@@ -59,7 +59,7 @@ pub fn matmul_peak(gpu: &Arc<Gpu>) -> Result<f64, ExecError> {
     let kinds = [(false, true), (false, false), (true, false)];
     for &(trans_a, trans_b) in &kinds[..if gpu.caps().is_cpu { 1 } else { 3 }] {
         let product = Matmul { trans_a, trans_b };
-        for choice in choices(gpu, product, n)? {
+        for choice in choices(gpu, product, n, tuned)? {
             let (cost, seconds) = fastest(gpu, product, &[n, n], &choice)?;
             peak = peak.max(cost.flops as f64 / seconds);
         }
@@ -68,7 +68,7 @@ pub fn matmul_peak(gpu: &Arc<Gpu>) -> Result<f64, ExecError> {
 }
 
 /// The usual choice for a square product, and one for each kernel that was tuned for products of other sizes.
-fn choices(gpu: &Gpu, product: Matmul, n: u64) -> Result<Vec<Choice>, ExecError> {
+fn choices(gpu: &Gpu, product: Matmul, n: u64, tuned: &Choice) -> Result<Vec<Choice>, ExecError> {
     let (usual, noted) = (Choice::default(), RefCell::default());
     let graph = alone(product, &[n, n])?;
     let ctx = LowerCtx { caps: gpu.caps(), choice: &usual, noted: Some(&noted) };
@@ -78,7 +78,7 @@ fn choices(gpu: &Gpu, product: Matmul, n: u64) -> Result<Vec<Choice>, ExecError>
     let keys: Vec<String> = noted.into_inner().iter().map(ToString::to_string).collect();
     // the sizes are the last word of a plain product's key
     let kind = |key: &str| key.rsplit_once(' ').map(|(kind, _)| kind.to_string());
-    let (tuned, mut choices) = (gpu.choice(), vec![usual]);
+    let mut choices = vec![usual];
     for key in &keys {
         let picks: BTreeSet<&String> =
             tuned.tuned().iter().filter(|(other, _)| kind(other) == kind(key)).map(|(_, pick)| pick).collect();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use tril::data::{Corpus, Text, Tokenizer};
+use tril::kernel::Choice;
 use tril::run::{RunClaim, RunConfig, ScheduleKind};
 use tril::train::{Event, Repaired, Run, Summary};
 
@@ -44,7 +45,7 @@ fn run(root: &Path, keep: u64, until: u64) -> Seen {
     let corpus = Corpus::Text(Text::new(content));
     config.data.crc32 = corpus.crc32();
     let claim = RunClaim::take(root).unwrap();
-    let mut run = Run::create(&gpu(), &claim, config, &corpus, tokenizer).unwrap();
+    let mut run = Run::create(&gpu(), &claim, config, &corpus, tokenizer, &Choice::default()).unwrap();
     let obstacle = root.join("model.safetensors.part");
     let (mut evals, mut repaired) = (vec![], vec![]);
     let summary = run.train(&AtomicBool::new(false), |event| match event {

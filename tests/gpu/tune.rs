@@ -283,8 +283,7 @@ fn a_tuned_model_trains_like_an_untuned_one() {
     };
     let mut gradients = vec![];
     for choice in [Choice::default(), Choice::of_tuned(picks)] {
-        gpu.choose(choice);
-        let mut session = Session::new(&gpu, config.clone()).unwrap();
+        let mut session = Session::with_kernels(&gpu, config.clone(), &choice).unwrap();
         let loss = session.forward_backward(&batch).unwrap();
         let weights = session.param_names().into_iter().map(|name| session.gradient(&name).unwrap());
         gradients.push((loss, weights.collect::<Vec<_>>(), session.program().plan().n_dispatch(Phase::MicroBatch)));

@@ -27,5 +27,5 @@ pub(super) fn begin(args: &TrainArgs, mut open: OpenRun) -> Result<Started, Box<
     findings.check()?;
     reading::warn_of_unknown(&findings, "an imported model keeps it, so give text that it knows");
     reading::note_names(&findings, &tokenizer, &config.data.mode);
-    start(args, config, root.to_path_buf(), |gpu, config| Run::begin(gpu, &mut open, config, &corpus))
+    start(args, config, root.to_path_buf(), |gpu, config, choice| Run::begin(gpu, &mut open, config, &corpus, choice))
 }

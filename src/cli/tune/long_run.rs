@@ -10,6 +10,7 @@ use crate::cli::itself::itself;
 use crate::cli::settings::DeviceArgs;
 use crate::exec::ExecError;
 use crate::gpu::Gpu;
+use crate::kernel::Choice;
 use crate::run::RunConfig;
 use crate::speed::matmul_peak;
 use crate::tune::{Cache, Entry, OnDevice, tune};
@@ -43,7 +44,7 @@ impl LongRun<'_> {
         if budget(self.flops() / SLOW).is_none() {
             return Ok(None);
         }
-        Ok(budget(self.flops() / matmul_peak(gpu)?))
+        Ok(budget(self.flops() / matmul_peak(gpu, &Choice::default())?))
     }
 
     /// Measures what the cache lacks, in a process of its own: what its driver takes to compile a hundred kernels would stay
