@@ -35,7 +35,7 @@ pub fn step(
     hyper: &Hyper,
 ) {
     let n = param.len();
-    assert!(grad.len() == n && m.len() == n && v.len() == n, "adamw: param, grad and both moments have one size");
+    assert!(grad.len() == n && m.len() == n && v.len() == n, "adamw: param, grad and both moments have the same size");
     for i in 0..n {
         let g = grad[i] * clip_coef;
         m[i] = hyper.beta1 * m[i] + (1.0 - hyper.beta1) * g;
