@@ -46,7 +46,7 @@ pub enum ExecError {
     #[error("{0} is an activation: its memory is shared with others, so its values are gone after the step")]
     NotKept(String),
     /// A token is outside the vocabulary.
-    #[error("token {id} is outside the vocabulary of {vocab_size} tokens")]
+    #[error("token {id} is outside the vocabulary of {vocab_size}")]
     Token {
         /// The token id.
         id: u32,
