@@ -26,7 +26,7 @@ pub fn hyper(lr: f64, beta1: f64, beta2: f64, eps: f64, weight_decay: f64) -> (S
 
 const LR: f64 = 0.01;
 
-/// What differs between the cases of an update.
+/// The parameters in which the cases of an update differ.
 #[derive(Clone, Copy)]
 struct Update {
     n: u64,

@@ -1,4 +1,4 @@
-//! Batches of matrix products whose operands lie with strides in larger tensors, and the kernel for each device.
+//! Batches of matrix products on operands with strides in larger tensors, and the choice of kernel for each device.
 
 use super::straight::Operands;
 use super::{Epilogue, Probe};
@@ -12,7 +12,7 @@ use crate::ops::{LowerCtx, to_u32};
 /// Rows and columns of out that a workgroup of `matmul_tiled` takes.
 const TILE: u64 = 64;
 
-/// How the matrices of one operand lie in its range.
+/// The layout of one operand's matrices in its range.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// First element of the first matrix.
@@ -26,7 +26,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// One matrix at the start of its range.
+    /// The layout of one matrix at the start of its range.
     pub(crate) fn rows(ld: u64) -> Self {
         Self { ld, ..Self::default() }
     }
@@ -36,22 +36,23 @@ impl Layout {
     }
 }
 
-/// What `matmul_tiled4_fused` does besides.
+/// The epilogue of `matmul_tiled4_fused`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EpilogueCall {
     pub then: Epilogue,
-    /// The second output, or what stands in for it. It lies like out, but for column sums.
+    /// The second output, or its stand-in. It has the layout of out, except for column sums.
     pub second: Rw,
-    /// The third input, which lies like out.
+    /// The third input, with the layout of out.
     pub other: Option<Ro>,
-    /// Whether column sums are added to what is there.
+    /// Whether column sums are added to existing values.
     pub add: bool,
-    /// Where in `second` the column sums of a batch begin.
+    /// Index in `second` where the column sums of a batch begin.
     pub first_sum: u64,
 }
 
 impl EpilogueCall {
-    /// That of a product of some rows of out, of `n` elements each, and of some terms; `None` where it isn't this part's.
+    /// The epilogue of the part of a product with some rows of out, of `n` elements each, and some terms; `None` if it
+    /// belongs to another part.
     pub(super) fn of_part(self, n: u64, (m0, m): (u64, u64), k0: u64, is_last: bool) -> Option<Self> {
         let (start, len) = (m0 * n, m * n);
         let part = match self.then {
@@ -61,7 +62,8 @@ impl EpilogueCall {
                 Self { other: self.other.map(|other| other.slice(start, len)), ..self }
             }
         };
-        // the earlier parts of a sum are as they are; each row of tiles would sum the same columns
+        // only the last part of a sum gets an epilogue; column sums are taken once, as each row of tiles would sum the
+        // same columns
         (if self.then == Epilogue::ColumnSums { m0 == 0 } else { is_last }).then_some(part)
     }
 
@@ -85,25 +87,25 @@ pub(crate) struct Strided {
     pub n: u64,
     /// Terms of each sum.
     pub k: u64,
-    /// A is stored (K, M).
+    /// Whether A is stored (K, M).
     pub trans_a: bool,
-    /// B is stored (N, K).
+    /// Whether B is stored (N, K).
     pub trans_b: bool,
     /// Whether the products are added to out.
     pub add: bool,
-    /// Where A's matrices lie.
+    /// Layout of A's matrices.
     pub a: Layout,
-    /// Where B's matrices lie.
+    /// Layout of B's matrices.
     pub b: Layout,
-    /// Where out's matrices lie.
+    /// Layout of out's matrices.
     pub out: Layout,
-    /// Outer indices of the batch.
+    /// Number of outer batch indices.
     pub n_outer: u64,
-    /// Inner indices of the batch, the faster ones.
+    /// Number of inner batch indices, which vary faster.
     pub n_inner: u64,
 }
 
-/// The `params` of a kernel: they are the same for all.
+/// The `params` of a kernel, which are the same for all.
 macro_rules! params {
     ($kernel:ident, $strided:expr, $bias_start:expr) => {
         $kernel::Params {
@@ -178,7 +180,8 @@ impl Strided {
         }
     }
 
-    /// The call of the kernel with an epilogue, for rows that begin at multiples of four elements. A bias or column sums.
+    /// The call of the kernel with an epilogue, for rows that begin at multiples of four elements. It takes a bias or
+    /// column sums.
     pub(super) fn fused(
         &self,
         ctx: &LowerCtx<'_>,
@@ -209,7 +212,7 @@ impl Strided {
         Dispatch { flops, ..fused::dispatch(variant, bind, mode, params!(fused, self, start), groups) }
     }
 
-    /// The family of kernels: the pinned one, else by the kind of device.
+    /// The family of kernels: the pinned one, else the one for the kind of device.
     pub(crate) fn family(ctx: &LowerCtx<'_>) -> Family {
         let usual = match ctx.caps {
             caps if caps.is_cpu && ctx.variant(&straight::DEF).fits(caps) => Family::Straight,
@@ -220,8 +223,8 @@ impl Strided {
         ctx.choice.family("matmul").unwrap_or(usual)
     }
 
-    /// The pinned variant of the shuffle kernel; else the default one for small products and for other subgroup sizes than
-    /// 8; else the one whose tiles are done soonest, with those beyond the edges.
+    /// The pinned variant of the shuffle kernel; else the default one for small products and for subgroup sizes other
+    /// than 8; else the one that finishes its tiles soonest, including those beyond the edges.
     fn shuffle_variant(&self, ctx: &LowerCtx<'_>) -> &'static Variant {
         // GFLOP/s of each variant in a product of many tiles, on two cores under llvmpipe of Mesa 22: only their ratios
         // matter here. Below SMALL, a larger tile costs more to compile than it can save.
@@ -241,32 +244,32 @@ impl Strided {
         variants.min_by_key(time).map_or(usual, |(variant, _)| variant)
     }
 
-    /// Elements of a row of A as it is stored.
+    /// Elements per row of A as stored.
     pub(super) fn a_len(&self) -> u64 {
         if self.trans_a { self.m } else { self.k }
     }
 
-    /// Rows of A as it is stored.
+    /// Rows of A as stored.
     pub(super) fn a_rows(&self) -> u64 {
         if self.trans_a { self.k } else { self.m }
     }
 
-    /// Elements of a row of B as it is stored.
+    /// Elements per row of B as stored.
     pub(super) fn b_len(&self) -> u64 {
         if self.trans_b { self.k } else { self.n }
     }
 
-    /// Rows of B as it is stored.
+    /// Rows of B as stored.
     pub(super) fn b_rows(&self) -> u64 {
         if self.trans_b { self.n } else { self.k }
     }
 
-    /// Whether every row begins at a multiple of four elements, and so ends in padding up to one.
+    /// Whether every row begins at a multiple of four elements, so that it is padded to one.
     fn rows_in_fours(&self, ranges: [Range; 3]) -> bool {
         [self.a, self.b, self.out].iter().all(Layout::in_fours) && ranges.iter().all(|r| r.len.is_multiple_of(4))
     }
 
-    /// Whether every load and store can take four elements at once.
+    /// Whether every load and store can move four elements at once.
     fn in_fours(&self, ranges: [Range; 3]) -> bool {
         let m = if self.trans_a { self.m } else { 0 };
         [self.n, self.k, m].iter().all(|n| n.is_multiple_of(4))
