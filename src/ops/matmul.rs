@@ -20,8 +20,8 @@ use crate::tensor::{Shape, TensorSpec};
 
 /// The matrix product of two tensors, each viewed as rows of its last axis, with an optional bias: a linear layer.
 ///
-/// Shapes: a (.., K), or (K, M) with `trans_a`; b (K, N), or (N, K) with `trans_b`; bias (N); out (.., N), or (M, N) with
-/// `trans_a`.
+/// Shapes: a (.., K), or (K, M) with `trans_a`; b (K, N), or (N, K) with `trans_b`; bias (N); out (.., N), or (M, N)
+/// with `trans_a`.
 #[derive(Debug, Clone, Copy)]
 pub struct Matmul {
     /// A is stored (K, M) instead of (M, K).

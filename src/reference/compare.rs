@@ -40,9 +40,9 @@ impl Tolerance {
     /// Making term k errs by `U magnitude` and adding it by `U |S_k|`, independently (Higham and Mary 2019, "A New
     /// Approach to Probabilistic Rounding Error Analysis"), so the variance of the sum's error is
     /// `U^2 (n magnitude^2 + sum of S_k^2) = U^2 (n magnitude^2 + n^2 magnitude^2 / 2 + n want^2 / 3)`.
-    /// The roots of the parts are added, which is never less than the root of their sum, and four standard deviations are
-    /// allowed. One more rounding of the result is added to `rel`, and one flushed denormal to `abs`. Any other order of
-    /// adding (tiles, trees, fused multiply-add) is expected to err no more than this running sum.
+    /// The roots of the parts are added, which is never less than the root of their sum, and four standard deviations
+    /// are allowed. One more rounding of the result is added to `rel`, and one flushed denormal to `abs`. Any other
+    /// order of adding (tiles, trees, fused multiply-add) is expected to err no more than this running sum.
     pub fn sum(n_terms: usize, magnitude: f64) -> Self {
         let n = n_terms as f64;
         Tolerance {

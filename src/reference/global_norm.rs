@@ -10,8 +10,8 @@ const EPS: f64 = 1e-6;
 /// changes nothing.
 ///
 /// Shapes: grads is every gradient of the model, concatenated.
-/// Source: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks", section 3.2, over all tensors
-/// together as `torch.nn.utils.clip_grad_norm_` does.
+/// Source: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks", section 3.2, over all
+/// tensors together as `torch.nn.utils.clip_grad_norm_` does.
 pub fn forward(grads: &[f64], max_norm: f64) -> [f64; 4] {
     let n_bad = grads.iter().filter(|grad| !grad.is_finite()).count();
     if n_bad > 0 {

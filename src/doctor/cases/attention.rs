@@ -133,8 +133,8 @@ fn backward(line: Line<'_>) -> Case {
     inputs.insert(0, dout);
     inputs.insert(2, (Shape::new(&[b, n_head, t, t]), att));
     let op = AttentionBackward { n_head, p, site: 2 };
-    // datt is a sum of HS products up to `largest`; a row's ds are differences of those, weighted by att; a column of att
-    // may be as heavy as all rows together, so up to T of them add up
+    // datt is a sum of HS products up to `largest`; a row's ds are differences of those, weighted by att; a column of
+    // att may be as heavy as all rows together, so up to T of them add up
     let (_, largest, scale) = errors(sizes, p, scale);
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let datt = Tolerance::sum(size(c / n_head), largest).abs * 2.0;

@@ -16,8 +16,8 @@ pub fn forward_tolerance(scale: f64) -> Tolerance {
     Tolerance { abs: 1.2e-16 * scale.min(10.0) + 2e-37, rel: U * (6.0 * z + 16.0) }
 }
 
-/// Backward, for |dout| up to `height`: the derivative is a sum of two terms of opposite sign where x < 0, each with the
-/// relative error above; |term| (6 |z| + 8) U is at most 5 U there (at z = -2) and both terms are at most 1.2.
+/// Backward, for |dout| up to `height`: the derivative is a sum of two terms of opposite sign where x < 0, each with
+/// the relative error above; |term| (6 |z| + 8) U is at most 5 U there (at z = -2) and both terms are at most 1.2.
 pub fn backward_tolerance(height: f64) -> Tolerance {
     Tolerance { abs: 10.0 * U * height + 2e-37, rel: 16.0 * U }
 }

@@ -32,8 +32,8 @@ impl Model {
         Tolerance { abs: sum.abs / self.n_col as f64, rel: 8.0 * U }
     }
 
-    /// The variance is a mean of C positive squares: relative error of such a sum, halved by the root; a wrong mean adds
-    /// its square, and rounding x - mean the square of U x.
+    /// The variance is a mean of C positive squares: relative error of such a sum, halved by the root; a wrong mean
+    /// adds its square, and rounding x - mean the square of U x.
     pub fn rstd(&self) -> Tolerance {
         let shift = (self.mean().abs + U * self.inp) * self.rstd;
         Tolerance { abs: 0.0, rel: self.sum_rel() + shift + 4.0 * U }
@@ -45,8 +45,8 @@ impl Model {
         4.0_f64.min((self.n_col as f64).sqrt()).min(2.0 * self.inp * self.rstd)
     }
 
-    /// out = xhat weight + bias; xhat is off by the mean's error and the rounding of x - mean in units of the deviation,
-    /// and by rstd's share of itself.
+    /// out = xhat weight + bias; xhat is off by the mean's error and the rounding of x - mean in units of the
+    /// deviation, and by a fraction of itself from rstd.
     pub fn forward(&self) -> Vec<Tolerance> {
         let xhat = self.rstd * (self.mean().abs + 2.0 * U * self.inp) + self.xhat() * self.rstd().rel;
         let out = Tolerance { abs: 2.0 * xhat + 2.0 * U * (2.0 * self.xhat() + self.bias), rel: 2.0 * U };

@@ -6,8 +6,8 @@ use crate::tensor::{Shape, TensorSpec};
 /// A linear layer over a few rows, with optional GELU. It reads the matrix once for all of them, where [`Matmul`]'s
 /// tiles would be mostly empty. It has no backward rule.
 ///
-/// Shapes: a (.., K); b (K, N), or (N, K) with `trans_b`; bias (N); out (.., N). K is a multiple of 4, and so is N without
-/// `trans_b`.
+/// Shapes: a (.., K); b (K, N), or (N, K) with `trans_b`; bias (N); out (.., N). K is a multiple of 4, and so is N
+/// without `trans_b`.
 #[derive(Debug, Clone, Copy)]
 pub struct Matvec {
     /// B is stored (N, K) instead of (K, N).
