@@ -1,3 +1,4 @@
+mod epilogue;
 mod fused;
 mod matvec;
 mod probe;
@@ -7,7 +8,8 @@ mod straight;
 mod strided;
 mod tiles;
 
-pub use fused::{Epilogue, Fused};
+pub use epilogue::Epilogue;
+pub use fused::Fused;
 pub use matvec::Matvec;
 pub use probe::Probe;
 use product::Product;

@@ -1,25 +1,9 @@
-use super::strided::EpilogueCall;
+use super::epilogue::{Epilogue, EpilogueCall};
 use super::{Matmul, Product, split};
 use crate::kernel::Dispatch;
 use crate::ops::{Cost, Io, LowerCtx, Op, OutSpec, ShapeError, to_usize};
 use crate::reference;
 use crate::tensor::{Shape, TensorSpec};
-
-/// Work fused into a matrix product's kernel (its epilogue): that of the op that follows, or of one that reads the
-/// same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Epilogue {
-    /// Out is GELU of the product.
-    Gelu,
-    /// Out is the product, which the backward pass needs; second is GELU of it.
-    GeluKeepInput,
-    /// Out is the product times GELU's derivative at a third input: the gradient with respect to GELU's input.
-    GeluGradient,
-    /// A third input is added to the product.
-    Residual,
-    /// Out is the product; second holds the sums of b's columns: the gradients of a linear layer's weight and bias.
-    ColumnSums,
-}
 
 /// A [`Matmul`] fused with an epilogue in one GPU kernel, so that nothing is stored and read again in between. A plan
 /// substitutes it for separate ops ([`crate::graph::Graph::fuse`]) once the backward pass exists, so it has no backward
@@ -38,23 +22,6 @@ pub struct Fused {
 /// Floating-point operations per element of GELU and of its derivative.
 const GELU_FLOPS: u64 = 10;
 const GELU_GRADIENT_FLOPS: u64 = 20;
-
-impl Epilogue {
-    /// Whether it has an input between b and the bias.
-    fn reads_other(self) -> bool {
-        matches!(self, Self::GeluGradient | Self::Residual)
-    }
-
-    /// Whether it has a second output.
-    pub(super) fn writes_second(self) -> bool {
-        matches!(self, Self::GeluKeepInput | Self::ColumnSums)
-    }
-
-    /// The tensor bound in place of a second output if there is none.
-    pub(super) fn stand_in(self) -> Option<OutSpec> {
-        (!self.writes_second()).then(|| OutSpec::scratch("unused", Shape::new(&[4])))
-    }
-}
 
 impl Fused {
     /// Whether the kernel supports operands of these shapes.

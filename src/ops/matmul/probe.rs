@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::strided::EpilogueCall;
-use super::{Epilogue, Layout, Strided};
-use crate::kernel::{self, Caps, Dispatch, KernelDef, matmul_shuffle as shuffle, matmul_tiled4_fused as fused};
+use super::epilogue::{Epilogue, EpilogueCall};
+use super::{Layout, Strided};
+use crate::kernel::{self, Caps, Choice, Dispatch, KernelDef, matmul_shuffle as shuffle, matmul_tiled4_fused as fused};
 use crate::ops::{Cost, Io, LowerCtx, Op, OutSpec, ShapeError, to_usize};
 use crate::tensor::{Shape, TensorSpec};
 
@@ -17,6 +17,13 @@ pub struct Probe {
     pub(super) strided: Strided,
     has_bias: bool,
     then: Option<Epilogue>,
+}
+
+impl Strided {
+    /// What was tuned for a product like this.
+    pub(super) fn tuned(&self, ctx: &LowerCtx<'_>, has_bias: bool, then: Option<Epilogue>) -> Option<Choice> {
+        Probe::of(self, has_bias, then, ctx.caps).and_then(|probe| ctx.tuned(&probe.into()))
+    }
 }
 
 impl Probe {

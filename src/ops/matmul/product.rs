@@ -1,4 +1,5 @@
-use super::strided::{EpilogueCall, Layout, Strided};
+use super::epilogue::EpilogueCall;
+use super::strided::{Layout, MAX_TERMS, Strided};
 use super::{Cost, LowerCtx, Matmul, split};
 use crate::kernel::{Dispatch, Family, Ro, Rw};
 use crate::ops::to_usize;
@@ -82,10 +83,6 @@ impl Product {
         dispatches
     }
 }
-
-/// Maximum terms summed one after another. Longer products are added from partial sums, whose rounding errors grow more
-/// slowly. It is also far below llvmpipe's limit of loop iterations.
-pub(super) const MAX_TERMS: u64 = 8192;
 
 /// Maximum terms per kernel call. On a CPU, a tile's columns of a matrix whose rows are terms are a strip of 256 bytes
 /// in each row, which should stay in the second-level cache from one tile to the next. If rows are some KiB apart, a

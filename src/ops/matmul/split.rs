@@ -1,8 +1,8 @@
 //! Split-K for products of many terms into few elements, such as weight gradients: the terms are divided among more
 //! workgroups, each part is summed into a matrix of its own, and these are added in order.
 
-use super::product::MAX_TERMS;
-use super::strided::EpilogueCall;
+use super::epilogue::EpilogueCall;
+use super::strided::MAX_TERMS;
 use super::{Layout, Strided};
 use crate::kernel::{Caps, Dispatch, Family, Ro, Rw, column_sum_total_forward as total, groups_1d};
 use crate::ops::{LowerCtx, OutSpec, to_u32};

@@ -1,19 +1,8 @@
 //! The straight-line kernels for software devices with vector loads, and the products that they support.
 
-use super::Strided;
-use crate::kernel::{
-    Dispatch, Family, KernelDef, Ro, Rw, Variant, matmul_straight as straight, matmul_straight_dot as dot,
-};
+use super::strided::{Operands, Strided};
+use crate::kernel::{Dispatch, Family, KernelDef, Variant, matmul_straight as straight, matmul_straight_dot as dot};
 use crate::ops::{LowerCtx, to_u32};
-
-/// The bindings of a call.
-pub(super) struct Operands {
-    pub out: Rw,
-    pub a: Ro,
-    pub b: Ro,
-    /// The range, and the first element of it to add.
-    pub bias: Option<(Ro, u64)>,
-}
 
 impl Strided {
     /// The kernel for a product of whole tiles, and the number of terms per call, all unrolled in the kernel; `None` if

@@ -1,7 +1,6 @@
 //! Batches of matrix products on operands with strides in larger tensors, and the choice of kernel for each device.
 
-use super::straight::Operands;
-use super::{Epilogue, Probe};
+use super::epilogue::EpilogueCall;
 use crate::kernel::{
     Dispatch, Family, Range, Ro, Rw, Variant, groups_1d, matmul_direct as direct, matmul_direct_vec4 as vec4,
     matmul_shuffle as shuffle, matmul_straight as straight, matmul_tiled as tiled, matmul_tiled4 as tiled4,
@@ -11,6 +10,10 @@ use crate::ops::{LowerCtx, to_u32};
 
 /// Rows and columns of out that a workgroup of `matmul_tiled` takes.
 const TILE: u64 = 64;
+
+/// Maximum terms summed one after another. Longer products are added from partial sums, whose rounding errors grow more
+/// slowly. It is also far below llvmpipe's limit of loop iterations.
+pub(super) const MAX_TERMS: u64 = 8192;
 
 /// The layout of one operand's matrices in its range.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,48 +36,6 @@ impl Layout {
 
     fn in_fours(&self) -> bool {
         [self.start, self.ld, self.outer, self.inner].iter().all(|n| n.is_multiple_of(4))
-    }
-}
-
-/// The epilogue of `matmul_tiled4_fused`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EpilogueCall {
-    pub then: Epilogue,
-    /// The second output, or its stand-in. It has the layout of out, except for column sums.
-    pub second: Rw,
-    /// The third input, with the layout of out.
-    pub other: Option<Ro>,
-    /// Whether column sums are added to existing values.
-    pub add: bool,
-    /// Index in `second` where the column sums of a batch begin.
-    pub first_sum: u64,
-}
-
-impl EpilogueCall {
-    /// The epilogue of the part of a product with some rows of out, of `n` elements each, and some terms; `None` if it
-    /// belongs to another part.
-    pub(super) fn of_part(self, n: u64, (m0, m): (u64, u64), k0: u64, is_last: bool) -> Option<Self> {
-        let (start, len) = (m0 * n, m * n);
-        let part = match self.then {
-            Epilogue::ColumnSums => Self { add: self.add || k0 > 0, ..self },
-            Epilogue::GeluKeepInput => Self { second: self.second.slice(start, len), ..self },
-            Epilogue::Gelu | Epilogue::GeluGradient | Epilogue::Residual => {
-                Self { other: self.other.map(|other| other.slice(start, len)), ..self }
-            }
-        };
-        // only the last part of a sum gets an epilogue; column sums are taken once, as each row of tiles would sum the
-        // same columns
-        (if self.then == Epilogue::ColumnSums { m0 == 0 } else { is_last }).then_some(part)
-    }
-
-    fn mode(self) -> u32 {
-        match self.then {
-            Epilogue::Gelu => 1,
-            Epilogue::GeluKeepInput => 2,
-            Epilogue::GeluGradient => 3,
-            Epilogue::Residual => 4,
-            Epilogue::ColumnSums => 5 + u32::from(self.add),
-        }
     }
 }
 
@@ -105,6 +66,15 @@ pub(crate) struct Strided {
     pub n_inner: u64,
 }
 
+/// The bindings of a call.
+pub(super) struct Operands {
+    pub out: Rw,
+    pub a: Ro,
+    pub b: Ro,
+    /// The range, and the first element of it to add.
+    pub bias: Option<(Ro, u64)>,
+}
+
 /// The `params` of a kernel, which are the same for all.
 macro_rules! params {
     ($kernel:ident, $strided:expr, $bias_start:expr) => {
@@ -133,7 +103,7 @@ macro_rules! params {
 impl Strided {
     /// The kernel call. `bias` is its range and the first element to add.
     pub(crate) fn dispatch(&self, ctx: &LowerCtx<'_>, out: Rw, a: Ro, b: Ro, bias: Option<(Ro, u64)>) -> Dispatch {
-        let tuned = Probe::of(self, bias.is_some(), None, ctx.caps).and_then(|probe| ctx.tuned(&probe.into()));
+        let tuned = self.tuned(ctx, bias.is_some(), None);
         let ctx = &tuned.as_ref().map_or(*ctx, |choice| LowerCtx { choice, ..*ctx });
         let batch = to_u32(self.n_outer * self.n_inner);
         if let Some(dispatch) = self.straight(ctx, &Operands { out, a, b, bias }) {
@@ -191,8 +161,7 @@ impl Strided {
         b: Ro,
         bias: Option<(Ro, u64)>,
     ) -> Dispatch {
-        let probe = Probe::of(self, bias.is_some(), Some(epilogue.then), ctx.caps);
-        let tuned = probe.and_then(|probe| ctx.tuned(&probe.into()));
+        let tuned = self.tuned(ctx, bias.is_some(), Some(epilogue.then));
         let ctx = &tuned.as_ref().map_or(*ctx, |choice| LowerCtx { choice, ..*ctx });
         let variant = self.tiled_variant(ctx, &fused::DEF);
         let tune = fused::tune(variant);
