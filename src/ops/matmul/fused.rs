@@ -97,7 +97,7 @@ impl Op for Fused {
 
     fn cost(&self, io: &Io<'_>) -> Cost {
         let (m, n, k) = self.product.sizes(io.shape_in(0), io.shape_in(1));
-        let besides = match self.then {
+        let epilogue = match self.then {
             Epilogue::Gelu | Epilogue::GeluKeepInput => m * n * GELU_FLOPS,
             Epilogue::GeluGradient => m * n * GELU_GRADIENT_FLOPS,
             Epilogue::Residual => m * n,
@@ -105,7 +105,7 @@ impl Op for Fused {
         };
         // without the scratch tensors
         let real = &io.outputs[..1 + usize::from(self.then.writes_second())];
-        Cost { flops: 2 * m * n * k + besides, bytes: Io { outputs: real, ..*io }.bytes() }
+        Cost { flops: 2 * m * n * k + epilogue, bytes: Io { outputs: real, ..*io }.bytes() }
     }
 
     fn accumulates(&self, _output: usize) -> bool {
