@@ -438,7 +438,7 @@ impl Run {
 
     fn log(&mut self, line: &Value, on: &mut impl FnMut(&Event)) {
         let written = self.metrics.log(line);
-        self.note(written.map_err(Into::into), on);
+        self.note(written, on);
         self.note_metrics(on);
     }
 
