@@ -1,4 +1,4 @@
-//! What all fuzz targets share.
+//! Shared code of all fuzz targets.
 
 pub mod readers;
 
@@ -13,18 +13,18 @@ use readers::Reader;
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// A reader may take so many bytes for each byte that it reads, and so many besides.
+/// The memory a reader may use: this many bytes for each byte that it reads, plus a constant.
 const FOLD: usize = 64;
 const BESIDES: usize = 24 << 20;
 
 /// The reader of this process, and a folder for its files.
 static THIS: OnceLock<(&Reader, PathBuf)> = OnceLock::new();
 
-/// Chooses the reader, puts its seeds where `cargo fuzz` looks for them, and reads them once, which makes what is made once.
+/// Chooses the reader, puts its seeds where `cargo fuzz` looks for them, and reads them once to initialize statics.
 pub fn begin(name: &str) {
     let reader = readers::ALL.iter().find(|reader| reader.name == name);
     let reader = reader.unwrap_or_else(|| panic!("no reader is called {name}"));
-    // files lie in memory where the system has a place for that
+    // in memory, if the system has a place for that
     let shm = PathBuf::from("/dev/shm");
     let root = if shm.is_dir() { shm } else { std::env::temp_dir() };
     let scratch = root.join(format!("tril-fuzz-{name}-{}", std::process::id()));
@@ -40,7 +40,7 @@ pub fn begin(name: &str) {
     let _ = THIS.set((reader, scratch));
 }
 
-/// Lets the reader read, and take no more memory than a small multiple of the bytes.
+/// Runs the reader, which may use no more memory than a small multiple of the input's size.
 pub fn run(bytes: &[u8]) {
     let (reader, scratch) = THIS.get().unwrap_or_else(|| panic!("begin comes first"));
     let _ = ALLOCATOR.set_limit(ALLOCATOR.allocated() + BESIDES + FOLD * bytes.len());

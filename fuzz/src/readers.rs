@@ -1,5 +1,5 @@
-//! Every reader of foreign bytes as a function of bytes, with seeds that it takes. The fuzzer calls these, and so does
-//! `tests/cpu/hostile.rs`, which needs no fuzzer.
+//! Every reader of foreign bytes as a function of bytes, with valid seeds. The fuzzer calls these, and so does
+//! `tests/cpu/malformed_files.rs`, which needs no fuzzer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,17 +18,17 @@ use tril::train::evidence::Evidence;
 use tril::train::memory;
 use tril::tune::Cache;
 
-/// A reader: it may refuse bytes, and do nothing worse.
+/// A reader: it may refuse bytes, but nothing worse.
 pub struct Reader {
     /// The name of its fuzz target.
     pub name: &'static str,
-    /// Reads bytes, some readers by way of a file in a folder that is theirs alone; whether it took them.
+    /// Reads bytes, some readers through a file in their own folder; returns whether it accepted them.
     pub read: fn(&[u8], &Path) -> bool,
-    /// Bytes that it takes.
+    /// Bytes that it accepts.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-/// All of them.
+/// All readers.
 pub const ALL: &[Reader] = &[
     Reader { name: "checkpoint", read: read_checkpoint, seeds: || vec![state(PROGRESS)] },
     Reader { name: "config", read: read_config, seeds: configs },
@@ -56,7 +56,7 @@ fn put(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }
 
-/// A run's folder in which everything is as it should be but what a reader puts there.
+/// A run's folder, valid except for what a reader puts there.
 fn run(at: &Path) -> (RunDir, RunConfig) {
     if !at.join("checkpoints").exists() {
         fs::create_dir_all(at.join("checkpoints/00000007")).unwrap_or_else(|e| panic!("{}: {e}", at.display()));
@@ -150,12 +150,12 @@ fn read_tune_cache(bytes: &[u8], at: &Path) -> bool {
     cache.take_warning().is_none()
 }
 
-/// A model of another program in a folder, of which a reader changes one file, as a run.
+/// Imports another program's model from a folder in which a reader changes one file.
 fn import(at: &Path, files: &[(&str, &[u8])], model: &str) -> bool {
     let (from, to) = (at.join("model"), at.join("run"));
     fs::create_dir_all(&from).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
     files.iter().for_each(|(name, bytes)| put(&from.join(name), bytes));
-    // a file alone doesn't say how many heads it has
+    // a file alone doesn't contain the number of heads
     let n_head = match model.rsplit_once('.') {
         Some((_, "safetensors")) => Some(2),
         Some((_, "pt")) => Some(4),
@@ -203,7 +203,7 @@ fn read_tokens(bytes: &[u8], at: &Path) -> bool {
     all.len() == tokens.len()
 }
 
-/// The vocabulary ends where the first zero byte is, and the merges follow.
+/// The vocabulary ends at the first zero byte; the merges follow.
 fn read_vocab(bytes: &[u8], _: &Path) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let (vocab, merges) = text.split_once('\0').unwrap_or((text, ""));
@@ -214,7 +214,7 @@ fn read_vocab(bytes: &[u8], _: &Path) -> bool {
 
 const FORMS: [&str; 6] = ["a.txt", "a.jsonl", "a.txt.gz", "a.txt.zst", "a.ndjson.gz", "a.jsonl.zst"];
 
-/// The first byte says what kind of file the others are.
+/// The first byte selects the format of the other ones.
 fn read_text(bytes: &[u8], at: &Path) -> bool {
     let Some((&kind, bytes)) = bytes.split_first() else { return false };
     let path = at.join(FORMS[usize::from(kind) % FORMS.len()]);
@@ -260,7 +260,7 @@ fn texts() -> Vec<Vec<u8>> {
         let kind = kind as u8;
         [[vec![kind], packed.clone()].concat(), [vec![kind + 128 + 4], packed].concat()]
     });
-    // zeros shrink to almost nothing
+    // zeros compress to almost nothing
     let bombs = [[vec![2], gz(&[0; 1 << 20])].concat(), [vec![3], zst(&[0; 1 << 20])].concat()];
     forms.chain(bombs).collect()
 }
@@ -362,7 +362,7 @@ fn tokenizers() -> Vec<Vec<u8>> {
     ours.chain([learned, chars, word_piece, unigram, bpe]).map(String::into_bytes).collect()
 }
 
-/// A whole checkpoint of the run of [`config`], its checksum right, whatever stands in it as progress.
+/// A complete checkpoint of the run of [`config`], with the right checksum for any progress.
 fn state(progress: &str) -> Vec<u8> {
     let params = config().model.param_shapes();
     let moments =
@@ -411,7 +411,7 @@ const TUNED: &str = r#"{"device":"a device","entries":{"matmul 1 2 3":{"checksum
 const GRAMMAR: &str = "# greetings\nstart:\n  3 | {greet:\"Mila\",\"she\"}\n  1 | {greet:\"Otto\",\"he\"}\ngreet(name, they):\n  1 | Hello, {name}! {^they} waves {how}.\\n\nhow:\n  2 | slowly\n  1 | with both hands\n";
 const VOCAB: &str = "{\"<|endoftext|>\":0,\"a\":1,\"b\":2,\"ab\":3,\"\u{120}\":4}\0#version: 0.2\na b\n";
 
-/// What the other programs wrote.
+/// Files written by the other programs.
 macro_rules! models {
     ($path:literal) => {
         include_bytes!(concat!("../../assets/interop/models/", $path))

@@ -12,42 +12,42 @@ use super::text::Origin;
 use super::tokens::Width;
 use super::{DataError, Dataset, Findings, Options, Text, TokenSet, Tokenizer, embedded};
 
-/// How far into a file of a folder a zero byte is looked for; one marks the file as binary (git's rule).
+/// How much of a file in a folder is searched for a zero byte, which marks it as binary (git's rule).
 pub(super) const BINARY_PROBE_BYTES: usize = 8000;
 
 /// Where a run's text comes from, as its config records it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", try_from = "RawSource")]
 pub enum Source {
-    /// Stories drawn from the embedded grammar.
+    /// Stories sampled from the embedded grammar.
     Embedded {
-        /// Which stories; has nothing to do with the seed of a training.
+        /// The seed of the stories, independent of the training seed.
         seed: u64,
-        /// The least number of characters; the last story is always whole.
+        /// The minimum number of characters; the last story is always complete.
         chars: u64,
     },
     /// Files, folders and `-` for standard input, in this order.
     Files {
         /// The paths, absolute, so that a run can be resumed from another folder.
         paths: Vec<PathBuf>,
-        /// Whether bytes that aren't UTF-8 are replaced by U+FFFD, instead of an error.
+        /// Whether bytes that aren't UTF-8 become U+FFFD instead of an error.
         lossy: bool,
     },
-    /// None yet: the run was imported and hasn't been trained here.
+    /// No text yet: the run was imported and not trained since.
     None,
-    /// Files of tokens, in this order.
+    /// Token files, in this order.
     Tokens {
-        /// Those to train on, absolute; the last of their tokens are for validation where there is no `val`.
+        /// Absolute paths of the files to train on; without `val`, their last tokens are the validation split.
         train: Vec<PathBuf>,
-        /// Those to validate on.
+        /// The validation files.
         val: Vec<PathBuf>,
-        /// The size of their tokens, where it was given; else it is what their headers say, or 16 bits.
+        /// The token width, if given; otherwise the header decides, or it is 16 bits.
         #[serde(skip_serializing_if = "Option::is_none")]
         width: Option<Width>,
     },
 }
 
-/// The keys of all kinds of [`Source`]: read so, an error knows its key, which serde's own reading of tagged decode forgets.
+/// The keys of all kinds of [`Source`]. Serde's own tagged enums don't report the key of an error; this does.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSource {
@@ -76,7 +76,7 @@ impl TryFrom<RawSource> for Source {
     fn try_from(written: RawSource) -> Result<Self, Self::Error> {
         let RawSource { kind, seed, chars, paths, lossy, train, val, width } = written;
         if width.is_some() && !matches!(kind, Kind::Tokens) {
-            return Err("only \"tokens\" have a width");
+            return Err("only \"tokens\" can have a width");
         }
         Ok(match (kind, seed, chars, paths, lossy, train, val) {
             (Kind::Embedded, Some(seed), Some(chars), None, None, None, None) => Source::Embedded { seed, chars },
@@ -89,7 +89,7 @@ impl TryFrom<RawSource> for Source {
             }
             _ => {
                 return Err(
-                    "its keys don't go with its kind: \"embedded\" has seed and chars, \"files\" has paths and may have \
+                    "these keys don't belong to this kind: \"embedded\" has seed and chars, \"files\" has paths and may have \
                             lossy, \"tokens\" has train and may have val and width, \"none\" has none",
                 );
             }
@@ -98,7 +98,7 @@ impl TryFrom<RawSource> for Source {
 }
 
 impl Source {
-    /// What a command line means: its paths, or the embedded stories when there are none.
+    /// Returns the source that a command line names: its paths, or the embedded stories without any.
     pub fn from_paths(paths: &[PathBuf]) -> Source {
         if paths.is_empty() {
             return Source::Embedded { seed: embedded::SEED, chars: embedded::CHARS };
@@ -110,7 +110,7 @@ impl Source {
         Source::Files { paths: paths.iter().map(absolute).collect(), lossy: false }
     }
 
-    /// The same, with bytes that aren't UTF-8 replaced where that is asked for.
+    /// The same source, replacing bytes that aren't UTF-8 if `lossy`.
     #[must_use]
     pub fn lossily(mut self, replace: bool) -> Source {
         if let Source::Files { lossy, .. } = &mut self {
@@ -119,11 +119,11 @@ impl Source {
         self
     }
 
-    /// The same, with token files of a width where one is given.
+    /// The same source, with a width for token files if one is given.
     ///
     /// # Errors
     ///
-    /// A width for something else than token files.
+    /// Fails if a width is given for anything but token files.
     pub fn of_width(mut self, asked: Option<Width>) -> Result<Source, DataError> {
         match &mut self {
             Source::Tokens { width, .. } => *width = asked.or(*width),
@@ -133,7 +133,7 @@ impl Source {
         Ok(self)
     }
 
-    /// The text, read once, or the opened token files.
+    /// Reads the text once, or opens the token files.
     ///
     /// # Errors
     /// As [`read`](super::read) and [`TokenSet::open`].
@@ -141,7 +141,7 @@ impl Source {
         self.load_watched(&|_| Ok(()))
     }
 
-    /// [`Source::load`]; `watch` hears how far it is.
+    /// [`Source::load`], reporting progress to `watch`.
     ///
     /// # Errors
     /// As [`Source::load`].
@@ -161,17 +161,17 @@ impl Source {
     }
 }
 
-/// What a run learns from.
+/// The data of a run.
 #[derive(Clone, Debug)]
 pub enum Corpus {
-    /// Text, which its tokenizer encodes.
+    /// Text, to be encoded by the tokenizer.
     Text(Text),
-    /// Tokens that are there already.
+    /// Tokens from files.
     Tokens(TokenSet),
 }
 
 impl Corpus {
-    /// The text, where it is one.
+    /// The text, if it is one.
     pub fn text(&self) -> Option<&Text> {
         match self {
             Corpus::Text(text) => Some(text),
@@ -179,7 +179,7 @@ impl Corpus {
         }
     }
 
-    /// CRC-32 of all bytes, by which a resumed run sees that they are still the same.
+    /// CRC-32 of all bytes; a resumed run checks it.
     pub fn crc32(&self) -> u32 {
         match self {
             Corpus::Text(text) => text.crc32(),
@@ -187,10 +187,10 @@ impl Corpus {
         }
     }
 
-    /// Says whether this is what a run recorded the checksum of.
+    /// Checks the data against the checksum that a run recorded.
     ///
     /// # Errors
-    /// [`DataError::Changed`] if it isn't.
+    /// [`DataError::Changed`] if it differs.
     pub fn verify(&self, expected: u32) -> Result<(), DataError> {
         let what = if self.text().is_some() { "text has" } else { "set of token files has" };
         match self.crc32() {
@@ -199,8 +199,8 @@ impl Corpus {
         }
     }
 
-    /// Encodes the text for training, and keeps the tokens for [`Dataset::of`] with the same tokenizer and options; `watch` hears
-    /// how far it is. Returns how well the tokenizer fits. Nothing is to be done for token files.
+    /// Encodes the text for training and keeps the tokens for [`Dataset::of`] with the same tokenizer and options,
+    /// reporting progress to `watch`. Returns how well the tokenizer fits. Does nothing for token files.
     ///
     /// # Errors
     /// As [`Dataset::of`].
@@ -212,14 +212,14 @@ impl Corpus {
     }
 }
 
-/// What a data set consists of, in the order in which it is written.
+/// The files of a data set, in the order in which they are written.
 const OF_A_SET: [&str; 7] =
     ["train.bin", "train.bin.part", "val.bin", "val.bin.part", "tokenizer.json", "tokenizer.json.part", "meta.pkl"];
-/// What a run has from its beginning.
+/// The files that a run has from the start.
 const OF_A_RUN: [&str; 3] = ["config.toml", "tokenizer.json", "metrics.jsonl"];
 
-/// The files of a folder, sorted, subfolders included, but for hidden ones, links to folders, and what tril writes itself: runs
-/// and the files of data sets.
+/// Lists the files of a folder and its subfolders, sorted, without hidden files, links to folders, and what tril
+/// writes itself: runs and data sets.
 pub(super) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     if OF_A_RUN.iter().all(|name| folder.join(name).is_file()) {
         return Ok(vec![]);
@@ -236,7 +236,7 @@ pub(super) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         if is_hidden || is_set && OF_A_SET.iter().any(|part| name == *part) {
             continue;
         }
-        // A link to a folder may lead back to where we are, a link to nothing has no text.
+        // a link to a folder may form a cycle; a broken link has no text
         let Ok(kind) = fs::metadata(&path) else {
             continue;
         };

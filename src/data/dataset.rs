@@ -15,34 +15,34 @@ use super::{Batch, Corpus, DataError, Findings, Mode, Text, TokenSet, Tokenizer,
 pub struct Options {
     /// Stream or documents.
     pub mode: Mode,
-    /// The share held out, 0 <= f < 1: the last characters of a stream (as nanoGPT does), or so many documents,
-    /// picked by a fixed shuffle. 0 means no validation.
+    /// The share held out, 0 <= f < 1: the last characters of a stream (as nanoGPT does), or that share of the
+    /// documents, chosen by a fixed shuffle. 0 means no validation.
     pub val_fraction: f64,
     /// T, the length of a row.
     pub block_size: usize,
-    /// Whether several documents share a row where they fit, so that little of it is padding; nothing to a stream.
+    /// Whether several documents share a row if they fit, to save padding; ignored for streams.
     pub pack: bool,
-    /// Whether batches say where documents begin, so that none sees another: [`Batch::firsts`]. In a stream, a document
-    /// begins with each start token, or with each end-of-text token where there is no other.
+    /// Whether attention stays within a document: batches then have [`Batch::firsts`]. In a stream, a document begins
+    /// with each start token, or with each end-of-text token if there is no other.
     pub document_mask: bool,
 }
 
 impl Options {
-    /// Stream mode with a tenth held out, and without a mask.
+    /// Stream mode with a tenth held out and no document mask.
     pub fn stream(block_size: usize) -> Options {
         Options { mode: Mode::Stream, val_fraction: 0.1, block_size, pack: false, document_mask: false }
     }
 }
 
-/// The tokens of both splits and the rule by which rows are cut from them.
+/// The tokens of both splits, and how rows are cut from them.
 ///
 /// *Stream*: a training row is `T + 1` tokens from a random place, the first T as inputs, the last T as targets.
 ///
 /// *Documents*: a document of n tokens is `<start> d1 .. dn <end>`. Its inputs are all but the last, its targets
 /// all but the first, and 0 and [`IGNORE`](super::IGNORE) fill the row to T. A document with more than T targets
-/// is cut into consecutive pieces, so that each of its tokens is a target exactly once an epoch; a later piece sees
-/// nothing of the pieces before it. A row takes a piece, or with packing as many as best-fit puts there, the same ones in
-/// each epoch. An epoch takes each row once, in an order of its own.
+/// is cut into consecutive pieces, so that each of its tokens is a target exactly once per epoch; a later piece does
+/// not see earlier ones. A row holds one piece, or with packing as many as best-fit places there, the same ones in
+/// each epoch. An epoch visits each row once, in its own order.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     block_size: usize,
@@ -50,12 +50,12 @@ pub struct Dataset {
     mask: Mask,
     train: Arc<Split>,
     val: Arc<Split>,
-    /// Units: bytes of UTF-8 that each id stands for.
+    /// Units: bytes of UTF-8 per id.
     byte_lens: Arc<[u32]>,
     findings: Findings,
 }
 
-/// A dataset that was made for training before it is asked for, and what of.
+/// A training dataset made in advance, and what it was made from.
 #[derive(Clone, Debug)]
 pub(super) struct Prepared {
     tokenizer: Tokenizer,
@@ -63,14 +63,14 @@ pub(super) struct Prepared {
     dataset: Dataset,
 }
 
-/// How batches say which positions make a document.
+/// How batches mark which positions form a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mask {
-    /// They don't.
+    /// Not at all.
     None,
-    /// Each piece in a row is one.
+    /// Each piece in a row is a document.
     Pieces,
-    /// One begins with each of these tokens.
+    /// A document begins with each of these tokens.
     Token(u32),
 }
 
@@ -88,7 +88,7 @@ impl Dataset {
         Dataset::for_training(text, tokenizer, options, &|_| Ok(()))
     }
 
-    /// Makes [`Dataset::new`] of the same quick.
+    /// Makes the dataset in advance, so that [`Dataset::new`] with the same arguments is fast.
     pub(super) fn prepare(
         text: &Text,
         tokenizer: &Tokenizer,
@@ -98,7 +98,7 @@ impl Dataset {
         let dataset = Dataset::for_training(text, tokenizer, options, watch)?;
         let findings = dataset.findings.clone();
         let prepared = Prepared { tokenizer: tokenizer.clone(), options: options.clone(), dataset };
-        // one for other options stays
+        // a dataset made for other options stays
         let _ = text.prepared.set(prepared);
         Ok(findings)
     }
@@ -115,11 +115,11 @@ impl Dataset {
         Dataset::build(&Encoding { text, tokenizer, options, watch }, Use::Training)
     }
 
-    /// [`Dataset::new`] of what a run learns from. Token files are windows of one long stream, served from the files; without
-    /// files of their own, the last `val_fraction` of the tokens are for validation.
+    /// [`Dataset::new`] for a corpus. Token files are windows of one long stream, read from the files; without
+    /// validation files, the last `val_fraction` of the tokens are for validation.
     ///
     /// # Errors
-    /// As [`Dataset::new`]; ids that the tokenizer doesn't have.
+    /// As [`Dataset::new`]; ids outside the tokenizer's vocabulary.
     pub fn of(corpus: &Corpus, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
         match corpus {
             Corpus::Text(text) => Dataset::new(text, tokenizer, options),
@@ -127,23 +127,23 @@ impl Dataset {
         }
     }
 
-    /// Takes a whole text as the validation split, for evaluating a model on it; `val_fraction` is not looked at.
+    /// Takes a whole text as the validation split, to evaluate a model on it; `val_fraction` is ignored.
     ///
     /// # Errors
-    /// As [`Dataset::new`], except that a text shorter than a block will do.
+    /// As [`Dataset::new`], except that a text shorter than a block is fine.
     pub fn for_evaluation(text: &Text, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
         Dataset::evaluation(text, tokenizer, options, &|_| Ok(()))
     }
 
-    /// [`Dataset::for_evaluation`] of a text, or of all the tokens that a set has to train on.
+    /// [`Dataset::for_evaluation`] for a text, or for all training tokens of a set.
     ///
     /// # Errors
-    /// As [`Dataset::for_evaluation`]; ids that the tokenizer doesn't have.
+    /// As [`Dataset::for_evaluation`]; ids outside the tokenizer's vocabulary.
     pub fn evaluation_of(corpus: &Corpus, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
         Dataset::evaluation_watched(corpus, tokenizer, options, &|_| Ok(()))
     }
 
-    /// [`Dataset::evaluation_of`]; `watch` hears how far it is.
+    /// [`Dataset::evaluation_of`], reporting progress to `watch`.
     ///
     /// # Errors
     /// As [`Dataset::evaluation_of`].
@@ -222,44 +222,44 @@ impl Dataset {
         self.block_size
     }
 
-    /// How well the tokenizer fits the text; nothing of token files.
+    /// How well the tokenizer fits the text; empty for token files.
     pub fn findings(&self) -> &Findings {
         &self.findings
     }
 
-    /// Tokens in the training split, special ones included.
+    /// Tokens in the training split, including special ones.
     pub fn token_count(&self) -> u64 {
         wide(self.train.n_token)
     }
 
-    /// Tokens in the validation split, special ones included.
+    /// Tokens in the validation split, including special ones.
     pub fn val_token_count(&self) -> u64 {
         wide(self.val.n_token)
     }
 
-    /// The validation split itself, document after document in documents mode.
+    /// The validation split, document after document in documents mode.
     pub fn val_tokens(&self) -> Vec<u32> {
         self.val.all()
     }
 
-    /// Rows in an epoch of documents; `None` for a stream, whose windows are drawn with replacement.
+    /// Rows in an epoch of documents; `None` for a stream, whose windows are sampled with replacement.
     pub fn rows_per_epoch(&self) -> Option<u64> {
         (!self.stream).then(|| wide(self.train.n_row()))
     }
 
-    /// How the documents to train on lie in rows; `None` for a stream.
+    /// How the training documents fill rows; `None` for a stream.
     pub fn packing(&self) -> Option<Packing> {
         let rows = self.rows_per_epoch()?;
         let tokens = self.train.n_target();
         let places = rows * wide(self.block_size);
-        // Counts of tokens are far below 2^53.
+        // counts of tokens are far below 2^53
         let padding = if places == 0 { 0.0 } else { 1.0 - tokens as f64 / places as f64 };
         Some(Packing { documents: wide(self.train.documents), rows, padding })
     }
 
-    /// Micro-batch number `index` of a training with this seed: a pure function, so that a resume needs no history.
+    /// Returns micro-batch number `index` for a seed: a pure function, so resuming needs no history.
     ///
-    /// Shapes: (b, T). A dataset made for evaluation has nothing to train on and gives padding.
+    /// Shapes: (b, T). A dataset made for evaluation has no training split and gives padding.
     pub fn train_batch(&self, seed: u64, index: u64, b: usize) -> Batch {
         let mut batch = self.padding(b);
         if self.train.n_token == 0 {
@@ -290,10 +290,10 @@ impl Dataset {
         batch
     }
 
-    /// The validation split as batches of `b` rows; the last batch is filled up with rows of padding.
+    /// Returns the validation split as batches of `b` rows; the last batch is filled up with padding rows.
     ///
-    /// Without a limit: all of it, in windows that don't overlap, so that every token that has one before it (in
-    /// its document) is a target exactly once. With a limit: at most so many windows, evenly spaced, always the same.
+    /// Without a limit: all of it, in windows that don't overlap, so that every token that follows another one (in
+    /// its document) is a target exactly once. With a limit: at most that many windows, evenly spaced, always the same.
     ///
     /// Shapes: (b, T); `b` is at least 1.
     pub fn eval_batches(&self, b: usize, limit: Option<usize>) -> impl Iterator<Item = Batch> {
@@ -308,7 +308,7 @@ impl Dataset {
         })
     }
 
-    /// What [`Dataset::eval_batches`] with the same limit looks at.
+    /// How much [`Dataset::eval_batches`] with the same limit covers.
     pub fn eval_extent(&self, limit: Option<usize>) -> Extent {
         let mut extent = Extent { windows: 0, targets: 0, bytes: 0 };
         for row in self.eval_rows(limit) {
@@ -325,19 +325,19 @@ impl Dataset {
         let n = self.val.n_row();
         let wanted = limit.map_or(n, |limit| limit.min(n));
         (0..wanted).map(move |i| {
-            // In u128, because a product of two counts may not fit into 64 bits.
+            // in u128, because a product of two counts may exceed 64 bits
             let at = i as u128 * n as u128 / wanted as u128;
             self.val.row(usize::try_from(at).expect("an index below n"))
         })
     }
 
-    /// A batch of nothing but padding; with a mask each row of it is one document.
+    /// Returns a batch of padding; with a mask, each row of it is one document.
     fn padding(&self, b: usize) -> Batch {
         let firsts = if self.mask == Mask::None { vec![] } else { vec![0; b * self.block_size] };
         Batch { firsts, ..Batch::padding(b, self.block_size) }
     }
 
-    /// Puts pieces into a row of padding, one behind the other.
+    /// Writes pieces into a row of padding, one after the other.
     fn fill(&self, batch: &mut Batch, row: usize, tokens: &Tokens, pieces: &[Piece]) {
         let mut at = 0;
         for piece in pieces {
@@ -356,7 +356,7 @@ impl Dataset {
         }
     }
 
-    /// Makes the row from column `at` on another document.
+    /// Starts another document at column `at` of the row.
     fn begin(&self, batch: &mut Batch, row: usize, at: usize) {
         if self.mask != Mask::None {
             let first = u32::try_from(at).expect("a block is indexed with 32 bits");
@@ -365,14 +365,14 @@ impl Dataset {
     }
 }
 
-/// What a dataset is for, and so how short a split may be.
+/// The use of a dataset, which decides how short a split may be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     Training,
     Evaluation,
 }
 
-/// Whether the two parts of a stream hold a window each.
+/// Checks that both parts of a stream hold at least one window.
 pub(super) fn check_lengths(train: usize, val: usize, options: &Options, purpose: Use) -> Result<(), DataError> {
     let block_size = options.block_size;
     match purpose {
@@ -385,7 +385,7 @@ pub(super) fn check_lengths(train: usize, val: usize, options: &Options, purpose
     }
 }
 
-/// How batches of these options are masked.
+/// Returns the mask that batches have with these options.
 fn mask(tokenizer: &Tokenizer, options: &Options) -> Result<Mask, DataError> {
     if options.block_size == 0 {
         return Err(DataError::ZeroBlock);
@@ -416,7 +416,7 @@ mod tests {
         let (mask, findings) = (Mask::Token(END), Findings::default());
         let data = Dataset { block_size: 10, stream: true, mask, train, val, byte_lens, findings };
         let batch = data.train_batch(1, 0, 2);
-        // The one window there is. The token that ends a document is a target in it, and the first input of the next.
+        // The only window. The token that ends a document is a target in it, and the first input of the next.
         let firsts = [0, 0, 2, 2, 2, 2, 6, 7, 7, 7];
         assert_eq!(batch.firsts, firsts.repeat(2));
         assert_eq!(batch.tokens[..10], [1, 2, END, 3, 4, 5, END, END, 6, 7]);

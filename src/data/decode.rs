@@ -1,25 +1,25 @@
-//! The decode that text comes in: compressed or not, plain or JSON lines.
+//! The format of text files: plain or JSON lines, in which encoding.
 
 use serde::Deserialize;
 
 use super::DataError;
 
-/// What to do with bytes that aren't UTF-8.
+/// How to handle bytes that aren't UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InvalidUtf8 {
     /// Refuse the file.
     Refuse,
-    /// Put U+FFFD in their place.
+    /// Replace them by U+FFFD.
     Replace,
 }
 
-/// Whether each line of a file of this name is a document.
+/// Whether a file of this name has one document per line.
 pub(super) fn is_lines(name: &str) -> bool {
     let inner = name.strip_suffix(".gz").or(name.strip_suffix(".zst")).unwrap_or(name);
     [".jsonl", ".ndjson"].iter().any(|end| inner.ends_with(end))
 }
 
-/// What text is likely to be that isn't UTF-8, as `iconv` calls it: what its byte order mark says, or else its zeros.
+/// The likely encoding of text that isn't UTF-8, named as for `iconv`: from its byte order mark, or else its zeros.
 pub(super) fn likely(start: &[u8]) -> &'static str {
     match start {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "utf-32",
@@ -28,17 +28,17 @@ pub(super) fn likely(start: &[u8]) -> &'static str {
     }
 }
 
-/// Fails where text that is UTF-8 by its bytes is UTF-16 or UTF-32 without a byte order mark by its zeros.
+/// Fails for valid UTF-8 whose zeros show that it is UTF-16 or UTF-32 without a byte order mark.
 pub(super) fn must_not_be_wide(name: &str, start: &[u8]) -> Result<(), DataError> {
     let Some(encoding) = wide(start) else { return Ok(()) };
     let offset = start.iter().position(|&byte| byte == 0).unwrap_or(0);
     Err(DataError::Wide { name: name.into(), encoding, offset })
 }
 
-/// Which of UTF-16 and UTF-32 the beginning of a text is, by its zeros.
+/// Tells UTF-16 and UTF-32 apart by the zeros at the beginning of a text.
 ///
-/// The upper byte of two is 0 for Latin letters, blanks and line breaks, and in other alphabets it is nearly always the one
-/// number of their block. A text with a zero now and then, even between all its words, has other bytes beside them.
+/// The upper byte of two is 0 for Latin letters, blanks and line breaks; in other alphabets it is nearly always the
+/// number of their block. A text with occasional zeros, even between all its words, has other bytes next to them.
 fn wide(start: &[u8]) -> Option<&'static str> {
     const PROBE_BYTES: usize = 8000;
     const MIN_BYTES: usize = 16;
@@ -47,7 +47,7 @@ fn wide(start: &[u8]) -> Option<&'static str> {
     if 4 * n < MIN_BYTES {
         return None;
     }
-    // how often each byte stands at each place of four
+    // how often each byte occurs at each of four positions
     let mut counts = [[0; 256]; 4];
     for unit in units {
         unit.iter().zip(&mut counts).for_each(|(&byte, count)| count[usize::from(byte)] += 1);
@@ -77,20 +77,20 @@ fn wide(start: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// A line of JSON lines; what else it holds is passed over, not kept.
+/// A JSON line; other fields are ignored.
 #[derive(Deserialize)]
 struct Line {
     text: Option<String>,
 }
 
-/// The `text` of a line, if there is any.
+/// Returns the `text` of a line, if it isn't blank.
 pub(super) fn document(name: &str, n_line: usize, line: &str) -> Result<Option<String>, DataError> {
     if line.trim().is_empty() {
         return Ok(None);
     }
     let bad = |reason: String| DataError::BadLine { name: name.into(), line: n_line, reason };
     let Line { text } = serde_json::from_str(line).map_err(|e| bad(e.to_string()))?;
-    // serde takes the fields of a list in order
+    // serde would also accept a JSON array as the fields in order
     match text.filter(|_| line.trim_start().starts_with('{')) {
         Some(text) => Ok(Some(text).filter(|text| !text.is_empty())),
         None => Err(bad("it has no field \"text\"".into())),

@@ -1,23 +1,24 @@
-//! The embedded corpus: small stories drawn from a grammar of our own, so that the best possible loss is known.
+//! The embedded corpus: small stories sampled from a grammar of our own, so that the best possible loss is known.
 //!
 //! The floor is the entropy of a story over its expected length, in nats per character. It is what a model that
 //! knows the grammar and sees the story from its start pays on average. A model that sees only the last
 //! `block_size` characters, as in stream mode, can't beat it on average: conditional entropy with less context is
-//! at least the entropy rate, and the first characters of each window have next to no context at all. A finite
-//! validation text is a sample, so its own best loss scatters about the floor; by a percent or so at 100,000 characters.
+//! at least the entropy rate, and the first characters of each window have almost no context. A finite
+//! validation text is a sample, so its own best loss scatters around the floor, by about a percent at 100,000
+//! characters.
 
 use std::sync::LazyLock;
 
 use super::Mode;
 use super::grammar::Grammar;
 
-/// The seed of the stories when nothing else is said.
+/// The default seed of the stories.
 pub const SEED: u64 = 1;
 
-/// Units: characters; how much text is made when nothing else is said.
+/// Units: characters; the default length of the text.
 pub const CHARS: u64 = 1_000_000;
 
-/// What stands between two stories, for documents mode.
+/// The separator of stories, for documents mode.
 pub const SEPARATOR: &str = "\n\n";
 
 /// The grammar of the stories, `assets/corpus/stories.grammar`.
@@ -30,7 +31,7 @@ pub fn grammar() -> &'static Grammar {
     &GRAMMAR
 }
 
-/// Stories, each followed by a blank line, until there are at least so many characters.
+/// Returns stories, each followed by a blank line, of at least `n_chars` characters in all.
 ///
 /// A longer text of the same seed begins with the shorter one.
 pub fn text(seed: u64, n_chars: u64) -> String {
@@ -51,10 +52,10 @@ pub(super) fn stories(seed: u64, n_chars: u64) -> impl Iterator<Item = String> {
     })
 }
 
-/// The floor of the loss on what a run takes the stories for; `None` where it cuts them into documents of its own.
+/// The floor of the loss on the stories in this mode; `None` if the mode splits them at another separator.
 ///
-/// Units: nats per character. In documents mode `<end>` stands for the blank line that ends a story, and what is predicted has
-/// no other end, so the same nats come with fewer characters.
+/// Units: nats per character. In documents mode `<end>` replaces the blank line that ends a story, so the same nats are
+/// spread over fewer characters.
 pub fn floor(mode: &Mode) -> Option<f64> {
     let story = grammar().entropy();
     match mode {
@@ -66,14 +67,14 @@ pub fn floor(mode: &Mode) -> Option<f64> {
     }
 }
 
-/// A mean loss on stories per character: they are ASCII, so that a character is a byte.
+/// Converts a mean loss on stories to nats per character: they are ASCII, so a character is a byte.
 ///
 /// Units: nats per character, from bits per byte.
 pub fn nats_per_char(bits_per_byte: f64) -> f64 {
     bits_per_byte * std::f64::consts::LN_2
 }
 
-/// The least mean loss that any model can have on stories without end.
+/// The lowest mean loss that any model can have on an endless series of stories.
 ///
 /// Units: nats per character.
 pub fn floor_nats_per_char() -> f64 {

@@ -1,4 +1,4 @@
-//! A text into tokens: read once, encoded on all cores, given on in order, so that memory doesn't grow with the text.
+//! Encodes a text: reads it once, encodes on all cores and passes tokens on in order, in bounded memory.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,12 +11,12 @@ use super::text::{Border, Is, Origin, Part, Parting, Pass, Totals};
 use super::tokenizer::{Settled, Stitcher, Window};
 use super::{DataError, Findings, Lost, Tokenizer};
 
-/// A text that is to become tokens.
+/// A text to be encoded.
 pub(super) struct Encode<'a> {
     pub origin: &'a Origin,
     pub tokenizer: &'a Tokenizer,
     pub parting: Parting<'a>,
-    /// The character whose place in bytes is asked for.
+    /// The character whose byte offset is wanted.
     pub find: Option<u64>,
 }
 
@@ -24,20 +24,21 @@ pub(super) struct Encode<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Encoded {
     pub ids: Vec<u32>,
-    /// How many of them stand in front of each document that begins.
+    /// For each document that begins here, the number of tokens before it.
     pub begins: Vec<usize>,
     /// Units: bytes and characters of their text.
     pub n_byte: u64,
     pub n_char: u64,
-    /// What of it became no token.
+    /// The part of it that became no token.
     pub lost: Lost,
-    /// Units: bytes read of all the text by now, packed where they are.
+    /// Units: bytes of the whole text read so far, compressed sizes for compressed files.
     pub n_read: u64,
 }
 
 enum Piece {
     Whole(Encoded),
-    /// A part that depends on those beside it, whether its document begins with it, and whether it is the last of its row.
+    /// A part that depends on its neighbours, whether its document begins with it, and whether it is the last of its
+    /// row.
     Window {
         begins: bool,
         is_last: bool,
@@ -49,11 +50,11 @@ enum Piece {
 type Job = (Vec<Part>, SyncSender<Result<Piece, DataError>>);
 
 impl Encode<'_> {
-    /// Gives the tokens on to `take`, whose error ends it. Returns what was read and what became of it.
+    /// Passes the tokens to `take`, whose error ends the work. Returns what was read and the findings.
     ///
     /// # Errors
     ///
-    /// Whatever is wrong with the text, a character or word that the tokenizer lacks, or what `take` says.
+    /// Any error of the text, a character or word that the tokenizer lacks, or the error of `take`.
     pub fn run(&self, take: &mut dyn FnMut(Encoded) -> Result<(), DataError>) -> Result<(Totals, Findings), DataError> {
         let n_read = AtomicU64::new(0);
         thread::scope(|scope| {
@@ -68,7 +69,7 @@ impl Encode<'_> {
                     loop {
                         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
                         let Ok((parts, done)) = job else { return };
-                        // nobody waits for it any more where something failed
+                        // nobody waits for it after an error
                         let _ = done.send(self.piece(parts));
                     }
                 });
@@ -109,7 +110,7 @@ impl Encode<'_> {
             let taken = take_all();
             let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             match (taken, read) {
-                // what stopped the one is what happened to the other
+                // `Stopped` on one side is a consequence of the error on the other
                 (Err(DataError::Stopped), Err(error)) | (Err(error), _) => Err(error),
                 (Ok(findings), read) => read.map(|(totals, names)| (totals, Findings { names, ..findings })),
             }

@@ -1,4 +1,4 @@
-//! A text that becomes the tokens of both splits, which alone are held.
+//! Encodes a text into the tokens of both splits; only these stay in memory.
 
 use std::ops::Range;
 
@@ -11,10 +11,10 @@ use super::text::{Parting, Totals};
 use super::tokens::{HELD_BYTES, Held};
 use super::{DataError, Findings, Text, Tokenizer, Tokens};
 
-/// The split of documents is the same for every training seed, so that runs can be compared.
+/// The seed of the split into documents, the same for every training seed, so that runs are comparable.
 const SPLIT_SEED: u64 = 0;
 
-/// What becomes tokens, and how.
+/// The text to encode, and how.
 #[derive(Clone, Copy)]
 pub(super) struct Encoding<'a> {
     pub text: &'a Text,
@@ -39,7 +39,7 @@ impl Encoding<'_> {
         Ok((Split::stream(train, options.block_size), Split::stream(val, options.block_size), findings))
     }
 
-    /// Documents, of which a fixed shuffle picks those for training.
+    /// Documents, some of which a fixed shuffle picks for training.
     pub fn documents(&self, separator: &str, purpose: Use) -> Result<(Split, Split, Findings), DataError> {
         let Self { tokenizer, options, .. } = *self;
         let (Some(start), Some(end)) = (tokenizer.start_id(), tokenizer.end_id()) else {
@@ -80,7 +80,7 @@ impl Encoding<'_> {
         Ok((split(0..wide(n_train)), split(wide(n_train)..wide(n)), findings))
     }
 
-    /// Encodes the text, which must still be what it was when it was first read.
+    /// Encodes the text, which must be unchanged since it was first read.
     fn encode(
         &self,
         parting: Parting<'_>,
@@ -100,8 +100,8 @@ impl Encoding<'_> {
     }
 }
 
-/// How many tokens stand for the first `cut` of a text's `len` bytes. Where some stand for none of their own, such as special
-/// tokens that the text names, the bytes that are known are shared out alike.
+/// How many tokens stand for the first `cut` of a text's `len` bytes. If some have no bytes of their own, such as
+/// special tokens named in the text, scales by the bytes that are known.
 fn tokens_before(cut: usize, len: usize, tokens: &Tokens, byte_lens: &[u32]) -> usize {
     let byte_len = |id: u32| byte_lens.get(narrow(id.into())).map_or(0, |&n| narrow(n.into()));
     let known: usize = tokens.blocks().flatten().map(byte_len).sum();

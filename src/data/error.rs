@@ -1,4 +1,4 @@
-//! What can go wrong between a path and a batch.
+//! Errors on the way from a path to a batch.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,81 +13,81 @@ pub enum DataError {
     /// A run that has no text yet.
     #[error("this run was imported and has no text of its own yet: give a PATH")]
     NoText,
-    /// A path that isn't there.
-    #[error("nothing at {}: check the path", path.display())]
+    /// A path that doesn't exist.
+    #[error("{} does not exist: check the path", path.display())]
     Missing {
         /// The path as given.
         path: PathBuf,
     },
-    /// A run's text that isn't where it was.
+    /// A run's text that is no longer where it was.
     #[error(
-        "nothing at {}, where the text of this run was: put it back, or say where it is now with tril train --resume {} NEWPATH",
+        "{}, the text of this run, does not exist: restore it, or give its new path: tril train --resume {} NEWPATH",
         path.display(),
         quoted(run)
     )]
     Moved {
-        /// The path as the run has it.
+        /// The path that the run recorded.
         path: PathBuf,
         /// The run.
         run: PathBuf,
     },
-    /// A file or folder that is there but can't be read.
+    /// A file or folder that exists but can't be read.
     #[error("cannot read {name} ({source}): {}", advice(source))]
     Unreadable {
         /// The file, folder or "standard input".
         name: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A file or standard input without a single character.
-    #[error("{name} is empty: give text with at least one block of tokens")]
+    /// A file or standard input without any text.
+    #[error("{name} is empty: give at least one block of text")]
     Empty {
         /// The file or "standard input".
         name: String,
     },
     /// Bytes that aren't UTF-8.
     #[error(
-        "{name} is not UTF-8 text (first bad byte at offset {offset}): convert it, as with iconv -f {encoding} -t utf-8, or give --lossy"
+        "{name} is not UTF-8 text (first bad byte at offset {offset}): convert it (iconv -f {encoding} -t utf-8), or give --lossy"
     )]
     NotUtf8 {
         /// The file or "standard input".
         name: String,
-        /// What it may be instead.
+        /// The encoding it may have instead.
         encoding: &'static str,
-        /// Units: bytes from the start.
+        /// Units: bytes from the start of the file.
         offset: usize,
     },
-    /// Bytes that could be UTF-8 and have the zeros of another encoding.
+    /// Valid UTF-8 whose zero bytes point to another encoding.
     #[error(
-        "{name} is {encoding} by its zero bytes (the first at offset {offset}), not UTF-8: convert it, as with iconv -f {encoding} -t utf-8, or give --lossy to train on the zeros"
+        "{name} looks like {encoding}, not UTF-8 (first zero byte at offset {offset}): convert it (iconv -f {encoding} -t utf-8), or give --lossy to train on the zeros"
     )]
     Wide {
         /// The file or "standard input".
         name: String,
-        /// What it is.
+        /// Its likely encoding.
         encoding: &'static str,
-        /// Units: bytes from the start.
+        /// Units: bytes from the start of the file.
         offset: usize,
     },
-    /// A compressed file that can't be unpacked.
-    #[error("{name} can't be unpacked ({reason}): it is cut off or damaged, get it again")]
+    /// A compressed file that can't be decompressed.
+    #[error("{name} can't be decompressed ({reason}): it is truncated or damaged; download or create it again")]
     Archive {
         /// The file.
         name: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// A compressed file with something behind its end.
+    /// A compressed file with other bytes after its end.
     #[error(
-        "{name} has other bytes behind the end of its compressed data, which is not all that the file was meant to hold: make it again, or cut them off"
+        "{name} has other bytes after its compressed data, so it may be incomplete: create it again, or cut those bytes off"
     )]
     Trailing {
         /// The file.
         name: String,
     },
-    /// No room for what comes through a pipe, or for the tokens of a long text.
+    /// No disk space for the data from a pipe, or for the tokens of a long text.
     #[error(
-        "cannot keep {name} in {} ({source}): make room there, or set TMPDIR to another folder",
+        "cannot store {name} in {} ({source}): free some space there, or set TMPDIR to another folder",
         folder.display()
     )]
     Spool {
@@ -95,29 +95,29 @@ pub enum DataError {
         name: String,
         /// The folder for temporary files.
         folder: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A text that is one character, for a tokenizer of characters.
+    /// A text of one repeated character, for a character tokenizer.
     #[error(
-        "the text is nothing but {character:?}, {}, so there is nothing to learn: give another text, or --tokenizer byte to train on it all the same",
+        "the text is only {character:?}, {}, so there is nothing to learn: give another text, or --tokenizer byte to train on it anyway",
         count(*times, "time")
     )]
     OneCharacter {
         /// The character.
         character: char,
-        /// How often it is there.
+        /// How often it occurs.
         times: u64,
     },
-    /// A compressed file that holds far more than text does.
-    #[error("{name} would become more than {times} times as large: if it is meant to, unpack it yourself")]
+    /// A compressed file that expands far more than text does.
+    #[error("{name} expands to more than {times} times its size: if that is intended, decompress it yourself")]
     Swells {
         /// The file.
         name: String,
-        /// What is allowed.
+        /// The factor allowed.
         times: u64,
     },
-    /// A line of JSON lines without a text.
+    /// A JSON line without a text.
     #[error("line {line} of {name} is not a JSON object with a \"text\" ({reason}): correct it")]
     BadLine {
         /// The file.
@@ -127,8 +127,8 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A folder in which everything is hidden, binary or empty.
-    #[error("no text in folder {} (hidden, binary and empty files, runs and data sets are skipped): name the files themselves", path.display())]
+    /// A folder whose files are all hidden, binary or empty.
+    #[error("no text in folder {} (hidden, binary and empty files, runs and data sets are skipped): name its files instead", path.display())]
     NoTextInFolder {
         /// The folder as given.
         path: PathBuf,
@@ -141,26 +141,26 @@ pub enum DataError {
         /// What is wrong with it, and what to do.
         reason: String,
     },
-    /// A token that its tokenizer doesn't have.
+    /// A token id outside its tokenizer's vocabulary.
     #[error(
-        "{} has id {id} at token {place}, and the vocabulary ends at {last}: {advice}",
+        "{} has id {id} at token {place}, but the vocabulary ends at {last}: {advice}",
         path.display()
     )]
     TokenBeyond {
         /// The file.
         path: PathBuf,
-        /// The id, as it is written.
+        /// The id, as the message shows it.
         id: String,
-        /// Units: tokens from the file's first.
+        /// Units: tokens from the start of the file.
         place: u64,
         /// The last id of the vocabulary.
         last: u64,
-        /// What the file may be, or what else to do.
+        /// What the file may be, or what to do.
         advice: String,
     },
     /// Token files that are shorter than a window.
     #[error(
-        "{name} holds {}, and a block of {block_size} needs {}: give more, or lower --block-size",
+        "{name} holds {}, but a block of {block_size} needs {}: give more tokens, or lower --block-size",
         count(*tokens, "token"),
         block_size + 1
     )]
@@ -172,7 +172,7 @@ pub enum DataError {
         /// Tokens in a block.
         block_size: usize,
     },
-    /// A file beside token files that should say how text becomes their tokens.
+    /// A file next to token files that should be their tokenizer.
     #[error("{} can't be used as a tokenizer ({reason}): give the right one with --tokenizer", path.display())]
     TokenizerBeside {
         /// The file.
@@ -180,40 +180,40 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Token files and text at once.
-    #[error("{} holds tokens and {} text: give the one or the other", tokens.display(), text.display())]
+    /// Token files mixed with text.
+    #[error("{} holds tokens, but {} holds text: give one or the other", tokens.display(), text.display())]
     Mixed {
         /// A token file.
         tokens: PathBuf,
-        /// A path that is none.
+        /// A path to text.
         text: PathBuf,
     },
-    /// Validation files where there are no token files.
-    #[error("--val {} is for token files (.bin), and text is held out with --val-fraction: leave --val out", val.display())]
+    /// Validation files without token files.
+    #[error("--val {} needs token files (.bin); for text, leave it out and use --val-fraction", val.display())]
     ValOfText {
         /// The path.
         val: PathBuf,
     },
-    /// A width of tokens where there are no token files.
-    #[error("--token-width is for token files (.bin), and this is text: leave it out")]
+    /// A token width without token files.
+    #[error("--token-width needs token files (.bin), but this is text: leave it out")]
     WidthOfText,
-    /// Documents that are to be cut out of token files.
+    /// Documents mode with token files.
     #[error(
-        "--mode documents takes text, and these are token files: use --mode stream, with --document-mask true to keep their documents apart"
+        "--mode documents needs text, but these are token files: use --mode stream, with --document-mask true to keep their documents apart"
     )]
     DocumentsOfTokens,
-    /// A pattern of file names that fits nothing.
-    #[error("{pattern} names no file ({reason}): check the path")]
+    /// A file name pattern without a match.
+    #[error("{pattern} matches no file ({reason}): check the path")]
     Pattern {
         /// The pattern.
         pattern: String,
-        /// Why.
+        /// Why it matches none.
         reason: String,
     },
-    /// A data set in the place of a new one.
-    #[error("{} is there already: choose another --out, or remove it", path.display())]
+    /// A data set that already exists.
+    #[error("{} already exists: choose another --out, or remove it", path.display())]
     SetExists {
-        /// A file of it.
+        /// One of its files.
         path: PathBuf,
     },
     /// A data set that another process is writing.
@@ -223,46 +223,46 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A file that can't be written.
-    #[error("cannot write {name} ({source}): check the path, its permissions and the space on the disk")]
+    #[error("cannot write {name} ({source}): check the path, its permissions and the disk space")]
     Unwritable {
         /// The file or folder.
         name: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// More tokens than a file of llm.c can count.
+    /// More tokens than a file in llm.c's format can count.
     #[error(
-        "a file of llm.c holds {most} tokens at most, and there are more: tokenize parts of the text into folders of their own, and train on all of them"
+        "a file in llm.c's format holds at most {most} tokens, but the text has more: tokenize parts of it into separate folders, and train on all of them"
     )]
     TooManyTokens {
-        /// Tokens that it holds.
+        /// The most tokens that a file holds.
         most: u64,
     },
-    /// A vocabulary that nanoGPT's files can't hold.
-    #[error("nanoGPT's files hold ids below 65536, and the vocabulary has {vocab_size}: use --format llmc")]
+    /// A vocabulary too large for nanoGPT's files.
+    #[error("nanoGPT's files hold ids below 65536, but the vocabulary has {vocab_size}: use --format llmc")]
     TooWide {
-        /// Ids of the vocabulary.
+        /// Ids in the vocabulary.
         vocab_size: usize,
     },
     /// A text that would have to be encoded all at once.
     #[error(
-        "the text has more than {} MiB without a place where this tokenizer could cut it: break it into lines, or take \
+        "the text has more than {} MiB without a place where this tokenizer can split it: break it into lines, or use \
          --tokenizer byte",
         bytes >> 20
     )]
     LongWord {
-        /// Units: bytes that are encoded at once at most.
+        /// Units: bytes, the most that are encoded at once.
         bytes: usize,
     },
-    /// A record of JSON lines that is too long.
-    #[error("{name} has a line of more than {} MiB, and each should be a document: name another file", bytes >> 20)]
+    /// A JSON line that is too long.
+    #[error("{name} has a line of more than {} MiB, but each line should be one document: give another file", bytes >> 20)]
     LongLine {
         /// The file.
         name: String,
         /// Units: bytes.
         bytes: usize,
     },
-    /// Too little text for the split that was asked for.
+    /// Too little text for the requested split.
     #[error(
         "the text leaves {} for training and {validation} for validation: give more text, or change --val-fraction (0 for none)",
         count(*training, "token")
@@ -273,39 +273,39 @@ pub enum DataError {
         /// Tokens that would be held out.
         validation: u64,
     },
-    /// More memory than is allowed, while a text is read.
+    /// More memory than allowed while reading a text.
     #[error(
-        "--memory allows {}, and reading the text takes more ({}); give more, or make it token files first: tril tokenize",
+        "--memory allows {}, but reading the text takes more ({}): raise it, or make token files first: tril tokenize",
         human_bytes(*most),
         human_bytes(*taken)
     )]
     Memory {
-        /// Units: bytes that the process takes.
+        /// Units: bytes that the process uses.
         taken: u64,
-        /// Units: bytes that it may take.
+        /// Units: bytes that it may use.
         most: u64,
     },
-    /// Work that was stopped from outside.
+    /// Work stopped from outside.
     #[error("stopped before the end: nothing was written")]
     Stopped,
-    /// Text that isn't the text a run began with.
+    /// Text that differs from what the run began with.
     #[error(
         "the {what} changed since this run began (checksum {found:08x}, expected {expected:08x}): restore it, or start a new run with --out"
     )]
     Changed {
-        /// What it is that has: "text has", say.
+        /// The subject and its verb: "text has", say.
         what: &'static str,
-        /// CRC-32 recorded by the run.
+        /// The CRC-32 that the run recorded.
         expected: u32,
-        /// CRC-32 of the text now.
+        /// The CRC-32 of the text now.
         found: u32,
     },
-    /// Text that isn't the same when it is read again.
-    #[error("the text changed while it was read: wait until nothing writes to it any more, then try again")]
+    /// Text that differs when read again.
+    #[error("the text changed while it was being read: wait until nothing writes to it, then try again")]
     Unsteady,
     /// A character that the vocabulary lacks.
     #[error(
-        "character {character:?} (U+{:04X}) at position {position} is not among the {} of the tokenizer: remove it, or train a new run with --tokenizer byte",
+        "character {character:?} (U+{:04X}) at position {position} is not among the tokenizer's {}: remove it, or train a new run with --tokenizer byte",
         u32::from(*character),
         count(*vocabulary, "character")
     )]
@@ -318,22 +318,22 @@ pub enum DataError {
         vocabulary: usize,
     },
     /// A tokenizer.json that can't be used.
-    #[error("not a tokenizer.json ({reason}): give one of tril or of Hugging Face, or restore the run's own")]
+    #[error("not a usable tokenizer.json ({reason}): give one from tril or Hugging Face, or restore the run's own")]
     BadTokenizer {
         /// What is wrong with it.
         reason: String,
     },
-    /// What `--tokenizer` names and is none.
-    #[error("--tokenizer {} {reason}: give the path of a tokenizer.json of tril or of Hugging Face, or a kind of tokenizer", path.display())]
+    /// A `--tokenizer` that can't be used.
+    #[error("--tokenizer {} {reason}: give a kind of tokenizer, or the path of a tokenizer.json from tril or Hugging Face", path.display())]
     TokenizerFile {
         /// The path as given.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// A word that the model of a `tokenizer.json` has no id for, nor for any that it doesn't know.
+    /// A word without an id, in a `tokenizer.json` without an id for unknown words.
     #[error(
-        "the tokenizer has no id for {word:?} (at character {position} of the text), nor one for unknown words: change the text, or train a new run with another --tokenizer"
+        "the tokenizer has no id for {word:?} (at character {position} of the text) and none for unknown words: change the text, or train a new run with another --tokenizer"
     )]
     UnknownWord {
         /// The word, or its beginning.
@@ -341,9 +341,9 @@ pub enum DataError {
         /// Units: characters from the start of the text encoded.
         position: usize,
     },
-    /// A text of which a tokenizer knows next to nothing.
+    /// A text that becomes almost only unknown tokens.
     #[error(
-        "{percent:.1} % of the text's tokens are {name}, which stands for what the tokenizer doesn't know, so that there is nothing to learn: give text that it knows, or a new run another --tokenizer, such as bpe:4096, which is learned from the text"
+        "{percent:.1} % of the text's tokens are {name}, the tokenizer's unknown token, so there is nothing to learn: give text that fits it, or train a new run with another --tokenizer, such as bpe:4096, which is learned from the text"
     )]
     Unknown {
         /// How that token is written.
@@ -351,47 +351,49 @@ pub enum DataError {
         /// Units: percent of the tokens.
         percent: f64,
     },
-    /// A text of which a tokenizer leaves out next to everything.
+    /// A text that a tokenizer drops almost entirely.
     #[error(
-        "{percent:.1} % of the text becomes no token, as the tokenizer leaves out what it doesn't know, so that there is nothing to learn: give text that it knows, or a new run another --tokenizer, such as bpe:4096, which is learned from the text"
+        "the tokenizer drops {percent:.1} % of the text, as it doesn't know it, so there is nothing to learn: give text that fits it, or train a new run with another --tokenizer, such as bpe:4096, which is learned from the text"
     )]
     Dropped {
-        /// Units: percent of the bytes that are no white space.
+        /// Units: percent of the bytes that aren't white space.
         percent: f64,
     },
-    /// A text that the model of a `tokenizer.json` has no ids for.
+    /// A text that a `tokenizer.json` can't encode.
     #[error(
-        "the tokenizer has no ids for this text ({reason}): change the text, or train a new run with another --tokenizer"
+        "the tokenizer can't encode this text ({reason}): change the text, or train a new run with another --tokenizer"
     )]
     Encode {
-        /// What it says.
+        /// Its error.
         reason: String,
     },
-    /// A document mode without a tokenizer that has the special tokens.
+    /// Documents mode with a tokenizer that lacks the special tokens.
     #[error(
-        "documents need a tokenizer with start and end tokens, and this one has none: use --mode stream, or a new run with another --tokenizer"
+        "--mode documents needs a tokenizer with start and end tokens, but this one has none: use --mode stream, or train a new run with another --tokenizer"
     )]
     NoSpecials,
-    /// A mask between the documents of a stream without a token that parts them.
+    /// A document mask for a stream whose tokenizer has no token between documents.
     #[error(
-        "--document-mask needs to know where the documents of a stream begin, and this tokenizer has no end-of-text token: leave it out, use --mode documents, or a tokenizer that has one"
+        "--document-mask needs an end-of-text token to find the documents of a stream, but this tokenizer has none: leave it out, or use --mode documents or a tokenizer that has one"
     )]
     NoDocuments,
-    /// A separator that would split between any two characters.
+    /// An empty separator.
     #[error("the document separator is empty: give --separator some text")]
     EmptySeparator,
-    /// A block without a token.
+    /// A block of no tokens.
     #[error("a block of 0 tokens holds nothing: give --block-size 1 or more")]
     ZeroBlock,
     /// A validation fraction that leaves nothing to train on, or isn't a number.
-    #[error("a validation fraction of {value} is not in 0..1: give --val-fraction 0 (no validation) up to 0.99")]
+    #[error(
+        "a validation fraction of {value} is not in 0..1: give --val-fraction a value from 0 (no validation) to 0.99"
+    )]
     ValFraction {
         /// The value given.
         value: f64,
     },
     /// A training split shorter than one window and its targets.
     #[error(
-        "the training split has {}, and a block of {block_size} needs {}: give more text, or lower --block-size",
+        "the training split has {}, but a block of {block_size} needs {}: give more text, or lower --block-size",
         count(*tokens, "token"),
         block_size + 1
     )]
@@ -403,7 +405,7 @@ pub enum DataError {
     },
     /// A validation split shorter than one window and its targets.
     #[error(
-        "the validation split has {}, and a block of {block_size} needs {}: give more text, raise --val-fraction, or lower --block-size",
+        "the validation split has {}, but a block of {block_size} needs {}: give more text, raise --val-fraction, or lower --block-size",
         count(*tokens, "token"),
         block_size + 1
     )]
@@ -413,13 +415,13 @@ pub enum DataError {
         /// Tokens in a block.
         block_size: usize,
     },
-    /// A text to evaluate in which no token follows another.
-    #[error("the text to evaluate has {}, and a prediction needs 2: give more text", count(*tokens, "token"))]
+    /// A text to evaluate with fewer than two tokens.
+    #[error("the text to evaluate has {}, but a prediction needs 2: give more text", count(*tokens, "token"))]
     ShortEvaluation {
         /// Tokens in the text.
         tokens: usize,
     },
-    /// Too few documents for the split that was asked for.
+    /// Too few documents for the requested split.
     #[error(
         "{} leave{} {training} for training and {validation} for validation: give more documents, check --separator, or change --val-fraction (0 for none)",
         count(*documents, "document"),
@@ -444,7 +446,7 @@ pub enum DataError {
 }
 
 impl DataError {
-    /// The same about a text of which only the part behind so many characters was looked at.
+    /// Shifts the error's position, for a text that begins `n_char` characters in.
     #[must_use]
     pub(super) fn further(self, n_char: usize) -> DataError {
         match self {
@@ -461,7 +463,7 @@ impl DataError {
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "check its permissions",
-        io::ErrorKind::IsADirectory => "it is a folder, and a file is needed",
+        io::ErrorKind::IsADirectory => "it is a folder, but a file is needed",
         _ => "check the path and the disk",
     }
 }

@@ -1,4 +1,4 @@
-//! What becomes of a text that whoever chose the tokenizer should know.
+//! How well a tokenizer fits a text.
 
 use std::ops::Range;
 
@@ -10,28 +10,28 @@ use super::{DataError, Tokenizer};
 pub struct Findings {
     /// Tokens of the text.
     pub n_token: u64,
-    /// Those of them that stand for whatever the tokenizer doesn't know.
+    /// How many of them are the unknown token.
     pub n_unknown: u64,
-    /// How that token is written; `None` where the tokenizer has none.
+    /// The text of the unknown token; `None` if the tokenizer has none.
     pub unknown: Option<String>,
-    /// What became no token at all.
+    /// The part of the text that became no token.
     pub lost: Lost,
-    /// Names of special tokens that were read as plain text, and how often.
+    /// Names of special tokens that were read as plain text, with their counts.
     pub names: Vec<(String, u64)>,
 }
 
-/// The part of a text that became no token, not counting white space. Known of the tokenizers that leave out what they don't
+/// The part of a text that became no token, not counting white space. Known for tokenizers that drop what they don't
 /// know. Units: bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// What was left out, at least: within a word, a token may be placed on what was left out in front of it.
+    /// What was dropped, at least: within a word, a token's span may include dropped bytes before it.
     pub n_byte: u64,
     /// All of the text.
     pub of: u64,
 }
 
 impl Lost {
-    /// Of a text from byte `from` on, in which these bytes became tokens.
+    /// The loss in a text from byte `from` on, of which these spans became tokens.
     pub(super) fn between(text: &str, from: usize, tokens: impl Iterator<Item = (usize, usize)>) -> Self {
         let count = |range: Range<usize>| {
             let bytes = text.as_bytes().get(range).unwrap_or_default();
@@ -45,7 +45,7 @@ impl Lost {
         Self { n_byte: n_byte + count(done..text.len()), of: count(from..text.len()) }
     }
 
-    /// Adds another part's.
+    /// Adds the loss of another part.
     pub(super) fn add(&mut self, other: Lost) {
         self.n_byte += other.n_byte;
         self.of += other.of;
@@ -57,12 +57,12 @@ impl Lost {
         100.0 * self.n_byte as f64 / self.of.max(1) as f64
     }
 
-    /// Whether so much is lost that it should be said.
+    /// Whether the loss is large enough for a warning.
     pub fn is_notable(self) -> bool {
         self.percent() >= MIN_PERCENT
     }
 
-    /// Fails where next to nothing of the text is left to learn.
+    /// Fails if almost nothing of the text is left to learn.
     ///
     /// # Errors
     ///
@@ -72,18 +72,18 @@ impl Lost {
     }
 }
 
-/// What is said, and what is too much.
+/// The limits for a warning and for an error.
 const MIN_PERCENT: f64 = 1.0;
 const MAX_PERCENT: f64 = 90.0;
 
 impl Findings {
-    /// Of a text of which nothing was read yet.
+    /// No findings yet, for a tokenizer.
     pub(super) fn of(tokenizer: &Tokenizer) -> Self {
         let unknown = tokenizer.unknown_id().and_then(|id| tokenizer.name_of(id));
         Self { unknown, ..Self::default() }
     }
 
-    /// Counts the tokens of a part of the text. `unknown` is the one that stands for what the tokenizer doesn't know.
+    /// Counts the tokens of a part of the text. `unknown` is the id of the unknown token.
     pub(super) fn count(&mut self, ids: &[u32], unknown: Option<u32>) {
         self.n_token += wide(ids.len());
         if let Some(unknown) = unknown {
@@ -93,16 +93,16 @@ impl Findings {
 
     /// Units: percent of the tokens that are unknown.
     pub fn unknown_percent(&self) -> f64 {
-        // Counts of tokens are far below 2^53.
+        // counts of tokens are far below 2^53
         100.0 * self.n_unknown as f64 / self.n_token.max(1) as f64
     }
 
-    /// Whether so much is unknown that it should be said.
+    /// Whether enough is unknown for a warning.
     pub fn is_notable(&self) -> bool {
         self.unknown_percent() >= MIN_PERCENT
     }
 
-    /// Fails where next to nothing of the text is left to learn.
+    /// Fails if almost nothing of the text is left to learn.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
-//! What loading a text reports while it works.
+//! Progress reports while a text is loaded.
 
 use super::DataError;
 
-/// What is being done, and how far it is. Reports come many times a second.
+/// The current stage and its progress, reported many times a second.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Loading<'a> {
@@ -10,26 +10,26 @@ pub enum Loading<'a> {
     Reading {
         /// The file's path, or "standard input".
         name: &'a str,
-        /// Units: bytes read of all files so far, compressed where they are.
+        /// Units: bytes of all files read so far, compressed sizes for compressed files.
         bytes: u64,
-        /// Units: bytes of all files; unknown where some of them come from a pipe.
+        /// Units: bytes of all files; unknown if some are pipes.
         total: Option<u64>,
     },
     /// A tokenizer is being learned from a text.
     LearningTokenizer {
-        /// Units: bytes of the text that it has seen.
+        /// Units: bytes of the text processed so far.
         bytes: u64,
-        /// Units: bytes that it is going to see.
+        /// Units: bytes to be processed.
         total: u64,
     },
-    /// The text is becoming tokens.
+    /// The text is being encoded.
     Encoding {
-        /// Units: bytes of the text that are done.
+        /// Units: bytes of the text encoded so far.
         bytes: u64,
-        /// Units: bytes of the text; unknown where nobody has read it yet.
+        /// Units: bytes of the text; unknown if it hasn't been read before.
         total: Option<u64>,
     },
 }
 
-/// Hears what is being done, and ends it by an error.
+/// Receives progress reports; its error ends the work.
 pub type Watch<'a> = &'a dyn Fn(Loading<'_>) -> Result<(), DataError>;

@@ -1,7 +1,8 @@
 //! Data: text in, batches of tokens out; no GPU.
 //!
-//! [`corpus`] says where [`text`] comes from: files, or the [`embedded`] grammar; [`tokenizer`] turns it into ids, a little
-//! at a time, and [`dataset`] splits it and cuts [`batch`]es whose order depends on the seed alone. [`tokens`] reads files of ids instead.
+//! [`corpus`] says where [`text`] comes from: files, or the [`embedded`] grammar; [`tokenizer`] turns it into ids piece
+//! by piece, and [`dataset`] splits it and cuts [`batch`]es whose order depends on the seed alone. [`tokens`] reads
+//! files of ids instead.
 
 pub mod batch;
 pub mod corpus;

@@ -1,20 +1,20 @@
 use serde::{Deserialize, Serialize};
 
-/// What a row of a batch is.
+/// What a row of a batch holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", try_from = "RawMode")]
 pub enum Mode {
     /// A window of one long text.
     Stream,
-    /// Documents, or pieces of one longer than a block: one, or several where they are packed.
+    /// One document per row, or a piece of one longer than a block; several with packing.
     Documents {
-        /// What stands between two documents: a line break, or any other text. Line breaks at either end of a
-        /// document are dropped, and so are documents of nothing but white space.
+        /// The separator between documents: a line break, or any other text. Line breaks at either end of a
+        /// document are dropped, and so are documents of only white space.
         separator: String,
     },
 }
 
-/// The keys of all kinds of [`Mode`]: read so, an error knows its key, which serde's own reading of tagged decode forgets.
+/// The keys of all kinds of [`Mode`]. Serde's own tagged enums don't report the key of an error; this does.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawMode {
@@ -36,13 +36,13 @@ impl TryFrom<RawMode> for Mode {
         match (written.kind, written.separator) {
             (Kind::Stream, None) => Ok(Mode::Stream),
             (Kind::Documents, Some(separator)) => Ok(Mode::Documents { separator }),
-            _ => Err("its keys don't go with its kind: \"documents\" has a separator, \"stream\" has none"),
+            _ => Err("these keys don't belong to this kind: \"documents\" has a separator, \"stream\" has none"),
         }
     }
 }
 
 impl Mode {
-    /// One document a line.
+    /// One document per line.
     pub fn lines() -> Mode {
         Mode::Documents { separator: "\n".into() }
     }

@@ -1,4 +1,4 @@
-//! Names of special tokens that stand in a text.
+//! Counts names of special tokens in a text.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -7,15 +7,15 @@ use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::text::Part;
 
-/// Counts names in a text that comes in parts: as a tokenizer finds them, from the left, the longest first.
+/// Counts names in a text that comes in parts, as a tokenizer finds them: leftmost, longest first.
 pub(super) struct Names {
     names: Vec<String>,
-    /// `None` where there is nothing to look for.
+    /// `None` if there are no names to look for.
     finder: Option<AhoCorasick>,
     /// Units: bytes of the longest name.
     longest: usize,
     counts: BTreeMap<usize, u64>,
-    /// What may be the beginning of a name.
+    /// A possible beginning of a name.
     rest: String,
 }
 
@@ -23,7 +23,7 @@ impl Names {
     pub fn new(names: Vec<String>) -> Self {
         let longest = names.iter().map(String::len).max().unwrap_or(0);
         let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&names);
-        // it refuses gigabytes of names
+        // the crate refuses gigabytes of names
         let finder = finder.ok().filter(|_| longest > 0);
         Self { names, finder, longest, counts: BTreeMap::new(), rest: String::new() }
     }
@@ -38,7 +38,7 @@ impl Names {
         self.rest = self.find(text, self.longest.saturating_sub(1));
     }
 
-    /// How often each name is there that is there at all, the most frequent first.
+    /// The count of each name that occurs, the most frequent first.
     pub fn counts(mut self) -> Vec<(String, u64)> {
         self.end();
         let mut all: Vec<(String, u64)> =
@@ -47,13 +47,13 @@ impl Names {
         all
     }
 
-    /// Nothing more comes of a document.
+    /// Ends a document.
     fn end(&mut self) {
         let text = mem::take(&mut self.rest);
         self.find(text, 0);
     }
 
-    /// Counts the names that begin before the last `open` bytes, and returns what is behind them.
+    /// Counts the names that begin before the last `open` bytes, and returns the text after them.
     fn find(&mut self, mut text: String, open: usize) -> String {
         let Some(finder) = &self.finder else { return String::new() };
         let least = text.floor_char_boundary(text.len().saturating_sub(open));

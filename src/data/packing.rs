@@ -1,27 +1,27 @@
-//! Which pieces of documents share a row.
+//! Packs pieces of documents into rows.
 
 use std::collections::BTreeMap;
 
-/// Pieces in an order in which those of a row lie side by side.
+/// Pieces in an order in which those of a row are adjacent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Packed {
     /// Indices of pieces, each once.
     pub order: Vec<usize>,
-    /// How many of them each row and those before it take.
+    /// For each row, how many pieces it and the rows before it hold.
     pub ends: Vec<usize>,
 }
 
-/// Puts pieces into as few rows of `capacity` as best-fit decreasing finds: the longest piece first, each into the fullest
-/// row that still holds it, into a new one where none does. No piece is longer than a row. Rows come in the order in which
-/// they were begun, so those with long pieces first; within a row, too, the longest piece comes first.
+/// Packs pieces into as few rows of `capacity` as best-fit decreasing finds: the longest piece first, each into the
+/// fullest row that still holds it, or into a new one. No piece is longer than a row. Rows come in the order in which
+/// they were opened, so those with long pieces first; within a row, too, the longest piece comes first.
 ///
-/// Never more than 11/9 of the fewest rows, and four.
+/// Never more than 11/9 of the optimal number of rows, plus four.
 /// Source: Johnson 1973, "Near-optimal bin packing algorithms".
 pub(crate) fn best_fit(lengths: &[usize], capacity: usize) -> Packed {
     let mut by_length: Vec<usize> = (0..lengths.len()).collect();
-    // stable, so that pieces of one length keep their order
+    // stable, so that pieces of equal length keep their order
     by_length.sort_by_key(|&piece| std::cmp::Reverse(lengths[piece]));
-    // rows by the room that is left in them
+    // rows by their free space
     let mut open: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     let mut row_of = vec![0; lengths.len()];
     let mut sizes: Vec<usize> = vec![];
@@ -79,9 +79,9 @@ mod tests {
         assert_eq!(rows(&[], 8), [[0; 0]; 0]);
         assert_eq!(rows(&[8, 8], 8), [[8], [8]]);
         assert_eq!(rows(&[1, 2, 3, 4, 5], 5), [vec![5], vec![4, 1], vec![3, 2]]);
-        // the fullest row that holds a piece: 3 goes beside 7, not beside 6
+        // the fullest row that holds a piece: 3 joins 7, not 6
         assert_eq!(rows(&[6, 7, 3, 4], 10), [vec![7, 3], vec![6, 4]]);
-        // nine pieces fill four rows to the last place, where one a row takes nine
+        // nine pieces fill four rows completely; without packing they take nine
         assert_eq!(rows(&[2, 3, 5, 5, 4, 6, 7, 1, 7], 10), [vec![7, 2, 1], vec![7, 3], vec![6, 4], vec![5, 5]]);
     }
 
@@ -103,8 +103,8 @@ mod tests {
             fills.sort_unstable();
             assert!(fills.len() < 2 || fills[0] + fills[1] > capacity);
             let fewest = lengths.iter().sum::<usize>().div_ceil(capacity);
-            // the bound of the algorithm, where so many lengths make full rows that the fewest is near the best
-            assert!(n < 500 || 9 * rows.len() <= 11 * fewest + 36, "{} rows, {fewest} at the least", rows.len());
+            // the bound of the algorithm; with this many lengths most rows are full, so `fewest` is close to optimal
+            assert!(n < 500 || 9 * rows.len() <= 11 * fewest + 36, "{} rows, {fewest} at least", rows.len());
         }
     }
 }

@@ -6,7 +6,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a stream of random numbers is for, so that equal seeds don't make different choices agree.
+/// The use of a stream of random numbers, so that equal seeds don't make different choices agree.
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose {
     Windows = 1,
@@ -24,9 +24,9 @@ pub(crate) fn rng(purpose: Purpose, seed: u64, index: u64) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(key)
 }
 
-/// A number in `0..n`, each equally likely; `n` is at least 1.
+/// A uniform random number in `0..n`; `n` is at least 1.
 pub(crate) fn below(rng: &mut ChaCha8Rng, n: u64) -> u64 {
-    // The numbers above the last whole multiple of n are drawn again, so that no remainder is favoured.
+    // numbers above the last whole multiple of n are redrawn, so that no remainder is favoured
     let surplus = (u64::MAX % n + 1) % n;
     loop {
         let x = rng.next_u64();
@@ -36,12 +36,12 @@ pub(crate) fn below(rng: &mut ChaCha8Rng, n: u64) -> u64 {
     }
 }
 
-/// A count as u64; lossless, since no platform of Rust has a wider usize.
+/// Converts a count to u64; lossless, since no platform of Rust has a wider usize.
 pub(crate) fn wide(n: usize) -> u64 {
     u64::try_from(n).expect("a usize fits into a u64")
 }
 
-/// An index that was drawn below a usize, as a usize again.
+/// Converts an index below a usize count back to usize.
 pub(crate) fn narrow(n: u64) -> usize {
     usize::try_from(n).expect("an index below a usize count")
 }
@@ -50,7 +50,7 @@ pub(crate) fn narrow(n: u64) -> usize {
 /// (Luby and Rackoff 1988, "How to construct pseudorandom permutations"); the rest is margin for small halves.
 const ROUNDS: usize = 8;
 
-/// A seeded permutation of `0..n` that finds any of its elements without making the others.
+/// A seeded permutation of `0..n` that computes any element without the others.
 pub(crate) struct Permutation {
     n: u64,
     half_bits: u32,
@@ -58,7 +58,7 @@ pub(crate) struct Permutation {
 }
 
 impl Permutation {
-    /// The permutation of `0..n` that belongs to a purpose, seed and index.
+    /// Creates the permutation of `0..n` for a purpose, seed and index.
     pub(crate) fn new(purpose: Purpose, seed: u64, index: u64, n: u64) -> Permutation {
         let mut rng = rng(purpose, seed, index);
         let bits = u64::BITS - n.saturating_sub(1).leading_zeros();

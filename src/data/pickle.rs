@@ -1,7 +1,8 @@
-//! Python's pickles, without Python: numbers, strings, lists, tuples and dictionaries, and what a [`Kind`] of pickles has besides.
+//! Reads Python's pickles without Python: numbers, strings, lists, tuples and dictionaries, and the extras of a
+//! [`Kind`].
 //!
-//! Nothing is ever called or built by name. What is read takes memory in proportion to the file: values refer to each other by
-//! index, so one that is used often is there once.
+//! Nothing is ever called or constructed by name. Memory is proportional to the file: values refer to each other by
+//! index, so a value that is used often is stored once.
 //!
 //! Source: `pickletools` of Python's standard library, protocols 0 to 5.
 
@@ -12,10 +13,10 @@ use std::fmt;
 
 pub use machine::Machine;
 
-pub(crate) const CUT_OFF: &str = "it is cut off";
+pub(crate) const CUT_OFF: &str = "it is truncated";
 pub(crate) const DAMAGED: &str = "it is damaged";
 
-/// A value; others are named by their index in `Pickle::values`.
+/// A value; it refers to others by their index in `Pickle::values`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a, K> {
     /// A whole number of at most 64 bits.
@@ -26,23 +27,23 @@ pub enum Value<'a, K> {
     List(Vec<usize>),
     /// Keys with their values, in the order in which they were set.
     Dict(Vec<(usize, usize)>),
-    /// Anything else that is plain, such as none.
+    /// Any other plain value, such as `None`.
     Other,
-    /// What this kind of pickles has besides.
+    /// A value specific to this kind of pickle.
     Own(K),
 }
 
-/// What a kind of pickles has besides plain data, and what its instructions mean that other kinds take otherwise.
+/// A kind of pickle: its extra values, and instructions that differ between kinds.
 pub trait Kind<'a>: Clone + fmt::Debug + PartialEq {
-    /// What is wrong with a line that isn't UTF-8.
+    /// The error for a line that isn't UTF-8.
     const BAD_LINE: &'static str;
 
-    /// A truth value.
+    /// A boolean.
     fn truth(_: bool) -> Value<'a, Self> {
         Value::Other
     }
 
-    /// A fraction.
+    /// A floating-point number.
     fn fraction(_: f64) -> Value<'a, Self> {
         Value::Other
     }
@@ -56,32 +57,32 @@ pub trait Kind<'a>: Clone + fmt::Debug + PartialEq {
     ///
     /// # Errors
     ///
-    /// One that this kind has not.
+    /// One that this kind doesn't support.
     fn global(module: &Cow<'a, str>, name: &Cow<'a, str>) -> Result<Value<'a, Self>, String>;
 
-    /// What calling a class with its arguments stands for.
+    /// The value that calling a class with its arguments stands for.
     ///
     /// # Errors
     ///
     /// A damaged file.
     fn call(values: &[Value<'a, Self>], class: usize, args: usize) -> Result<Value<'a, Self>, String>;
 
-    /// Gives an object a state.
+    /// Sets the state of an object.
     ///
     /// # Errors
     ///
     /// A damaged file.
     fn build(values: &mut [Value<'a, Self>], object: usize, state: usize) -> Result<(), String>;
 
-    /// Does an instruction that not all kinds have.
+    /// Runs an instruction that not all kinds support.
     ///
     /// # Errors
     ///
-    /// One that this kind has not either, or a damaged file.
+    /// One that this kind doesn't support either, or a damaged file.
     fn instruction(machine: &mut Machine<'a, Self>, code: u8) -> Result<(), String>;
 }
 
-/// What a pickle holds.
+/// A parsed pickle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pickle<'a, K> {
     values: Vec<Value<'a, K>>,
@@ -94,34 +95,34 @@ impl<'a, K: Kind<'a>> Pickle<'a, K> {
     ///
     /// # Errors
     ///
-    /// What is wrong with it: cut off, damaged, or with what this kind has not.
+    /// What is wrong with it: truncated, damaged, or with unsupported content.
     pub fn read(bytes: &'a [u8]) -> Result<Self, String> {
         let mut machine = Machine::new(bytes);
         let root = machine.run()?;
         Ok(Self { n_byte: bytes.len() - machine.n_left(), values: machine.into_values(), root })
     }
 
-    /// Its length, where more follows. Units: bytes.
+    /// Its length, if more follows. Units: bytes.
     pub fn n_byte(&self) -> usize {
         self.n_byte
     }
 
-    /// All values, those that were thrown away included.
+    /// All values, including discarded ones.
     pub fn values(&self) -> impl Iterator<Item = &Value<'a, K>> {
         self.values.iter()
     }
 
-    /// The value itself.
+    /// The root value.
     pub fn root(&self) -> &Value<'a, K> {
         self.value(self.root)
     }
 
-    /// A value that another one names.
+    /// The value at an index that another value holds.
     pub fn value(&self, index: usize) -> &Value<'a, K> {
         self.values.get(index).unwrap_or(&Value::Other)
     }
 
-    /// What a dictionary has under a name.
+    /// Looks up a string key of a dictionary.
     pub fn get(&self, dict: &Value<'a, K>, name: &str) -> Option<&Value<'a, K>> {
         let Value::Dict(items) = dict else { return None };
         // the last one set counts

@@ -7,22 +7,22 @@ use super::packing::{Packed, best_fit};
 /// Tokens, and the rows cut from them.
 #[derive(Debug, Default)]
 pub(super) struct Split {
-    /// Those of all documents, whichever split they are in.
+    /// The tokens of all documents, whichever split they are in.
     pub tokens: Tokens,
     pub documents: usize,
-    /// How many tokens are in it.
+    /// The number of tokens in this split.
     pub n_token: usize,
     rows: Rows,
 }
 
 #[derive(Debug)]
 enum Rows {
-    /// Windows of so many targets that don't overlap. For training a stream needs none: its rows start anywhere.
+    /// Windows of that many targets, not overlapping. Training on a stream needs none: its rows start anywhere.
     Windows(usize),
     /// Pieces of documents.
     Pieces {
         pieces: Vec<Piece>,
-        /// With packing, how many pieces each row and those before it take; else a row is a piece.
+        /// With packing, for each row, how many pieces it and the rows before it hold; otherwise a row is one piece.
         ends: Option<Vec<usize>>,
     },
 }
@@ -41,7 +41,7 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// Where its tokens are.
+    /// The range of its tokens.
     pub fn tokens(self) -> Range<usize> {
         self.start..self.start + self.len + 1
     }
@@ -54,7 +54,7 @@ impl Split {
         Split { n_token: tokens.len(), tokens, documents: 0, rows: Rows::Windows(block_size) }
     }
 
-    /// Some of the documents that tokens hold, each with its start and end.
+    /// Some of the documents in `tokens`, each with its start and end.
     pub fn documents(tokens: Tokens, documents: impl Iterator<Item = Range<usize>>, block_size: usize) -> Split {
         let mut split = Split { tokens, ..Split::default() };
         let mut pieces = vec![];
@@ -67,14 +67,14 @@ impl Split {
         Split { rows: Rows::Pieces { pieces, ends: None }, ..split }
     }
 
-    /// Its tokens, document after document.
+    /// All tokens, document after document.
     pub fn all(&self) -> Vec<u32> {
         let Rows::Pieces { pieces, .. } = &self.rows else { return self.tokens.get(0..self.tokens.len()) };
         let mut pieces = pieces.clone();
         pieces.sort_unstable_by_key(|piece| piece.start);
         let (mut all, mut done) = (vec![], 0);
         for piece in pieces {
-            // a piece begins with the last target of the one before, if they are of one document
+            // a piece begins with the last target of the one before, if both belong to one document
             let Range { start, end } = piece.tokens();
             all.extend(self.tokens.get(start.max(done)..end));
             done = end;
@@ -82,7 +82,7 @@ impl Split {
         all
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub fn n_row(&self) -> usize {
         match &self.rows {
             Rows::Windows(len) => self.tokens.len().saturating_sub(1).div_ceil(*len),
@@ -104,7 +104,7 @@ impl Split {
         }
     }
 
-    /// Puts pieces together into rows.
+    /// Packs pieces into rows.
     pub fn pack(&mut self, block_size: usize) {
         let Rows::Pieces { pieces, ends } = &mut self.rows else { return };
         let lengths: Vec<usize> = pieces.iter().map(|piece| piece.len).collect();
@@ -113,7 +113,7 @@ impl Split {
         *ends = Some(packed);
     }
 
-    /// Targets of all rows.
+    /// The number of targets in all rows.
     pub fn n_target(&self) -> usize {
         match &self.rows {
             Rows::Windows(_) => self.tokens.len().saturating_sub(1),
@@ -124,11 +124,11 @@ impl Split {
 
 /// `floor(n * (1 - fraction))`, in the arithmetic of nanoGPT's `int(n * 0.9)`.
 pub(super) fn train_share(n: usize, val_fraction: f64) -> usize {
-    // The cast can't truncate: the product lies in 0..=n, and counts of characters are far below 2^53.
+    // the cast can't truncate: the product lies in 0..=n, and counts of characters are far below 2^53
     ((n as f64 * (1.0 - val_fraction)) as usize).min(n)
 }
 
-/// Consecutive pieces of at most `block_size` targets.
+/// Cuts a document into consecutive pieces of at most `block_size` targets.
 fn cut(document: Range<usize>, block_size: usize) -> impl Iterator<Item = Piece> {
     let last = document.end.saturating_sub(1);
     (document.start..last).step_by(block_size).map(move |start| Piece { start, len: block_size.min(last - start) })

@@ -1,7 +1,7 @@
-/// How documents lie in the rows of an epoch.
+/// How documents fill the rows of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Packing {
-    /// Documents to train on.
+    /// Documents in the training split.
     pub documents: u64,
     /// Rows of an epoch.
     pub rows: u64,
@@ -9,7 +9,7 @@ pub struct Packing {
     pub padding: f64,
 }
 
-/// How much an evaluation looks at.
+/// How much an evaluation covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// Rows that hold at least one target.
@@ -21,12 +21,12 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// The mean loss per target (nats) of such an evaluation as bits per byte of text; `None` if there is no text.
+    /// Converts a mean loss per target (nats) of this evaluation to bits per byte of text; `None` if there is no text.
     pub fn bits_per_byte(&self, loss_nats: f64) -> Option<f64> {
         if self.bytes == 0 {
             return None;
         }
-        // Both counts are far below 2^53.
+        // both counts are far below 2^53
         Some(loss_nats / std::f64::consts::LN_2 * self.targets as f64 / self.bytes as f64)
     }
 }

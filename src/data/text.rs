@@ -1,4 +1,4 @@
-//! A text that is read as often as it is needed, a little at a time, instead of being held.
+//! A text that is read in pieces, as often as needed, instead of being held in memory.
 
 mod border;
 mod input;
@@ -20,16 +20,16 @@ pub(super) use border::Border;
 use input::{Input, inputs, keep};
 pub(super) use pieces::{Is, Part, Parting, Totals};
 
-/// UTF-8 text of files, folders, pipes and standard input, of the embedded stories, or of the program that uses this library.
+/// UTF-8 text from files, folders, pipes, standard input, the embedded stories, or the program that uses this library.
 #[derive(Clone, Debug)]
 pub struct Text {
     origin: Origin,
     facts: Arc<Facts>,
-    /// The dataset that was made of it.
+    /// The dataset made from it.
     pub(super) prepared: Arc<OnceLock<Prepared>>,
 }
 
-/// What is known once all of a text was read.
+/// What reading a whole text reveals.
 #[derive(Clone, Debug, Default)]
 struct Facts {
     n_byte: u64,
@@ -40,7 +40,7 @@ struct Facts {
     skipped: Vec<PathBuf>,
 }
 
-/// Where a text comes from.
+/// The origin of a text.
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
     Inputs(Arc<[Input]>, InvalidUtf8),
@@ -52,9 +52,9 @@ pub(super) enum Origin {
 pub(super) struct Pass<'a> {
     pub border: Border,
     pub parting: Parting<'a>,
-    /// The character whose place in bytes is asked for.
+    /// The character whose byte offset is wanted.
     pub find: Option<u64>,
-    /// Bytes read, packed where they are.
+    /// Bytes read, compressed sizes for compressed files.
     pub n_read: &'a AtomicU64,
 }
 
@@ -72,11 +72,11 @@ impl Origin {
         Ok(Origin::Inputs(inputs.into(), bad))
     }
 
-    /// The same, to be read again and again: what comes through pipes is kept. `input` is standard input.
+    /// The same, but readable repeatedly: data from pipes is stored. `input` is standard input.
     ///
     /// # Errors
     ///
-    /// A pipe that can't be read, or no room for what comes out of it.
+    /// A pipe that can't be read, or no disk space for its data.
     pub fn kept(self, input: &mut dyn Read, watch: Watch<'_>) -> Result<Origin, DataError> {
         let Origin::Inputs(inputs, bad) = &self else { return Ok(self) };
         if !inputs.iter().any(Input::is_pipe) {
@@ -87,12 +87,12 @@ impl Origin {
         Ok(Origin::Inputs(inputs.into(), *bad))
     }
 
-    /// Whether it is one text that nothing parts.
+    /// Whether it is a single text without document boundaries.
     pub fn is_plain(&self) -> bool {
         !matches!(self, Origin::Inputs(inputs, _) if inputs.len() > 1 || inputs.iter().any(Input::is_lines))
     }
 
-    /// Units: bytes to be read, packed where they are, as far as that is known.
+    /// Units: bytes to be read, as far as known, compressed sizes for compressed files.
     pub fn len(&self) -> u64 {
         match self {
             Origin::Inputs(inputs, _) => inputs.iter().filter_map(Input::len).sum(),
@@ -101,11 +101,11 @@ impl Origin {
         }
     }
 
-    /// Reads it once, and gives it on in pieces.
+    /// Reads it once, passing it on in pieces.
     ///
     /// # Errors
     ///
-    /// Whatever is wrong with it, or what `take` says.
+    /// Any error of the text, or the error of `take`.
     pub fn read(
         &self,
         pass: Pass<'_>,
@@ -124,18 +124,18 @@ impl Origin {
 }
 
 impl Text {
-    /// Text that doesn't come from a file.
+    /// Creates a text that doesn't come from a file.
     pub fn new(content: impl Into<String>) -> Text {
         let origin = Origin::Held(content.into().into());
         let facts = survey(&origin, &|_| Ok(())).unwrap_or_default();
         Text { origin, facts: facts.into(), prepared: Arc::default() }
     }
 
-    /// Text that is read from where it is, now for the first time.
+    /// Opens a text at its origin, reading it for the first time.
     ///
     /// # Errors
     ///
-    /// Whatever is wrong with it, and no text at all.
+    /// Any error of the text; an empty text.
     pub(super) fn open(origin: Origin, watch: Watch<'_>) -> Result<Text, DataError> {
         let facts = survey(&origin, watch)?;
         if facts.n_byte == 0 {
@@ -144,12 +144,12 @@ impl Text {
         Ok(Text { origin, facts: facts.into(), prepared: Arc::default() })
     }
 
-    /// Where it comes from.
+    /// Its origin.
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Units: bytes. A file that doesn't end in a line break is given one if another file follows.
+    /// Units: bytes. A file that doesn't end in a line break gets one if another file follows.
     pub fn n_byte(&self) -> u64 {
         self.facts.n_byte
     }
@@ -159,16 +159,16 @@ impl Text {
         self.facts.n_char
     }
 
-    /// The characters that it has, sorted.
+    /// Its distinct characters, sorted.
     pub fn alphabet(&self) -> &[char] {
         &self.facts.alphabet
     }
 
-    /// The characters that documents of it have, sorted, which need not be those between them; in a stream, all.
+    /// The distinct characters of its documents, sorted, without those of the separators; in a stream, of all the text.
     ///
     /// # Errors
     ///
-    /// A file that can't be read any more, an empty separator.
+    /// A file that can no longer be read, an empty separator.
     pub fn alphabet_in(&self, mode: &Mode) -> Result<Vec<char>, DataError> {
         let Mode::Documents { separator } = mode else { return Ok(self.facts.alphabet.clone()) };
         if separator.is_empty() {
@@ -184,26 +184,26 @@ impl Text {
         Ok(seen.sorted())
     }
 
-    /// In how many places bytes that aren't UTF-8 were replaced.
+    /// The number of places where bytes that aren't UTF-8 were replaced.
     pub fn n_replaced(&self) -> usize {
         self.facts.n_replaced
     }
 
-    /// Binary files that were found in folders and left out.
+    /// Binary files in folders, which were skipped.
     pub fn skipped(&self) -> &[PathBuf] {
         &self.facts.skipped
     }
 
-    /// CRC-32 of the bytes, by which a resumed run sees that its text is still the same.
+    /// CRC-32 of the bytes; a resumed run checks it.
     pub fn crc32(&self) -> u32 {
         self.facts.crc32
     }
 
-    /// All of it, file after file.
+    /// Returns all of it, file after file.
     ///
     /// # Errors
     ///
-    /// A file that can't be read any more.
+    /// A file that can no longer be read.
     pub fn read_all(&self) -> Result<String, DataError> {
         let mut all = String::with_capacity(narrow(self.facts.n_byte));
         let take = &mut |parts: Vec<Part>| {
@@ -214,12 +214,12 @@ impl Text {
         Ok(all)
     }
 
-    /// The documents: what stands between two separators of a file, and each record of JSON lines. Line breaks at their ends
-    /// are dropped, and so are blank ones.
+    /// Returns the documents: the text between two separators of a file, and each JSON line. Line breaks at their ends
+    /// are dropped, and so are blank documents.
     ///
     /// # Errors
     ///
-    /// A file that can't be read any more.
+    /// A file that can no longer be read.
     pub fn documents(&self, separator: &str) -> Result<Vec<String>, DataError> {
         let mut all: Vec<String> = vec![];
         let take = &mut |parts: Vec<Part>| {
@@ -237,11 +237,11 @@ impl Text {
         Ok(all)
     }
 
-    /// Counts the words in the first `n_byte` bytes of it.
+    /// Counts the words in the first `n_byte` bytes.
     ///
     /// # Errors
     ///
-    /// A file that can't be read any more, or what `watch` says.
+    /// A file that can no longer be read, or the error of `watch`.
     pub(super) fn count_words(
         &self,
         mut words: WordCounts,
@@ -280,13 +280,13 @@ impl From<&str> for Text {
 }
 
 impl<'a> Pass<'a> {
-    /// All in one, in pieces of any kind.
+    /// One document, in pieces of any kind.
     pub fn plain(n_read: &'a AtomicU64) -> Pass<'a> {
         Pass { border: Border::Character, parting: Parting::None, find: None, n_read }
     }
 }
 
-/// Which characters there are.
+/// The characters seen so far.
 struct Seen(Vec<bool>);
 
 impl Default for Seen {
@@ -307,7 +307,7 @@ impl Seen {
     }
 }
 
-/// Reads all of a text for what there is to know of it.
+/// Reads a whole text to collect its facts.
 fn survey(origin: &Origin, watch: Watch<'_>) -> Result<Facts, DataError> {
     let mut seen = Seen::default();
     let take = &mut |parts: Vec<Part>| {
@@ -327,9 +327,10 @@ fn survey(origin: &Origin, watch: Watch<'_>) -> Result<Facts, DataError> {
 
 /// Reads files, folders and, for `-`, standard input.
 ///
-/// A folder gives its files in sorted order, subfolders included; hidden ones (a dot in front), binary ones (a zero
-/// byte near the start), empty ones and links to folders are left out. A byte order mark in front of a file is dropped.
-/// `.gz` and `.zst` are unpacked; each line of `.jsonl` and `.ndjson` is an object whose `text` is a document.
+/// A folder stands for its files in sorted order, including subfolders; hidden files (with a leading dot), binary files
+/// (a zero byte near the start), empty files and links to folders are skipped. A byte order mark at the start is
+/// dropped. `.gz` and `.zst` are decompressed; each line of `.jsonl` and `.ndjson` is an object whose `text` is a
+/// document.
 ///
 /// # Errors
 ///
@@ -338,7 +339,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Text, DataError> {
     read_with_input(paths, &mut io::stdin().lock())
 }
 
-/// [`read`], with something else in the place of standard input.
+/// [`read`], with another reader as standard input.
 ///
 /// # Errors
 ///

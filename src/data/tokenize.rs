@@ -1,4 +1,4 @@
-//! Text into token files: encoded on all cores and written as it goes, so that memory doesn't grow with the text.
+//! Encodes text into token files, on all cores and written as it goes, in bounded memory.
 
 mod output;
 
@@ -15,57 +15,57 @@ use super::tokens::Width;
 use super::{DataError, Findings, Mode, Text, Tokenizer, TokenizerSpec};
 use output::{Output, Piece};
 
-/// Whose form token files have.
+/// The format of token files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Form {
-    /// nanoGPT's: 16 bits a token and nothing else.
+    /// nanoGPT's: 16-bit tokens without a header.
     Nanogpt,
-    /// llm.c's: a header, then 16 bits a token, or 32 where the vocabulary needs them.
+    /// llm.c's: a header, then 16-bit tokens, or 32-bit ones if the vocabulary needs them.
     Llmc,
 }
 
-/// Text to be made into token files.
+/// Text to be encoded into token files.
 #[derive(Clone, Debug)]
 pub struct Job<'a> {
     /// Files, folders, and `-` for standard input.
     pub paths: &'a [PathBuf],
-    /// Whether bytes that aren't UTF-8 are replaced by U+FFFD.
+    /// Whether bytes that aren't UTF-8 become U+FFFD.
     pub lossy: bool,
-    /// The share at the end of the text that is held out, 0 <= f < 1.
+    /// The share held out from the end of the text, 0 <= f < 1.
     pub val_fraction: f64,
-    /// The form, or the first that holds the vocabulary.
+    /// The format; if `None`, the first that can hold the vocabulary.
     pub form: Option<Form>,
 }
 
-/// How far it is.
+/// Progress of a job.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// Bytes read, packed where they are.
+    /// Bytes read, compressed sizes for compressed files.
     pub n_read: u64,
-    /// Bytes that there are, but for standard input.
+    /// Bytes to read, not counting standard input.
     pub n_byte: u64,
     /// Tokens written.
     pub n_token: u64,
 }
 
-/// What was written.
+/// The result of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Tokens to train on.
     pub n_train: u64,
     /// Tokens to validate on.
     pub n_val: u64,
-    /// Files, and lines of JSON lines.
+    /// Files and JSON lines.
     pub documents: u64,
-    /// Whether an end-of-text token stands in front of each.
+    /// Whether an end-of-text token precedes each document.
     pub is_parted: bool,
-    /// Bytes read, packed where they are.
+    /// Bytes read, compressed sizes for compressed files.
     pub n_read: u64,
     /// Places where bytes that aren't UTF-8 were replaced.
     pub n_replaced: usize,
-    /// Binary and empty files that were found in folders and left out.
+    /// Binary and empty files in folders, which were skipped.
     pub n_skipped: usize,
-    /// Its form.
+    /// The format.
     pub form: Form,
     /// Bits of a token.
     pub bits: u64,
@@ -73,11 +73,11 @@ pub struct Summary {
     pub findings: Findings,
 }
 
-/// The tokenizer of a job, and the text that it was chosen for.
+/// The tokenizer of a job, and the text it was chosen for.
 #[derive(Clone, Debug)]
 pub struct Chosen {
     origin: Origin,
-    /// Which it is; never [`TokenizerSpec::Auto`].
+    /// Its spec; never [`TokenizerSpec::Auto`].
     pub spec: TokenizerSpec,
     /// The tokenizer.
     pub tokenizer: Tokenizer,
@@ -88,12 +88,12 @@ impl Job<'_> {
         Origin::of_paths(self.paths, if self.lossy { InvalidUtf8::Replace } else { InvalidUtf8::Refuse })
     }
 
-    /// Chooses and makes the tokenizer that a spec asks for, as a run on the same text does. Only where that depends on the text
-    /// is it read for it; what comes through a pipe is kept then.
+    /// Chooses and makes the tokenizer that a spec asks for, as a run on the same text does. Reads the text only if the
+    /// choice depends on it; data from pipes is stored then.
     ///
     /// # Errors
     ///
-    /// As [`TokenizerSpec::make`], and text that can't be read.
+    /// As [`TokenizerSpec::make`]; text that can't be read.
     pub fn choose(&self, spec: &TokenizerSpec, watch: Watch<'_>) -> Result<Chosen, DataError> {
         let origin = self.origin()?;
         if spec.needs_no_text() {
@@ -106,13 +106,13 @@ impl Job<'_> {
         Ok(Chosen { origin, spec: spec.resolve(&text), tokenizer })
     }
 
-    /// Writes `train.bin`, `val.bin` and `tokenizer.json` into a folder, new or without these. An end-of-text token, if the
-    /// tokenizer has one, stands in front of each document, unless the text is a single plain file. `on` hears of the progress,
-    /// and ends it by `false`.
+    /// Writes `train.bin`, `val.bin` and `tokenizer.json` into a folder that is new or has none of them. An end-of-text
+    /// token, if the tokenizer has one, precedes each document, unless the text is a single plain file. `on` receives
+    /// progress, and stops the job by returning `false`.
     ///
     /// # Errors
     ///
-    /// Whatever is wrong with the text, the folder or the disk; nothing is left behind then.
+    /// Any error of the text, the folder or the disk; nothing is left behind then.
     pub fn run(
         &self,
         tokenizer: &Tokenizer,
@@ -123,7 +123,7 @@ impl Job<'_> {
         self.run_chosen(&chosen, out, on)
     }
 
-    /// [`Job::run`] with the tokenizer that was chosen.
+    /// [`Job::run`] with a chosen tokenizer.
     ///
     /// # Errors
     ///
@@ -184,7 +184,7 @@ impl Job<'_> {
     }
 }
 
-/// Tokens as they are written, with the end of a text in front of each document.
+/// Tokens as written to the file, with an end-of-text token before each document.
 fn piece(encoded: &Encoded, end: Option<u32>, width: Width) -> Piece {
     let mut piece = Piece { bytes: vec![], n_token: 0, n_char: encoded.n_char };
     let mut add = |ids: &[u32]| {

@@ -1,4 +1,4 @@
-//! Text to token ids and back.
+//! Converts text to token ids and back.
 
 mod catch_panic;
 mod chunks;
@@ -29,20 +29,21 @@ use std::sync::Arc;
 use super::{DataError, Lost, Mode};
 use hf::Hf;
 
-/// Units: ids, when every byte has one.
+/// Units: ids, if every byte has one.
 const BYTES: usize = 256;
 
 /// Maps text to ids: one per character, one per UTF-8 byte, or byte-pair encoding.
 ///
 /// Characters and bytes: without special tokens (stream mode) ids count from 0. With them (documents mode,
-/// [`Tokenizer::for_documents`]) id 0 is `<pad>`, the characters or bytes follow from 1, and `<start>` and `<end>` come last.
+/// [`Tokenizer::for_documents`]) id 0 is `<pad>`, the characters or bytes follow from 1, and `<start>` and `<end>` come
+/// last.
 ///
-/// Byte-pair encodings keep their ids; their end of a text, `<|endoftext|>` in GPT-2's, also begins a document.
+/// Byte-pair encodings keep their ids; their end-of-text token, `<|endoftext|>` in GPT-2's, also begins a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokenizer {
     units: Units,
     specials: bool,
-    /// Whether special tokens in a text become their ids.
+    /// Whether names of special tokens in a text become their ids.
     reads_specials: bool,
 }
 
@@ -54,7 +55,7 @@ enum Units {
     Hf(Arc<Hf>),
 }
 
-/// One id, looked up.
+/// One id, resolved.
 enum Token<'a> {
     Byte(u8),
     Char(char),
@@ -64,15 +65,15 @@ enum Token<'a> {
 }
 
 impl Tokenizer {
-    /// Ids that a byte-pair encoding may be learned with: the bytes, and the end of a text, at least.
+    /// Sizes of a learned byte-pair encoding: at least the bytes and an end-of-text token.
     pub const BPE_SIZES: RangeInclusive<u32> = 257..=262_000;
 
-    /// A vocabulary of the characters of a text, sorted (nanoGPT's convention).
+    /// A tokenizer of the characters of a text, sorted (nanoGPT's convention).
     pub fn chars(text: &str) -> Tokenizer {
         Tokenizer::from_chars(text.chars().collect::<BTreeSet<_>>().into_iter().collect())
     }
 
-    /// A vocabulary of the 256 bytes, which can spell any text.
+    /// A tokenizer of the 256 bytes, which can encode any text.
     pub fn bytes() -> Tokenizer {
         Tokenizer::of(Units::Bytes)
     }
@@ -82,17 +83,17 @@ impl Tokenizer {
         Tokenizer::of(Units::Gpt2)
     }
 
-    /// A byte-pair encoding of `size` ids, learned from a text; of fewer, where the text has no more pairs to merge.
+    /// Learns a byte-pair encoding of `size` ids from a text; of fewer, if the text has no more pairs to merge.
     ///
     /// # Errors
-    /// [`DataError::Encode`] if the crate `tokenizers` refuses, which it has no reason to.
+    /// [`DataError::Encode`] if the crate `tokenizers` fails, which is not expected.
     pub fn train_bpe(text: &str, size: u32) -> Result<Tokenizer, DataError> {
         let mut words = WordCounts::new(size);
         words.add(text);
         Tokenizer::train_bpe_on(words, size)
     }
 
-    /// The same, of a text whose words are counted.
+    /// The same, from word counts.
     pub(super) fn train_bpe_on(words: WordCounts, size: u32) -> Result<Tokenizer, DataError> {
         let size = size.clamp(*Self::BPE_SIZES.start(), *Self::BPE_SIZES.end());
         Ok(Tokenizer::of(Units::Hf(words.learn(size)?)))
@@ -107,14 +108,15 @@ impl Tokenizer {
         Tokenizer::of(Units::Chars { chars, ranks })
     }
 
-    /// The same units with `<pad>` in front and `<start>` and `<end>` behind; a byte-pair encoding with its own.
+    /// The same tokenizer with `<pad>` before and `<start>` and `<end>` after its ids; byte-pair encodings keep their
+    /// own.
     pub fn for_documents(mut self) -> Tokenizer {
         self.specials = true;
         self
     }
 
-    /// The same, but the names of special tokens in a text, such as `<|endoftext|>`, become their ids. Characters and bytes
-    /// have none that could be written.
+    /// The same tokenizer, but names of special tokens in a text, such as `<|endoftext|>`, become their ids. Characters
+    /// and bytes have no such names.
     #[must_use]
     pub fn reading_specials(mut self) -> Tokenizer {
         if let Units::Hf(hf) = &self.units {
@@ -124,7 +126,7 @@ impl Tokenizer {
         self
     }
 
-    /// The same for a run's data: in documents mode with special tokens, and reading them where that is asked for.
+    /// The tokenizer for a run's data: with special tokens in documents mode, and reading them if asked.
     #[must_use]
     pub fn for_data(mut self, mode: &Mode, reads_specials: bool) -> Tokenizer {
         if *mode != Mode::Stream {
@@ -133,37 +135,37 @@ impl Tokenizer {
         if reads_specials { self.reading_specials() } else { self }
     }
 
-    /// How many ids there are, special ones included.
+    /// The number of ids, including special ones.
     pub fn vocab_size(&self) -> usize {
         self.n_units() + if self.specials && self.has_units() { 3 } else { 0 }
     }
 
-    /// The id that fills rows up: 0, if there are special tokens. Byte-pair encodings have none: padding is never a target.
+    /// The padding id: 0, if there are special tokens. Byte-pair encodings have none: padding is never a target.
     pub fn pad_id(&self) -> Option<u32> {
         (self.specials && self.has_units()).then_some(0)
     }
 
-    /// The id in front of a document, in documents mode.
+    /// The id before a document, in documents mode.
     pub fn start_id(&self) -> Option<u32> {
         self.ends().filter(|_| self.specials).map(|(start, _)| start)
     }
 
-    /// The id behind a document, in documents mode.
+    /// The id after a document, in documents mode.
     pub fn end_id(&self) -> Option<u32> {
         self.ends().filter(|_| self.specials).map(|(_, end)| end)
     }
 
-    /// The id that says in a stream of documents where one ends.
+    /// The id that ends a document in a stream.
     pub fn end_of_text(&self) -> Option<u32> {
         if self.has_units() && !self.specials { None } else { self.ends().map(|(_, end)| end) }
     }
 
-    /// The id that says in a stream of documents where one begins; often the one of an end.
+    /// The id that begins a document in a stream; often the end-of-text token.
     pub fn begin_of_text(&self) -> Option<u32> {
         self.end_of_text().and(self.ends()).map(|(start, _)| start)
     }
 
-    /// The id that stands for whatever the tokenizer doesn't know.
+    /// The id for everything that the tokenizer doesn't know.
     pub fn unknown_id(&self) -> Option<u32> {
         match &self.units {
             Units::Bytes | Units::Chars { .. } | Units::Gpt2 => None,
@@ -171,8 +173,8 @@ impl Tokenizer {
         }
     }
 
-    /// The names of special tokens that are plain text where they stand in one. Characters and bytes have none of their own, but
-    /// GPT-2's is what most often parts documents.
+    /// The names of special tokens that are read as plain text. Characters and bytes have none of their own, but
+    /// GPT-2's is the most common document separator.
     pub(super) fn names_as_text(&self) -> Vec<String> {
         match &self.units {
             _ if self.reads_specials => vec![],
@@ -181,7 +183,7 @@ impl Tokenizer {
         }
     }
 
-    /// How the token of a `tokenizer.json` is written.
+    /// The text of a token of a `tokenizer.json`.
     pub(super) fn name_of(&self, id: u32) -> Option<String> {
         match &self.units {
             Units::Bytes | Units::Chars { .. } | Units::Gpt2 => None,
@@ -197,7 +199,7 @@ impl Tokenizer {
         }
     }
 
-    /// Whether special tokens can be named in a text: [`Tokenizer::reading_specials`].
+    /// Whether a text can name special tokens: [`Tokenizer::reading_specials`].
     pub fn can_read_specials(&self) -> bool {
         !self.has_units()
     }
@@ -207,11 +209,11 @@ impl Tokenizer {
         matches!(self.units, Units::Bytes | Units::Chars { .. })
     }
 
-    /// The ids of a text; special tokens are never among them.
+    /// Encodes a text; the ids never include special tokens.
     ///
     /// # Errors
-    /// [`DataError::UnknownCharacter`] for a character outside a vocabulary of characters; [`DataError::UnknownWord`] or
-    /// [`DataError::Encode`] where the model of a `tokenizer.json` refuses.
+    /// [`DataError::UnknownCharacter`] for a character outside a vocabulary of characters; [`DataError::UnknownWord`]
+    /// or [`DataError::Encode`] if the model of a `tokenizer.json` refuses.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
         let first = self.first_unit();
         match &self.units {
@@ -229,19 +231,19 @@ impl Tokenizer {
         }
     }
 
-    /// The tokens of a part of a text with their places.
+    /// Encodes a part of a text into tokens with their spans.
     pub(super) fn encode_placed(&self, text: &str) -> Result<Vec<Placed>, DataError> {
         match &self.units {
             Units::Hf(hf) => hf.encode_placed(text),
             Units::Gpt2 => gpt2::encode_placed(text, self.reads_specials),
-            Units::Bytes | Units::Chars { .. } => panic!("characters and bytes need no places"),
+            Units::Bytes | Units::Chars { .. } => panic!("characters and bytes need no spans"),
         }
     }
 
-    /// The ids of a text, and what of it became none.
+    /// Encodes a text, and measures what of it became no token.
     pub(super) fn encode_counted(&self, text: &str) -> Result<(Vec<u32>, Lost), DataError> {
         match &self.units {
-            // longer ones are cut as they are encoded, and have no places
+            // longer texts are encoded in windows, which have no spans
             Units::Hf(hf) if hf.drops && text.len() < 2 * WINDOW_BYTES => {
                 let tokens = hf.encode_placed(text)?;
                 Ok((tokens.iter().map(|token| token.id).collect(), self.lost(text, 0, &tokens)))
@@ -250,7 +252,7 @@ impl Tokenizer {
         }
     }
 
-    /// What of a text from byte `from` on became none of its tokens, for a tokenizer that leaves out what it doesn't know.
+    /// The part of a text from byte `from` on that became no token, for a tokenizer that drops what it doesn't know.
     pub(super) fn lost(&self, text: &str, from: usize, tokens: &[Placed]) -> Lost {
         match &self.units {
             Units::Hf(hf) if hf.drops => Lost::between(text, from, tokens.iter().map(|token| (token.start, token.end))),
@@ -266,7 +268,7 @@ impl Tokenizer {
         }
     }
 
-    /// The text of some ids. Special tokens vanish; bytes that aren't UTF-8 and ids that don't exist become U+FFFD.
+    /// Decodes ids. Special tokens vanish; bytes that aren't UTF-8 and ids that don't exist become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
         let mut decoder = self.decoder();
         let mut text: String = ids.iter().map(|&id| decoder.push(id)).collect();
@@ -274,7 +276,7 @@ impl Tokenizer {
         text
     }
 
-    /// What decodes ids that have no text of their own.
+    /// The decoder for ids that have no text of their own.
     fn stream_of(&self) -> Option<&Hf> {
         match &self.units {
             Units::Hf(hf) if !hf.has_pieces() => Some(hf),
@@ -282,12 +284,12 @@ impl Tokenizer {
         }
     }
 
-    /// A decoder that takes one id at a time.
+    /// Returns a decoder that takes one id at a time.
     pub fn decoder(&self) -> Decoder<'_> {
         Decoder::new(self)
     }
 
-    /// The bytes that an id stands for; none where it has none of its own.
+    /// The bytes that an id stands for; none if it has none of its own.
     pub(super) fn bytes_of(&self, id: u32) -> Cow<'_, [u8]> {
         match self.token(id) {
             Token::Byte(byte) => vec![byte].into(),
@@ -297,8 +299,8 @@ impl Tokenizer {
         }
     }
 
-    /// How many bytes of UTF-8 an id stands for; 0 for special tokens, ids that don't exist, and where that depends on an id's
-    /// neighbours.
+    /// How many bytes of UTF-8 an id stands for; 0 for special tokens, ids that don't exist, and ids whose text depends
+    /// on their neighbours.
     pub fn byte_len(&self, id: u32) -> usize {
         match self.token(id) {
             Token::Byte(_) => 1,
@@ -340,7 +342,7 @@ impl Tokenizer {
     }
 }
 
-/// Unicode has 1,114,112 code points, so an index into a vocabulary always fits.
+/// Converts an index into a vocabulary to an id. Unicode has 1,114,112 code points, so it always fits.
 fn id(index: usize) -> u32 {
     u32::try_from(index).expect("a vocabulary of characters fits into u32")
 }

@@ -1,6 +1,6 @@
-//! Token files: nanoGPT's, llm.c's, and tril's own, which are in these two decode.
+//! Token files: nanoGPT's, llm.c's, and tril's own, which are in these two formats.
 //!
-//! They are mapped into memory, so that a run reads only the windows that it trains on.
+//! They are memory-mapped, so that a run reads only the windows it trains on.
 
 mod find;
 mod guess;
@@ -31,10 +31,10 @@ use super::{DataError, Tokenizer};
 use mmap::Mapped;
 use scan::scan;
 
-/// The largest `meta.pkl` or `tokenizer.json` that is read. Those of the largest vocabularies have a few MiB.
+/// The maximum size of a `meta.pkl` or `tokenizer.json`. Those of the largest vocabularies have a few MiB.
 const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 
-/// Tokens one behind the other, in memory or in files.
+/// A sequence of tokens, in memory or in files.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     all: Arc<All>,
@@ -46,7 +46,7 @@ enum All {
     Held(Held),
     Files {
         files: Vec<TokenFile>,
-        /// Tokens of each file and those before it.
+        /// For each file, the tokens in it and the files before it.
         ends: Vec<usize>,
     },
 }
@@ -88,7 +88,7 @@ impl Default for Tokens {
 }
 
 impl Tokens {
-    /// How many there are.
+    /// The number of tokens.
     pub fn len(&self) -> usize {
         self.range.len()
     }
@@ -98,7 +98,7 @@ impl Tokens {
         self.range.is_empty()
     }
 
-    /// The tokens of a range, which must lie within.
+    /// The tokens of a range, which must lie within the sequence.
     pub fn get(&self, range: Range<usize>) -> Vec<u32> {
         let (from, to) = (self.range.start + range.start, self.range.start + range.end);
         assert!(to <= self.range.end, "a range within the tokens");
@@ -117,13 +117,13 @@ impl Tokens {
         }
     }
 
-    /// The tokens in order, some at a time.
+    /// The tokens in order, in blocks.
     pub(super) fn blocks(&self) -> impl Iterator<Item = Vec<u32>> {
         const BLOCK: usize = 1 << 16;
         (0..self.len()).step_by(BLOCK).map(|from| self.get(from..self.len().min(from + BLOCK)))
     }
 
-    /// The first `n` of them, and the rest.
+    /// The first `n` tokens, and the rest.
     pub fn split_at(&self, n: usize) -> (Tokens, Tokens) {
         let at = self.range.end.min(self.range.start + n);
         let part = |range| Tokens { all: self.all.clone(), range };
@@ -137,7 +137,7 @@ pub struct TokenSet {
     train: Tokens,
     val: Option<Tokens>,
     crc32: u32,
-    /// The highest id of each file, and where it is.
+    /// The highest id of each file, and its position.
     highest: Vec<Highest>,
     warnings: Vec<String>,
 }
@@ -151,17 +151,18 @@ struct Highest {
 }
 
 impl TokenSet {
-    /// Opens files, and looks at every byte of them once. Without `val`, validation takes its share of the tokens of `train`.
+    /// Opens files, and reads every byte of them once. Without `val`, validation takes its share of the tokens of
+    /// `train`.
     ///
     /// # Errors
     ///
-    /// A file that is missing, unreadable, empty, cut off or no token file.
+    /// A file that is missing, unreadable, empty, truncated or not a token file.
     pub fn open(train: &[PathBuf], val: &[PathBuf]) -> Result<TokenSet, DataError> {
         TokenSet::open_as(train, val, None)
     }
 
-    /// [`TokenSet::open`], with tokens of this width in files whose header doesn't say it. Without one they are taken for
-    /// 16-bit ones, and refused where they look like something else.
+    /// [`TokenSet::open`] with a token width for files whose header doesn't give it. Without a width they are read as
+    /// 16-bit tokens, and refused if they look like something else.
     ///
     /// # Errors
     ///
@@ -178,7 +179,7 @@ impl TokenSet {
             let bad = |reason| DataError::TokenFile { path: path.to_path_buf(), reason };
             let doubt = guess::check_whole(layout, scan, width).map_err(bad)?;
             warnings.extend(doubt.map(|doubt| format!("{} {doubt}", path.display())));
-            // so that a token that moves from one file to the next is noticed, too
+            // so that moving a token from one file to the next is noticed, too
             crc.update(&layout.n_token.to_le_bytes());
             crc.combine(&scan.crc);
         }
@@ -199,17 +200,17 @@ impl TokenSet {
         })
     }
 
-    /// Tokens to train on; to validate on as well, where no files are given for that.
+    /// Tokens to train on; without validation files, also the ones to validate on.
     pub fn train(&self) -> &Tokens {
         &self.train
     }
 
-    /// Tokens of files to validate on.
+    /// Tokens of the validation files.
     pub fn val(&self) -> Option<&Tokens> {
         self.val.as_ref()
     }
 
-    /// The file that tokens of this set are in, or how many they are.
+    /// A name for some tokens of this set: their file, or the number of files.
     pub(super) fn name(&self, tokens: &Tokens) -> String {
         let All::Files { files, .. } = &*tokens.all else { return "the text".into() };
         let is_val = self.val.as_ref().is_some_and(|val| Arc::ptr_eq(&val.all, &tokens.all));
@@ -220,7 +221,7 @@ impl TokenSet {
         }
     }
 
-    /// What is odd about the files and may be meant: a line each.
+    /// Warnings about the files that may be false alarms: one line each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -230,11 +231,11 @@ impl TokenSet {
         self.crc32
     }
 
-    /// Checks that every id is one of a vocabulary.
+    /// Checks that every id is in a vocabulary.
     ///
     /// # Errors
     ///
-    /// The file with one that isn't, and where.
+    /// The file and position of one that isn't.
     pub fn check(&self, vocab_size: usize) -> Result<(), DataError> {
         let Some(beyond) = self.highest.iter().find(|highest| wide(vocab_size) <= highest.id) else { return Ok(()) };
         let Highest { path, layout, id, place } = beyond;
@@ -242,7 +243,7 @@ impl TokenSet {
         let advice = match guess::other_reading(path, layout, wide(vocab_size)) {
             _ if negative.is_some() => negative.unwrap_or_default(),
             Some(guess) => format!("these look like {guess}, {}", guess.remedy()),
-            None => "give the files' own tokenizer with --tokenizer, or make the file again".into(),
+            None => "give the files' own tokenizer with --tokenizer, or create the file again".into(),
         };
         Err(DataError::TokenBeyond {
             path: path.clone(),
@@ -254,11 +255,11 @@ impl TokenSet {
     }
 }
 
-/// The tokenizer that lies beside token files, and its file: a `tokenizer.json`, else nanoGPT's `meta.pkl`.
+/// Finds the tokenizer next to token files, and its file: a `tokenizer.json`, else nanoGPT's `meta.pkl`.
 ///
 /// # Errors
 ///
-/// One that can't be used, or files whose tokenizers differ.
+/// A tokenizer that can't be used, or files with different ones.
 pub fn tokenizer_beside(files: &[PathBuf]) -> Result<Option<(PathBuf, Tokenizer)>, DataError> {
     let mut folders: Vec<&Path> = files.iter().filter_map(|file| file.parent()).collect();
     folders.sort();
@@ -276,7 +277,7 @@ pub fn tokenizer_beside(files: &[PathBuf]) -> Result<Option<(PathBuf, Tokenizer)
         };
         match &found {
             Some((other, known)) if *known != tokenizer => {
-                return Err(bad_tokenizer(&path, format!("it is not the same as {}", other.display())));
+                return Err(bad_tokenizer(&path, format!("it differs from {}", other.display())));
             }
             _ => found = Some((path, tokenizer)),
         }
@@ -293,7 +294,7 @@ fn read_small(path: &Path) -> Result<Vec<u8>, DataError> {
     let file = File::open(path).map_err(|e| unreadable(path, e))?;
     file.take(MAX_TOKENIZER_BYTES + 1).read_to_end(&mut bytes).map_err(|e| unreadable(path, e))?;
     if bytes.len() as u64 > MAX_TOKENIZER_BYTES {
-        return Err(bad_tokenizer(path, "it is too large for one"));
+        return Err(bad_tokenizer(path, "it is too large"));
     }
     Ok(bytes)
 }
@@ -305,7 +306,7 @@ fn open(path: &Path, width: Option<Width>) -> Result<TokenFile, DataError> {
     })?;
     let bad = |reason: String| DataError::TokenFile { path: path.into(), reason };
     if !kind.is_file() {
-        return Err(bad("is no file that can be mapped: copy it into one".into()));
+        return Err(bad("can't be memory-mapped: copy it to a regular file".into()));
     }
     let mut file = File::open(path).map_err(|e| unreadable(path, e))?;
     let mut head = vec![];
@@ -316,7 +317,7 @@ fn open(path: &Path, width: Option<Width>) -> Result<TokenFile, DataError> {
     let layout = Layout::of(&head, kind.len(), width).map_err(bad)?;
     let map = Mapped::new(&file).map_err(|e| unreadable(path, e))?;
     if wide(map.len()) != kind.len() {
-        return Err(bad("is being written: wait until it is whole".into()));
+        return Err(bad("is being written: wait until it is complete".into()));
     }
     Ok(TokenFile { layout, map })
 }

@@ -1,5 +1,5 @@
-//! The one way to replace a file: written beside its place, synced, renamed, and the folder synced. So it is never half there,
-//! also after a power cut.
+//! The one way to replace a file: write it next to its target, sync, rename, sync the folder. So it is never partial,
+//! not even after a power cut.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use super::{FileError, io_error};
 ///
 /// # Errors
 ///
-/// The operating system's refusal; the old file is untouched then.
+/// The operating system's error; the old file is untouched then.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write_by(path, &path.with_added_extension("part"), bytes)
 }
@@ -32,11 +32,11 @@ fn write_by(path: &Path, part: &Path, bytes: &[u8]) -> Result<(), FileError> {
     sync_dir(parent(path))
 }
 
-/// Writes a file in place, and has the disk hold it: for a folder that is renamed once it is complete.
+/// Writes a file in place and syncs it: for a folder that is renamed once it is complete.
 ///
 /// # Errors
 ///
-/// The operating system's refusal.
+/// The operating system's error.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;
@@ -47,19 +47,19 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// The operating system's refusal.
+/// The operating system's error.
 pub fn rename(part: &Path, path: &Path) -> Result<(), FileError> {
     fs::rename(part, path).map_err(io_error(path))?;
     sync_dir(parent(path))
 }
 
-/// Has the disk hold what a folder lists, so that a rename outlives a power cut.
+/// Syncs a folder's entries to disk, so that a rename survives a power cut.
 ///
 /// # Errors
 ///
-/// The operating system's refusal.
+/// The operating system's error.
 pub fn sync_dir(path: &Path) -> Result<(), FileError> {
-    // elsewhere folders can't be opened, and renames are the file system's own affair
+    // other systems can't open folders, and make renames durable themselves
     if cfg!(unix) {
         File::open(path).and_then(|folder| folder.sync_all()).map_err(io_error(path))?;
     }

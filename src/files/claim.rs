@@ -1,4 +1,4 @@
-//! Places on the disk that only one process may fill.
+//! Paths that only one process may fill.
 
 use std::cell::Cell;
 use std::fs::{self, File, TryLockError};
@@ -12,7 +12,7 @@ use crate::files::unfinished::{Goes, Unfinished};
 /// The lock file in a claimed folder.
 pub const LOCK: &str = ".lock";
 
-/// Attempts to get at a place that other processes make and remove at the same time.
+/// Attempts to take a path that other processes create and remove at the same time.
 const TRIES: usize = 100;
 
 /// A lock file that this process holds. Dropping it removes the file.
@@ -24,11 +24,11 @@ pub struct LockFile {
 }
 
 impl LockFile {
-    /// Makes a file and locks it. Returns `None` if another process holds it.
+    /// Creates a file and locks it. Returns `None` if another process holds it.
     ///
     /// # Errors
     ///
-    /// The operating system's refusal.
+    /// The operating system's error.
     pub fn take(path: &Path) -> io::Result<Option<Self>> {
         for _ in 0..TRIES {
             let (file, is_new) = match File::options().append(true).create_new(true).open(path) {
@@ -42,11 +42,11 @@ impl LockFile {
             };
             match file.try_lock() {
                 Ok(()) => {}
-                // on a file system without locks, the file belongs to whoever made it
+                // on a file system without locks, the file belongs to whoever created it
                 Err(TryLockError::Error(_)) if is_new => {}
                 Err(_) => return Ok(None),
             }
-            // the holder before may have removed the file that was locked here, and others can't see this lock then
+            // the previous holder may have removed the file that was locked here, and then others can't see this lock
             if Handle::from_path(path).ok() == Some(Handle::from_file(file.try_clone()?)?) {
                 return Ok(Some(Self { path: path.into(), file: Some(file), is_left: !is_new }));
             }
@@ -54,11 +54,11 @@ impl LockFile {
         Ok(None)
     }
 
-    /// The same, with the folders in which it lies; those that were made for it come with it, the innermost first.
+    /// The same, creating missing parent folders; returns those it created, the innermost first.
     ///
     /// # Errors
     ///
-    /// The operating system's refusal; nothing is left behind then.
+    /// The operating system's error; nothing is left behind then.
     pub fn take_with_folders(path: &Path) -> io::Result<Option<(Self, Vec<PathBuf>)>> {
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut gone = io::Error::from(io::ErrorKind::NotFound);
@@ -67,7 +67,7 @@ impl LockFile {
             let made: Vec<PathBuf> = folder.ancestors().take_while(is_missing).map(Path::to_path_buf).collect();
             match fs::create_dir_all(folder).and_then(|()| Self::take(path)) {
                 Ok(lock) => return Ok(lock.map(|lock| (lock, made))),
-                // another process has given its claim up and removed the folder in the meantime
+                // another process has dropped its claim and removed the folder in the meantime
                 Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => gone = e,
                 Err(e) => {
                     remove(&made);
@@ -78,7 +78,7 @@ impl LockFile {
         Err(gone)
     }
 
-    /// Whether the file was there before: left by a process that was killed, or on purpose, by [`LockFile::leave`].
+    /// Whether the file already existed: left by a process that was killed, or on purpose by [`LockFile::leave`].
     pub fn is_left(&self) -> bool {
         self.is_left
     }
@@ -98,23 +98,24 @@ impl Drop for LockFile {
     }
 }
 
-/// A folder that this process alone may fill. Dropping the claim removes what was made for it, unless the folder was filled.
+/// A folder that only this process may fill. Dropping the claim removes what was created for it, unless the folder was
+/// filled.
 #[derive(Debug)]
 pub struct Claim {
     root: PathBuf,
-    /// Folders made for it, the innermost first.
+    /// Folders created for it, the innermost first.
     made: Vec<PathBuf>,
     lock: Option<LockFile>,
     is_filled: Cell<bool>,
 }
 
 impl Claim {
-    /// Makes a folder where there is none yet, and locks it. Returns `None` if another process has claimed it. What the
-    /// folder holds is up to the caller to check, once it is claimed.
+    /// Creates a folder if it doesn't exist, and locks it. Returns `None` if another process has claimed it. The caller
+    /// must check the folder's contents once it is claimed.
     ///
     /// # Errors
     ///
-    /// The operating system's refusal; nothing is left behind then.
+    /// The operating system's error; nothing is left behind then.
     pub fn take(root: &Path) -> io::Result<Option<Self>> {
         let Some((lock, mut made)) = LockFile::take_with_folders(&root.join(LOCK))? else { return Ok(None) };
         if lock.is_left() {
@@ -128,12 +129,12 @@ impl Claim {
         &self.root
     }
 
-    /// Whether the lock file was there before, as a process that was killed leaves it.
+    /// Whether the lock file already existed, as a process that was killed leaves it.
     pub fn is_left(&self) -> bool {
         self.lock.as_ref().is_some_and(LockFile::is_left)
     }
 
-    /// What a signal removes of the claim: the lock file, and the folders that were made for it, where they are empty.
+    /// What to remove of the claim on a signal: the lock file, and the folders created for it, if they are empty.
     pub fn unfinished(&self) -> Unfinished {
         let unfinished = Unfinished::default();
         self.made.iter().rev().for_each(|folder| unfinished.add(folder, Goes::WhenEmpty));
@@ -141,28 +142,28 @@ impl Claim {
         unfinished
     }
 
-    /// Another handle to the lock, which keeps the folder locked for as long as it is open.
+    /// Another handle to the lock, which keeps the folder locked while it is open.
     ///
     /// # Errors
     ///
-    /// The operating system's refusal.
+    /// The operating system's error.
     pub fn lock(&self) -> io::Result<File> {
         let file = self.lock.as_ref().and_then(|lock| lock.file.as_ref());
         file.map_or_else(|| Err(io::ErrorKind::NotFound.into()), File::try_clone)
     }
 
-    /// Says whether the folder stays, with its lock file, when the claim is dropped.
+    /// Sets whether the folder stays, with its lock file, when the claim is dropped.
     pub fn set_filled(&self, is_filled: Filled) {
         self.is_filled.set(is_filled == Filled::Yes);
     }
 }
 
-/// Whether something was made of a claimed folder.
+/// Whether a claimed folder was filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filled {
     /// It stays.
     Yes,
-    /// It is empty but for the lock file.
+    /// It is empty except for the lock file.
     No,
 }
 

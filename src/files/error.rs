@@ -4,12 +4,12 @@ use std::path::Path;
 /// A file that can't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The operating system refuses.
-    #[error("{path}: {source}; check the path, its permissions and the space on the disk")]
+    /// An error of the operating system.
+    #[error("{path}: {source}; check the path, its permissions and the disk space")]
     Io {
         /// The file or folder.
         path: String,
-        /// Its reason.
+        /// The operating system's error.
         source: io::Error,
     },
     /// A file whose content is wrong.

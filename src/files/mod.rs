@@ -1,5 +1,5 @@
-//! Files that survive a crash: written beside their place, synced and renamed; claimed by one process; removed when a command
-//! is interrupted. The formats that more than one part of the program reads.
+//! Files that survive a crash: written next to their target, synced and renamed; claimed by one process; removed when a
+//! command is interrupted. Also formats that several parts of the program read.
 
 pub mod atomic;
 pub mod claim;

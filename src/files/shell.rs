@@ -1,12 +1,12 @@
-//! Commands that are printed, to be given to a shell.
+//! Shell commands for messages.
 
 use std::path::Path;
 
-/// A path as a shell takes it: in quotes where it holds what a shell would read otherwise.
+/// Quotes a path for a shell if it contains special characters.
 pub fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_alphanumeric() || "/\\._-+=:,@%".contains(c);
-    // only POSIX shells read a backslash as anything but a part of a path
+    // only POSIX shells treat a backslash as special
     let is_plain = |c: char| is_plain(c) && (cfg!(windows) || c != '\\');
     if !text.is_empty() && text.chars().all(is_plain) {
         text

@@ -1,4 +1,4 @@
-//! Safetensors files of f32 tensors, written and read piece by piece: no more than a piece of a tensor is in memory.
+//! Safetensors files of f32 tensors, written and read in pieces: at most one piece of a tensor is in memory.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -15,13 +15,13 @@ pub(crate) type Entries = Vec<(String, Vec<u64>)>;
 /// Elements of a piece: 1 MiB.
 pub(crate) const PIECE: usize = 1 << 18;
 
-/// The key under which a file's own checksum stands, where it has one.
+/// The key of a file's own checksum.
 const CRC: &str = "crc32";
 
-/// The key that says what the checksum covers: without it, the tensors alone.
+/// The key that says what the checksum covers: without it, only the tensors.
 const CRC_OF: (&str, &str) = ("crc32_of", "metadata and tensors");
 
-/// A checksum that has begun with a file's metadata.
+/// Starts a checksum with a file's metadata.
 fn begin_crc<'a>(meta: impl Iterator<Item = (&'a String, &'a String)>) -> crc32fast::Hasher {
     let mut crc = crc32fast::Hasher::new();
     let sorted: std::collections::BTreeMap<_, _> = meta.filter(|(key, _)| *key != CRC).collect();
@@ -32,17 +32,17 @@ fn begin_crc<'a>(meta: impl Iterator<Item = (&'a String, &'a String)>) -> crc32f
     crc
 }
 
-/// A file that is being written.
+/// A file being written.
 pub(crate) struct Writer {
     path: PathBuf,
     out: BufWriter<File>,
     crc: crc32fast::Hasher,
-    /// Where in the file the checksum's eight digits go, once every tensor is written.
+    /// The offset of the checksum's eight digits, which are filled in at the end.
     crc_at: Option<u64>,
 }
 
 impl Writer {
-    /// Writes the header, in which the CRC-32 of the metadata and all data will stand as `crc32`.
+    /// Writes the header, with room for the CRC-32 of the metadata and all data as `crc32`.
     pub fn create(path: &Path, entries: &Entries, mut meta: HashMap<String, String>) -> Result<Self, FileError> {
         const ZEROS: &str = "00000000";
         meta.insert(CRC.into(), ZEROS.into());
@@ -70,14 +70,14 @@ impl Writer {
         Ok(Self { path: path.into(), out, crc, crc_at })
     }
 
-    /// Appends values: every tensor whole, in the order of the entries.
+    /// Appends values: complete tensors, in the order of the entries.
     pub fn write(&mut self, values: &[f32]) -> Result<(), FileError> {
         let bytes = bytemuck::cast_slice(values);
         self.crc.update(bytes);
         self.out.write_all(bytes).map_err(io_error(&self.path))
     }
 
-    /// Ends the file, on the disk.
+    /// Completes the file and syncs it.
     pub fn finish(self) -> Result<(), FileError> {
         let io = io_error(&self.path);
         let mut file = self.out.into_inner().map_err(|e| io(e.into_error()))?;
@@ -89,7 +89,7 @@ impl Writer {
     }
 }
 
-/// A file that is being read.
+/// A file being read.
 #[derive(Debug)]
 pub(crate) struct Reader {
     path: PathBuf,
@@ -99,11 +99,11 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Reads the header and checks that the file has the length that it tells.
+    /// Reads the header and checks the file's length against it.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let io = io_error(path);
         let damaged = |reason: String| FileError::Damaged { path: path.display().to_string(), reason };
-        // opening a pipe would wait for somebody to write to it
+        // opening a pipe would wait for a writer
         match fs::metadata(path).map_err(&io)? {
             kind if kind.is_file() => {}
             kind if kind.is_dir() => return Err(damaged("it is a folder".into())),
@@ -116,15 +116,15 @@ impl Reader {
         if len == 0 {
             return Err(damaged("it is empty".into()));
         }
-        file.read_exact(&mut size).map_err(|_| damaged("it is cut off".into()))?;
+        file.read_exact(&mut size).map_err(|_| damaged("it is truncated".into()))?;
         let size = u64::from_le_bytes(size);
         let data_start = size.checked_add(8).filter(|&start| start <= len);
-        let data_start = data_start.ok_or_else(|| damaged("it is cut off".into()))?;
+        let data_start = data_start.ok_or_else(|| damaged("it is truncated".into()))?;
         let mut text = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
         file.read_exact(&mut text).map_err(&io)?;
         let header: Metadata = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
         if data_start + header.data_len() as u64 != len {
-            return Err(damaged("it doesn't have the length that its header tells".into()));
+            return Err(damaged("its length does not match its header".into()));
         }
         Ok(Self { path: path.into(), file, header, data_start })
     }
@@ -140,17 +140,17 @@ impl Reader {
         self.meta(CRC).is_ok()
     }
 
-    /// The file.
+    /// The file's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is wrong with the file.
+    /// The error for a damaged file.
     pub fn damaged(&self, reason: String) -> FileError {
         FileError::Damaged { path: self.path.display().to_string(), reason }
     }
 
-    /// Goes to a tensor of that name and shape; [`Reader::read`] then gives its elements in order.
+    /// Seeks a tensor of that name and shape; [`Reader::read`] then returns its elements in order.
     pub fn seek(&mut self, name: &str, dims: &[u64]) -> Result<(), FileError> {
         let info = self.header.info(name).ok_or_else(|| self.damaged(format!("it has no tensor {name}")))?;
         let shape: Vec<u64> = info.shape.iter().map(|&d| d as u64).collect();
@@ -162,12 +162,12 @@ impl Reader {
         Ok(())
     }
 
-    /// The next elements.
+    /// Reads the next elements.
     pub fn read(&mut self, values: &mut [f32]) -> Result<(), FileError> {
         self.file.read_exact(bytemuck::cast_slice_mut(values)).map_err(io_error(&self.path))
     }
 
-    /// Compares the checksum over these tensors, in this order, with the one that the file holds.
+    /// Checks the file's checksum over these tensors, in this order.
     pub fn verify(&mut self, entries: &Entries) -> Result<(), FileError> {
         let meta = self.header.metadata().clone().unwrap_or_default();
         let covers_meta = meta.contains_key(CRC_OF.0);

@@ -1,4 +1,4 @@
-//! Files and folders that a command is still making: whoever ends the process at once removes them first.
+//! Files and folders that a command is still writing, which are removed if the process is ended early.
 
 use std::fs;
 use std::io;
@@ -17,12 +17,12 @@ struct Part {
     goes: Goes,
 }
 
-/// What may be removed of a path.
+/// What may be removed at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goes {
-    /// The file, or the folder with all that is in it: this process has made all of it.
+    /// The file, or the folder with all its contents, which this process created.
     Whole,
-    /// A folder that was made on the way, unless others have put something there.
+    /// A folder that was created along the way, unless others have put something there.
     WhenEmpty,
 }
 
@@ -30,7 +30,7 @@ fn all() -> MutexGuard<'static, Vec<Part>> {
     ALL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Files and folders that this process has begun to make. They count as finished once this is dropped.
+/// Files and folders that this process has begun to write. Dropping this marks them as finished.
 #[derive(Debug)]
 pub struct Unfinished(u64);
 
@@ -41,7 +41,7 @@ impl Default for Unfinished {
 }
 
 impl Unfinished {
-    /// A file or folder that is this process's own by now: it is removed where the process is told to end.
+    /// Registers a file or folder of this process, which is removed if the process is ended.
     pub fn new(path: &Path) -> Self {
         let unfinished = Self::default();
         unfinished.add(path, Goes::Whole);
@@ -53,7 +53,7 @@ impl Unfinished {
         all().push(Part { id: self.0, path: path.to_path_buf(), goes });
     }
 
-    /// Takes the last steps, such as giving a file its name: the process isn't ended between them.
+    /// Runs the last steps, such as renaming a file, during which the process can't be ended.
     pub fn finish<T>(&self, last_steps: impl FnOnce() -> T) -> T {
         let mut all = all();
         let done = last_steps();
@@ -68,18 +68,18 @@ impl Drop for Unfinished {
     }
 }
 
-/// As long as this lives, nothing is begun or finished: whoever tries waits.
+/// While this lives, nothing is begun or finished: callers block.
 #[derive(Debug)]
 pub struct Ending(#[expect(dead_code, reason = "held for its lock")] MutexGuard<'static, Vec<Part>>);
 
-/// Removes whatever isn't finished, for a process that is about to end.
+/// Removes everything unfinished, for a process that is about to end.
 pub fn remove_all() -> Ending {
     let mut all = all();
     all.drain(..).rev().for_each(|part| remove(&part));
     Ending(all)
 }
 
-/// Waits for the end of a process that is ending: what fails from then on fails because of it.
+/// Blocks if the process is ending: errors from then on are consequences of that.
 pub fn wait_if_ending() {
     drop(all());
 }
@@ -91,7 +91,7 @@ fn remove(Part { path, goes, .. }: &Part) {
         let _ = fs::remove_dir(path);
         return;
     }
-    // under another name, so that nothing is removed of what others begin in the same place
+    // renamed first, so that nothing is removed that others begin at the same path
     let aside = path.with_added_extension(format!("{}.part", std::process::id()));
     let is_dir = path.is_dir();
     let path = if is_dir && fs::rename(path, &aside).is_ok() { &aside } else { path };

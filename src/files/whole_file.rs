@@ -1,4 +1,4 @@
-//! A file that a command writes at its end: whether it can be is known at the beginning, and it is never half there.
+//! A file that a command writes at its end: whether that is possible is checked at the start, and it is never partial.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use super::claim::LockFile;
 use super::unfinished::{Goes, Unfinished};
 
-/// A file to be. Nothing is left of it where it isn't written.
+/// A file to be written. Nothing is left of it if it isn't.
 #[derive(Debug)]
 pub(crate) struct WholeFile {
     flag: &'static str,
     path: PathBuf,
-    /// `None` for what isn't replaced: a pipe or a link.
+    /// `None` for a pipe or a link, which isn't replaced.
     part: Option<Part>,
 }
 
@@ -30,20 +30,20 @@ impl WholeFile {
     ///
     /// # Errors
     ///
-    /// A place that can't be written to, or that another process is writing to.
+    /// A path that can't be written to, or that another process is writing to.
     pub fn begin(flag: &'static str, path: &Path) -> Result<Self, String> {
         let part = begin(path).map_err(|e| unwritable(flag, path, &e))?;
         Ok(Self { flag, path: path.into(), part })
     }
 
-    /// Writes all of it and gives it its name.
+    /// Writes all of it and renames it into place.
     ///
     /// # Errors
     ///
-    /// The operating system's refusal; what was there before is unchanged then.
+    /// The operating system's error; the previous file is unchanged then.
     pub fn write(mut self, bytes: &[u8]) -> Result<(), String> {
         let written = match self.part.take() {
-            // a pipe or a link stays what it is
+            // a pipe or a link is not replaced
             None => fs::write(&self.path, bytes),
             Some(mut part) => {
                 let written = part.file.write_all(bytes).and_then(|()| part.file.sync_all());
@@ -67,9 +67,9 @@ impl Drop for WholeFile {
 fn begin(path: &Path) -> io::Result<Option<Part>> {
     match fs::symlink_metadata(path) {
         Ok(kind) if kind.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-        // opening a pipe would wait for somebody to read from it
+        // opening a pipe would wait for a reader
         Ok(kind) if !kind.is_file() => return Ok(None),
-        // one that may not be written is not replaced
+        // a read-only file is not replaced
         Ok(_) => drop(File::options().append(true).open(path)?),
         Err(_) => {}
     }

@@ -9,7 +9,7 @@ use crate::ops::{Sample, cache_shape};
 use crate::plan::Plan;
 use crate::tensor::DType;
 
-/// Most rows of one batch: beyond this a row hardly gets cheaper.
+/// The maximum number of rows in a batch: beyond this a row hardly gets cheaper.
 const MAX_ROWS: u64 = 64;
 
 /// Generates text for several rows at once with the parameters of another program, on the device from one token to the
@@ -20,16 +20,16 @@ const MAX_ROWS: u64 = 64;
 /// waiting; they are read in chunks.
 ///
 /// Positions are absolute, so once a row has filled the block, sliding its window would make every cached key and value
-/// stale. Instead the row's last `block_size / 2` tokens are taken in as a new prompt, in one forward pass, from position 0:
-/// from then on it sees between half a block and a whole one, and a forward pass comes once in `block_size / 2` tokens.
+/// stale. Instead the row's last `block_size / 2` tokens become a new prompt, in one forward pass, from position 0:
+/// from then on it sees between half a block and a whole one, with one such pass per `block_size / 2` tokens.
 #[derive(Debug)]
 pub struct Decoder {
     config: ModelConfig,
     sampling: SamplerConfig,
-    /// Words of [`Sample::forbidden`].
+    /// The words of [`Sample::forbidden`].
     forbidden: Vec<u32>,
     decode: (Program, CachedIo),
-    /// By prompt length.
+    /// Programs by prompt length.
     prefills: BTreeMap<u64, (Program, CachedIo)>,
     rows: Vec<Row>,
     n_row: usize,
@@ -39,14 +39,14 @@ pub struct Decoder {
     latest: Option<u64>,
 }
 
-/// What is known of a row.
+/// The state of a row.
 #[derive(Debug)]
 struct Row {
     /// Prompt and text, as far as it was read.
     tokens: Vec<u32>,
     /// Positions in the cache.
     length: u64,
-    /// Tokens drawn on the device.
+    /// Tokens sampled on the device.
     drawn: usize,
     /// Tokens read.
     read: usize,
@@ -62,14 +62,14 @@ impl Row {
 }
 
 impl Decoder {
-    /// What stands for a token where the model gives no finite logit: its weights have diverged or are damaged.
+    /// The id returned if the model gives no finite logit: its weights have diverged or are damaged.
     pub const NO_TOKEN: u32 = Sample::NONE;
 
-    /// A decoder of `n_row` rows.
+    /// Creates a decoder of `n_row` rows.
     ///
     /// # Errors
     ///
-    /// A failure of the device, or a plan that doesn't fit.
+    /// A device error, or a plan that doesn't fit.
     pub fn new(
         source: &Program,
         config: &ModelConfig,
@@ -92,7 +92,7 @@ impl Decoder {
         })
     }
 
-    /// How many of `wanted` texts one decoder should make at once: as many as a layer's cache has room for in a binding.
+    /// How many of `wanted` texts one decoder should generate at once: as many as fit a layer's cache in one binding.
     pub fn rows_for(config: &ModelConfig, caps: &Caps, wanted: u64) -> usize {
         let row = cache_shape(1, config.n_head, config.block_size, config.n_embd).numel() * DType::F32.bytes();
         let fitting = (caps.max_binding_bytes / row.max(1)).clamp(1, MAX_ROWS);
@@ -104,7 +104,7 @@ impl Decoder {
         self.n_row
     }
 
-    /// Whether it works with the parameters of that program.
+    /// Whether it uses the parameters of that program.
     pub fn shares_params(&self, source: &Program) -> bool {
         self.decode.0.shares_params(source)
     }
@@ -114,18 +114,18 @@ impl Decoder {
         self.sampling = sampling;
     }
 
-    /// Never samples some tokens, from the next [`Decoder::start`] on: those that a tokenizer lacks, say, as many models have a
-    /// vocabulary that is rounded up.
+    /// Never samples some tokens, from the next [`Decoder::start`] on: those that a tokenizer lacks, say, as many
+    /// models pad their vocabulary.
     pub fn forbid(&mut self, is_forbidden: impl Fn(u32) -> bool) {
         self.forbidden = Sample::forbidden(self.config.vocab_size, is_forbidden);
     }
 
-    /// Begins a text for each prompt, the i-th with random stream `first_stream + i`, and samples its first token. A prompt
-    /// longer than the block counts with its last `block_size` tokens.
+    /// Begins a text for each prompt, the i-th with random stream `first_stream + i`, and samples its first token. Of a
+    /// prompt longer than the block, only the last `block_size` tokens count.
     ///
     /// # Errors
     ///
-    /// A token outside of the vocabulary, or a failure of the device.
+    /// A token outside the vocabulary, or a device error.
     ///
     /// # Panics
     ///
@@ -161,12 +161,13 @@ impl Decoder {
         self.prefill(&given)
     }
 
-    /// The next tokens of each row, at least one and at most `most`: few at first, so that a text begins at once, then more,
-    /// so that the device seldom waits. Where the window slid for some rows only, those get more than the others.
+    /// Returns the next tokens of each row, at least one and at most `most`: few at first, so that a text begins at
+    /// once, then more, so that the device seldom waits. If the window slid for some rows only, those get more than the
+    /// others.
     ///
     /// # Errors
     ///
-    /// A failure of the device.
+    /// A device error.
     pub fn next(&mut self, most: usize) -> Result<Vec<Vec<u32>>, ExecError> {
         let block = self.config.block_size;
         let most = most.clamp(1, self.chunk);
@@ -190,12 +191,12 @@ impl Decoder {
         self.read()
     }
 
-    /// The logits (V) from which the newest token of each row was chosen, once [`Decoder::start`] was called; rows that a
-    /// sliding window left alone have none then.
+    /// The logits (V) that gave the newest token of each row, after [`Decoder::start`]; rows that a sliding window left
+    /// alone have none.
     ///
     /// # Errors
     ///
-    /// A failure of the device.
+    /// A device error.
     pub fn logits(&self) -> Result<Vec<Vec<f32>>, ExecError> {
         let (program, io) = self.latest.and_then(|t| self.prefills.get(&t)).unwrap_or(&self.decode);
         let vocab = usize::try_from(self.config.vocab_size).unwrap_or(usize::MAX);
@@ -206,7 +207,7 @@ impl Decoder {
         usize::try_from(self.config.block_size).unwrap_or(usize::MAX)
     }
 
-    /// Takes in the second half of each full block anew.
+    /// Recomputes the second half of each full block from position 0.
     fn slide(&mut self) -> Result<(), ExecError> {
         let block = self.config.block_size;
         let keep = (self.block() / 2).max(1);
@@ -214,8 +215,8 @@ impl Decoder {
         self.prefill(&given)
     }
 
-    /// Runs the last `given` tokens of each row from position 0 on, where that isn't 0, and samples the token behind them.
-    /// All tokens drawn so far have been read.
+    /// Runs the last `given` tokens of each row from position 0 on, if that isn't 0, and samples the token after them.
+    /// All tokens sampled so far must have been read.
     fn prefill(&mut self, given: &[usize]) -> Result<(), ExecError> {
         let longest = given.iter().copied().max().unwrap_or(1) as u64;
         let t = longest.next_power_of_two().max(MIN_CONTEXT).min(self.config.block_size);
@@ -232,9 +233,9 @@ impl Decoder {
         let (mut last, mut fed, mut cursor) = (vec![0; n_row], vec![0; n_row], vec![0; 4 * n_row]);
         for (i, (row, &n)) in self.rows.iter_mut().zip(given).enumerate() {
             if n > 0 {
-                // what stands behind the last token is never seen: the mask is causal
+                // what follows the last token is never seen: the mask is causal
                 tokens[i * width..i * width + n].copy_from_slice(&row.tokens[row.tokens.len() - n..]);
-                // a token that stands for none is none of the table's; the embedding of the prompt wants one
+                // `NO_TOKEN` has no embedding; any other id does for the prompt
                 tokens[i * width..i * width + n].iter_mut().filter(|t| **t == Self::NO_TOKEN).for_each(|t| *t = 0);
                 last[i] = u32::try_from(i * width + n - 1).unwrap_or(u32::MAX);
                 fed[i] = u32::try_from(n).unwrap_or(u32::MAX);
@@ -257,7 +258,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Waits for the tokens drawn so far.
+    /// Waits for the tokens sampled so far.
     fn read(&mut self) -> Result<Vec<Vec<u32>>, ExecError> {
         let (program, io) = &self.decode;
         let text = program.read_u32(io.text)?;
@@ -272,5 +273,5 @@ impl Decoder {
     }
 }
 
-/// Most tokens that are submitted before they are read; fewer than the device keeps.
+/// The maximum number of tokens submitted before they are read; fewer than the device keeps.
 const MAX_CHUNK: usize = 16;

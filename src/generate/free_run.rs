@@ -1,21 +1,21 @@
 use super::{Decoder, SamplerConfig};
 use crate::exec::ExecError;
 
-/// How often the model's own greedy continuation still has the right token.
+/// How often the model's own greedy continuation matches the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FreeRun {
-    /// Windows looked at.
+    /// Windows evaluated.
     pub n_window: usize,
     /// Share of windows whose k-th generated token is the text's, for k = 1, 2, ...
     pub share: Vec<f64>,
 }
 
-/// Gives the model the first `prompt` tokens of each window and lets it continue on its own predictions, greedily: what
-/// teacher forcing, which always shows the true past, hides.
+/// Gives the model the first `prompt` tokens of each window and lets it continue greedily from its own predictions:
+/// this shows errors that teacher forcing, which always gives the true past, hides.
 ///
 /// # Errors
 ///
-/// A failure of the device.
+/// A device error.
 pub fn free_run(decoder: &mut Decoder, windows: &[Vec<u32>], prompt: usize) -> Result<FreeRun, ExecError> {
     let n_new = windows.iter().map(|w| w.len().saturating_sub(prompt)).min().unwrap_or(0);
     let mut right = vec![0usize; n_new];
@@ -26,7 +26,7 @@ pub fn free_run(decoder: &mut Decoder, windows: &[Vec<u32>], prompt: usize) -> R
         }
         let prompts: Vec<&[u32]> = group.iter().map(|w| &w[..prompt]).collect();
         decoder.start(&prompts, 0)?;
-        // windows of one length: every row gets as many tokens as the others
+        // windows of equal length: every row gets the same number of tokens
         let mut done = 0;
         while done < n_new {
             let new = decoder.next(n_new - done)?;

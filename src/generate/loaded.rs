@@ -8,7 +8,7 @@ use crate::plan::Plan;
 
 use super::MIN_CONTEXT;
 
-/// A model on a device without anything for training: it lends its parameters to a generator or an evaluator.
+/// A model on a device without training state; a generator or an evaluator can use its parameters.
 #[derive(Debug)]
 pub struct LoadedModel {
     config: ModelConfig,
@@ -16,11 +16,11 @@ pub struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// Puts weights, under GPT-2's names, on a device.
+    /// Uploads weights, under GPT-2's names, to a device.
     ///
     /// # Errors
     ///
-    /// A name that the model lacks, a wrong size, or a failure of the device.
+    /// A name that the model lacks, a wrong size, or a device error.
     pub fn new(gpu: &Arc<Gpu>, config: &ModelConfig, weights: &[(String, Vec<f32>)]) -> Result<Self, ExecError> {
         let t = MIN_CONTEXT.min(config.block_size);
         let gpt = Gpt::build(config, Purpose::Next, BatchShape::new(1, t), ReadBack::default(), Memory::default())?;

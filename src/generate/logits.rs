@@ -4,15 +4,16 @@ use crate::model::{BatchShape, Gpt, Memory, ModelConfig, Purpose, ReadBack};
 use crate::plan::Plan;
 use crate::reference::IGNORE;
 
-/// The logits (T, V) behind each of some tokens, with the parameters of another program; T is at most the block size.
+/// Computes the logits (T, V) after each of some tokens, with the parameters of another program; T is at most the block
+/// size.
 ///
 /// # Errors
 ///
-/// A token outside of the vocabulary, a plan that doesn't fit, or a failure of the device.
+/// A token outside the vocabulary, a plan that doesn't fit, or a device error.
 ///
 /// # Panics
 ///
-/// On no tokens, or on more than the block has.
+/// If there are no tokens, or more than fit the block.
 pub fn logits(source: &Program, config: &ModelConfig, tokens: &[u32]) -> Result<Vec<f32>, ExecError> {
     let (t, vocab_size) = (tokens.len() as u64, config.vocab_size);
     assert!(t > 0 && t <= config.block_size, "1 to {} tokens", config.block_size);

@@ -1,4 +1,4 @@
-//! Text from a model: feed the tokens so far, choose the next from its logits, and again.
+//! Generates text with a model, token by token.
 
 mod decoder;
 mod free_run;
@@ -20,17 +20,17 @@ use crate::model::{BatchShape, Gpt, GptInputs, Memory, ModelConfig, Purpose, Rea
 use crate::plan::Plan;
 use crate::tensor::TensorId;
 
-/// Computes next-token logits for several rows at once with the parameters of another program, without a cache: slow, and
-/// what [`Decoder`] is tested against.
+/// Computes next-token logits for several rows at once with the parameters of another program, without a cache: slow,
+/// and the reference for testing [`Decoder`].
 ///
-/// Each new token runs the model over the whole context again, in a graph of the smallest length (a power of two, or the
-/// block size) that holds it. Beyond the block size the window slides: only the last `block_size` tokens are seen, at
-/// positions counted from the window's start.
+/// Each new token runs the model over the whole context again, in a graph of the smallest length (a power of two, or
+/// the block size) that holds it. Beyond the block size the window slides: only the last `block_size` tokens are seen,
+/// at positions counted from the window's start.
 #[derive(Debug)]
 pub struct Generator {
     config: ModelConfig,
     n_row: usize,
-    /// By context length.
+    /// Programs by context length.
     programs: BTreeMap<u64, (Program, GptInputs, TensorId)>,
 }
 
@@ -38,7 +38,7 @@ pub struct Generator {
 const MIN_CONTEXT: u64 = 16;
 
 impl Generator {
-    /// A generator of `n_row` rows at a time.
+    /// Creates a generator of `n_row` rows.
     pub fn new(config: &ModelConfig, n_row: usize) -> Self {
         Self { config: config.clone(), n_row: n_row.max(1), programs: BTreeMap::new() }
     }
@@ -48,15 +48,15 @@ impl Generator {
         self.n_row
     }
 
-    /// The logits (V) of the token after each context, with the parameters that `source` has now.
+    /// Computes the logits (V) of the token after each context, with the current parameters of `source`.
     ///
     /// # Errors
     ///
-    /// A failure of the device, or a plan that doesn't fit.
+    /// A device error, or a plan that doesn't fit.
     ///
     /// # Panics
     ///
-    /// On an empty context, or more contexts than rows.
+    /// If a context is empty, or there are more contexts than rows.
     pub fn next_logits(&mut self, source: &Program, contexts: &[&[u32]]) -> Result<Vec<Vec<f32>>, ExecError> {
         assert!(
             contexts.len() <= self.n_row && contexts.iter().all(|c| !c.is_empty()),
@@ -90,7 +90,7 @@ impl Generator {
         let mut tokens = vec![0; n_row * t];
         let mut rows = vec![0; n_row];
         for (row, window) in windows.iter().enumerate() {
-            // what stands behind the last token is never seen: the mask is causal
+            // what follows the last token is never seen: the mask is causal
             tokens[row * t..row * t + window.len()].copy_from_slice(window);
             rows[row] = u32::try_from(row * t + window.len() - 1).unwrap_or(u32::MAX);
         }

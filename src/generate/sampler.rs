@@ -3,13 +3,13 @@ use crate::reference::sample;
 /// How the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SamplerConfig {
-    /// Logits are divided by this; 0 takes the likeliest token.
+    /// Logits are divided by this; 0 takes the most likely token.
     pub temperature: f32,
-    /// Only the k likeliest tokens; 0 means all.
+    /// Samples among the k most likely tokens; 0 means all.
     pub top_k: usize,
-    /// Only the likeliest tokens that together have this probability; 1 means all.
+    /// Samples among the most likely tokens that together have this probability; 1 means all.
     pub top_p: f32,
-    /// Same seed, same text.
+    /// The same seed gives the same text.
     pub seed: u64,
 }
 
@@ -19,8 +19,8 @@ impl Default for SamplerConfig {
     }
 }
 
-/// Chooses tokens from logits on the CPU, reproducibly: the same tokens as [`super::Decoder`] on the device, but where a
-/// random number falls within rounding of the border of two tokens.
+/// Chooses tokens from logits on the CPU, reproducibly: the same tokens as [`super::Decoder`] on the device, except
+/// when a random number falls within rounding error of the border between two tokens.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     config: SamplerConfig,
@@ -29,12 +29,13 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler of one row; `stream` gives each row its own random numbers.
+    /// Creates a sampler for one row; `stream` gives each row its own random numbers.
     pub fn new(config: SamplerConfig, stream: u32) -> Self {
         Self { config, stream, drawn: 0 }
     }
 
-    /// The next token. Ties go to the lower id. A logit that isn't finite is never chosen; 0 where none is.
+    /// Samples the next token. Ties go to the lower id. A logit that isn't finite is never chosen; without any finite
+    /// one, 0 is.
     pub fn sample(&mut self, logits: &[f32]) -> u32 {
         let SamplerConfig { temperature, top_k, top_p, seed } = self.config;
         let logits: Vec<f64> = logits.iter().map(|&logit| logit.into()).collect();

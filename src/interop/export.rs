@@ -1,4 +1,4 @@
-//! A run's model in the files of other projects. No device is needed, and no more than a tensor is in memory.
+//! Exports a run's model to other projects' formats, without a device, with at most one tensor in memory.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -14,7 +14,7 @@ use crate::model::{ModelConfig, Positions, Table};
 use crate::run::{RunDirError, Weights};
 use crate::tensor::{Layout, ParamGroup, ParamSpec};
 
-/// Whose files to write.
+/// The format to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Target {
     /// A folder that transformers loads: GPT2LMHeadModel and AutoTokenizer.
@@ -25,31 +25,32 @@ pub enum Target {
     Gguf,
 }
 
-/// A model on its way out, as GPT-2's formats have it: with biases, and positions in a table.
+/// A model to export, in the form of GPT-2's formats: with biases, and positions in a table.
 #[derive(Debug)]
 pub struct Model {
     /// The run's architecture.
     pub config: ModelConfig,
-    /// How its text became tokens.
+    /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// Its weights.
     pub weights: Weights,
 }
 
-/// Writes a model into a new or empty folder: beside it at first, so that the folder is never half there.
+/// Writes a model into a new or empty folder: into a temporary one first, so that the folder is never partial.
 ///
 /// # Errors
 ///
-/// What the target can't express, a folder that holds files, or the operating system's refusal; nothing is left behind.
+/// A model that the target can't represent, a folder that isn't empty, or the operating system's error; nothing is left
+/// behind.
 pub fn export(model: &mut Model, target: Target, out: &Path) -> Result<(), InteropError> {
     match target {
         Target::Hf => {}
         Target::Llmc => llmc_write::check(model)?,
         Target::Gguf => gguf::check(model)?,
     }
-    // before anything is written beside it
+    // before anything is written next to it
     check_free(out)?;
-    // `.` has no name that anything could lie beside
+    // `.` has no name to put a temporary folder next to
     let place = fs::canonicalize(out).unwrap_or_else(|_| out.into());
     let part = place.with_added_extension("part");
     let locked = part.with_added_extension("lock");
@@ -78,7 +79,7 @@ pub fn export(model: &mut Model, target: Target, out: &Path) -> Result<(), Inter
     })
 }
 
-/// Fails where there is something else than an empty folder.
+/// Fails unless the folder is empty or doesn't exist.
 fn check_free(out: &Path) -> Result<(), InteropError> {
     let is_free = match fs::read_dir(out) {
         Ok(mut entries) => entries.next().is_none(),
@@ -92,7 +93,8 @@ fn check_free(out: &Path) -> Result<(), InteropError> {
     }
 }
 
-/// Makes the folder to fill. With its lock file left, one that is there is the work of a process that was killed.
+/// Creates the temporary folder. If its lock file was left, an existing one is the remains of a process that was
+/// killed.
 fn begin(part: &Path, lock: &LockFile) -> Result<(), InteropError> {
     if lock.is_left() && part.is_dir() {
         fs::remove_dir_all(part).map_err(io_error(part))?;
@@ -111,7 +113,7 @@ fn fill(model: &mut Model, target: Target, part: &Path) -> Result<(), InteropErr
 }
 
 fn name(part: &Path, out: &Path) -> Result<(), FileError> {
-    // whoever works in a folder would be left in one that is gone
+    // whoever works in this folder would be left in a deleted one
     if std::env::current_dir().is_ok_and(|current| current == out) {
         return move_into(part, out);
     }
@@ -121,7 +123,7 @@ fn name(part: &Path, out: &Path) -> Result<(), FileError> {
     atomic::rename(part, out)
 }
 
-/// Moves all files of a folder into an empty one; where that fails, it is empty again.
+/// Moves all files of a folder into an empty one; on an error, that is empty again.
 fn move_into(part: &Path, out: &Path) -> Result<(), FileError> {
     let entries: io::Result<Vec<_>> = fs::read_dir(part).and_then(Iterator::collect);
     let mut moved = vec![];
@@ -139,12 +141,13 @@ fn move_into(part: &Path, out: &Path) -> Result<(), FileError> {
 }
 
 impl Model {
-    /// The names and shapes that every GPT-2 has, in the order of the forward pass; `lm_head.weight` where it isn't tied.
+    /// The names and shapes of GPT-2's tensors, in the order of the forward pass; with `lm_head.weight` if it isn't
+    /// tied.
     pub(super) fn params(&self) -> Vec<ParamSpec> {
         ModelConfig { bias: true, positions: Positions::Learned, ..self.config.clone() }.params()
     }
 
-    /// One of them: zeros for a bias that the model lacks, and the sines that stand for learned positions.
+    /// Reads one of them: zeros for a bias that the model lacks, and a table of sinusoidal positions.
     pub(super) fn tensor(&mut self, param: &ParamSpec) -> Result<Vec<f32>, RunDirError> {
         let &ModelConfig { block_size: t, n_embd: c, .. } = &self.config;
         match (param.group, self.config.positions) {
@@ -155,7 +158,7 @@ impl Model {
         }
     }
 
-    /// The same with matrices of linear layers transposed: an output's weights side by side.
+    /// The same with the matrices of linear layers transposed to (out, in).
     pub(super) fn tensor_by_output(&mut self, param: &ParamSpec) -> Result<Vec<f32>, RunDirError> {
         let values = self.tensor(param)?;
         Ok(match param.layout {
@@ -175,7 +178,7 @@ fn transposed(values: &[f32], n_col: usize) -> Vec<f32> {
     (0..values.len()).map(|i| values[i % n_row * n_col + i / n_row]).collect()
 }
 
-/// A file of an export that is being written.
+/// A file of an export being written.
 pub(super) struct OutFile {
     path: PathBuf,
     out: BufWriter<File>,
@@ -192,12 +195,12 @@ impl OutFile {
         self.out.write_all(bytes).map_err(io_error(&self.path))
     }
 
-    /// Little-endian, as on every machine that a device of ours is in.
+    /// Appends values, little-endian.
     pub fn floats(&mut self, values: &[f32]) -> Result<(), FileError> {
         self.bytes(bytemuck::cast_slice(values))
     }
 
-    /// Ends the file, on the disk.
+    /// Completes the file and syncs it.
     pub fn finish(self) -> Result<(), FileError> {
         let io = io_error(&self.path);
         self.out.into_inner().map_err(|e| io(e.into_error()))?.sync_all().map_err(&io)

@@ -1,10 +1,10 @@
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-/// A format of floating-point numbers that models are kept in, little-endian.
+/// A little-endian floating-point format of model files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Number {
-    /// Rounded to f32 where it is read.
+    /// Rounded to f32 when read.
     F64,
     F32,
     F16,
@@ -12,7 +12,7 @@ pub(super) enum Number {
 }
 
 impl Number {
-    /// That of a safetensors file, where it is one of these.
+    /// The format of a safetensors type, if supported.
     pub fn of(dtype: Dtype) -> Option<Self> {
         match dtype {
             Dtype::F64 => Some(Self::F64),
@@ -32,7 +32,7 @@ impl Number {
         }
     }
 
-    /// Puts the numbers that bytes stand for in the place of `values`.
+    /// Decodes bytes, replacing the contents of `values`.
     pub fn decode(self, bytes: &[u8], values: &mut Vec<f32>) {
         values.clear();
         match self {

@@ -14,15 +14,15 @@ pub(super) const MODEL: &str = "model.gguf";
 
 const MAGIC: &[u8; 4] = b"GGUF";
 const VERSION: u32 = 3;
-/// Where the data and each of its tensors begin: a multiple of this.
+/// The alignment of the data and of each tensor in it.
 const ALIGNMENT: u64 = 32;
-/// The number of tensors' type f32, and of files that have no other.
+/// The type number of f32, also for files that have no other type.
 const F32: u32 = 0;
 
-/// How the end of a text is called where a tokenizer has none.
+/// The name of the end-of-text token if a tokenizer has none.
 const END: &str = "<|endoftext|>";
 
-/// GPT-2's names of a layer's tensors and llama.cpp's.
+/// GPT-2's names of a layer's tensors, and llama.cpp's.
 const LAYER: [(&str, &str); 6] = [
     ("ln_1", "attn_norm"),
     ("attn.c_attn", "attn_qkv"),
@@ -32,12 +32,12 @@ const LAYER: [(&str, &str); 6] = [
     ("mlp.c_proj", "ffn_down"),
 ];
 
-/// Whether the format has words for the model.
+/// Checks that the format can represent the model.
 pub(super) fn check(model: &Model) -> Result<(), InteropError> {
     let refuse = |reason, instead| Err(InteropError::Inexpressible { format: "GGUF", reason, instead });
     if model.config.positions == Positions::Sinusoidal {
-        let reason = "its positions are sinusoidal, and those of llama.cpp's gpt2 are learned".into();
-        return refuse(reason, "use --to hf, which gets them as a table, or train with --positions learned");
+        let reason = "its positions are sinusoidal, but llama.cpp's gpt2 has learned ones".into();
+        return refuse(reason, "use --to hf, which writes them as a table, or train with --positions learned");
     }
     match model.tokenizer.byte_level() {
         Err(reason) => refuse(reason, "use --to hf, or train with --tokenizer byte, gpt2 or bpe:SIZE"),
@@ -49,11 +49,11 @@ pub(super) fn check(model: &Model) -> Result<(), InteropError> {
 pub(super) fn write(model: &mut Model, folder: &Path) -> Result<(), InteropError> {
     let reason = |reason| InteropError::Inexpressible { format: "GGUF", reason, instead: "use --to hf" };
     let mut vocabulary = model.tokenizer.byte_level().map_err(reason)?;
-    // models from elsewhere may have rows behind those of the tokenizer
+    // other programs' models may pad their vocabulary
     for id in vocabulary.tokens.len() as u64..model.config.vocab_size {
         vocabulary.tokens.push(ListedToken::unused(id));
     }
-    // llama.cpp takes token 11 for the end of a text where it is told none, and would stop there
+    // without an end-of-text token, llama.cpp would take token 11 for it and stop there
     let has_end = model.tokenizer.end_of_text().is_some();
     if !has_end {
         vocabulary.tokens.push(ListedToken { text: END.into(), kind: TokenKind::Special });
@@ -84,7 +84,7 @@ pub(super) fn write(model: &mut Model, folder: &Path) -> Result<(), InteropError
     Ok(file.finish()?)
 }
 
-/// The mean of a table's rows. As an output's weights it gives the mean of the other logits: never the largest of them.
+/// The mean of a table's rows. As output weights it gives the mean of the other logits: never the largest of them.
 fn mean_row(table: &[f32], n_col: usize) -> Vec<f32> {
     let n_row = (table.len() / n_col) as f64;
     let sum = |col: usize| table[col..].iter().step_by(n_col).map(|&x| f64::from(x)).sum::<f64>();
@@ -142,7 +142,7 @@ fn describe(head: &mut Head, model: &Model, vocabulary: &ByteLevel) {
     head.bool("tokenizer.ggml.add_eos_token", false);
 }
 
-/// Sizes of a model that [`ModelConfig::validate`] has seen.
+/// Converts a size of a model that [`ModelConfig::validate`] has checked.
 fn word(n: u64) -> u32 {
     u32::try_from(n).unwrap_or_else(|_| panic!("a size of a model is far below 2^32, not {n}"))
 }
@@ -152,14 +152,14 @@ fn padding(at: u64) -> usize {
     (at.next_multiple_of(ALIGNMENT) - at) as usize
 }
 
-/// What stands before the data: keys and values, then what each tensor is.
+/// The part before the data: keys and values, then the tensors' descriptions.
 #[derive(Default)]
 struct Head {
     n_key: u64,
     keys: Vec<u8>,
 }
 
-/// The numbers of the types of values.
+/// Type numbers of values.
 enum Type {
     U32 = 4,
     I32 = 5,
@@ -216,7 +216,7 @@ impl Head {
         values.for_each(|value| self.keys.extend(value.to_le_bytes()));
     }
 
-    /// All of it, up to where the data begin. Tensors lie one after another; the fastest dimension is told first.
+    /// Serializes it, up to the start of the data. Tensors are contiguous; the fastest dimension comes first.
     fn finish(self, tensors: &[(String, Vec<u64>)]) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(VERSION.to_le_bytes());

@@ -1,6 +1,6 @@
 //! `config.json` of a GPT-2 in Hugging Face's format.
 //!
-//! Source: `GPT2Config` of huggingface/transformers, whose defaults count where the file is silent.
+//! Source: `GPT2Config` of huggingface/transformers, whose defaults apply to missing keys.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::InteropError;
 
-/// What the file says of a model that tril can run.
+/// The settings of a model that tril can run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HfConfig {
     /// Transformer blocks.
@@ -24,9 +24,9 @@ pub struct HfConfig {
     pub n_positions: u64,
     /// Rows of the token embedding.
     pub vocab_size: u64,
-    /// Whether the output projection is the token embedding.
+    /// Whether the output projection shares the token embedding.
     pub tied: bool,
-    /// Dropout of embedding, attention and residual, where it is the same at all three.
+    /// Dropout of embedding, attention and residual, if it is the same for all three.
     pub dropout: Option<f32>,
 }
 
@@ -86,28 +86,28 @@ impl Default for File {
 
 const MODEL_TYPE: &str = "gpt2";
 const EPS: f64 = 1e-5;
-/// Keys of which every file has some: without any, its content is about something else.
+/// Keys of which every such file has at least one.
 const SIZES: [&str; 6] = ["model_type", "n_layer", "num_hidden_layers", "n_embd", "hidden_size", "vocab_size"];
-/// The names under which transformers has the tanh form of GELU.
+/// The names of GELU's tanh form in transformers.
 const GELUS: [&str; 4] = ["gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast"];
 
-/// Reads the file's content.
+/// Parses the file's content.
 ///
 /// # Errors
 ///
-/// [`InteropError::Unsupported`] with the first setting that makes the model compute something else than tril's do;
-/// [`InteropError::Damaged`] where this isn't such a file.
+/// [`InteropError::Unsupported`] with the first setting that tril's models don't support;
+/// [`InteropError::Damaged`] if this isn't such a file.
 pub fn parse(path: &Path, json: &[u8]) -> Result<HfConfig, InteropError> {
     let damaged = |reason: String| InteropError::Damaged { path: path.display().to_string(), reason };
     let keys: BTreeMap<String, IgnoredAny> = serde_json::from_slice(json).map_err(|e| damaged(e.to_string()))?;
     if !SIZES.iter().any(|key| keys.contains_key(*key)) {
         let keys: Vec<_> = keys.into_keys().take(3).collect();
-        return Err(damaged(format!("it tells no size of a model (n_layer, n_embd, ...), only {keys:?}")));
+        return Err(damaged(format!("it has no size of a model (n_layer, n_embd, ...), only {keys:?}")));
     }
     let file: File = serde_json::from_slice(json).map_err(|e| damaged(e.to_string()))?;
     let settings = [
         ("model_type", quoted(&file.model_type), file.model_type == MODEL_TYPE, quoted(MODEL_TYPE)),
-        ("auto_map", "code of its own".into(), file.auto_map.is_none(), "none".into()),
+        ("auto_map", "custom code".into(), file.auto_map.is_none(), "none".into()),
         ("quantization_config", "a quantization".into(), file.quantization_config.is_none(), "none".into()),
         (
             "activation_function",

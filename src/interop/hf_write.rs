@@ -1,4 +1,4 @@
-//! A folder for Hugging Face's transformers.
+//! Writes a folder for Hugging Face's transformers.
 //!
 //! Source: `GPT2Config` and the files that `save_pretrained` of transformers 5 writes.
 
@@ -18,7 +18,7 @@ pub(super) const MODEL: &str = "model.safetensors";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
-/// `config.json`. What is `null` has to be said, because GPT-2's ids are the default.
+/// `config.json`. `null` values are written out, because the defaults are GPT-2's ids.
 #[derive(Serialize)]
 struct Config {
     activation_function: &'static str,
@@ -47,8 +47,8 @@ struct Config {
     vocab_size: u64,
 }
 
-/// `generation_config.json`. Where positions end is in the other two files: a `max_length` here would have transformers warn of
-/// every `max_new_tokens`.
+/// `generation_config.json`. The other two files limit positions: a `max_length` here would make transformers warn
+/// about every `max_new_tokens`.
 #[derive(Serialize)]
 struct Generation {
     #[serde(skip_serializing_if = "Option::is_none")]

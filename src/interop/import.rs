@@ -1,4 +1,4 @@
-//! Models of other programs as runs.
+//! Imports models of other programs as runs.
 
 mod from_run;
 mod sizes;
@@ -17,31 +17,31 @@ use crate::model::{ModelConfig, Positions};
 use crate::run::{DataConfig, RunConfig, RunDir, RunDirError, ScheduleKind, TrainConfig, WeightSource};
 use crate::units::count;
 
-/// What the files of a model may leave open.
+/// Options for an import.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
-    /// The tokenizer, in the place of the one that is found.
+    /// The tokenizer, instead of the one found.
     pub tokenizer: Option<TokenizerSpec>,
-    /// Attention heads, where no file says how many there are.
+    /// Attention heads, if no file says how many there are.
     pub n_head: Option<u64>,
-    /// Of a run of tril, the weights of the last checkpoint, not the best ones.
+    /// For a tril run, whether to take the weights of the last checkpoint, not the best ones.
     pub last: bool,
 }
 
-/// A model that was imported.
+/// An imported model.
 #[derive(Debug)]
 pub struct Imported {
     /// Its run.
     pub dir: RunDir,
     /// The run's settings.
     pub config: RunConfig,
-    /// What the model was.
+    /// The format it came in.
     pub format: &'static str,
-    /// Where its tokenizer is from.
+    /// The origin of its tokenizer.
     pub tokenizer_from: String,
-    /// Ids that the tokenizer has.
+    /// Ids in the tokenizer.
     pub n_token: usize,
-    /// What is worth knowing besides.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
@@ -50,18 +50,17 @@ const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const TORCH: &str = "pytorch_model.bin";
 const TORCH_INDEX: &str = "pytorch_model.bin.index.json";
-/// What nanoGPT writes.
+/// The file that nanoGPT writes.
 const CHECKPOINT: &str = "ckpt.pt";
 
-/// Makes a run of a model that another program wrote: a folder of Hugging Face's GPT-2, a safetensors file of one, a
-/// checkpoint of nanoGPT or another file that `torch.save` wrote, or a model file of llm.c; or of a run of tril, whose weights
-/// are then trained anew. No device is needed, and of the weights no more than one tensor is in memory. The same model gives
-/// the same bytes.
+/// Creates a run from a model that another program wrote: a folder of Hugging Face's GPT-2, a safetensors file of one,
+/// a checkpoint of nanoGPT or another file of `torch.save`, or a model file of llm.c; or from a tril run, whose weights
+/// are then trained further. Needs no device, and at most one tensor is in memory. The same model gives the same bytes.
 ///
 /// # Errors
 ///
-/// A model that tril's can't be equal to, files that are damaged or don't fit each other, no tokenizer, or a run that is
-/// there already. Nothing is left behind then.
+/// A model that tril can't represent, files that are damaged or don't match, a missing tokenizer, or a run that
+/// already exists. Nothing is left behind then.
 pub fn import(path: &Path, root: &Path, options: &ImportOptions) -> Result<Imported, InteropError> {
     if is_run(path) {
         return from_run::import(path, root, options);
@@ -69,7 +68,7 @@ pub fn import(path: &Path, root: &Path, options: &ImportOptions) -> Result<Impor
     if options.last {
         return Err(not_a_model(
             path,
-            "--last takes a run's last checkpoint, and this is no run of tril; leave it out",
+            "--last takes a run's last checkpoint, but this is not a tril run; leave it out",
         ));
     }
     let mut notes = vec![];
@@ -102,7 +101,7 @@ pub fn import(path: &Path, root: &Path, options: &ImportOptions) -> Result<Impor
     Ok(Imported { dir, config, format, tokenizer_from, n_token: tokenizer.vocab_size(), notes })
 }
 
-/// What a path holds.
+/// The kind of model at a path.
 enum Found {
     Tensors { tensors: Tensors, config: Option<PathBuf> },
     Llmc(Model),
@@ -122,7 +121,7 @@ fn find(path: &Path) -> Result<Found, InteropError> {
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if name.ends_with(".index.json") || name == CONFIG {
-        return Err(not_a_model(path, "it is a part of a model; give the folder that it is in"));
+        return Err(not_a_model(path, "it is part of a model; give its folder"));
     }
     let first = mistaken::open_weights(path)?;
     if llmc_read::is_llmc(&first) {
@@ -131,23 +130,23 @@ fn find(path: &Path) -> Result<Found, InteropError> {
     if !torch::is_torch(&first) && !name.ends_with(".safetensors") {
         return Err(not_a_model(
             path,
-            "it is neither a safetensors file, nor one of torch.save, nor a model file of llm.c; give one of these, or a \
-             folder of Hugging Face's",
+            "it is neither a safetensors file, nor one of torch.save, nor an llm.c model; give one of these, or a \
+             Hugging Face folder",
         ));
     }
     let config = beside(path.parent().unwrap_or(Path::new("")));
     Ok(Found::Tensors { tensors: Tensors::open(path)?, config })
 }
 
-/// What there is instead, of the kinds that are read.
+/// The error for a folder without weights, which lists what it holds instead.
 fn without_weights(folder: &Path) -> InteropError {
     let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
     let is_weights = |name: &String| [".safetensors", ".pt", ".pth", ".bin"].iter().any(|end| name.ends_with(end));
     let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).filter(is_weights).collect();
     names.sort();
     let remedy = match &names[..] {
-        [] => "give the folder of a model, or the file itself".to_string(),
-        names => format!("give the file itself: it holds {}", names[..names.len().min(5)].join(", ")),
+        [] => "give the folder of a model, or its file".to_string(),
+        names => format!("give one of its files: {}", names[..names.len().min(5)].join(", ")),
     };
     not_a_model(folder, format!("it holds no {WEIGHTS}, {INDEX}, {TORCH} or {CHECKPOINT}; {remedy}"))
 }
@@ -179,7 +178,7 @@ fn of_llmc(header: &Header) -> ModelConfig {
     }
 }
 
-/// Settings to go on from a trained model with; flags of `train --resume` change them.
+/// Settings for fine-tuning a trained model; flags of `train --resume` change them.
 fn fine_tuning() -> TrainConfig {
     TrainConfig {
         steps: 1000,

@@ -1,7 +1,7 @@
-//! Model files of llm.c.
+//! Reads model files of llm.c.
 //!
-//! Source: `write_model` and `gpt2_build_from_checkpoint` of karpathy/llm.c. Each kind of tensor stands there over all layers
-//! before the next, and matrices are out x in.
+//! Source: `write_model` and `gpt2_build_from_checkpoint` of karpathy/llm.c. Each kind of tensor is stored for all
+//! layers before the next, and matrices are (out, in).
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -11,11 +11,11 @@ use super::InteropError;
 use super::error::unreadable;
 use super::float_format::Number;
 
-/// What a model file begins with.
+/// The magic number of a model file.
 pub const MAGIC: i32 = 20_240_326;
 /// Units: bytes.
 pub const HEADER_BYTES: usize = 1024;
-/// What other files of llm.c begin with.
+/// The magic numbers of llm.c's other files.
 const OTHERS: [(i32, &str); 4] = [
     (20_240_327, "the state of a debugging run"),
     (20_240_328, "a tokenizer"),
@@ -23,7 +23,7 @@ const OTHERS: [(i32, &str); 4] = [
     (20_240_801, "tokens"),
 ];
 
-/// Elements that are read at a time, where a tensor needn't be in memory as a whole.
+/// Elements read at a time, if a tensor needn't be in memory as a whole.
 const PIECE: usize = 1 << 18;
 
 /// The header of a model file.
@@ -40,45 +40,45 @@ pub struct Header {
     pub n_head: u64,
     /// Channels.
     pub channels: u64,
-    /// Rows of the token embedding, those that no token has included.
+    /// Rows of the token embedding, including padding.
     pub padded_vocab_size: u64,
 }
 
-/// Whether a file's first bytes are those of one of llm.c's.
+/// Whether a file's first bytes are those of an llm.c file.
 pub fn is_llmc(bytes: &[u8]) -> bool {
     let magic = bytes.first_chunk().map(|&b| i32::from_le_bytes(b));
     magic.is_some_and(|magic| magic == MAGIC || OTHERS.iter().any(|(other, _)| *other == magic))
 }
 
-/// Reads the header of a model file that has `len` bytes in all, and checks that its tensors fill the file exactly.
+/// Parses the header of a model file of `len` bytes, and checks that its tensors fill the file exactly.
 ///
 /// # Errors
 ///
-/// Another file of llm.c, another version, or sizes that don't fit the file.
+/// Another kind of llm.c file, another version, or sizes that don't fit the file.
 pub fn parse_header(path: &Path, bytes: &[u8], len: u64) -> Result<Header, InteropError> {
     let name = || path.display().to_string();
     let damaged = |reason: String| InteropError::Damaged { path: name(), reason };
     let no_model = |reason: String| InteropError::NotAModel { path: name(), reason };
-    let header = bytes.get(..HEADER_BYTES).ok_or_else(|| damaged("its header is cut off".into()))?;
+    let header = bytes.get(..HEADER_BYTES).ok_or_else(|| damaged("its header is truncated".into()))?;
     let words: Vec<i32> = header.as_chunks().0.iter().map(|&b| i32::from_le_bytes(b)).collect();
     if let Some((_, what)) = OTHERS.iter().find(|(other, _)| *other == words[0]) {
-        return Err(no_model(format!("it is a file of llm.c, but of {what}; give the model's file")));
+        return Err(no_model(format!("it is an llm.c file, but of {what}; give the model's file")));
     }
     let number = match (words[0], words[1]) {
-        // for a while version 3 was another layout, which didn't pad the vocabulary
+        // for a while, version 3 had another layout, without padding
         (MAGIC, 3) if words[7] == 0 => {
             return Err(no_model(
-                "it is a model of an early llm.c in another layout; write it again with a newer llm.c".into(),
+                "it is an early llm.c model in another layout; write it again with a newer llm.c".into(),
             ));
         }
         (MAGIC, 3) => Number::F32,
         (MAGIC, 5) => Number::Bf16,
         (MAGIC, version) => {
             return Err(no_model(format!(
-                "it is a model of llm.c in version {version}, and 3 (f32) and 5 (bf16) are read; write it again with a newer llm.c"
+                "it is an llm.c model of version {version}, but tril reads 3 (f32) and 5 (bf16); write it again with a newer llm.c"
             )));
         }
-        _ => return Err(no_model("it is not a model of llm.c".into())),
+        _ => return Err(no_model("it is not an llm.c model".into())),
     };
     let size = |at: usize, what: &str| {
         let value = u64::try_from(words[at]).ok().filter(|&n| n > 0);
@@ -95,19 +95,19 @@ pub fn parse_header(path: &Path, bytes: &[u8], len: u64) -> Result<Header, Inter
     };
     if header.padded_vocab_size < header.vocab_size {
         let (padded, v) = (header.padded_vocab_size, header.vocab_size);
-        return Err(damaged(format!("its padded vocabulary of {padded} is less than its vocabulary of {v}")));
+        return Err(damaged(format!("its padded vocabulary of {padded} is smaller than its vocabulary of {v}")));
     }
     let total = header.bytes();
     if total != Some(len) {
         let total = total.map_or("more".into(), |n| n.to_string());
-        return Err(damaged(format!("its header tells of {total} bytes, and it has {len}")));
+        return Err(damaged(format!("its header declares {total} bytes, but the file has {len}")));
     }
     Ok(header)
 }
 
 impl Header {
-    /// The kinds of tensors in the file's order: name within a layer or the model, elements of one, whether each layer has
-    /// one. None where a size overflows.
+    /// The kinds of tensors in the file's order: name within a layer or the model, elements of one, whether each layer
+    /// has one. `None` if a size overflows.
     fn kinds(&self) -> Option<[(&'static str, u64, u64); 16]> {
         let (c, l) = (self.channels, self.n_layer);
         let cc = c.checked_mul(c)?;
@@ -138,7 +138,7 @@ impl Header {
         elems.checked_mul(self.number.width() as u64)?.checked_add(HEADER_BYTES as u64)
     }
 
-    /// Units: the number of elements in front of a tensor.
+    /// Units: the number of elements before a tensor.
     fn place(&self, name: &str) -> Option<u64> {
         let (layer, kind) = match name.strip_prefix("h.").and_then(|rest| rest.split_once('.')) {
             Some((layer, kind)) => (layer.parse().ok()?, kind),
@@ -158,7 +158,7 @@ impl Header {
 /// A model file.
 #[derive(Debug)]
 pub struct Model {
-    /// What it says of itself.
+    /// Its header.
     pub header: Header,
     path: PathBuf,
     file: File,
@@ -169,7 +169,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// As [`parse_header`], and the operating system's refusal.
+    /// As [`parse_header`], and the operating system's error.
     pub fn open(path: &Path) -> Result<Self, InteropError> {
         let io = unreadable(path);
         let file = File::open(path).map_err(&io)?;
@@ -179,11 +179,11 @@ impl Model {
         Ok(Self { header: parse_header(path, &bytes, len)?, path: path.into(), file })
     }
 
-    /// A whole tensor in pieces, matrices of linear layers as in x out; of a padded embedding the rows that tokens have.
+    /// Reads a tensor in pieces, matrices of linear layers as (in, out); of a padded embedding only the rows of tokens.
     ///
     /// # Errors
     ///
-    /// A tensor that there isn't, an element that isn't finite, or whatever `sink` says.
+    /// A missing tensor, an element that isn't finite, or the error of `sink`.
     pub fn read<E: From<InteropError>>(
         &self,
         name: &str,

@@ -11,18 +11,18 @@ use crate::model::Positions;
 pub(super) const MODEL: &str = "model.bin";
 pub(super) const TOKENIZER: &str = "tokenizer.bin";
 
-/// 32-bit words of every header.
+/// The length of every header. Units: 32-bit words.
 const HEADER: usize = 256;
 const MODEL_MAGIC: u32 = 20_240_326;
 /// f32 weights, a padded vocabulary.
 const MODEL_VERSION: u32 = 3;
 const TOKENIZER_MAGIC: u32 = 20_240_328;
-/// With the id of the end of a text.
+/// Includes the id of the end-of-text token.
 const TOKENIZER_VERSION: u32 = 2;
-/// The vocabulary is filled up to a multiple of this.
+/// The vocabulary is padded to a multiple of this.
 const PADDING: u64 = 128;
 
-/// The tensors of a layer, each type of them over all layers before the next.
+/// The tensors of a layer, each kind for all layers before the next.
 const LAYER: [&str; 12] = [
     "ln_1.weight",
     "ln_1.bias",
@@ -38,16 +38,16 @@ const LAYER: [&str; 12] = [
     "mlp.c_proj.bias",
 ];
 
-/// Whether the format has words for the model.
+/// Checks that the format can represent the model.
 pub(super) fn check(model: &Model) -> Result<(), InteropError> {
     let refuse = |reason: String, instead| Err(InteropError::Inexpressible { format: "llm.c", reason, instead });
     if model.config.positions == Positions::Sinusoidal {
-        let reason = "its positions are sinusoidal, and llm.c's are learned".into();
-        return refuse(reason, "use --to hf, which gets them as a table, or train with --positions learned");
+        let reason = "its positions are sinusoidal, but llm.c has learned ones".into();
+        return refuse(reason, "use --to hf, which writes them as a table, or train with --positions learned");
     }
     if !model.config.tied {
         let reason =
-            "its output projection isn't the token embedding (tied = false), and llm.c has one for both".into();
+            "its output projection isn't the token embedding (tied = false), but llm.c shares one for both".into();
         return refuse(reason, "use --to hf or --to gguf, or train with --tied true");
     }
     tokens(model).map(drop)
@@ -67,7 +67,7 @@ fn tokens(model: &Model) -> Result<Vec<Vec<u8>>, InteropError> {
             instead: "use --to hf, or train with another --tokenizer",
         })
     };
-    // a model has at most 262,000 tokens; one from elsewhere may have rows behind those of the tokenizer
+    // a model has at most 262,000 tokens; other programs' models may pad their vocabulary
     (0..model.tokenizer.vocab_size() as u32).map(token).collect()
 }
 
@@ -94,7 +94,7 @@ pub(super) fn write(model: &mut Model, folder: &Path) -> Result<(), InteropError
 
     let tokens = tokens(model)?;
     let mut file = OutFile::create(folder, TOKENIZER)?;
-    // llm.c begins a text with the id of the end of one
+    // llm.c begins a text with the end-of-text token
     let end = model.tokenizer.opening_id().into();
     file.bytes(&header([TOKENIZER_MAGIC, TOKENIZER_VERSION], &[tokens.len() as u64, end]))?;
     for bytes in tokens {
@@ -103,13 +103,13 @@ pub(super) fn write(model: &mut Model, folder: &Path) -> Result<(), InteropError
     }
     file.finish()?;
 
-    // llm.c only turns ids into text: for whoever makes ids, and for the way back
+    // llm.c only decodes ids: for encoding, and for re-importing
     let mut file = OutFile::create(folder, hf_write::TOKENIZER)?;
     file.bytes(model.tokenizer.to_hf_json().as_bytes())?;
     Ok(file.finish()?)
 }
 
-/// Sizes are of a model that was validated: at most 262,144.
+/// Sizes are of a validated model: at most 262,144.
 fn header(kind: [u32; 2], sizes: &[u64]) -> Vec<u8> {
     let sizes = sizes.iter().map(|&n| u32::try_from(n).unwrap_or_else(|_| panic!("a size of a model isn't {n}")));
     let filled = kind.into_iter().chain(sizes).chain(std::iter::repeat(0)).take(HEADER);

@@ -1,4 +1,4 @@
-//! What lies in the place of a model's file now and then: pointers and pages that a download leaves.
+//! Recognises files that are mistaken for a model's, such as pointers and web pages left by a download.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -7,10 +7,10 @@ use std::path::Path;
 use super::InteropError;
 use super::error::unreadable;
 
-/// Bytes that are looked at.
+/// The number of bytes to look at.
 const HEAD: u64 = 512;
 
-/// What a file is whose first bytes are these, if it is none that a model has; and what to do.
+/// Describes a file with these first bytes, if no model has them; and says what to do.
 pub(super) fn mistaken(head: &[u8]) -> Option<String> {
     if head.starts_with(b"version https://git-lfs.github.com/spec/") {
         return Some(
@@ -24,19 +24,19 @@ pub(super) fn mistaken(head: &[u8]) -> Option<String> {
     None
 }
 
-/// The same for a file of weights, which are never text.
+/// The same for a file of weights, which is never text.
 fn mistaken_weights(head: &[u8]) -> Option<String> {
     const KINDS: [(&[u8], &str); 4] = [
         (b"GGUF", "a GGUF file, which tril writes but doesn't read"),
         (b"\x89HDF", "an HDF5 file, as of Keras"),
-        (b"\x1f\x8b", "packed by gzip"),
-        (b"\x28\xb5\x2f\xfd", "packed by zstd"),
+        (b"\x1f\x8b", "compressed with gzip"),
+        (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
     ];
     if head.is_empty() {
         return Some("is empty; download it again".into());
     }
     if let Some((_, what)) = KINDS.iter().find(|(magic, _)| head.starts_with(magic)) {
-        let remedy = if what.starts_with("packed") { "unpack it" } else { "give the model as safetensors" };
+        let remedy = if what.starts_with("compressed") { "decompress it" } else { "give the model as safetensors" };
         return Some(format!("is {what}; {remedy}"));
     }
     let text = std::str::from_utf8(head).or_else(|e| std::str::from_utf8(&head[..e.valid_up_to()])).unwrap_or("");
@@ -60,22 +60,22 @@ fn refuse(path: &Path, what: Option<String>) -> Result<(), InteropError> {
     }
 }
 
-/// The first bytes of a file of weights.
+/// Opens a file of weights and returns its first bytes.
 ///
 /// # Errors
 ///
-/// [`InteropError::Mistaken`] where it is something else.
+/// [`InteropError::Mistaken`] if it is something else.
 pub(super) fn open_weights(path: &Path) -> Result<Vec<u8>, InteropError> {
     let head = head(path)?;
     refuse(path, mistaken(&head).or_else(|| mistaken_weights(&head)))?;
     Ok(head)
 }
 
-/// The content of a small file that belongs to a model.
+/// Reads a small file of a model.
 ///
 /// # Errors
 ///
-/// [`InteropError::Mistaken`] where it is something else.
+/// [`InteropError::Mistaken`] if it is something else.
 pub(super) fn read_small(path: &Path) -> Result<Vec<u8>, InteropError> {
     let bytes = fs::read(path).map_err(unreadable(path))?;
     refuse(path, mistaken(&bytes))?;

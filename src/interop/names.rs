@@ -1,44 +1,44 @@
-//! What tensors are called in files, and GPT-2's names for them.
+//! Maps the names of tensors in files to GPT-2's names.
 
 use std::collections::BTreeMap;
 
-/// Modules that wrap others: of torch.compile, of data-parallel and sharded training, of checkpointed activations.
+/// Wrapper modules: of torch.compile, of data-parallel and sharded training, of activation checkpointing.
 const WRAPPERS: [&str; 5] =
     ["_orig_mod", "module", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 
-/// What every GPT-2 has once, and no part of it twice: the first of these that a file has tells what stands in front of names.
+/// Tensors that every GPT-2 has exactly once: the first of these in a file shows the prefix of its names.
 const ANCHORS: [&str; 3] = ["wpe.weight", "wte.weight", "ln_f.weight"];
-/// What stands beside the transformer, not in it.
+/// The tensor outside the transformer.
 const HEAD: &str = "lm_head.weight";
 
-/// A name without the modules that wrap others, wherever they stand in it.
+/// A name without wrapper modules.
 fn unwrapped(name: &str) -> String {
     let parts: Vec<&str> = name.split('.').filter(|part| !WRAPPERS.contains(part)).collect();
     parts.join(".")
 }
 
-/// What stands in front of an anchor in a name without wrappers.
+/// The prefix before an anchor in a name without wrappers.
 fn base<'a>(name: &'a str, anchor: &str) -> Option<&'a str> {
     name.strip_suffix(anchor).filter(|base| base.is_empty() || base.ends_with('.'))
 }
 
-/// Whether a name is that of the table of positions of a model.
+/// Whether a name is that of a model's position table.
 pub(super) fn is_positions(name: &str) -> bool {
     base(&unwrapped(name), ANCHORS[0]).is_some()
 }
 
-/// Two tensors that would have one name.
+/// Two tensors with the same name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Twice<'a> {
     pub name: &'a str,
     pub other: &'a str,
 }
 
-/// GPT-2's name of each tensor of a file, and the name there. What doesn't belong to the model keeps its name.
+/// Maps GPT-2's names to the names in a file. Tensors outside the model keep their names.
 ///
 /// # Errors
 ///
-/// Two tensors of one name, as where a file holds two models.
+/// Two tensors with the same name, as in a file of two models.
 pub(super) fn of_gpt2<'a>(names: impl Iterator<Item = &'a str>) -> Result<BTreeMap<String, &'a str>, Twice<'a>> {
     let names: Vec<(&str, String)> = names.map(|name| (name, unwrapped(name))).collect();
     let bases = |anchor: &&str| -> Vec<(&str, &str)> {
@@ -51,7 +51,7 @@ pub(super) fn of_gpt2<'a>(names: impl Iterator<Item = &'a str>) -> Result<BTreeM
     let base = bases.first().map_or("", |(_, base)| *base);
     let mut found: BTreeMap<String, &str> = BTreeMap::new();
     for (name, plain) in &names {
-        // the head stands beside the module that the rest is in, or in one around both
+        // the head is next to the module of the other tensors, or in one around both
         let is_head = plain.strip_suffix(HEAD).is_some_and(|before| base.starts_with(before));
         let known = if is_head { HEAD } else { plain.strip_prefix(base).unwrap_or(plain) };
         if let Some(other) = found.insert(known.into(), name) {
@@ -61,13 +61,13 @@ pub(super) fn of_gpt2<'a>(names: impl Iterator<Item = &'a str>) -> Result<BTreeM
     Ok(found)
 }
 
-/// What a file would call a tensor that it lacks, by what it calls others: `there` has the name in the file of one of GPT-2's.
+/// The name that a missing tensor would have in a file: `there` maps GPT-2's names to those in the file.
 pub(super) fn as_there<'a>(name: &str, there: impl Fn(&str) -> Option<&'a str>) -> String {
     let base = ANCHORS.iter().find_map(|anchor| base(there(anchor)?, anchor)).unwrap_or_default();
     if name != HEAD {
         return format!("{base}{name}");
     }
-    // beside the module that the rest is in
+    // next to the module of the other tensors
     let module = base.trim_end_matches('.');
     format!("{}{HEAD}", module.rfind('.').map_or("", |dot| &module[..=dot]))
 }

@@ -1,4 +1,4 @@
-//! Safetensors files of other programs, and the indices of models in shards.
+//! Reads safetensors files of other programs, and the indices of sharded models.
 //!
 //! Source: the format's description in huggingface/safetensors.
 
@@ -14,8 +14,8 @@ use super::float_format::Number;
 use super::tensors::Saved;
 use crate::units::count;
 
-/// Reads the header of a file that has `len` bytes in all, and says where the tensors' data begins. The data must fill the
-/// file exactly, so that no tensor is larger than it.
+/// Reads the header of a file of `len` bytes, and returns where the tensors' data begins. The data must fill the
+/// file exactly, so that no tensor exceeds it.
 ///
 /// # Errors
 ///
@@ -29,22 +29,27 @@ pub fn read_header(path: &Path, input: &mut impl Read, len: u64) -> Result<(Meta
     let size = u64::from_le_bytes(size);
     let start = size.checked_add(8).filter(|&start| start <= len && size <= MAX_HEADER_BYTES);
     let start = start
-        .ok_or_else(|| damaged(format!("its header should have {}, and the file has {len}", count(size, "byte"))))?;
+        .ok_or_else(|| damaged(format!("its header should have {}, but the file has {len}", count(size, "byte"))))?;
     let mut text = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
-    input.read_exact(&mut text).map_err(|_| damaged("its header is cut off".into()))?;
+    input.read_exact(&mut text).map_err(|_| damaged("its header is truncated".into()))?;
     let header: Metadata = serde_json::from_slice(&text).map_err(|e| damaged(format!("its header: {e}")))?;
     let data = header.data_len() as u64;
     if start.checked_add(data) != Some(len) {
-        return Err(damaged(format!("its header tells of {} of tensors, not of {}", count(data, "byte"), len - start)));
+        return Err(damaged(format!(
+            "its header declares {} of tensors, but the file has {}",
+            count(data, "byte"),
+            len - start
+        )));
     }
     Ok((header, start))
 }
 
-/// Reads `model.safetensors.index.json`, or that of a PyTorch model in shards: the file of each tensor. Files lie in the folder of the index.
+/// Parses `model.safetensors.index.json`, or that of a sharded PyTorch model, into the file of each tensor, in the
+/// folder of the index.
 ///
 /// # Errors
 ///
-/// [`InteropError::Damaged`] on anything but an index, or on a file somewhere else.
+/// [`InteropError::Damaged`] for anything but an index, or for a file in another folder.
 pub fn read_index(path: &Path, json: &[u8]) -> Result<BTreeMap<String, String>, InteropError> {
     #[derive(Deserialize)]
     struct Index {
@@ -54,13 +59,13 @@ pub fn read_index(path: &Path, json: &[u8]) -> Result<BTreeMap<String, String>, 
     let index: Index = serde_json::from_slice(json).map_err(|e| damaged(e.to_string()))?;
     let is_beside = |file: &str| Path::new(file).file_name().is_some_and(|name| name == file);
     match index.weight_map.iter().find(|(_, file)| !is_beside(file)) {
-        Some((tensor, file)) => Err(damaged(format!("{tensor} should be in {file:?}, which is not a file beside it"))),
+        Some((tensor, file)) => Err(damaged(format!("{tensor} should be in {file:?}, which is not a file next to it"))),
         None if index.weight_map.is_empty() => Err(damaged("it lists no tensors".into())),
         None => Ok(index.weight_map),
     }
 }
 
-/// The tensors that a header tells of, whose data begins at `start`.
+/// The tensors of a header, whose data begins at `start`.
 pub(super) fn saved(header: &Metadata, start: u64) -> Vec<(String, Saved)> {
     let tensor = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
         let shape: Vec<u64> = info.shape.iter().map(|&d| d as u64).collect();

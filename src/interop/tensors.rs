@@ -1,4 +1,4 @@
-//! The tensors of a model in files of other programs, alone or in shards, read piece by piece.
+//! The tensors of another program's model, in one file or in shards, read piece by piece.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,26 +9,26 @@ use super::error::unreadable;
 use super::float_format::Number;
 use super::{InteropError, mistaken, names, safetensors, torch};
 
-/// Elements that are read at a time.
+/// Elements read at a time.
 const PIECE: usize = 1 << 18;
 
-/// The matrices that tell how all are stored, and how many times as many outputs as inputs they have.
+/// Matrices that show how all are stored, with the ratio of their outputs to inputs.
 const TELLING: [(&str, u64); 2] = [("h.0.attn.c_attn.weight", 3), ("h.0.mlp.c_fc.weight", 4)];
 
 /// How a tensor is stored in a file.
 #[derive(Debug, Clone)]
 pub(super) struct Saved {
-    /// The format of its numbers, or what it is instead.
+    /// The format of its numbers, or the name of an unsupported one.
     pub number: Result<Number, String>,
     pub shape: Vec<u64>,
-    /// From an element to the next of each dimension. Units: elements.
+    /// The distance from an element to the next in each dimension. Units: elements.
     pub strides: Vec<u64>,
     /// Units: bytes from the start of the file.
     pub start: u64,
 }
 
 impl Saved {
-    /// The strides of a tensor whose rows lie one after another.
+    /// The strides of a row-major tensor.
     pub fn dense(shape: &[u64]) -> Vec<u64> {
         let mut strides = vec![1; shape.len()];
         for i in (1..shape.len()).rev() {
@@ -42,7 +42,7 @@ impl Saved {
         self.shape.iter().zip(self.strides.iter().zip(dense)).all(|(&n, (&stride, dense))| n == 1 || stride == dense)
     }
 
-    /// Elements from the first to the last, both included; none where that overflows.
+    /// Elements from the first to the last, inclusive; `None` if that overflows.
     pub fn span(&self) -> Option<u64> {
         let steps = self.shape.iter().zip(&self.strides);
         let mut last = steps.map(|(n, stride)| n.saturating_sub(1).checked_mul(*stride));
@@ -50,7 +50,7 @@ impl Saved {
     }
 }
 
-/// A tensor's place.
+/// The place of a tensor.
 #[derive(Debug)]
 struct Place {
     file: usize,
@@ -62,15 +62,15 @@ struct Place {
 /// The tensors of a model, by GPT-2's names.
 #[derive(Debug)]
 pub struct Tensors {
-    /// What errors about the whole are about: the one file, or the index.
+    /// The path for errors about all of it: the one file, or the index.
     path: PathBuf,
     files: Vec<(PathBuf, File)>,
     places: BTreeMap<String, Place>,
-    /// Attention heads, where the file says so, as tril's do.
+    /// Attention heads, if recorded in the file, as tril does.
     pub n_head: Option<u64>,
-    /// What a checkpoint of PyTorch says besides.
+    /// Settings from a PyTorch checkpoint.
     pub settings: Option<torch::Settings>,
-    /// Whether matrices are stored output by input, as nanoGPT's are: they are transposed here.
+    /// Whether matrices are stored (out, in), as nanoGPT does: reading transposes them.
     pub by_output: bool,
 }
 
@@ -100,7 +100,7 @@ impl Tensors {
     ///
     /// # Errors
     ///
-    /// A file that can't be read or is damaged, or that lacks a tensor it should have.
+    /// A file that can't be read or is damaged, or that lacks one of its tensors.
     pub fn open_sharded(index: &Path) -> Result<Self, InteropError> {
         let map = safetensors::read_index(index, &mistaken::read_small(index)?)?;
         let (mut tensors, mut all) = (Self::of(index), vec![]);
@@ -115,7 +115,7 @@ impl Tensors {
         for (name, shard) in &map {
             let file = there.get(name.as_str()).map(|&file| &tensors.files[file].0);
             if file != Some(&folder.join(shard)) {
-                return Err(tensor_error(&folder.join(shard), name, "is missing, though the index says it is there"));
+                return Err(tensor_error(&folder.join(shard), name, "is missing, though the index lists it"));
             }
         }
         tensors.named(all)
@@ -142,10 +142,10 @@ impl Tensors {
         Ok(self)
     }
 
-    /// Gives every tensor GPT-2's name.
+    /// Gives tensors GPT-2's names.
     fn named(mut self, all: Vec<Place>) -> Result<Self, InteropError> {
         let known = names::of_gpt2(all.iter().map(|place| place.name.as_str())).map_err(|twice| {
-            let reason = format!("is there twice, also as {}; save one model to the file", twice.other);
+            let reason = format!("appears twice, also as {}; save one model to the file", twice.other);
             tensor_error(&self.path, twice.name, reason)
         })?;
         let known: BTreeMap<String, String> = known.into_iter().map(|(known, name)| (name.into(), known)).collect();
@@ -179,7 +179,7 @@ impl Tensors {
         self.places.contains_key(name)
     }
 
-    /// Lets one tensor be read under another name, too, which is free.
+    /// Makes a tensor readable under a second name, without a copy.
     pub fn alias(&mut self, name: &str, of: &str) {
         if let Some(Place { file, name: there, saved }) = self.places.get(of) {
             let place = Place { file: *file, name: there.clone(), saved: saved.clone() };
@@ -187,13 +187,13 @@ impl Tensors {
         }
     }
 
-    /// A tensor's shape; of a linear layer input by output.
+    /// A tensor's shape; for a linear layer (in, out).
     ///
     /// # Errors
     ///
-    /// There is none of that name.
+    /// There is no such tensor.
     pub fn shape(&self, name: &str) -> Result<Vec<u64>, InteropError> {
-        // whatever isn't read may have none
+        // unsupported tensors may have none
         self.number(name)?;
         Ok(self.place(name)?.saved.shape.clone())
     }
@@ -206,7 +206,7 @@ impl Tensors {
         }
     }
 
-    /// What the file would call one of GPT-2's tensors.
+    /// The name that one of GPT-2's tensors has or would have in the file.
     pub fn name_there(&self, name: &str) -> String {
         let file_name = |known: &str| self.places.get(known).map(|place| place.name.as_str());
         if let Some(there) = file_name(name) {
@@ -219,17 +219,20 @@ impl Tensors {
         self.places.get(name).ok_or_else(|| self.missing(name))
     }
 
-    /// An error about a tensor that isn't there, which tells by names of others what is there instead.
+    /// The error for a missing tensor, which names some others that are there.
     pub fn missing(&self, name: &str) -> InteropError {
         let others: Vec<&str> = self.places.values().map(|place| place.name.as_str()).take(3).collect();
         let others = match others[..] {
-            [] => "the file has none at all".to_string(),
+            [] => "the file has none".to_string(),
             _ => format!("the file has {} others, such as {}", self.places.len(), others.join(", ")),
         };
-        self.wrong(name, format!("is missing: {others}; save a whole GPT-2 under the names of transformers or nanoGPT"))
+        self.wrong(
+            name,
+            format!("is missing: {others}; save a complete GPT-2 under the names of transformers or nanoGPT"),
+        )
     }
 
-    /// Fails on a tensor that is missing, has another shape, or holds numbers that aren't read.
+    /// Fails on a tensor that is missing, has another shape, or has an unsupported number format.
     ///
     /// # Errors
     ///
@@ -237,28 +240,26 @@ impl Tensors {
     pub fn check(&self, name: &str, dims: &[u64]) -> Result<(), InteropError> {
         let shape = self.shape(name)?;
         if shape != dims {
-            return Err(self.wrong(name, format!("has the shape {shape:?}, and the model needs {dims:?}")));
+            return Err(self.wrong(name, format!("has the shape {shape:?}, but the model needs {dims:?}")));
         }
         Ok(())
     }
 
     fn number(&self, name: &str) -> Result<Number, InteropError> {
-        let reason = |what: &String| {
-            self.wrong(name, format!("is {what}; F64, F32, F16 and BF16 are read, save the model in one of them"))
-        };
+        let reason = |what: &String| self.wrong(name, format!("is {what}; save the model as F64, F32, F16 or BF16"));
         self.place(name)?.saved.number.as_ref().map_err(reason).copied()
     }
 
-    /// Whether a tensor has more digits than are kept.
+    /// Whether reading rounds a tensor to f32.
     pub fn is_rounded(&self, name: &str) -> bool {
         matches!(self.number(name), Ok(Number::F64))
     }
 
-    /// A whole tensor in pieces.
+    /// Reads a tensor in pieces.
     ///
     /// # Errors
     ///
-    /// As [`Tensors::check`], an element that isn't finite, or whatever `sink` says.
+    /// As [`Tensors::check`], an element that isn't finite, or the error of `sink`.
     pub fn read<E: From<InteropError>>(
         &self,
         name: &str,
@@ -272,7 +273,7 @@ impl Tensors {
         Ok(())
     }
 
-    /// Whether two tensors of one shape hold the same numbers.
+    /// Whether two tensors of one shape are equal.
     ///
     /// # Errors
     ///
@@ -289,13 +290,13 @@ impl Tensors {
     }
 }
 
-/// A tensor's elements, row by row.
+/// Reads a tensor's elements in row-major order.
 struct Stream<'a> {
     tensors: &'a Tensors,
     tensor: &'a str,
     place: &'a Place,
     number: Number,
-    /// What the file holds from the first element to the last, of a tensor whose rows don't lie one after another.
+    /// The tensor's whole span in the file, if it isn't row-major there.
     whole: Option<Vec<f32>>,
     next: u64,
     n: u64,
@@ -310,14 +311,14 @@ impl<'a> Stream<'a> {
         let mut stream = Self { tensors, tensor, place, number, whole: None, next: 0, n, bytes: vec![] };
         if !place.saved.is_dense() {
             let mut whole = vec![];
-            // whoever made this place has checked that it lies in the file
+            // the place was checked against the file when it was made
             stream.load(0, place.saved.span().unwrap_or(u64::MAX), &mut whole)?;
             stream.whole = Some(whole);
         }
         Ok(stream)
     }
 
-    /// The next piece; whether there was one.
+    /// Reads the next piece; returns whether there was one.
     fn next(&mut self, values: &mut Vec<f32>) -> Result<bool, InteropError> {
         let len = (self.n - self.next).min(PIECE as u64);
         if len == 0 {
@@ -342,7 +343,7 @@ impl<'a> Stream<'a> {
         Err(self.tensors.wrong(self.tensor, reason))
     }
 
-    /// Elements as they lie in the file.
+    /// Loads elements in the file's order.
     fn load(&mut self, start: u64, len: u64, values: &mut Vec<f32>) -> Result<(), InteropError> {
         let (path, mut file) = (&self.tensors.files[self.place.file].0, &self.tensors.files[self.place.file].1);
         let width = self.number.width() as u64;
@@ -354,7 +355,7 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// Where an element of a tensor is behind its first one.
+/// The offset of an element from the first one in the file.
 fn offset(saved: &Saved, elem: u64) -> usize {
     let mut rest = elem;
     let dims = saved.shape.iter().zip(&saved.strides).rev();

@@ -1,7 +1,7 @@
 //! Files that `torch.save` writes: nanoGPT's `ckpt.pt` and `pytorch_model.bin`. Their pickles are read, never run.
 //!
-//! Source: `torch/serialization.py` and `_rebuild_tensor_v2` of `torch/_utils.py`. Since version 1.6 a file is a zip archive of
-//! a pickle and of a stored, unpacked file for each storage; before, it is pickles with the storages behind them.
+//! Source: `torch/serialization.py` and `_rebuild_tensor_v2` of `torch/_utils.py`. Since version 1.6 a file is a zip
+//! archive of a pickle and an uncompressed file per storage; before, it is pickles followed by the storages.
 
 mod archive;
 mod legacy;
@@ -17,13 +17,13 @@ use super::float_format::Number;
 use super::tensors::Saved;
 use super::{InteropError, names};
 
-/// The most that is read of a pickle. Those of the largest models have a few MiB: weights lie elsewhere.
+/// The maximum size of a pickle. Those of the largest models have a few MiB: weights are stored separately.
 const MAX_PICKLE_BYTES: u64 = 64 << 20;
 
-/// What stands beside the weights, where it does.
+/// Settings stored with the weights, if any.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Settings {
-    /// nanoGPT's `model_args` that are sizes, by its names.
+    /// The sizes in nanoGPT's `model_args`, by its names.
     pub sizes: BTreeMap<&'static str, u64>,
     /// Its dropout.
     pub dropout: Option<f32>,
@@ -34,13 +34,13 @@ pub struct Settings {
 /// The names of sizes in `model_args`.
 const SIZES: [&str; 5] = ["n_layer", "n_head", "n_embd", "block_size", "vocab_size"];
 
-/// What a file holds.
+/// The contents of a file.
 pub(super) struct Checkpoint {
     pub tensors: Vec<(String, Saved)>,
     pub settings: Settings,
 }
 
-/// Numbers that tensors share, somewhere in the file.
+/// Numbers in the file that tensors can share.
 struct Storage {
     /// Units: bytes from the start of the file.
     start: u64,
@@ -48,16 +48,16 @@ struct Storage {
     len: u64,
 }
 
-/// Whether a file's first bytes are those of one.
+/// Whether a file's first bytes are those of `torch.save`.
 pub(super) fn is_torch(head: &[u8]) -> bool {
     head.starts_with(b"PK\x03\x04") || legacy::is_legacy(head)
 }
 
-/// Reads what a file of `len` bytes holds, all but the numbers.
+/// Reads the contents of a file of `len` bytes, except the numbers.
 ///
 /// # Errors
 ///
-/// A damaged file, or one that holds no weights of a single model.
+/// A damaged file, or one without the weights of exactly one model.
 pub(super) fn read(path: &Path, file: &mut File, len: u64) -> Result<Checkpoint, InteropError> {
     let damaged = |reason: String| InteropError::Damaged { path: path.display().to_string(), reason };
     let not_a_model = |reason: String| InteropError::NotAModel { path: path.display().to_string(), reason };
@@ -75,21 +75,21 @@ pub(super) fn read(path: &Path, file: &mut File, len: u64) -> Result<Checkpoint,
         let saved = tensor(&pickle, value, &storages).map_err(|reason| damaged(format!("tensor {name}: {reason}")))?;
         tensors.push((name.to_string(), saved));
     }
-    // views that overlap could make a small file a large model
+    // with overlapping views, a small file could become a large model
     let bytes = |saved: &Saved| {
         let width = saved.number.as_ref().map_or(0, |number| number.width() as u64);
         saved.shape.iter().try_fold(width, |n, &d| n.checked_mul(d))
     };
     let total = tensors.iter().try_fold(0u64, |sum, (_, saved)| sum.checked_add(bytes(saved)?));
     if total.is_none_or(|total| total > len.saturating_mul(2)) {
-        return Err(damaged("its tensors share their numbers; save them with .contiguous().clone()".into()));
+        return Err(damaged("its tensors share storage; save them with .contiguous().clone()".into()));
     }
     Ok(Checkpoint { tensors, settings: settings(&pickle) })
 }
 
 type Items = [(usize, usize)];
 
-/// The dictionary of a model's tensors: the file's own, or the one part of it that has GPT-2's.
+/// Finds the dictionary of a model's tensors: the file's own, or the one part of it that has GPT-2's.
 fn weights<'a>(pickle: &'a Pickle<'_>) -> Result<&'a Items, String> {
     let items = match pickle.root() {
         Value::Dict(items) => items,
@@ -138,7 +138,7 @@ fn has_positions(pickle: &Pickle<'_>, items: &Items) -> bool {
 }
 
 fn whole_object(pickle: &Pickle<'_>, class: usize) -> String {
-    format!("it holds a Python object, {}, and not its weights alone; save its state_dict()", name(pickle, class))
+    format!("it holds a Python object, {}, not only its weights; save its state_dict()", name(pickle, class))
 }
 
 fn name(pickle: &Pickle<'_>, class: usize) -> String {
@@ -148,7 +148,7 @@ fn name(pickle: &Pickle<'_>, class: usize) -> String {
     }
 }
 
-/// A size or a place, which is never negative.
+/// A size or an offset, which is never negative.
 fn whole(pickle: &Pickle<'_>, value: Option<&usize>) -> Option<u64> {
     match pickle.value(*value?) {
         Value::Int(n) => u64::try_from(*n).ok(),
@@ -163,7 +163,7 @@ fn sizes(pickle: &Pickle<'_>, value: Option<&usize>) -> Option<Vec<u64>> {
     (list.len() <= MAX_DIMS).then(|| list.iter().map(|n| whole(pickle, Some(n))).collect())?
 }
 
-/// Where a tensor's numbers are. What isn't a tensor of numbers that are read is one of another format.
+/// Locates a tensor's numbers. Anything but a tensor of supported numbers counts as an unsupported format.
 fn tensor(pickle: &Pickle<'_>, value: usize, storages: &BTreeMap<String, Storage>) -> Result<Saved, String> {
     let other = |what: String| Ok(Saved { number: Err(what), shape: vec![], strides: vec![], start: 0 });
     let call = |value: usize| match pickle.value(value) {
@@ -174,7 +174,7 @@ fn tensor(pickle: &Pickle<'_>, value: usize, storages: &BTreeMap<String, Storage
         _ => None,
     };
     let called = match call(value) {
-        // a parameter, around a tensor
+        // a parameter wraps a tensor
         Some((Value::Own(Built::Global("torch._utils", "_rebuild_parameter")), _, args)) => {
             args.first().and_then(|&arg| call(arg))
         }
@@ -192,10 +192,10 @@ fn tensor(pickle: &Pickle<'_>, value: usize, storages: &BTreeMap<String, Storage
     let (Some(offset), Some(shape), Some(strides)) =
         (whole(pickle, args.get(1)), sizes(pickle, args.get(2)), sizes(pickle, args.get(3)))
     else {
-        return Err("its sizes are no numbers".into());
+        return Err("its sizes are not numbers".into());
     };
     if shape.len() != strides.len() {
-        return Err("it has other strides than sizes".into());
+        return Err("it has more or fewer strides than sizes".into());
     }
     let number = number(kind);
     let width = width(kind).ok_or_else(|| format!("its storage is of the unknown kind {kind}"))?;
@@ -208,11 +208,11 @@ fn tensor(pickle: &Pickle<'_>, value: usize, storages: &BTreeMap<String, Storage
         (Some(start), Some(span)) if start.checked_add(span).is_some_and(|end| end <= storage.len) || is_empty => {
             Ok(Saved { start: storage.start.saturating_add(start), ..saved })
         }
-        _ => Err(format!("it reaches beyond its storage of {} bytes", storage.len)),
+        _ => Err(format!("it exceeds its storage of {} bytes", storage.len)),
     }
 }
 
-/// What a pickle says of a storage.
+/// A pickle's reference to a storage.
 struct Stored<'a> {
     kind: &'a str,
     key: &'a str,

@@ -1,16 +1,16 @@
-//! What may change about a run that is resumed.
+//! Which settings may change when a run is resumed.
 
 use super::saved_settings::flat;
 use super::{OnNonfinite, RunConfig};
 
-/// A setting that decides results, so that a resumed run can't change it.
+/// A setting that affects results, so that a resumed run can't change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FixedSetting {
     /// Its flag.
     pub flag: String,
     /// Its value in the run.
     pub is: String,
-    /// The value that was asked for.
+    /// The requested value.
     pub wanted: String,
 }
 
@@ -22,7 +22,7 @@ impl std::fmt::Display for FixedSetting {
 }
 
 impl RunConfig {
-    /// These settings with those of `wanted` that change no result: how far to train, and what to do along the way.
+    /// These settings with those of `wanted` that affect no result: how far to train, and what to do along the way.
     pub fn with_free(&self, wanted: &Self) -> Self {
         let (mut config, new) = (self.clone(), &wanted.train);
         let train = &mut config.train;
@@ -31,16 +31,16 @@ impl RunConfig {
         train.sample_every = new.sample_every;
         train.checkpoint_every = new.checkpoint_every;
         train.keep = new.keep;
-        // to the last bit the same
+        // results are the same to the last bit
         train.recompute = new.recompute;
-        // neither of the other two lets such a step change anything
+        // neither of the other two policies lets such a step change anything
         if ![train.on_nonfinite, new.on_nonfinite].contains(&OnNonfinite::Rollback) {
             train.on_nonfinite = new.on_nonfinite;
         }
         config
     }
 
-    /// The settings that differ in `wanted` and would change results.
+    /// The settings that differ in `wanted` and would affect results.
     pub fn fixed_changes(&self, wanted: &Self) -> Vec<FixedSetting> {
         let (is, wanted) = (flat(&self.with_free(wanted)), flat(wanted));
         let keys: std::collections::BTreeSet<_> = is.keys().chain(wanted.keys()).collect();
@@ -52,7 +52,7 @@ impl RunConfig {
     }
 }
 
-/// The flag of a setting, or its key where it has none.
+/// The flag of a setting, or its key if it has none.
 fn flag(key: &str) -> String {
     match key {
         "train.optimizer.max_norm" => "--clip".into(),

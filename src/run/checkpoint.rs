@@ -1,4 +1,4 @@
-//! Weights and training state to disk and back.
+//! Saves and loads weights and training state.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -18,71 +18,71 @@ use crate::files::tensor_file::{Entries, PIECE, Reader, Writer};
 use crate::graph::{AdamwConfig, Optimizer};
 use crate::model::ModelConfig;
 
-/// What a checkpoint holds besides tensors.
+/// The contents of a checkpoint other than tensors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Optimizer steps done. With the seed of the config it also fixes the data position and the dropout masks.
+    /// Optimizer steps done. With the config's seed it also fixes the data position and the dropout masks.
     pub step: u64,
     /// Best validation loss so far, and its step.
     pub best: Option<(f64, u64)>,
-    /// The last validation loss, and its step; checkpoints of before don't tell.
+    /// The last validation loss, and its step; older checkpoints don't record it.
     #[serde(default)]
     pub last: Option<(f64, u64)>,
     /// Seconds of training so far.
     pub elapsed_s: f64,
     /// Real tokens trained on so far.
     pub tokens: u64,
-    /// What losses and gradient norms were like.
+    /// Statistics of losses and gradient norms.
     #[serde(default)]
     pub spikes: Spikes,
-    /// Batches passed over by rolling back, in steps.
+    /// Batches skipped by rollbacks, in steps.
     #[serde(default)]
     pub shift: u64,
-    /// The checkpoint that was last gone back to, and how often.
+    /// The checkpoint of the last rollback, and how often it was rolled back to.
     #[serde(default)]
     pub rolled_back: Option<(u64, u64)>,
-    /// The step whose weights are in `model.safetensors`; checkpoints of before don't tell.
+    /// The step of the weights in `model.safetensors`; older checkpoints don't record it.
     #[serde(default)]
     pub model: Option<u64>,
-    /// Their validation loss, where it is known.
+    /// Their validation loss, if known.
     #[serde(default)]
     pub model_loss: Option<f64>,
-    /// Steps without anything finite, up to this one.
+    /// Steps in a row, up to this one, that produced non-finite values.
     #[serde(default)]
     pub in_a_row: u64,
-    /// What a stop has kept from being done after this step.
+    /// Work left over after this step because of a stop.
     #[serde(default)]
     pub left: Left,
     /// Whether the weights at step 0 were those of a trained model.
     #[serde(default)]
     pub imported: bool,
-    /// What was tuned for the run: `kernel/variant` by the key of a task.
+    /// The tuned kernels of the run: `kernel/variant` by the key of a task.
     #[serde(default)]
     pub tuned: BTreeMap<String, String>,
-    /// Kernel variants that the run used, as `kernel/variant`: other ones round differently.
+    /// Kernel variants that the run used, as `kernel/variant`: others round differently.
     pub kernels: Vec<String>,
     /// The adapter.
     pub device: String,
 }
 
-/// What is still to be done after a step, before the next one.
+/// Work that remains after a step, before the next one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
-    /// The validation split is to be evaluated.
+    /// The validation split remains to be evaluated.
     pub evaluation: bool,
-    /// A sample is to be drawn.
+    /// A sample remains to be generated.
     pub sample: bool,
 }
 
 impl Left {
-    /// Whether there is anything.
+    /// Whether any work remains.
     pub fn is_any(self) -> bool {
         self.evaluation || self.sample
     }
 }
 
 impl Progress {
-    /// The validation loss of the checkpoint's own weights, where they were evaluated.
+    /// The validation loss of the checkpoint's own weights, if they were evaluated.
     pub(crate) fn loss(&self) -> Option<f64> {
         self.last.filter(|&(_, step)| step == self.step).map(|(loss, _)| loss)
     }
@@ -90,11 +90,11 @@ impl Progress {
     fn of_file(file: &Reader) -> Result<Self, RunDirError> {
         let mut progress: Self =
             serde_json::from_str(file.meta("progress")?).map_err(|e| file.damaged(e.to_string()))?;
-        // as steps of a config are: no sum of them and no product with the micro-batches overflows
+        // the same limit as for a config's steps: neither sums nor products with the micro-batches overflow
         if progress.step.max(progress.shift) > u32::MAX.into() {
-            return Err(file.damaged(format!("it is of step {}", progress.step.max(progress.shift))).into());
+            return Err(file.damaged(format!("its step is {}", progress.step.max(progress.shift))).into());
         }
-        // before there was `last`, the best loss was that of the model that was saved
+        // before `last` existed, the best loss was that of the saved model
         if progress.last.is_none() {
             progress.model_loss = progress.best.map(|(loss, _)| loss);
         }
@@ -102,16 +102,16 @@ impl Progress {
     }
 }
 
-/// Where the tensors of a checkpoint come from.
+/// A source of a checkpoint's tensors.
 pub trait TensorSource {
-    /// Why they can't be read.
+    /// The error of reading them.
     type Error: From<RunDirError>;
 
-    /// Gives all elements of a tensor to `sink`: in order, in pieces.
+    /// Passes all elements of a tensor to `sink`: in order, in pieces.
     ///
     /// # Errors
     ///
-    /// Its own, and whatever `sink` returns.
+    /// Its own errors, and those of `sink`.
     fn read(
         &mut self,
         tensor: Tensor<'_>,
@@ -125,25 +125,25 @@ pub trait TensorSource {
 pub enum Tensor<'a> {
     /// A parameter, by its name.
     Weight(&'a str),
-    /// What the optimizer keeps of each element of a parameter.
+    /// The optimizer's state for each element of a parameter.
     State {
-        /// What it is, as [`Optimizer::element_state`] names it.
+        /// Which state, as [`Optimizer::element_state`] names it.
         state: &'static str,
         /// The parameter.
         of: &'a str,
     },
-    /// What the optimizer keeps once.
+    /// A shared tensor of the optimizer.
     Shared(&'static str),
 }
 
 pub(crate) const MODEL: &str = "model.safetensors";
 pub(crate) const STATE: &str = "state.safetensors";
 
-/// Saves the weights under GPT-2's names as `model.safetensors`, which says of which step they are.
+/// Saves the weights under GPT-2's names as `model.safetensors`, with their step in its metadata.
 ///
 /// # Errors
 ///
-/// What the source says, or a failure of the disk; the old file is untouched then.
+/// The error of the source or the disk; the old file is untouched then.
 pub(crate) fn write_model<S: TensorSource>(
     dir: &RunDir,
     model: &ModelConfig,
@@ -156,7 +156,7 @@ pub(crate) fn write_model<S: TensorSource>(
     let finish = |file: Writer| {
         file.finish()?;
         let path = dir.path(MODEL);
-        // nothing can be renamed to the place of a folder
+        // a rename can't replace a folder
         if path.is_dir() {
             set_aside(dir, MODEL).map_err(io_error(&path))?;
         }
@@ -173,7 +173,7 @@ pub(crate) fn write_model<S: TensorSource>(
     save().inspect_err(|_| drop(fs::remove_file(&part)))
 }
 
-/// Saves the weights of a checkpoint as [`write_model`] does: the same bytes.
+/// Saves a checkpoint's weights as [`write_model`] does: the same bytes.
 pub(crate) fn copy_model(dir: &RunDir, found: &mut LoadedCheckpoint, model: &ModelConfig) -> Result<(), RunDirError> {
     write_model(dir, model, found.progress.step, found)
 }
@@ -199,17 +199,17 @@ impl TensorSource for LoadedCheckpoint {
     }
 }
 
-/// The key under which `model.safetensors` has its step.
+/// The key of the step in `model.safetensors`.
 pub(super) const STEP: &str = "step";
 
-/// What `model.safetensors` says of itself: its weights are laid out as PyTorch's, and of this run and step.
+/// The metadata of `model.safetensors`: PyTorch's layout, and the run and step of the weights.
 pub(super) fn model_meta(dir: &RunDir, model: &ModelConfig, step: u64) -> HashMap<String, String> {
     let mut meta = saved_settings::of_weights(dir, model);
     meta.extend([("format".into(), "pt".into()), (STEP.into(), step.to_string())]);
     meta
 }
 
-/// What a checkpoint says besides tensors and what it keeps of its run.
+/// The metadata of a checkpoint: its progress, added to what it records of its run.
 pub(super) fn state_meta(mut meta: HashMap<String, String>, progress: &Progress) -> HashMap<String, String> {
     let json = serde_json::to_string(progress).unwrap_or_else(|e| panic!("progress has a JSON form: {e}"));
     meta.insert("progress".into(), json);
@@ -217,7 +217,7 @@ pub(super) fn state_meta(mut meta: HashMap<String, String>, progress: &Progress)
 }
 
 impl Tensor<'_> {
-    /// Its name in the file.
+    /// The tensor's name in the file.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Weight(name) | Self::Shared(name) => name.to_string(),
@@ -226,8 +226,8 @@ impl Tensor<'_> {
     }
 }
 
-/// Gives every tensor of a checkpoint with its shape, in the order of the data: weights, then for each what the optimizer keeps
-/// of it, then what the optimizer keeps once.
+/// Visits every tensor of a checkpoint with its shape, in the order of the data: weights, then each one's optimizer
+/// state, then the optimizer's shared tensors.
 pub(crate) fn each_tensor<E>(
     model: &ModelConfig,
     optimizer: &dyn Optimizer,
@@ -245,7 +245,7 @@ pub(crate) fn each_tensor<E>(
     optimizer.shared_state().iter().try_for_each(|&(name, n)| take(Tensor::Shared(name), &[n]))
 }
 
-/// Names and shapes of every tensor of a checkpoint.
+/// Names and shapes of all tensors of a checkpoint.
 pub(super) fn state(model: &ModelConfig, optimizer: &dyn Optimizer) -> Entries {
     let mut entries = vec![];
     let Ok(()) = each_tensor(model, optimizer, |tensor, dims| {
@@ -255,7 +255,7 @@ pub(super) fn state(model: &ModelConfig, optimizer: &dyn Optimizer) -> Entries {
     entries
 }
 
-/// Where the checkpoints are, a folder for each, named by its step.
+/// The folder of the checkpoints, each in a folder named after its step.
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 
 /// The folder of a step's checkpoint.
@@ -263,7 +263,7 @@ pub fn folder(dir: &RunDir, step: u64) -> PathBuf {
     dir.path(CHECKPOINTS).join(format!("{step:08}"))
 }
 
-/// Saves everything that a bit-exact resume needs, beside the checkpoints before it, of which as many stay as the settings say.
+/// Saves everything that a bit-exact resume needs. Keeps as many older checkpoints as the settings say.
 ///
 /// # Errors
 ///
@@ -285,7 +285,7 @@ pub(crate) fn write<S: TensorSource>(
         Ok::<_, S::Error>(finish(dir, file, &part, &path)?)
     };
     save().inspect_err(|_| drop(fs::remove_dir_all(&part)))?;
-    // what is left of an interrupted save, of a future that was given up, of the layout before this one
+    // remains of an interrupted save, of steps undone by a rollback, and of the previous layout
     let (mut n_older, keep) = (0, config.train.keep.max(1));
     for (step, other) in candidates(dir) {
         n_older += u64::from(step.is_some_and(|s| s < progress.step));
@@ -296,25 +296,25 @@ pub(crate) fn write<S: TensorSource>(
     Ok(())
 }
 
-/// Begins the file of a checkpoint in a folder of its own.
+/// Begins the file of a checkpoint in its own folder.
 fn begin(dir: &RunDir, part: &Path, progress: &Progress, config: &RunConfig) -> Result<Writer, RunDirError> {
     let all = dir.path(CHECKPOINTS);
-    // not the run's own folder: where that is gone, somebody has removed it
+    // the run's own folder is not created: if it is gone, somebody has removed it
     if !all.exists() {
         fs::create_dir(&all).map_err(io_error(&all))?;
     }
     fs::create_dir(part).map_err(io_error(part))?;
-    // the checksum goes over every tensor's bytes in order, so that a damaged file is recognised
+    // the checksum covers every tensor's bytes in order, so that damage is detected
     let meta = state_meta(saved_settings::of_state(dir, config), progress);
     Ok(Writer::create(&part.join(STATE), &state(&config.model, &config.train.optimizer), meta)?)
 }
 
-/// Ends the file of a checkpoint, and gives its folder its name.
+/// Completes the file of a checkpoint, and renames its folder into place.
 fn finish(dir: &RunDir, file: Writer, part: &Path, path: &Path) -> Result<(), RunDirError> {
     file.finish()?;
     copy_tokenizer(dir, part)?;
     sync_dir(part)?;
-    // a kill between the two renames leaves the old one of the same step, which counts as well
+    // a kill between the two renames leaves the old one of the same step, which is valid as well
     if path.exists() {
         let old = path.with_extension("old");
         remove(&old)?;
@@ -323,30 +323,30 @@ fn finish(dir: &RunDir, file: Writer, part: &Path, path: &Path) -> Result<(), Ru
     Ok(atomic::rename(part, path)?)
 }
 
-/// Keeps what the run's own file holds, which may be lost, in the folder of a checkpoint.
+/// Copies the tokenizer, which may get lost, into the folder of a checkpoint.
 pub(super) fn copy_tokenizer(dir: &RunDir, folder: &Path) -> Result<(), RunDirError> {
     let path = folder.join(TOKENIZER);
     Ok(atomic::write_synced(&path, dir.tokenizer().as_bytes()).map_err(io_error(&path))?)
 }
 
-/// Every folder that may hold a checkpoint, the newest first, those of unknown step last.
+/// All folders that may hold a checkpoint, the newest first, those of unknown step last.
 fn candidates(dir: &RunDir) -> Vec<(Option<u64>, PathBuf)> {
     let entries = fs::read_dir(dir.path(CHECKPOINTS)).into_iter().flatten().flatten();
     let step = |path: &Path| path.file_stem()?.to_str()?.parse().ok();
     let mut found: Vec<_> = entries.map(|e| e.path()).filter_map(|path| Some((Some(step(&path)?), path))).collect();
     found.retain(|(_, path)| path.extension().is_none_or(|e| e == "old"));
-    // that of a step's two folders which has no extension is the newer one
+    // of a step's two folders, the one without an extension is newer
     found.sort_by(|a, b| (b.0, &a.1).cmp(&(a.0, &b.1)));
     let before = ["checkpoint", "checkpoint.old"].map(|name| dir.path(name)).into_iter().filter(|p| p.exists());
     found.into_iter().chain(before.map(|path| (None, path))).collect()
 }
 
-/// The files of all checkpoints, the newest first.
+/// The state files of all checkpoints, the newest first.
 pub(super) fn states(dir: &RunDir) -> Vec<PathBuf> {
     candidates(dir).into_iter().map(|(_, folder)| folder.join(STATE)).collect()
 }
 
-/// The step of the newest checkpoint, by its name: it need not be whole.
+/// The step of the newest checkpoint by name, complete or not.
 pub(super) fn newest_step(dir: &RunDir) -> Option<u64> {
     candidates(dir).into_iter().find_map(|(step, _)| step)
 }
@@ -360,27 +360,27 @@ fn remove(path: &Path) -> Result<(), RunDirError> {
     Ok(removed.map_err(io_error(path))?)
 }
 
-/// A whole checkpoint.
+/// A complete checkpoint.
 #[derive(Debug)]
 pub struct LoadedCheckpoint {
     pub(super) file: Reader,
-    /// What it holds besides tensors.
+    /// Its contents other than tensors.
     pub progress: Progress,
-    /// What is wrong with newer ones: a line each.
+    /// What is wrong with newer checkpoints: a line each.
     pub passed_over: Vec<String>,
 }
 
-/// Finds the newest checkpoint that is whole, and checks all of it.
+/// Finds the newest checkpoint that is complete and undamaged, reading all of it.
 ///
 /// # Errors
 ///
-/// No checkpoint, or none but damaged ones.
+/// No checkpoint, or only damaged ones.
 pub fn find(dir: &RunDir, model: &ModelConfig) -> Result<LoadedCheckpoint, RunDirError> {
     let mut passed_over = vec![];
     for (_, path) in candidates(dir) {
         match open(dir, &path.join(STATE), model) {
             Ok((file, progress)) => {
-                passed_over.iter_mut().for_each(|line: &mut String| line.push_str(" and passed over"));
+                passed_over.iter_mut().for_each(|line: &mut String| line.push_str("; skipped"));
                 return Ok(LoadedCheckpoint { file, progress, passed_over });
             }
             Err(error @ (RunDirError::Damaged { .. } | RunDirError::Io { .. })) => {
@@ -397,31 +397,31 @@ pub fn find(dir: &RunDir, model: &ModelConfig) -> Result<LoadedCheckpoint, RunDi
     let root = quoted(dir.root());
     let best = Weights::whole(dir, model).ok();
     let best = best.map(|_| {
-        format!("; the best model, {MODEL}, is intact, and a new run can begin with it: tril import {root} --out NEW")
+        format!("; the best model, {MODEL}, is intact; start a new run from it with tril import {root} --out NEW")
     });
     Err(none(dir.root(), best, &passed_over))
 }
 
-/// Whether a file isn't there, or a file stands where its folder should.
+/// Whether a file doesn't exist, or its folder is a file.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// The error about a run without a whole checkpoint. `best` is about its best model; `damaged` has a line for each damaged
-/// checkpoint.
+/// The error for a run without a usable checkpoint. `best` is about its best model; `damaged` has a line for each
+/// damaged checkpoint.
 pub(super) fn none(root: &Path, best: Option<String>, damaged: &[String]) -> RunDirError {
     let best = best.unwrap_or_default();
     let reason = match damaged {
         [] if RunDir::never_started(root) => {
-            "was stopped before it had a checkpoint; give the command that began it again".into()
+            "was stopped before its first checkpoint; repeat the command that started it".into()
         }
         [] if !root.join(MODEL).exists() => format!(
-            "was trained, and neither {CHECKPOINTS} nor {MODEL} is there any more; put them back, or begin a new run with --out"
+            "was trained, but {CHECKPOINTS} and {MODEL} are both missing; restore them, or start a new run with --out"
         ),
-        [] => format!("holds no checkpoint{best}; put the folder {CHECKPOINTS} back, or begin a new run with --out"),
-        [one] => format!("has no other checkpoint: {one}{best}; restore it, or begin a new run with --out"),
+        [] => format!("holds no checkpoint{best}; restore the folder {CHECKPOINTS}, or start a new run with --out"),
+        [one] => format!("has no other checkpoint: {one}{best}; restore it, or start a new run with --out"),
         all => format!(
-            "has {} checkpoints, all damaged: {}{best}; restore one, or begin a new run with --out",
+            "has {} checkpoints, all damaged: {}{best}; restore one, or start a new run with --out",
             all.len(),
             all.join(", ")
         ),
@@ -429,14 +429,14 @@ pub(super) fn none(root: &Path, best: Option<String>, damaged: &[String]) -> Run
     RunDirError::NoCheckpoint { path: root.display().to_string(), reason }
 }
 
-/// All checkpoints that are whole, the newest first, of those that are wanted by what they say of themselves.
+/// Finds all undamaged checkpoints whose progress is `wanted`, the newest first.
 pub(crate) fn whole(dir: &RunDir, model: &ModelConfig, wanted: impl Fn(&Progress) -> bool) -> Vec<LoadedCheckpoint> {
     let is_wanted = |path: &Path| Progress::of_file(&Reader::open(path)?).map(|progress| wanted(&progress));
     let all = states(dir).into_iter().filter(|path| is_wanted(path).unwrap_or(false));
     all.filter_map(|path| find_at(dir, &path, model).ok()).collect()
 }
 
-/// A checkpoint at a place of its own.
+/// Loads a checkpoint from its own path.
 ///
 /// # Errors
 ///
@@ -449,7 +449,7 @@ fn open(dir: &RunDir, path: &Path, model: &ModelConfig) -> Result<(Reader, Progr
     let mut file = Reader::open(path)?;
     match SavedSettings::of(&file)? {
         Some(kept) => {
-            // that another model was asked for is no damage
+            // asking for another model is not damage
             file.verify(&state(kept.model(), kept.optimizer()))?;
             kept.check_model(dir, model)?;
         }
@@ -463,12 +463,12 @@ fn open(dir: &RunDir, path: &Path, model: &ModelConfig) -> Result<(Reader, Progr
 }
 
 impl LoadedCheckpoint {
-    /// Goes to a tensor; [`LoadedCheckpoint::read_on`] then gives its elements in order.
+    /// Seeks a tensor; [`LoadedCheckpoint::read_on`] then returns its elements in order.
     pub(crate) fn seek(&mut self, tensor: Tensor<'_>, dims: &[u64]) -> Result<(), RunDirError> {
         Ok(self.file.seek(&tensor.name(), dims)?)
     }
 
-    /// The next elements.
+    /// Reads the next elements.
     pub(crate) fn read_on(&mut self, values: &mut [f32]) -> Result<(), RunDirError> {
         Ok(self.file.read(values)?)
     }

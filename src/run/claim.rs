@@ -8,23 +8,23 @@ use super::{RunDir, RunDirError};
 use crate::files::claim::{Claim, Filled, LOCK};
 use crate::files::unfinished::Unfinished;
 
-/// The directory of a future run, in which only this process may start one. Dropping it removes the directory, unless a run
-/// was started.
+/// The directory of a future run, in which only this process may start one. Dropping it removes the directory, unless a
+/// run was started.
 #[derive(Debug)]
 pub struct RunClaim {
     claim: Claim,
-    /// Removes the directory where the process is ended before a step is done.
+    /// Removes the directory if the process is ended before a step is done.
     unfinished: Arc<Unfinished>,
 }
 
 impl RunClaim {
-    /// Claims a directory that doesn't exist yet, is empty, or holds the remains of a run that was killed before its first
-    /// checkpoint; those are removed.
+    /// Claims a directory that doesn't exist yet, is empty, or holds the remains of a run that was killed before its
+    /// first checkpoint, which are removed.
     ///
     /// # Errors
     ///
-    /// [`RunDirError::Exists`] or [`RunDirError::NotEmpty`] where there is something else, [`RunDirError::Taken`] if another
-    /// process has claimed it, [`RunDirError::Uncreatable`] where the operating system refuses.
+    /// [`RunDirError::Exists`] or [`RunDirError::NotEmpty`] if it holds anything else, [`RunDirError::Taken`] if
+    /// another process has claimed it, [`RunDirError::Uncreatable`] for an error of the operating system.
     pub fn take(root: &Path) -> Result<Self, RunDirError> {
         let uncreatable = |source| RunDirError::Uncreatable { path: root.display().to_string(), source };
         // before anything is written there
@@ -41,7 +41,7 @@ impl RunClaim {
         Ok(claim)
     }
 
-    /// Claims the first of `<folder>/<name>-1`, `<folder>/<name>-2` and so on that is free.
+    /// Claims the first free of `<folder>/<name>-1`, `<folder>/<name>-2` and so on.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl RunClaim {
     /// Removes everything but the lock.
     fn empty(&self) -> io::Result<()> {
         let mut paths: Vec<PathBuf> = fs::read_dir(self.root())?.flatten().map(|entry| entry.path()).collect();
-        // weights without a checkpoint that is being written would be taken for a run
+        // the weights first: without a checkpoint being written, they would be taken for a run
         paths.sort_by_key(|path| !path.ends_with(MODEL));
         for path in paths.iter().filter(|path| !path.ends_with(LOCK)) {
             if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
@@ -83,7 +83,7 @@ impl RunClaim {
         Ok(())
     }
 
-    /// Makes a run in the directory. Where that fails, the directory is empty again.
+    /// Creates a run in the directory. On an error, the directory is empty again.
     pub(crate) fn fill<T, E>(&self, fill: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         self.claim.set_filled(Filled::Yes);
         fill().inspect_err(|_| {

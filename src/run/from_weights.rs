@@ -1,4 +1,4 @@
-//! A run whose weights come from elsewhere.
+//! Creates a run from weights of another source.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,16 @@ use crate::files::atomic::{self, sync_dir};
 use crate::files::io_error;
 use crate::files::tensor_file::{PIECE, Writer};
 
-/// Weights that are read from somewhere.
+/// A source of weights.
 pub trait WeightSource {
-    /// Why they can't be read.
+    /// The error of reading them.
     type Error: From<RunDirError>;
 
-    /// Gives all elements of a parameter, named as GPT-2's, to `sink`: in order, in pieces.
+    /// Passes all elements of a parameter, by its GPT-2 name, to `sink`: in order, in pieces.
     ///
     /// # Errors
     ///
-    /// Its own, and whatever `sink` returns.
+    /// Its own errors, and those of `sink`.
     fn read(
         &mut self,
         name: &str,
@@ -30,12 +30,12 @@ pub trait WeightSource {
 }
 
 impl RunDir {
-    /// Makes a run of these weights at step 0. The same weights give the same bytes. Until everything is written, the
-    /// directory counts as that of a run that was never started.
+    /// Creates a run from these weights at step 0. The same weights give the same bytes. Until everything is written,
+    /// the directory counts as never started.
     ///
     /// # Errors
     ///
-    /// As [`RunClaim::take`], and whatever the source says; nothing is left behind then.
+    /// As [`RunClaim::take`], and the source's errors; nothing is left behind then.
     pub fn import<S: WeightSource>(
         root: &Path,
         config: &RunConfig,
@@ -104,7 +104,7 @@ impl Files {
         checkpoint::copy_tokenizer(dir, &self.part)?;
         sync_dir(&self.part)?;
         atomic::rename(&self.model_part, &dir.path(MODEL))?;
-        // only now is it a run
+        // from here on it is a run
         Ok(atomic::rename(&self.part, &self.checkpoint)?)
     }
 }

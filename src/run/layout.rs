@@ -16,16 +16,16 @@ use crate::files::{FileError, atomic, io_error};
 /// A run directory that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirError {
-    /// The operating system refuses.
-    #[error("{path}: {source}; check the path, its permissions and the space on the disk")]
+    /// An error of the operating system.
+    #[error("{path}: {source}; check the path, its permissions and the disk space")]
     Io {
         /// The file or folder.
         path: String,
-        /// Its reason.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A new run over another one.
-    #[error("{0} holds a run already; resume it with tril train --resume {quoted}, or choose another --out", quoted = quoted(Path::new(.0)))]
+    /// A new run in the directory of another.
+    #[error("{0} already holds a run; resume it with tril train --resume {quoted}, or choose another --out", quoted = quoted(Path::new(.0)))]
     Exists(String),
     /// A new run in a folder of other files.
     #[error("{0} is not empty; choose another --out")]
@@ -33,26 +33,26 @@ pub enum RunDirError {
     /// A new run where another process is about to begin one.
     #[error("another process is starting a run in {0}; choose another --out")]
     Taken(String),
-    /// A new run where none can be written.
+    /// A new run that can't be written.
     #[error("can't write a run to {path}: {source}; choose another --out")]
     Uncreatable {
         /// The directory.
         path: String,
-        /// The operating system's reason.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// Nothing where a run should be.
+    /// A run that doesn't exist.
     #[error("{0} does not exist; give the directory that `tril train` wrote with --out")]
     Missing(String),
     /// Not a run directory.
-    #[error("{path} is not a run directory of tril: {reason}; give the directory that `tril train` wrote with --out")]
+    #[error("{path} is not a tril run: {reason}; give the directory that `tril train` wrote with --out")]
     Foreign {
         /// The directory.
         path: String,
         /// What is missing or wrong.
         reason: String,
     },
-    /// A folder without the evidence of a step.
+    /// A folder without evidence of a step.
     #[error("{path} holds no evidence of a step ({reason}); give a folder in RUN/nonfinite")]
     NoEvidence {
         /// The folder.
@@ -68,48 +68,48 @@ pub enum RunDirError {
         /// What is wrong.
         reason: String,
     },
-    /// A config that was changed to another number of heads, which fits the weights and gives another model.
-    #[error("{path} was saved with n_head = {saved}, and config.toml says {config}; put config.toml back as it was")]
+    /// A config with a changed number of heads, which fits the weights but gives another model.
+    #[error("{path} was saved with n_head = {saved}, but config.toml says {config}; restore config.toml")]
     Heads {
         /// The file.
         path: String,
-        /// What it was saved with.
+        /// The saved number of heads.
         saved: String,
-        /// What the config says.
+        /// The config's number of heads.
         config: u64,
     },
-    /// A run without a whole checkpoint.
+    /// A run without a complete checkpoint.
     #[error("{path} {reason}")]
     NoCheckpoint {
         /// The run.
         path: String,
-        /// What there is instead, and what to do.
+        /// What it has instead, and what to do.
         reason: String,
     },
-    /// Settings that were changed under a run.
-    #[error("{path} was changed since the run was begun: {what}; put it back, or start a new run with --out")]
+    /// Settings that were changed during a run.
+    #[error("{path} was changed after the run was started: {what}; restore it, or start a new run with --out")]
     Changed {
         /// The config.
         path: String,
         /// The settings that differ.
         what: String,
     },
-    /// A tokenizer that was put into the place of a run's own.
-    #[error("{path} is not the tokenizer that the run was begun with, by its checksum; put that one back{copy}")]
+    /// A tokenizer that replaced a run's own.
+    #[error("{path} is not the tokenizer that the run was started with (its checksum differs); restore that one{copy}")]
     OtherTokenizer {
         /// The tokenizer.
         path: String,
-        /// Where there is a copy of the right one, in words.
+        /// Where to find a copy of the right one, or empty.
         copy: String,
     },
-    /// A run that has lost a file which nothing can take the place of.
+    /// A run that has lost a file which can't be replaced.
     #[error("{path} {reason}, and {remedy}")]
     Lost {
         /// The file.
         path: String,
         /// What is wrong with it.
         reason: String,
-        /// Why nothing can, and what to do.
+        /// Why it can't be replaced, and what to do.
         remedy: String,
     },
     /// A run whose best model can't be used.
@@ -119,7 +119,7 @@ pub enum RunDirError {
         path: String,
         /// What is wrong with it.
         reason: String,
-        /// What is intact, and how to go on with it.
+        /// What is intact, and how to continue with it.
         remedy: String,
     },
     /// A run that another process is training.
@@ -144,28 +144,28 @@ impl From<FileError> for RunDirError {
     }
 }
 
-/// Where a run keeps its files.
+/// A run's directory.
 #[derive(Debug, Clone)]
 pub struct RunDir {
     root: PathBuf,
-    /// The file, not what it means.
+    /// The file's content, unparsed.
     tokenizer: Arc<str>,
     tokenizer_crc32: u32,
-    /// Files that are read from elsewhere.
+    /// Files whose content was taken from elsewhere.
     lost: Vec<Lost>,
-    /// Set where this process has made it, and nothing is lost with it yet.
+    /// Set if this process created the directory and nothing in it is worth keeping yet.
     new: Option<Arc<Unfinished>>,
 }
 
 impl RunDir {
-    /// Whether this is what is left of a run that was killed before its first checkpoint was there: nothing is lost with it.
+    /// Whether a folder holds the remains of a run killed before its first checkpoint, which are safe to delete.
     pub fn never_started(root: &Path) -> bool {
         const MADE_FIRST: [&str; 4] = ["config.toml", "tokenizer.json", "metrics.jsonl", LOCK];
         let is_first = |path: &Path| {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let begun =
                 |path: &Path| fs::read_dir(path).is_ok_and(|mut all| all.all(|e| e.is_ok_and(|e| is_part(&e.path()))));
-            // an import has the weights there, too, before its checkpoint is whole
+            // an import writes the weights there, too, before its checkpoint is complete
             let imports =
                 || name == checkpoint::MODEL && root.join(checkpoint::CHECKPOINTS).join("00000000.part").exists();
             MADE_FIRST.contains(&name.as_str())
@@ -179,11 +179,11 @@ impl RunDir {
         is_begun && fs::read_dir(root).is_ok_and(|all| all.flatten().all(|e| is_first(&e.path())))
     }
 
-    /// Makes a new run directory with its config and tokenizer.
+    /// Creates a run directory with its config and tokenizer.
     ///
     /// # Errors
     ///
-    /// As [`RunClaim::take`], or the operating system's refusal; nothing is left behind then.
+    /// As [`RunClaim::take`], or the operating system's error; nothing is left behind then.
     pub fn create(root: &Path, config: &RunConfig, tokenizer: &Tokenizer) -> Result<Self, RunDirError> {
         let claim = RunClaim::take(root)?;
         claim.fill(|| Self::fill(&claim, config, tokenizer))
@@ -211,20 +211,20 @@ impl RunDir {
         (self.tokenizer, self.tokenizer_crc32) = (json.into(), crc32fast::hash(json.as_bytes()));
     }
 
-    /// Has a new run stay where the process is ended: until then it is removed.
+    /// Keeps a new run if the process is ended; until then it would be removed.
     pub(crate) fn keep(&self) {
         if let Some(new) = &self.new {
             new.finish(|| {});
         }
     }
 
-    /// Opens a run directory. What `config.toml` and `tokenizer.json` should hold is taken from a checkpoint where they are missing
-    /// or damaged; [`RunDir::warnings`] says so.
+    /// Opens a run directory. If `config.toml` or `tokenizer.json` is missing or damaged, its content is taken from a
+    /// checkpoint, with a warning in [`RunDir::warnings`].
     ///
     /// # Errors
     ///
-    /// [`RunDirError::Missing`], [`RunDirError::Foreign`] where it isn't one, [`RunDirError::Lost`], [`RunDirError::Changed`] where the model in its config isn't the one that
-    /// was saved, [`RunDirError::OtherTokenizer`].
+    /// [`RunDirError::Missing`], [`RunDirError::Foreign`] if it isn't a run, [`RunDirError::Lost`],
+    /// [`RunDirError::Changed`] if the model in its config differs from the saved one, [`RunDirError::OtherTokenizer`].
     pub fn open(root: &Path) -> Result<(Self, RunConfig, Tokenizer), RunDirError> {
         let foreign = |reason: String| RunDirError::Foreign { path: root.display().to_string(), reason };
         match fs::metadata(root) {
@@ -268,27 +268,27 @@ impl RunDir {
         saved_settings::check(&dir, &config, Compared::Model)?;
         config.validate().map_err(|e| damaged(CONFIG, e.to_string()))?;
         let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
-        // models from elsewhere often have rows behind those of the tokenizer, to make a round number
+        // imported models often pad their vocabulary beyond the tokenizer's, to a round number
         if tokenizer.vocab_size() as u64 > config.model.vocab_size {
             let (t, c) = (tokenizer.vocab_size(), config.model.vocab_size);
-            return Err(damaged("tokenizer.json", format!("it has {t} tokens and config.toml {c}")));
+            return Err(damaged("tokenizer.json", format!("it has {t} tokens, but config.toml says {c}")));
         }
         Ok((dir, config, tokenizer))
     }
 
-    /// What files of the run were missing or damaged, and what was taken in their place: a line each.
+    /// Returns a warning for each file that was missing or damaged, with what replaced it.
     pub fn warnings(&self) -> Vec<String> {
         let root = quoted(&self.root);
-        let line = |lost: &Lost| format!("{}; tril train --resume {root} writes the file anew", lost.in_words());
+        let line = |lost: &Lost| format!("{}; tril train --resume {root} rewrites the file", lost.in_words());
         self.lost.iter().map(line).collect()
     }
 
-    /// Writes what was taken from elsewhere into its place, beside what is there. Returns a line for each.
+    /// Writes replaced files back into the run, keeping the old ones under another name. Returns a line for each.
     pub(crate) fn restore(&mut self) -> Result<Vec<String>, RunDirError> {
         let mut lines = vec![];
         for lost in std::mem::take(&mut self.lost) {
             let path = self.path(lost.name);
-            let mut line = format!("{} and written there", lost.in_words());
+            let mut line = format!("{}; the file was rewritten", lost.in_words());
             if path.symlink_metadata().is_ok() {
                 let name = set_aside(self, lost.name).map_err(io_error(&path))?;
                 line.push_str(&format!("; the old one is kept as {name}"));
@@ -299,12 +299,12 @@ impl RunDir {
         Ok(lines)
     }
 
-    /// Whether there are checkpoints in a folder, whatever else of a run is missing.
+    /// Whether a folder holds checkpoints, whatever else of a run is missing.
     pub fn has_checkpoints(root: &Path) -> bool {
         checkpoint::newest_step(&Self::at(root, None)).is_some()
     }
 
-    /// Fails where text is to be held out otherwise than it was, so that a run would be evaluated on what it was trained on.
+    /// Fails if text would be held out differently, so that a run would be evaluated on what it was trained on.
     ///
     /// # Errors
     ///
@@ -313,7 +313,7 @@ impl RunDir {
         saved_settings::check(self, config, Compared::Split)
     }
 
-    /// Fails if a setting that decides results isn't what it was when the run began.
+    /// Fails if a setting that affects results isn't what it was when the run began.
     ///
     /// # Errors
     ///
@@ -342,28 +342,28 @@ impl RunDir {
         self.root.join(name)
     }
 
-    /// Writes a file beside its place, syncs it and renames it, so that it is never half there.
+    /// Writes a file next to its target, syncs and renames it, so that it is never partial.
     ///
     /// # Errors
     ///
-    /// The operating system's refusal; the old file is untouched then.
+    /// The operating system's error; the old file is untouched then.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunDirError> {
         Ok(atomic::write(&self.path(name), bytes)?)
     }
 
-    /// Drops the lines of `metrics.jsonl` after a checkpoint, and those of what is still to be done after it, so that a resumed run
-    /// writes each line once, and damaged ones. Returns a warning about what is lost.
+    /// Drops the lines of `metrics.jsonl` after a checkpoint, those of work that remains after it, and damaged ones, so
+    /// that a resumed run writes each line once. Returns a warning about lost lines.
     pub fn truncate_metrics(&self, progress: &Progress) -> Option<String> {
         metrics::cut(self, progress)
     }
 }
 
-/// Whether a file or folder is one that was being written.
+/// Whether a file or folder is a temporary one, still being written.
 fn is_part(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "part")
 }
 
-/// Gives a file or folder of a run another name, and returns that.
+/// Renames a file or folder of a run out of the way, and returns its new name.
 pub(crate) fn set_aside(dir: &RunDir, name: &str) -> io::Result<String> {
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
     let name_of = |i: u64| format!("{stem}.damaged-{i}.{extension}");

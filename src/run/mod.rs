@@ -1,4 +1,4 @@
-//! A run on the disk: its settings, layout, lock, checkpoints, weights and metrics. Knows no device.
+//! A run on disk: its settings, layout, lock, checkpoints, weights and metrics. Independent of any device.
 
 mod changes;
 pub mod checkpoint;

@@ -7,7 +7,7 @@ use crate::data::Tokenizer;
 use crate::files::claim::LOCK;
 use crate::files::io_error;
 
-/// A run that only this process may train, for as long as this value or the run made of it lives.
+/// A run that only this process may train, while this value or the run made from it lives.
 #[derive(Debug)]
 pub struct OpenRun {
     /// Its directory.
@@ -17,7 +17,7 @@ pub struct OpenRun {
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     lock: File,
-    /// The newest whole checkpoint, once it was asked for: checking all of it takes a while.
+    /// The newest complete checkpoint, once requested: checking all of it takes a while.
     found: Option<LoadedCheckpoint>,
 }
 
@@ -28,7 +28,8 @@ impl OpenRun {
     ///
     /// [`RunDirError::Busy`] if another process has it, and as [`RunDir::open`].
     pub fn open(root: &Path) -> Result<Self, RunDirError> {
-        // first, as another process may be about to write the files; but nothing is written to a folder that is no run
+        // locked first, as another process may be about to write the files; but nothing is written to a folder that is
+        // not a run
         let locked = if root.join(LOCK).exists() { Some(lock(root)?) } else { None };
         if locked.is_some() && !root.join("config.toml").exists() && RunDir::never_started(root) {
             return Err(none(root, None, &[]));
@@ -38,34 +39,34 @@ impl OpenRun {
         Ok(Self { dir, config, tokenizer, lock, found: None })
     }
 
-    /// The newest checkpoint that is whole.
+    /// The newest complete checkpoint.
     ///
     /// # Errors
     ///
-    /// No checkpoint, or none but damaged ones.
+    /// No checkpoint, or only damaged ones.
     pub fn checkpoint(&mut self) -> Result<&LoadedCheckpoint, RunDirError> {
         let found = self.take_checkpoint()?;
         Ok(self.found.insert(found))
     }
 
-    /// The same, for a run that is made of this.
+    /// Moves the checkpoint into a run made from this.
     pub(crate) fn take_checkpoint(&mut self) -> Result<LoadedCheckpoint, RunDirError> {
         self.found.take().map_or_else(|| checkpoint::find(&self.dir, &self.config.model), Ok)
     }
 
-    /// The lock, for a run that is made of this.
+    /// Returns the lock for a run made from this.
     pub(crate) fn lock(&self) -> Result<File, RunDirError> {
         Ok(self.lock.try_clone().map_err(io_error(&self.dir.path(LOCK)))?)
     }
 }
 
-/// Locks a run for this process, for as long as the file that is returned is open.
+/// Locks a run for this process, while the returned file is open.
 fn lock(root: &Path) -> Result<File, RunDirError> {
     let path = root.join(LOCK);
     let file = File::options().append(true).create(true).open(&path).map_err(io_error(&path))?;
     match file.try_lock() {
         Err(fs::TryLockError::WouldBlock) => Err(RunDirError::Busy(root.display().to_string())),
-        // a file system without locks is no reason not to train
+        // missing locks in a file system should not prevent training
         _ => Ok(file),
     }
 }

@@ -1,4 +1,4 @@
-//! Settings and tokenizers that a run's own files no longer hold, out of its checkpoints.
+//! Restores settings and tokenizers that a run has lost from its checkpoints.
 
 use std::fmt;
 use std::fs;
@@ -10,31 +10,31 @@ use super::{RunConfig, RunDir, RunDirError, checkpoint};
 use crate::data::{Mode, Tokenizer};
 use crate::files::io_error;
 
-/// The settings of a run.
+/// The settings file of a run.
 pub(super) const CONFIG: &str = "config.toml";
-/// The tokenizer of a run, and in the folder of a checkpoint its copy.
+/// The tokenizer file of a run, and its copy in the folder of a checkpoint.
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 
-/// Why a file of text can't be used.
+/// Why a text file can't be used.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// It isn't there.
+    /// It doesn't exist.
     Missing,
-    /// It is no file of text: what it is instead.
+    /// It is not a text file, but this.
     Other(&'static str),
     /// What is wrong with its text.
     Damaged(String),
-    /// What the operating system said: the file may be right.
+    /// The operating system's error: the file may be intact.
     Refused(io::Error),
 }
 
-/// A file that was found elsewhere.
+/// A file whose content was found elsewhere.
 #[derive(Debug, Clone)]
 pub(super) struct Lost {
     pub name: &'static str,
-    /// What is wrong with the run's own.
+    /// What is wrong with the run's own file.
     fault: String,
-    /// What was taken in its place, in words.
+    /// What replaces it, in words.
     taken: String,
     text: String,
 }
@@ -44,7 +44,7 @@ pub(super) fn read(dir: &RunDir, name: &str) -> Result<String, Fault> {
     let path = dir.path(name);
     match fs::metadata(&path) {
         Ok(kind) if kind.is_dir() => return Err(Fault::Other("is a folder")),
-        // reading a pipe would wait for somebody to write to it
+        // reading a pipe would wait for a writer
         Ok(kind) if !kind.is_file() => return Err(Fault::Other("is not a file")),
         Ok(kind) if kind.len() == 0 => return Err(Fault::Damaged("it is empty".into())),
         Ok(_) => {}
@@ -57,34 +57,34 @@ pub(super) fn read(dir: &RunDir, name: &str) -> Result<String, Fault> {
     })
 }
 
-/// The settings that the newest whole checkpoint was saved with.
+/// The settings that the newest complete checkpoint was saved with.
 ///
 /// # Errors
 ///
-/// What there is to do where none has them.
+/// What to do if no checkpoint has them.
 pub(super) fn config(dir: &RunDir, fault: Fault) -> Result<(RunConfig, Lost), RunDirError> {
     if let Fault::Refused(_) = fault {
         return Err(fault.into_error(dir, CONFIG, ""));
     }
-    // the best model has the model's settings alone, whatever run it is of
+    // the best model has only the model's settings, whatever run it is from
     let found = saved_settings::newest(dir).filter(|(path, _)| !path.ends_with(checkpoint::MODEL));
     let Some((path, all)) = found.as_ref().and_then(|(path, kept)| Some((path, kept.all()?))) else {
         let remedy = match found {
-            Some(_) => "its checkpoint has those of the model alone; put the file back, or import the model again",
-            None => "no whole checkpoint has the settings; put the file back, or start a new run with --out",
+            Some(_) => "its checkpoint only has the model's settings; restore the file, or import the model again",
+            None => "no undamaged checkpoint has the settings; restore the file, or start a new run with --out",
         };
         return Err(fault.into_error(dir, CONFIG, remedy));
     };
-    let taken = format!("the settings of {} are taken", path.display());
+    let taken = format!("using the settings of {}", path.display());
     Ok((all.clone(), Lost { name: CONFIG, fault: fault.to_string(), taken, text: all.to_toml() }))
 }
 
-/// The tokenizer that the newest whole file of the run was saved with: its copy in a checkpoint, or where it is of a kind that is
-/// always the same, that.
+/// The tokenizer that the newest undamaged file of the run was saved with: its copy in a checkpoint, or, for the kinds
+/// that are always the same, that.
 ///
 /// # Errors
 ///
-/// What there is to do where there is none.
+/// What to do if there is none.
 pub(super) fn tokenizer(dir: &RunDir, config: &RunConfig, fault: Fault) -> Result<Lost, RunDirError> {
     if let Fault::Refused(_) = fault {
         return Err(fault.into_error(dir, TOKENIZER, ""));
@@ -100,14 +100,14 @@ pub(super) fn tokenizer(dir: &RunDir, config: &RunConfig, fault: Fault) -> Resul
         })
     });
     let Some((json, from)) = found else {
-        let remedy = "no checkpoint has a copy of it; put the file back, or start a new run with --out";
+        let remedy = "no checkpoint has a copy of it; restore the file, or start a new run with --out";
         return Err(fault.into_error(dir, TOKENIZER, remedy));
     };
-    let taken = format!("{from} is taken");
+    let taken = format!("using {from}");
     Ok(Lost { name: TOKENIZER, fault: fault.to_string(), taken, text: json })
 }
 
-/// The newest copy of a tokenizer in a checkpoint that is the right one, and its path.
+/// Finds the newest copy of the right tokenizer in a checkpoint, and its path.
 pub(super) fn copy(dir: &RunDir, is_it: impl Fn(&String) -> bool) -> Option<(String, String)> {
     let beside = |state: PathBuf| Some(state.parent()?.join(TOKENIZER));
     let copies = checkpoint::states(dir).into_iter().filter_map(beside);
@@ -127,13 +127,13 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// The error about a file that nothing can take the place of.
+    /// The error for a file that can't be replaced.
     fn into_error(self, dir: &RunDir, name: &str, remedy: &str) -> RunDirError {
         let path = dir.path(name);
         let foreign = |reason: String| RunDirError::Foreign { path: dir.root().display().to_string(), reason };
         match self {
             Fault::Refused(error) => io_error(&path)(error).into(),
-            // without a checkpoint, nothing says that it is a run at all
+            // without a checkpoint, nothing shows that it is a run at all
             Fault::Missing if checkpoint::newest_step(dir).is_none() => foreign(format!("there is no {name} in it")),
             Fault::Other(what) if checkpoint::newest_step(dir).is_none() => foreign(format!("{name} {what}")),
             Fault::Damaged(reason) if checkpoint::newest_step(dir).is_none() => {
@@ -147,7 +147,7 @@ impl Fault {
 }
 
 impl Lost {
-    /// What is wrong, and what was done about it.
+    /// Describes what is wrong, and what replaced the file.
     pub fn in_words(&self) -> String {
         format!("{} {}; {}", self.name, self.fault, self.taken)
     }

@@ -1,4 +1,4 @@
-//! What the files of a run say of the settings and the tokenizer that they were saved with.
+//! The settings and tokenizer that a run's files were saved with.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -14,19 +14,19 @@ const MODEL: &str = "model";
 const TOKENIZER: &str = "tokenizer_crc32";
 const HEADS: &str = "n_head";
 
-/// What a checkpoint keeps of its run.
+/// The metadata of a checkpoint about its run.
 pub(super) fn of_state(dir: &RunDir, config: &RunConfig) -> HashMap<String, String> {
     HashMap::from([(SETTINGS.into(), config.to_toml()), tokenizer(dir), heads(&config.model)])
 }
 
-/// What a file of weights alone keeps, or the checkpoint of an import, whose settings are still open. The same weights are the
-/// same bytes, however many steps they are of.
+/// The metadata of a file of weights only, or of an import's checkpoint, whose settings are still open. The same
+/// weights give the same bytes, whatever step they are from.
 pub(super) fn of_weights(dir: &RunDir, model: &ModelConfig) -> HashMap<String, String> {
     let text = toml::to_string(&plain(model)).unwrap_or_else(|e| panic!("every setting has a TOML form: {e}"));
     HashMap::from([(MODEL.into(), text), tokenizer(dir), heads(model)])
 }
 
-/// Without dropout, which is no part of the weights, and which fine-tuning may change.
+/// Without dropout, which the weights don't depend on, and which fine-tuning may change.
 fn plain(model: &ModelConfig) -> ModelConfig {
     ModelConfig { dropout: 0.0, ..model.clone() }
 }
@@ -39,7 +39,7 @@ fn checksum(crc32: u32) -> String {
     format!("{crc32:08x}")
 }
 
-/// For whoever reads the weights alone: what the shapes don't tell.
+/// The number of heads, which the shapes of weights don't show.
 fn heads(model: &ModelConfig) -> (String, String) {
     (HEADS.into(), model.n_head.to_string())
 }
@@ -54,7 +54,7 @@ pub(super) struct SavedSettings {
 }
 
 impl SavedSettings {
-    /// What a file says; nothing in files of before there was such a thing.
+    /// Reads it from a file; `None` for older files without it.
     pub fn of(file: &Reader) -> Result<Option<Self>, RunDirError> {
         let Ok(tokenizer) = file.meta(TOKENIZER).map(str::to_string) else { return Ok(None) };
         let damaged = |reason: String| file.damaged(reason);
@@ -64,12 +64,12 @@ impl SavedSettings {
             Some(all) => all.model.clone(),
             None => toml::from_str(file.meta(MODEL)?).map_err(|e| damaged(e.message().to_string()))?,
         };
-        // before anything is computed with sizes that nothing has vouched for
+        // before anything is computed with unchecked sizes
         model.validate().map_err(|e| damaged(e.to_string()))?;
         Ok(Some(Self { model, all, tokenizer }))
     }
 
-    /// All settings, where the file has them.
+    /// All settings, if the file has them.
     pub fn all(&self) -> Option<&RunConfig> {
         self.all.as_ref()
     }
@@ -79,7 +79,7 @@ impl SavedSettings {
         self.tokenizer == checksum(crc32fast::hash(json.as_bytes()))
     }
 
-    /// The optimizer whose state a checkpoint has; the usual one's for an import, whose settings are still open.
+    /// The optimizer of a checkpoint; for an import, whose settings are still open, the default one.
     pub fn optimizer(&self) -> &dyn Optimizer {
         self.all.as_ref().map_or(&AdamwConfig::DEFAULT, |all| &all.train.optimizer)
     }
@@ -89,12 +89,12 @@ impl SavedSettings {
         &self.model
     }
 
-    /// Fails where a model is another one than it was.
+    /// Fails if the model differs.
     pub fn check_model(&self, dir: &RunDir, model: &ModelConfig) -> Result<(), RunDirError> {
         changed(dir, "model.", &flat(&plain(&self.model)), &flat(&plain(model)))
     }
 
-    /// Fails where a setting that decides results isn't what it was. Where the text is may change: the text has a checksum.
+    /// Fails if a setting that affects results differs. The path of the text may change: the text has a checksum.
     pub fn check_settings(&self, dir: &RunDir, config: &RunConfig, of: Compared) -> Result<(), RunDirError> {
         let Some(all) = &self.all else { return self.check_model(dir, &config.model) };
         let kept = |config: &RunConfig| {
@@ -108,18 +108,18 @@ impl SavedSettings {
     }
 }
 
-/// Every setting by the dotted name of its place.
+/// Flattens settings to dotted names.
 pub(super) fn flat(settings: &impl serde::Serialize) -> BTreeMap<String, String> {
-    // through the text, in which an f32 is written as shortly as in config.toml
+    // through TOML, which writes an f32 as briefly as config.toml does
     let text = toml::to_string(settings).unwrap_or_else(|e| panic!("every setting has a TOML form: {e}"));
-    let table: toml::Table = toml::from_str(&text).unwrap_or_else(|e| panic!("what was written is read: {e}"));
+    let table: toml::Table = toml::from_str(&text).unwrap_or_else(|e| panic!("own TOML parses: {e}"));
     let (mut flat, mut open) = (BTreeMap::new(), vec![(String::new(), table)]);
     while let Some((prefix, table)) = open.pop() {
         for (key, value) in table {
             let name = format!("{prefix}{key}");
             match value {
                 toml::Value::Table(inner) => open.push((format!("{name}."), inner)),
-                // on one line, also where it is a line break
+                // on one line, even for a line break
                 toml::Value::String(text) => drop(flat.insert(name, format!("{text:?}"))),
                 other => drop(flat.insert(name, other.to_string())),
             }
@@ -145,20 +145,20 @@ fn changed(
     Err(RunDirError::Changed { path: dir.path("config.toml").display().to_string(), what: lines.join("; ") })
 }
 
-/// Whose differences count.
+/// Which settings are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compared {
-    /// The model's and the tokenizer's: without these, the weights make no sense.
+    /// Those of model and tokenizer, which the weights depend on.
     Model,
-    /// Those of what is held out for validation besides: without these, an evaluation makes none.
+    /// Also those of the validation split, which an evaluation depends on.
     Split,
-    /// Those of all settings.
+    /// All settings.
     All,
 }
 
 type Tensors = fn(&SavedSettings) -> Entries;
 
-/// The files that say what they were saved with, the newest first, and which tensors they have.
+/// The files that record their settings, the newest first, with their tensors.
 fn all(dir: &RunDir) -> impl Iterator<Item = (PathBuf, Reader, SavedSettings, Tensors)> {
     let state: Tensors = |kept| checkpoint::state(kept.model(), kept.optimizer());
     let weights: Tensors = |kept| kept.model().param_shapes();
@@ -171,7 +171,7 @@ fn all(dir: &RunDir) -> impl Iterator<Item = (PathBuf, Reader, SavedSettings, Te
     })
 }
 
-/// What the newest file that is whole was saved with, and its path.
+/// The newest undamaged file with its settings, and its path.
 pub(super) fn newest(dir: &RunDir) -> Option<(PathBuf, SavedSettings)> {
     all(dir).find_map(|(path, mut file, kept, tensors)| {
         file.verify(&tensors(&kept)).ok()?;
@@ -179,11 +179,11 @@ pub(super) fn newest(dir: &RunDir) -> Option<(PathBuf, SavedSettings)> {
     })
 }
 
-/// Fails where `config.toml` or `tokenizer.json` isn't what a run was saved with, as the newest file that is whole says.
+/// Fails if `config.toml` or `tokenizer.json` differs from what the newest undamaged file was saved with.
 pub(super) fn check(dir: &RunDir, config: &RunConfig, of: Compared) -> Result<(), RunDirError> {
     for (_, mut file, kept, tensors) in all(dir) {
         let right = compare(dir, config, of, &kept);
-        // a damaged file says nothing about the others
+        // a damaged file proves nothing about the others
         if right.is_ok() || file.verify(&tensors(&kept)).is_ok() {
             return right;
         }
@@ -203,11 +203,11 @@ fn compare(dir: &RunDir, config: &RunConfig, of: Compared, kept: &SavedSettings)
         return Ok(());
     }
     let copy = restore::copy(dir, |json| kept.is_of_tokenizer(json));
-    let copy = copy.map_or_else(String::new, |(_, path)| format!(", of which {path} is a copy"));
+    let copy = copy.map_or_else(String::new, |(_, path)| format!("; {path} is a copy"));
     Err(RunDirError::OtherTokenizer { path: dir.path("tokenizer.json").display().to_string(), copy })
 }
 
-/// Fails where a file of before it kept its model was saved with another number of heads.
+/// Fails if an older file, without a recorded model, was saved with another number of heads.
 pub(super) fn check_heads(file: &Reader, model: &ModelConfig) -> Result<(), RunDirError> {
     match file.meta(HEADS) {
         Ok(saved) if saved != model.n_head.to_string() => {

@@ -6,7 +6,7 @@ use crate::units::count;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleKind {
-    /// The peak after warm-up, for ever.
+    /// Constant at the peak after warm-up.
     Constant,
     /// Half a cosine from the peak to the minimum.
     Cosine,
@@ -23,7 +23,7 @@ pub struct Schedule {
     pub kind: ScheduleKind,
     /// The peak.
     pub lr: f64,
-    /// Where the decay ends.
+    /// The final learning rate of the decay.
     pub min_lr: f64,
     /// Steps of warm-up.
     pub warmup_steps: u64,
@@ -36,13 +36,13 @@ pub struct Schedule {
 const WSD_DECAY: f64 = 0.2;
 
 impl Schedule {
-    /// What is to be said of a run that ends before its warm-up does.
+    /// Returns a warning for a run that ends before its warm-up does.
     pub fn short_of_peak(&self) -> Option<String> {
         let Self { warmup_steps, steps, lr, .. } = self;
         let most = self.at(steps.saturating_sub(1));
         (warmup_steps >= steps && *steps > 0).then(|| {
             format!(
-                "the warm-up takes {} and the run {steps}, so the learning rate gets no further than {most:.2e} of {lr:.2e}; \
+                "the warm-up takes {}, but the run only {steps}, so the learning rate reaches {most:.2e}, not {lr:.2e}; \
                  give fewer --warmup-steps, or more --steps",
                 count(*warmup_steps, "step")
             )

@@ -7,16 +7,17 @@ use crate::graph::AdamwConfig;
 use crate::graph::Recompute;
 use crate::model::{ConfigError, ModelConfig};
 
-/// What to do about a step whose loss or gradients aren't finite. The step itself changes nothing in any case.
+/// What to do about a step with a non-finite loss or gradients. The step itself never changes anything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum OnNonfinite {
-    /// Go on with the next batch; stop after 20 such steps in a row.
+    /// Continue with the next batch; stop after 20 such steps in a row.
     #[default]
     Skip,
     /// Stop at once.
     Stop,
-    /// Go back to the last checkpoint, and on with the batches after the bad one; stop after 5 times from one checkpoint.
+    /// Go back to the last checkpoint and continue with the batches after the bad one; stop after 5 times from one
+    /// checkpoint.
     Rollback,
 }
 
@@ -24,7 +25,7 @@ fn two() -> u64 {
     2
 }
 
-/// The training side of a run.
+/// The training settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
@@ -32,7 +33,7 @@ pub struct TrainConfig {
     pub steps: u64,
     /// Rows of a micro-batch.
     pub batch_size: u64,
-    /// Micro-batches of a step.
+    /// Micro-batches per step.
     pub grad_accum: u64,
     /// Peak learning rate.
     pub lr: f64,
@@ -52,29 +53,29 @@ pub struct TrainConfig {
     pub sample_every: u64,
     /// Steps between checkpoints; 0 means only at the end.
     pub checkpoint_every: u64,
-    /// Checkpoints that are kept.
+    /// Checkpoints to keep.
     #[serde(default = "two")]
     pub keep: u64,
-    /// What to do about gradients that aren't finite.
+    /// What to do about non-finite losses and gradients.
     #[serde(default)]
     pub on_nonfinite: OnNonfinite,
-    /// What to do about losses and gradient norms far above those before.
+    /// What to do about losses and gradient norms far above the previous ones.
     #[serde(default)]
     pub on_spike: OnSpike,
     /// Rows of logits held at a time, rounded up to a multiple of 64; 0 means about 32 MiB of them.
     #[serde(default)]
     pub loss_chunk: u64,
-    /// What the backward pass computes again instead of keeping it.
+    /// What the backward pass recomputes instead of keeping it.
     #[serde(default)]
     pub recompute: Recompute,
-    /// Positions of a row, where that is fewer than the model's block: for an imported model, whose block is what it is.
+    /// Positions per row, if fewer than the model's block: for an imported model, whose block is fixed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row_size: Option<u64>,
     /// AdamW and clipping.
     pub optimizer: AdamwConfig,
 }
 
-/// The text side of a run.
+/// The data settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
@@ -85,13 +86,13 @@ pub struct DataConfig {
     pub special_tokens: bool,
     /// The share held out for validation.
     pub val_fraction: f64,
-    /// CRC-32 of the text, so that a resumed run notices a change; 0 before it was read.
+    /// CRC-32 of the text, so that a resumed run notices a change; 0 before it is read.
     #[serde(default)]
     pub crc32: u32,
-    /// Whether several documents share a row; runs of before there was a choice have one each.
+    /// Whether several documents share a row; `None` in runs from before the option existed, which have one each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pack: Option<bool>,
-    /// Whether no document sees another one of its row; runs of before there was a choice have no mask.
+    /// Whether attention stays within a document; `None` in runs from before the option existed, which have no mask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_mask: Option<bool>,
     /// Stream or documents.
@@ -100,15 +101,15 @@ pub struct DataConfig {
     pub source: Source,
 }
 
-/// Everything needed to run a training again: `config.toml` of the run directory.
+/// Everything needed to repeat a training run: `config.toml` of the run directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// The model.
     pub model: ModelConfig,
-    /// Training.
+    /// The training settings.
     pub train: TrainConfig,
-    /// Text.
+    /// The data settings.
     pub data: DataConfig,
 }
 
@@ -163,15 +164,15 @@ impl RunConfig {
         Ok(if name == "stories" { preset.of_stories() } else { preset })
     }
 
-    /// What came closest to the stories' floor in the time of 500 steps of `nano`: tokens are pieces of words, and rows hold whole
-    /// stories. A second layer is worth less than the steps that its time buys.
+    /// The settings that came closest to the stories' floor in the time of 500 steps of `nano`: tokens are pieces of
+    /// words, and rows hold whole stories. A second layer gains less than the steps that its time costs.
     fn of_stories(mut self) -> Self {
         self.data.mode = Mode::Documents { separator: embedded::SEPARATOR.into() };
         (self.train.seed, self.train.eval_every, self.train.sample_every) = (1, 400, 400);
         self
     }
 
-    /// This configuration with the settings of a TOML file put over it; the file may hold any part of them.
+    /// This configuration, overridden by the settings of a TOML file, which may hold any part of them.
     ///
     /// # Errors
     ///
@@ -228,7 +229,7 @@ impl RunConfig {
                 return range(flag, value.to_string(), "it must be below 2^32");
             }
         }
-        // TOML has no larger whole number
+        // TOML's largest integer
         let numbers = [
             ("--seed", t.seed),
             ("--eval-every", t.eval_every),
@@ -262,7 +263,7 @@ impl RunConfig {
             return range(
                 "--pack",
                 "true".into(),
-                "and a stream has no rows to fill; add --mode documents, or leave it out",
+                "but a stream has no rows to fill; add --mode documents, or leave it out",
             );
         }
         t.optimizer.validate()
@@ -274,7 +275,7 @@ impl RunConfig {
         Schedule { kind: t.schedule, lr: t.lr, min_lr: t.min_lr, warmup_steps: t.warmup_steps, steps: t.steps }
     }
 
-    /// How the text becomes a dataset.
+    /// The options for making a dataset from the text.
     pub fn data_options(&self) -> Options {
         let block_size = usize::try_from(self.row_size()).unwrap_or(usize::MAX);
         let DataConfig { mode, val_fraction, pack, .. } = &self.data;
@@ -282,22 +283,22 @@ impl RunConfig {
         Options { mode: mode.clone(), val_fraction: *val_fraction, block_size, pack, document_mask }
     }
 
-    /// Whether no document sees another one of its row.
+    /// Whether attention stays within a document.
     pub fn masks_documents(&self) -> bool {
         self.data.document_mask == Some(true)
     }
 
-    /// Number of validation windows to look at; `None` means all.
+    /// The number of validation windows per evaluation; `None` means all.
     pub fn eval_limit(&self) -> Option<usize> {
         usize::try_from(self.train.eval_windows).ok().filter(|&n| n > 0)
     }
 
-    /// Tokens of one optimizer step, padding included.
+    /// Tokens per optimizer step, including padding.
     pub fn tokens_per_step(&self) -> u64 {
         self.train.batch_size * self.train.grad_accum * self.row_size()
     }
 
-    /// Positions of a row of a batch.
+    /// Positions per row of a batch.
     pub fn row_size(&self) -> u64 {
         self.train.row_size.unwrap_or(self.model.block_size)
     }

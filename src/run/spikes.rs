@@ -1,8 +1,8 @@
-//! Losses and gradient norms far above what came before.
+//! Detects losses and gradient norms far above the previous ones.
 
 use serde::{Deserialize, Serialize};
 
-/// A running mean and variance, in which a step's weight fades by a fiftieth with each later one.
+/// A running mean and variance in which the weight of a step decays by a fiftieth with each later one.
 ///
 /// Source: West 1979, "Updating mean and variance estimates", with exponential weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -12,11 +12,11 @@ pub struct Running {
     variance: f64,
 }
 
-/// How many standard deviations above the mean make a spike.
+/// The number of standard deviations above the mean that makes a spike.
 pub const SPIKE: f64 = 6.0;
 
 impl Running {
-    /// Steps before anything counts as a spike: a variance of fewer says little.
+    /// Steps before anything counts as a spike: the variance of fewer is unreliable.
     const WARM_UP: u64 = 50;
     const WEIGHT: f64 = 1.0 / 50.0;
 
@@ -24,13 +24,13 @@ impl Running {
         self.n >= Self::WARM_UP && self.variance > 0.0
     }
 
-    /// The largest value that is no spike; 0 where that isn't known.
+    /// The largest value that is not a spike; 0 if unknown.
     fn limit(&self) -> f32 {
         if self.is_warm() { (self.mean + SPIKE * self.variance.sqrt()) as f32 } else { 0.0 }
     }
 
-    /// Takes a value, and gives its distance from the mean of those before in standard deviations; none at first. What is
-    /// far off counts as being [`SPIKE`] deviations off, so that one spike doesn't hide the next.
+    /// Adds a value, and returns its distance from the previous mean in standard deviations; `None` at first. Outliers
+    /// count as [`SPIKE`] deviations off, so that one spike doesn't hide the next.
     pub fn take(&mut self, x: f64) -> Option<f64> {
         let deviation = self.variance.sqrt();
         let is_warm = self.is_warm();
@@ -49,32 +49,32 @@ impl Running {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum OnSpike {
-    /// Say so.
+    /// Report it.
     #[default]
     Report,
-    /// Leave weights and moments as they are, too.
+    /// Also leave weights and moments unchanged.
     Skip,
 }
 
-/// So many steps lie between a step and the last one whose results are sure to be there when it begins.
+/// Steps between a step and the last one whose results are certain to have arrived when it begins.
 const LAG: u64 = 3;
 
-/// What is known of the steps so far.
+/// Statistics of the steps so far.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spikes {
     loss: Running,
     grad_norm: Running,
-    /// The last step that was taken.
+    /// The last step added.
     #[serde(default)]
     step: u64,
-    /// What was known before each of the last steps.
+    /// The limits before each of the last steps.
     #[serde(default)]
     before: Vec<(Running, Running)>,
 }
 
 impl Spikes {
-    /// Takes the loss and gradient norm of a step, or nothing where they weren't finite; the names and distances of those that
-    /// are spikes.
+    /// Adds the loss and gradient norm of a step, or `None` if they weren't finite; returns the names and distances of
+    /// those that are spikes.
     pub fn take(&mut self, step: u64, finite: Option<(f32, f32)>) -> Vec<(&'static str, f64)> {
         self.step = step;
         self.before.push((self.loss, self.grad_norm));
@@ -87,10 +87,10 @@ impl Spikes {
         found.into_iter().filter_map(|(name, z)| Some((name, z.filter(|&z| z > SPIKE)?))).collect()
     }
 
-    /// Above which loss and gradient norm a step is a spike; 0 where that isn't known.
+    /// The loss and gradient norm above which a step is a spike; 0 if unknown.
     ///
-    /// They go by the steps up to the third before it, also where later ones are known: so they are the same however fast the
-    /// device is, and in a run that was resumed.
+    /// They use the steps up to the third before it, even if later ones are known: so they don't depend on the device's
+    /// speed, and are the same in a resumed run.
     pub fn limits(&self, step: u64) -> [f32; 2] {
         let later = self.step.checked_sub(step.saturating_sub(LAG)).and_then(|n| usize::try_from(n).ok());
         let known = match later {
@@ -107,7 +107,7 @@ impl Spikes {
 mod tests {
     use super::*;
 
-    /// Between 0 and 1, without a pattern.
+    /// Pseudo-random noise between 0 and 1.
     fn noise(i: u64) -> f64 {
         (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / (1u64 << 24) as f64
     }
@@ -121,7 +121,7 @@ mod tests {
             assert!(z.is_none_or(|z| z < SPIKE), "{i}: {z:?}");
         }
         assert!(running.take(5.0) > Some(SPIKE));
-        // the second is as clear as the first
+        // the second spike is as clear as the first
         assert!(running.take(5.0) > Some(SPIKE));
         assert!(running.take(0.9) < Some(SPIKE));
     }
@@ -138,7 +138,7 @@ mod tests {
         assert!((running.mean - mean).abs() < 1e-12 && (running.variance - variance).abs() < 1e-12);
     }
 
-    /// A resumed run has to judge later steps by the same bits.
+    /// A resumed run must judge later steps by the same bits.
     #[test]
     fn a_checkpoint_keeps_every_bit() {
         let mut spikes = Spikes::default();
@@ -159,7 +159,7 @@ mod tests {
             let finite = (step != 120).then_some((loss, 2.0 * loss));
             assert!(spikes.take(step, finite).is_empty());
             after.push([spikes.loss.limit(), spikes.grad_norm.limit()]);
-            // the next step is asked for with all its results known, the last one of them, or the last two unknown
+            // limits of the next step with all results known, without the last one, and without the last two
             for next in step + 1..=step + LAG {
                 let third = usize::try_from(next.saturating_sub(LAG)).unwrap();
                 assert_eq!(spikes.limits(next), after[third], "{step}: {next}");

@@ -13,16 +13,16 @@ use super::toml_value::{Fault, Value, What};
 pub struct TomlError {
     /// The file.
     pub file: String,
-    /// The line, the key, what is there and what should be.
+    /// The line, the key, what was found and what was expected.
     pub reason: String,
 }
 
 impl TomlError {
-    /// Reads the settings of a file, put over others where there are such, which are given as a text of TOML, too.
+    /// Reads the settings of a file, over base settings if there are any, also given as TOML.
     ///
     /// # Errors
     ///
-    /// What isn't TOML, a value that its setting doesn't take, a key that is none, and one that is missing.
+    /// Invalid TOML, an invalid value, an unknown key, a missing key.
     pub(super) fn or_settings(file: &str, text: &str, base: Option<&str>) -> Result<RunConfig, Self> {
         let failed = |reason: String| Self { file: file.into(), reason };
         let mut table = DeTable::parse(text).map_err(|e| failed(syntax(text, &e)))?.into_inner();
@@ -42,7 +42,7 @@ fn merge<'a>(base: &mut DeTable<'a>, over: DeTable<'a>) {
         let (span, value) = (value.span(), value.into_inner());
         let before = base.remove::<str>(key.get_ref()).map(Spanned::into_inner);
         let value = match (before, value) {
-            // a table with a `kind` is a choice between forms with keys of their own: it is replaced whole
+            // a table with a `kind` selects a variant with keys of its own: it is replaced entirely
             (Some(DeValue::Table(mut base)), DeValue::Table(over)) if !over.contains_key("kind") => {
                 merge(&mut base, over);
                 DeValue::Table(base)
@@ -53,22 +53,22 @@ fn merge<'a>(base: &mut DeTable<'a>, over: DeTable<'a>) {
     }
 }
 
-/// What is wrong with a value, with its line and key.
+/// Formats what is wrong with a value, with its line and key.
 fn place(text: &str, fault: &Fault) -> String {
     let Fault { at, path, what } = fault;
     let line = at.map(|at| format!("line {}, ", line_of(text, at))).unwrap_or_default();
     let last = path.rsplit('.').next().unwrap_or(path);
     match what {
         What::NoKey(_) => match home(last) {
-            Some(home) if home != *path => format!("{line}{path}: there is no such setting here; there is {home}"),
+            Some(home) if home != *path => format!("{line}{path}: unknown setting; did you mean {home}?"),
             _ => format!("{line}{path}: {fault}"),
         },
-        What::Lacks(key) => format!("{line}{path}{}{key}: it is missing", if path.is_empty() { "" } else { "." }),
+        What::Lacks(key) => format!("{line}{path}{}{key}: missing", if path.is_empty() { "" } else { "." }),
         What::Other(words) => format!("{line}{path}: {words}"),
     }
 }
 
-/// Where a setting of this name stands, also one that is written as its flag is.
+/// The place of a setting of this name, even if written like its flag.
 fn home(name: &str) -> Option<String> {
     let mut all = RunConfig::preset("nano").ok()?;
     all.train.row_size = Some(1);
@@ -89,7 +89,7 @@ fn home(name: &str) -> Option<String> {
     None
 }
 
-/// Why a text isn't TOML, with the line where that shows.
+/// Explains why a text isn't TOML, with the line if it is known.
 fn syntax(text: &str, error: &Error) -> String {
     const MAX_CHARS: usize = 60;
     let reason = error.message().trim().replace('\n', " ");
@@ -99,11 +99,11 @@ fn syntax(text: &str, error: &Error) -> String {
     let line = line.chars().filter(|c| !c.is_control()).take(MAX_CHARS).collect::<String>();
     let is = |begins: &[&str]| begins.iter().any(|begin| reason.starts_with(begin));
     let reason = if is(&["duplicate key"]) {
-        "it is there twice".into()
+        "duplicate key".into()
     } else if is(&["invalid boolean", "string values must be quoted", "missing value"]) {
-        "there is no value; write text in quotes, and numbers, true and false without".into()
+        "missing value; quote text, but not numbers, true or false".into()
     } else if reason.contains("escape") {
-        "a backslash is written twice there; or put the text in single quotes".into()
+        "write a backslash twice, or put the text in single quotes".into()
     } else {
         reason
     };

@@ -1,4 +1,4 @@
-//! Values of TOML for serde, whose errors know their key and line and say in plain words what is there and what should be.
+//! TOML values for serde, with errors that name the key, the line, what was found and what was expected.
 
 use std::fmt::{self, Display};
 use std::iter::Enumerate;
@@ -13,20 +13,20 @@ use toml::de::{DeString, DeValue};
 /// What is wrong with a value.
 #[derive(Debug)]
 pub(super) struct Fault {
-    /// Units: bytes from the start of the text; none where nothing stands for it there.
+    /// Units: bytes from the start of the text; `None` if it isn't in the text.
     pub at: Option<usize>,
-    /// Keys joined by dots, and places in lists.
+    /// Keys joined by dots, and indices of lists.
     pub path: String,
     pub what: What,
 }
 
 #[derive(Debug)]
 pub(super) enum What {
-    /// The last key of the path is none of these.
+    /// The last key of the path is unknown; these exist.
     NoKey(&'static [&'static str]),
-    /// A table without this key.
+    /// A table lacks this key.
     Lacks(&'static str),
-    /// A value that isn't what is expected.
+    /// A value isn't what is expected.
     Other(String),
 }
 
@@ -35,7 +35,7 @@ impl Fault {
         Self { at: None, path: String::new(), what }
     }
 
-    /// Of the value behind a key.
+    /// Moves the fault below a key.
     fn below(mut self, key: &str, at: usize) -> Self {
         let joint = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
         self.path = format!("{key}{joint}{}", self.path);
@@ -47,7 +47,7 @@ impl Fault {
 impl Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            What::NoKey(keys) => write!(f, "there is no such setting; there are {}", keys.join(", ")),
+            What::NoKey(keys) => write!(f, "unknown setting; expected one of {}", keys.join(", ")),
             What::Lacks(key) => write!(f, "{key} is missing"),
             What::Other(words) => f.write_str(words),
         }
@@ -85,7 +85,7 @@ impl Value<'_> {
         fault
     }
 
-    /// A whole number up to one.
+    /// An integer of at most `most`.
     fn whole(self, most: u64) -> Result<u64, Fault> {
         let number = match self.0.get_ref() {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
@@ -97,7 +97,7 @@ impl Value<'_> {
     fn number(self) -> Result<f64, Fault> {
         let number = match self.0.get_ref() {
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(|n| n as f64),
-            // what is too large for a number isn't meant to be infinite
+            // a literal too large for a float isn't meant as infinity
             DeValue::Float(text) => {
                 text.as_str().parse().ok().filter(|n: &f64| n.is_finite() || text.as_str().contains(['i', 'n']))
             }
@@ -131,7 +131,7 @@ impl<'de> de::Deserializer<'de> for Value<'_> {
     }
 
     fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        // TOML has no larger one
+        // TOML's largest integer
         visitor.visit_u64(self.whole(i64::MAX as u64)?)
     }
 
@@ -210,7 +210,7 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
 /// The entries of a table.
 struct Entries<'a> {
     rest: Box<dyn Iterator<Item = (&'a Spanned<DeString<'a>>, &'a Spanned<DeValue<'a>>)> + 'a>,
-    /// Of the key that was read last.
+    /// The value of the last key that was read.
     value: Option<(&'a str, &'a Spanned<DeValue<'a>>)>,
 }
 
@@ -230,18 +230,18 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
     }
 }
 
-/// Reads the value behind a key.
+/// Reads the value of a key.
 fn read<'de, T: DeserializeSeed<'de>>(seed: T, value: &Spanned<DeValue<'_>>, key: &str) -> Result<T::Value, Fault> {
     seed.deserialize(Value(value)).map_err(|mut fault| {
-        // what is said of a whole text doesn't repeat it
+        // the message about a string repeats all of it; leave that out
         if let (None, What::Other(words), DeValue::String(_)) = (fault.at, &mut fault.what, value.get_ref()) {
-            *words = format!("found {}, and {words}", found(value.get_ref()));
+            *words = format!("found {}, but {words}", found(value.get_ref()));
         }
         fault.below(key, value.span().start)
     })
 }
 
-/// A value in words.
+/// Describes a value.
 fn found(value: &DeValue<'_>) -> String {
     const MAX_CHARS: usize = 40;
     let short = |text: &str| {

@@ -7,19 +7,19 @@ use crate::files::shell::quoted;
 use crate::files::tensor_file::Reader;
 use crate::model::ModelConfig;
 
-/// The weights of a run on the disk, read a tensor at a time.
+/// The weights of a run on disk, read one tensor at a time.
 #[derive(Debug)]
 pub struct Weights {
     file: Reader,
     dims: HashMap<String, Vec<u64>>,
-    /// The step of the checkpoint that they are from; `None` for the best model, which doesn't tell.
+    /// The step of their checkpoint; `None` for the best model.
     pub step: Option<u64>,
     /// What is wrong with newer checkpoints: a line each.
     pub passed_over: Vec<String>,
 }
 
 impl Weights {
-    /// Those with the best validation loss: the run's `model.safetensors`.
+    /// The weights with the best validation loss: the run's `model.safetensors`.
     ///
     /// # Errors
     ///
@@ -31,7 +31,7 @@ impl Weights {
         })
     }
 
-    /// The same, with the plain error.
+    /// The same, with the bare error.
     pub(crate) fn whole(dir: &RunDir, model: &ModelConfig) -> Result<Self, RunDirError> {
         let mut file = Reader::open(&dir.path(checkpoint::MODEL))?;
         if file.is_checked() {
@@ -41,26 +41,26 @@ impl Weights {
         Ok(Self { file, dims: model.param_shapes().into_iter().collect(), step: None, passed_over: vec![] })
     }
 
-    /// The step that the best model says it is of; files of before don't.
+    /// The step recorded in the best model; older files don't record it.
     pub(crate) fn step_of_best(&self) -> Option<u64> {
         self.file.meta(checkpoint::STEP).ok()?.parse().ok()
     }
 
-    /// Those of the newest checkpoint that is whole.
+    /// The weights of the newest complete checkpoint.
     ///
     /// # Errors
     ///
-    /// No checkpoint, or none but damaged ones.
+    /// No checkpoint, or only damaged ones.
     pub fn last(dir: &RunDir, model: &ModelConfig) -> Result<Self, RunDirError> {
         let found = checkpoint::find(dir, model)?;
         let (step, passed_over) = (Some(found.progress.step), found.passed_over);
         Ok(Self { file: found.file, dims: model.param_shapes().into_iter().collect(), step, passed_over })
     }
 
-    /// The step of the newest checkpoint, where training has so far found no better model than the one that was imported and
-    /// these are still its weights.
+    /// The step of the newest checkpoint, if these are still the imported weights because training has found nothing
+    /// better.
     pub fn imported_before(&self, dir: &RunDir) -> Option<u64> {
-        // only an imported model is evaluated, and saved, before the first step
+        // only an imported model is evaluated and saved before the first step
         let is_imported = self.step.is_none() && self.step_of_best() == Some(0);
         checkpoint::newest_step(dir).filter(|&newest| is_imported && newest > 0)
     }
@@ -83,7 +83,7 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// A parameter that the model or the file lacks, or the operating system's refusal.
+    /// A parameter that the model or the file lacks, or the operating system's error.
     pub fn read(&mut self, name: &str) -> Result<Vec<f32>, RunDirError> {
         let dims = self.dims.get(name).ok_or_else(|| self.file.damaged(format!("the model has no tensor {name}")))?;
         self.file.seek(name, dims)?;
@@ -93,7 +93,7 @@ impl Weights {
     }
 }
 
-/// What is wrong with a file that is missing, unreadable or damaged; nothing where the error is about something else.
+/// Why a file can't be used if it is missing, unreadable or damaged; `None` if the error is about something else.
 pub(crate) fn reason(error: &RunDirError) -> Option<String> {
     match error {
         RunDirError::Damaged { reason, .. } => Some(format!("is damaged ({reason})")),
@@ -107,10 +107,10 @@ fn without_model(dir: &RunDir, model: &ModelConfig, reason: String) -> RunDirErr
     let root = quoted(dir.root());
     let remedy = match checkpoint::find(dir, model) {
         Ok(found) => format!(
-            "the checkpoint of step {} is whole: tril train --resume {root} writes the model again, and --last takes the checkpoint's",
+            "the checkpoint of step {} is intact: rebuild the model with tril train --resume {root}, or use the checkpoint with --last",
             found.progress.step
         ),
-        Err(_) => "no checkpoint is whole, either; restore one of them, or start a new run with --out".into(),
+        Err(_) => "no checkpoint is intact, either; restore one of them, or start a new run with --out".into(),
     };
     RunDirError::NoModel { path: dir.path(checkpoint::MODEL).display().to_string(), reason, remedy }
 }

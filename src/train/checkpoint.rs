@@ -1,4 +1,4 @@
-//! A session's weights and state into checkpoints and back.
+//! Saves a session's weights and state to checkpoints, and loads them.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +12,13 @@ use crate::run::{RunConfig, RunDir, RunDirError};
 /// Why a checkpoint can't be saved or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// Files.
+    /// A file error.
     #[error(transparent)]
     Dir(#[from] RunDirError),
-    /// The device.
+    /// A device error.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// Weights or moments that aren't finite.
+    /// Weights or optimizer state that aren't finite.
     #[error("{tensor} is not finite, so it is not saved; train with a lower --lr")]
     NotFinite {
         /// The parameter.
@@ -61,16 +61,16 @@ impl TensorSource for FromSession<'_> {
     }
 }
 
-/// Saves the weights under GPT-2's names as `model.safetensors`, which says of which step they are.
+/// Saves the weights under GPT-2's names as `model.safetensors`, with their step in its metadata.
 ///
 /// # Errors
 ///
-/// A failure of the device or the disk, or weights that aren't finite; the old file is untouched then.
+/// A device or disk error, or weights that aren't finite; the old file is untouched then.
 pub fn save_model(dir: &RunDir, session: &Session) -> Result<(), CheckpointError> {
     checkpoint::write_model(dir, &session.config().model, session.step_count(), &mut FromSession(session))
 }
 
-/// Saves everything that a bit-exact resume needs, beside the checkpoints before it, of which as many stay as the settings say.
+/// Saves everything that a bit-exact resume needs. Keeps as many older checkpoints as the settings say.
 ///
 /// # Errors
 ///
@@ -88,11 +88,11 @@ impl Session {
         Progress { device: program.gpu().name(), kernels: kernels.into_iter().collect(), tuned, ..Progress::default() }
     }
 
-    /// Goes to where a checkpoint was taken; the session is one of the same run.
+    /// Restores the state of a checkpoint of the same run.
     ///
     /// # Errors
     ///
-    /// A failure of the device or the disk.
+    /// A device or disk error.
     pub fn load(&mut self, found: &mut LoadedCheckpoint) -> Result<(), CheckpointError> {
         let (model, optimizer) = (self.config().model.clone(), self.config().optimizer);
         each_tensor(&model, &optimizer as &dyn Optimizer, |tensor, dims| self.load_tensor(found, tensor, dims))?;
@@ -100,7 +100,7 @@ impl Session {
         Ok(())
     }
 
-    /// Takes the weights alone from a checkpoint: to be evaluated, not to be trained on.
+    /// Loads only the weights of a checkpoint: to evaluate them, not to train on.
     pub(super) fn load_weights(&mut self, found: &mut LoadedCheckpoint) -> Result<(), CheckpointError> {
         let shapes = self.config().model.param_shapes();
         shapes.iter().try_for_each(|(name, dims)| self.load_tensor(found, Tensor::Weight(name), dims))

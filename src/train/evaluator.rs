@@ -9,7 +9,7 @@ use crate::graph::Phase;
 use crate::model::{BatchShape, Gpt, GptInputs, Memory, ModelConfig, Purpose, ReadBack};
 use crate::plan::Plan;
 
-/// A batch that takes longer is waited for before the next one is begun.
+/// If a batch takes longer, the next one is not begun before it is done.
 const LONG: Duration = Duration::from_millis(500);
 
 /// Teacher-forced loss over many batches, without dropout, with the parameters of a session.
@@ -23,12 +23,12 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// An evaluator for batches of these rows that shares the parameters of `source`; of `memory` it takes the
+    /// Creates an evaluator for batches of these rows that shares the parameters of `source`; `memory` sets the
     /// rows of logits held at a time.
     ///
     /// # Errors
     ///
-    /// A plan that doesn't fit, or a failure of the device.
+    /// A plan that doesn't fit, or a device error.
     pub fn new(source: &Program, model: &ModelConfig, rows: BatchShape, memory: Memory) -> Result<Self, SessionError> {
         model.validate()?;
         check_batch(model, rows.b, rows.t)?;
@@ -39,18 +39,19 @@ impl Evaluator {
         Ok(Self { program, inputs, ring, shape: (rows.b, rows.t), vocab_size: model.vocab_size })
     }
 
-    /// Mean loss in nats over all real targets, and how many there were; the loss is 0 when there are none.
+    /// Computes the mean loss in nats over all real targets, and their number; the loss is 0 when there are none.
     ///
     /// # Errors
     ///
-    /// A batch that doesn't fit, or a failure of the device.
+    /// A batch that doesn't fit, or a device error.
     pub fn loss(&mut self, batches: impl Iterator<Item = Batch>) -> Result<(f64, u64), SessionError> {
         let whole = self.loss_while(batches, &mut |_| true)?;
         Ok(whole.unwrap_or_default())
     }
 
-    /// The same; before each batch, `goes_on` hears how many were begun before and ends it by `false`. `None` then. Where a
-    /// batch takes long, the next one isn't begun before it is done, so that an end doesn't have to wait for several.
+    /// The same, but calls `goes_on` before each batch with the number of batches begun; `false` ends the evaluation
+    /// with `None`. If a batch takes long, the next one isn't begun before it is done, so that a stop never waits for
+    /// several.
     ///
     /// # Errors
     ///
@@ -61,7 +62,7 @@ impl Evaluator {
         goes_on: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Option<(f64, u64)>, SessionError> {
         let (mut sum, mut n_target) = (0.0, 0);
-        // the tag carries a batch's number of targets: its mean loss times that is its sum
+        // the tag is a batch's number of targets; times its mean loss, it gives the sum
         let mut add = |(n, values): (u64, Vec<f32>)| sum += n as f64 * f64::from(values[0]);
         let mut is_left = false;
         let mut begun = Instant::now();

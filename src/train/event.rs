@@ -10,7 +10,7 @@ use crate::model::ConfigError;
 use crate::run::RunDirError;
 use crate::speed::Profile;
 
-/// What ends a run.
+/// An error that ends a run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A setting.
@@ -25,36 +25,36 @@ pub enum RunError {
     /// The run directory.
     #[error(transparent)]
     Dir(#[from] RunDirError),
-    /// Training that has nothing finite to go on with.
+    /// Training that produces non-finite values and can't continue.
     #[error("{reason}")]
     Diverged {
-        /// What was seen, and what to do.
+        /// What happened, and what to do.
         reason: String,
     },
-    /// A beginning that could not be saved.
-    #[error("the run could not be saved, so it was not begun: {reason}; free the disk and give the command again")]
+    /// A new run that could not be saved.
+    #[error("the run could not be saved, so it was not started: {reason}; free disk space and repeat the command")]
     NotBegun {
-        /// The failure.
+        /// The error.
         reason: String,
     },
-    /// An end that could not be saved.
+    /// A final state that could not be saved.
     #[error(
-        "the last state could not be saved: {reason}; free the disk or restore the folder, and train on with --resume"
+        "the last state could not be saved: {reason}; free disk space or restore the folder, and continue with --resume"
     )]
     Unsaved {
-        /// The last failure.
+        /// The last error.
         reason: String,
     },
-    /// Fewer steps left than a profile takes.
-    #[error("--profile takes at least 5 steps, and {left} are left; give more --steps")]
+    /// Fewer steps left than a profile needs.
+    #[error("--profile needs at least 5 steps, but only {left} are left; raise --steps")]
     NoProfile {
         /// Steps left.
         left: u64,
     },
-    /// Fewer steps than were done.
-    #[error("--steps {steps} is behind the checkpoint's step {step}; give more steps, or start a new run with --out")]
+    /// Fewer steps requested than are done.
+    #[error("--steps {steps} is before the checkpoint's step {step}; raise it, or start a new run with --out")]
     Behind {
-        /// What was asked for.
+        /// The steps requested.
         steps: u64,
         /// Steps done.
         step: u64,
@@ -77,30 +77,30 @@ impl From<CheckpointError> for RunError {
     }
 }
 
-/// What a run is doing.
+/// The current activity of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doing {
-    /// Measuring what the device can do at best.
+    /// Measuring the device's peak throughput.
     Measuring,
-    /// One step after another.
+    /// Training.
     Stepping,
     /// Evaluating the validation split.
     Evaluating {
         /// Windows done.
         done: u64,
-        /// Windows in all.
+        /// Windows in total.
         of: u64,
     },
-    /// Drawing a sample.
+    /// Generating a sample.
     Sampling,
     /// Writing a checkpoint.
     Saving,
 }
 
-/// What a run reports while it goes.
+/// An event that a run reports.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// Something else is done from now on, or has got further.
+    /// The activity has changed or progressed.
     Doing(Doing),
     /// A step's results have arrived.
     Step {
@@ -110,10 +110,11 @@ pub enum Event {
         lr: f64,
         /// Real tokens per second over the last few steps.
         tokens_per_s: f64,
-        /// The model's floating-point operations on them, as a share of what this device's fastest matrix product does.
+        /// Model FLOP utilisation: the model's floating-point operations as a share of this device's fastest matrix
+        /// product.
         mfu: f64,
     },
-    /// The steps that were to be profiled are done.
+    /// The profiled steps are done.
     Profile {
         /// Where their time went.
         profile: Box<Profile>,
@@ -131,7 +132,7 @@ pub enum Event {
         /// Whether it is the best so far.
         best: bool,
     },
-    /// A sample was drawn.
+    /// A sample was generated.
     Sample {
         /// Steps done.
         step: u64,
@@ -143,64 +144,64 @@ pub enum Event {
         /// Steps done.
         step: u64,
     },
-    /// Something could not be written. Training goes on, and the next save tries again.
+    /// Something could not be written. Training continues, and the next save tries again.
     NotSaved {
         /// Steps done.
         step: u64,
         /// Why.
         reason: String,
     },
-    /// The best model could not be saved before, and what is the best at hand now is saved.
+    /// The best model could not be saved earlier, and the best one available now was saved.
     Repaired {
         /// Steps done.
         step: u64,
-        /// What is saved.
+        /// What was saved.
         repaired: Repaired,
     },
-    /// `metrics.jsonl` was removed while the run goes on: the lines before are lost, and another file is begun.
+    /// `metrics.jsonl` was removed during the run: earlier lines are lost, and a new file was begun.
     MetricsAnew {
         /// Steps done.
         step: u64,
     },
-    /// A loss or gradient norm far above those before.
+    /// A loss or gradient norm far above the previous ones.
     Spike {
         /// The step.
         step: u64,
-        /// Which of the two.
+        /// The loss or the gradient norm.
         what: &'static str,
         /// Its distance from the mean in standard deviations.
         z: f64,
     },
-    /// What is known of a step whose loss or gradients weren't finite is kept.
+    /// Evidence of a step with a non-finite loss or gradients was saved.
     Evidence {
-        /// What is known.
+        /// The evidence.
         evidence: Box<Evidence>,
-        /// Where it is kept.
+        /// Its folder.
         path: PathBuf,
     },
-    /// After gradients that weren't finite, training goes on from an earlier checkpoint with other batches.
+    /// After non-finite gradients, training continues from an earlier checkpoint with other batches.
     RolledBack {
         /// The checkpoint's step.
         to: u64,
-        /// Steps that are given up.
+        /// The step reached before rolling back.
         from: u64,
     },
 }
 
-/// Weights that were saved as the best model later than they were there.
+/// Weights that were saved as the best model late.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Repaired {
-    /// The step that they are of.
+    /// Their step.
     pub of: u64,
-    /// Their validation loss, where it is known.
+    /// Their validation loss, if known.
     pub loss: Option<f64>,
-    /// Loss and step of better ones, which are not at hand any more.
+    /// Loss and step of better ones that are no longer available.
     pub lost: Option<(f64, u64)>,
 }
 
 impl fmt::Display for Repaired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the weights of step {} are saved there as the best at hand", self.of)?;
+        write!(f, "saved the weights of step {}, the best available", self.of)?;
         if let Some(loss) = self.loss {
             write!(f, ", with a validation loss of {loss:.4}")?;
         }
@@ -211,7 +212,7 @@ impl fmt::Display for Repaired {
     }
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
     /// Steps done.
@@ -220,14 +221,14 @@ pub struct Summary {
     pub interrupted: bool,
     /// Best validation loss and its step.
     pub best: Option<(f64, u64)>,
-    /// Those of the model that is saved, where they are known: others only where the best one could not be saved.
+    /// Loss and step of the saved model, if known: differs from the best only if that could not be saved.
     pub saved: Option<(f64, u64)>,
-    /// Steps that changed nothing: not finite, or spikes that were to be skipped.
+    /// Steps that changed nothing: not finite, or skipped spikes.
     pub n_skipped: u64,
 }
 
 impl Summary {
-    /// Whether training has found no better model than the one that was imported, the only one that is evaluated before
+    /// Whether training has found no better model than the imported one, which is the only one evaluated before
     /// the first step.
     pub fn imported_is_best(&self) -> bool {
         self.step > 0 && self.best.is_some_and(|(_, step)| step == 0)

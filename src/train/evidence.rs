@@ -1,4 +1,4 @@
-//! What is kept of a step whose loss or gradients weren't finite: enough to see where that began, and to do it again.
+//! Evidence of a step with a non-finite loss or gradients: enough to locate the cause, and to replay the step.
 
 mod batches;
 mod replay;
@@ -24,68 +24,69 @@ use crate::run::checkpoint;
 use crate::run::{RunDir, RunDirError};
 use crate::tensor::DType;
 
-/// The folder of a run in which evidence is kept, a folder for each step.
+/// The folder of a run with its evidence, a folder for each step.
 pub const FOLDER: &str = "nonfinite";
-/// A run keeps that of so many steps.
-const MOST: usize = 5;
+/// The maximum number of steps that a run keeps evidence of.
+const MAX_STEPS: usize = 5;
 const REPORT: &str = "report.json";
 
 /// The first output that isn't finite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
-    /// Which of the step's micro-batches.
+    /// The index of its micro-batch.
     pub micro_batch: usize,
-    /// The op's place in the model, such as `h.3.ln_1`; with `d` in front in the backward pass.
+    /// The op's place in the model, such as `h.3.ln_1`; with a leading `d` in the backward pass.
     pub label: String,
     /// The op.
     pub op: String,
     /// The tensor that it wrote.
     pub tensor: String,
-    /// Elements that aren't finite.
+    /// The number of elements that aren't finite.
     pub count: u64,
-    /// Elements.
+    /// The number of elements.
     pub of: u64,
-    /// The largest magnitude among the others.
+    /// The largest magnitude of the finite elements.
     pub largest_finite: f32,
 }
 
-/// What is known of a step.
+/// The evidence of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// The step, counted from 1.
     pub step: u64,
-    /// The step after which the parameters were as they were looked at: the step's own are those after `step - 1`. Steps are
-    /// under way when one turns out not to be finite, and may have changed them; doing the step again has its own.
+    /// The step whose parameters were used for this: the step itself uses those after `step - 1`. Later steps are
+    /// already in flight when one turns out not to be finite, and may have changed them; a replay uses the original
+    /// ones.
     pub params_after: u64,
-    /// Where it began, in the order of execution; none where nothing but finite numbers was found this time.
+    /// The first non-finite output in execution order; `None` if everything was finite this time.
     pub first: Option<Origin>,
-    /// For each layer the norm of its gradients; none where that isn't finite.
+    /// The norm of each layer's gradients; `None` if it isn't finite.
     pub gradient_norms: Vec<(String, Option<f64>)>,
-    /// What does the step again.
+    /// The command that replays the step.
     pub replay: String,
-    /// CRC-32 of the files of batches that were kept.
+    /// CRC-32 of the batch files.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub checksums: BTreeMap<String, String>,
-    /// CRC-32 of the report without it; empty in reports of before there was one.
+    /// CRC-32 of the report without this field; empty in older reports.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub crc32: String,
 }
 
-/// The batches that it takes to do a step again.
+/// The batches needed to replay a step.
 pub(super) struct Batches {
     /// The step's micro-batches.
     pub own: Vec<Batch>,
-    /// Those of each step between the checkpoint and it, or nothing where they are too many to keep.
+    /// Those of each step between the checkpoint and it; empty if they are too many to keep.
     pub before: Vec<Vec<Batch>>,
 }
 
 impl Evidence {
-    /// Looks at a step of a session under which nothing is under way: forward and backward again, node by node, with the
-    /// step's dropout. Parameters and moments stay as they are.
+    /// Examines a step of an idle session: runs forward and backward again, node by node, with the
+    /// step's dropout. Parameters and optimizer state stay unchanged.
     ///
     /// # Errors
     ///
-    /// A batch that doesn't fit, or a failure of the device.
+    /// A batch that doesn't fit, or a device error.
     pub fn gather(session: &Session, step: u64, batches: &[Batch]) -> Result<Self, SessionError> {
         let program = session.program();
         let graph = &program.plan().graph;
@@ -100,7 +101,7 @@ impl Evidence {
                 let made = node.op.outputs(&inputs).unwrap_or_default();
                 for (i, &output) in node.outputs.iter().enumerate() {
                     let spec = graph.spec(output);
-                    // scratch may hold what others left there
+                    // scratch may hold remains of other ops
                     let is_scratch = made.get(i).is_some_and(|out| out.scratch);
                     if first.is_some() || is_scratch || spec.dtype != DType::F32 {
                         continue;
@@ -138,7 +139,7 @@ impl Evidence {
         })
     }
 
-    /// Reads what was kept in a folder.
+    /// Reads the evidence in a folder.
     ///
     /// # Errors
     ///
@@ -157,7 +158,7 @@ impl Evidence {
         let mut read: Self = serde_json::from_str(&text).map_err(|e| foreign(folder, format!("{REPORT}: {e}")))?;
         let expected = std::mem::take(&mut read.crc32);
         if !expected.is_empty() && expected != batches::checksum(&read.to_json()) {
-            return Err(batches::damaged(folder, REPORT, "it was changed, by the checksum in it".into()));
+            return Err(batches::damaged(folder, REPORT, "it was changed: its checksum does not match".into()));
         }
         Ok(read)
     }
@@ -166,15 +167,15 @@ impl Evidence {
         serde_json::to_string_pretty(self).unwrap_or_else(|e| panic!("evidence has a JSON form: {e}")) + "\n"
     }
 
-    /// Keeps it in a run's directory with the batch and the checkpoint from which the step can be done again, beside what was
-    /// kept of the same step with another batch, as there is after a rollback.
+    /// Saves the evidence in a run's directory with the batches and the checkpoint needed for a replay, next to any
+    /// evidence of the same step with another batch, which exists after a rollback.
     ///
     /// # Errors
     ///
-    /// The operating system's refusal.
+    /// The operating system's error.
     pub(super) fn keep(mut self, dir: &RunDir, batches: &Batches, from: u64) -> Result<Option<PathBuf>, RunDirError> {
         let all = dir.path(FOLDER);
-        if fs::read_dir(&all).is_ok_and(|entries| entries.count() >= MOST) {
+        if fs::read_dir(&all).is_ok_and(|entries| entries.count() >= MAX_STEPS) {
             return Ok(None);
         }
         let mut files = vec![(batches::OWN, batches::to_json(&batches.own))];
@@ -189,17 +190,17 @@ impl Evidence {
         for (name, text) in &files {
             write(name, text)?;
         }
-        // a second name of the same file where the file system has that
+        // as a hard link if the file system has them
         let (state, copy) = (checkpoint::folder(dir, from).join(checkpoint::STATE), path.join(checkpoint::STATE));
         let _ = fs::remove_file(&copy);
         fs::hard_link(&state, &copy).or_else(|_| fs::copy(&state, &copy).map(|_| ())).map_err(io_error(&copy))?;
         self.crc32 = batches::checksum(&self.to_json());
-        // the last, so that with it all is there
+        // written last, so that its presence means completeness
         write(REPORT, &self.to_json())?;
         Ok(Some(path))
     }
 
-    /// The folder of its step, with a number behind it where that has other evidence.
+    /// The folder of its step, numbered if that already has other evidence.
     fn free_folder(&self, all: &Path) -> PathBuf {
         let first = all.join(format!("step-{:08}", self.step));
         let more = (2u32..).map(|n| all.join(format!("step-{:08}-{n}", self.step)));
@@ -208,7 +209,7 @@ impl Evidence {
     }
 }
 
-/// Norms by layer, in the order of the model: `wte`, `h.0`, ... .
+/// Gradient norms by layer, in the order of the model: `wte`, `h.0`, ... .
 fn norms(session: &Session) -> Result<Vec<(String, Option<f64>)>, SessionError> {
     let mut norms: Vec<(String, f64)> = vec![];
     for name in session.param_names() {
@@ -240,7 +241,7 @@ impl fmt::Display for Evidence {
         if after != own {
             writeln!(
                 f,
-                "seen with the parameters after step {after}; those of the step itself were the ones after step {own}"
+                "examined with the parameters after step {after}; the step itself used those after step {own}"
             )?;
         }
         for (layer, norm) in &self.gradient_norms {

@@ -1,4 +1,4 @@
-//! What a run takes in memory, whether that is there, and what to change where it isn't.
+//! Estimates the memory of a run, compares it with what is available, and suggests what to change.
 
 use std::fmt;
 
@@ -10,34 +10,35 @@ use crate::plan::{Plan, share};
 use crate::run::RunConfig;
 use crate::units::human_bytes;
 
-/// What a run takes, bytes.
+/// The memory that a run needs. Units: bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryEstimate {
     /// The buffers of the training program: what the plan lists.
     pub training: u64,
-    /// What evaluation and samples need besides: most of their activations lie in the training program's.
+    /// What evaluation and samples need in addition: most of their activations share the training program's buffers.
     pub evaluation: u64,
-    /// Pieces of tensors on their way to and from the device.
+    /// Pieces of tensors in transfer to and from the device.
     pub transfers: u64,
-    /// Compiled kernels: on the host, and an estimate.
+    /// Compiled kernels on the host, an estimate.
     pub kernels: u64,
-    /// What the process took before.
+    /// What the process used before.
     pub process: Process,
 }
 
-/// What a process takes before it makes anything for a model: the program itself, the opened driver, the tokens of its text.
+/// The memory of a process before it creates anything for a model: the program itself, the open driver, the tokens of
+/// its text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Process {
     /// Units: bytes, now.
     pub now: u64,
-    /// Units: bytes at most until now, as while a text was read.
+    /// Units: bytes, the peak so far, as while a text was read.
     pub peak: u64,
-    /// Whether the device's driver meets the kernels for the first time, and has to compile them.
+    /// Whether the device's driver has no compiled kernels cached, and must compile them.
     pub compiles: bool,
 }
 
 impl Process {
-    /// What this process takes; 0 where the system doesn't tell.
+    /// The memory of this process; 0 if the system doesn't report it.
     pub fn now() -> Process {
         let now = resident_bytes();
         Process { now, peak: peak_bytes().max(now), compiles: false }
@@ -45,7 +46,7 @@ impl Process {
 }
 
 impl MemoryEstimate {
-    /// Estimates a run. `process` is what it takes already.
+    /// Estimates a run. `process` is what the process uses already.
     ///
     /// # Errors
     ///
@@ -57,7 +58,7 @@ impl MemoryEstimate {
         let training = Session::plan(&config.session(), caps, &choice)?;
         let (model, t) = (&config.model, config.model.block_size);
         let (mut evaluation, mut plans) = (0, vec![training]);
-        // a program lies in the buffers of another one as far as they are large enough
+        // a program reuses the buffers of another one as far as they are large enough
         let mut add = |graph: Graph, lender: usize| -> Result<usize, SessionError> {
             let plan = Plan::new(graph, caps, &choice)?;
             let shared = share(&plan.buffers, &plans[lender].buffers);
@@ -71,49 +72,49 @@ impl MemoryEstimate {
             add(Gpt::build(model, Purpose::Loss, config.session().rows(), ReadBack::default(), memory)?.graph, 0)?;
         }
         if config.train.sample_every > 0 {
-            // a sample longer than a block goes on with half of it
+            // a sample longer than a block continues with half of it
             let again = (t / 2).next_power_of_two().min(t);
             let decode = add(CachedGpt::decode(model, 1)?.graph, 0)?;
             add(CachedGpt::prefill(model, 1, again)?.graph, decode)?;
         }
-        // measured: what Mesa 22 takes to compile kernels, against what it takes to load them; Mesa 26 takes the same
+        // measured: the memory Mesa 22 needs to compile kernels, relative to loading them; the same in Mesa 26
         let is_twice = process.compiles && caps.is_cpu && !caps.vector_loads;
         let kernels = Plan::kernel_bytes(&plans) * if is_twice { 2 } else { 1 };
         let training = plans[0].total_bytes();
         Ok(Self { training, evaluation, transfers: TRANSFERS, kernels, process })
     }
 
-    /// On the device.
+    /// The memory needed on the device.
     pub fn device(&self) -> u64 {
         self.training + self.evaluation + self.transfers
     }
 
-    /// Of the process on a device that shares its memory: all of it.
+    /// The memory of the process on a device that shares its memory: all of it.
     pub fn total(&self) -> u64 {
         (self.device() + self.kernels + self.process.now).max(self.process.peak)
     }
 }
 
-/// The memory that there is for a run.
+/// The memory available to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemoryBudget {
-    /// A device with memory of its own, which drivers don't tell.
+    /// A device with its own memory, whose size drivers don't report.
     Unknown,
-    /// For the buffers on a device with memory of its own: `--memory`.
+    /// The limit for buffers on a device with its own memory: `--memory`.
     Device(u64),
-    /// For the whole process, whose device takes the machine's memory: what is free, or `--memory`.
+    /// The limit for the whole process, if the device uses the machine's memory: what is free, or `--memory`.
     Process(u64),
 }
 
-/// Whether a device's buffers lie in the machine's memory.
+/// Whether a device's buffers are in the machine's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SharesMemory(pub bool);
 
 impl MemoryBudget {
-    /// What there is for a device that takes the machine's memory (`shares_memory`), or has its own; `limit` is what the
+    /// The memory available on a device that uses the machine's (`shares_memory`) or its own; `limit` is what the
     /// user allows.
     pub fn of(shares: SharesMemory, limit: Option<u64>) -> Self {
-        // an estimate is no promise, and others use the machine, too
+        // an estimate guarantees nothing, and others use the machine, too
         const SHARE: f64 = 0.9;
         match (shares.0, limit) {
             (true, Some(limit)) => Self::Process(limit),
@@ -126,7 +127,7 @@ impl MemoryBudget {
         }
     }
 
-    /// What of a footprint counts against it, and how much there is.
+    /// The part of an estimate that counts against this budget, and the budget. Units: bytes.
     fn compare(self, footprint: &MemoryEstimate) -> Option<(u64, u64)> {
         match self {
             Self::Unknown => None,
@@ -135,7 +136,7 @@ impl MemoryBudget {
         }
     }
 
-    /// Whether a run fits; where nobody knows, it does.
+    /// Whether a run fits; true if unknown.
     pub fn holds(self, footprint: &MemoryEstimate) -> bool {
         self.compare(footprint).is_none_or(|(needs, there)| needs <= there)
     }
@@ -144,36 +145,36 @@ impl MemoryBudget {
 impl fmt::Display for MemoryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown => f.write_str("as much as the device turns out to have"),
+            Self::Unknown => f.write_str("an unknown amount, until it is allocated"),
             Self::Device(bytes) => write!(f, "{} on the device", human_bytes(*bytes)),
             Self::Process(bytes) => write!(f, "{}", human_bytes(*bytes)),
         }
     }
 }
 
-/// Why a run can't start with the memory or the batch that it was given.
+/// Why a run can't start with the given memory or batch.
 #[derive(Debug, thiserror::Error)]
 pub enum FitError {
-    /// More than there is.
-    #[error("this run needs {needs} of memory, but may take {room}; {remedies}")]
+    /// More memory than available.
+    #[error("this run needs {needs} of memory, but may use {room}; {remedies}")]
     Memory {
-        /// What it needs, in words.
+        /// The memory it needs, in words.
         needs: String,
-        /// What there is.
+        /// The memory available.
         room: MemoryBudget,
         /// Flags with which it fits.
         remedies: String,
     },
-    /// Tokens that don't make whole rows.
-    #[error("--batch-tokens {tokens} is no multiple of --block-size {t}; the nearest are {below} and {above}")]
+    /// A number of tokens that isn't a multiple of the row length.
+    #[error("--batch-tokens {tokens} is not a multiple of --block-size {t}; the nearest are {below} and {above}")]
     Rows {
-        /// What was asked for.
+        /// The tokens requested.
         tokens: u64,
-        /// Tokens of a row.
+        /// Tokens per row.
         t: u64,
         /// The next smaller multiple, at least one row.
         below: u64,
-        /// The next larger one.
+        /// The next larger multiple.
         above: u64,
     },
     /// A plan that can't be made.
@@ -181,12 +182,12 @@ pub enum FitError {
     Session(#[from] SessionError),
 }
 
-/// What of a run may change so that it fits.
+/// What may change about a run so that it fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Free {
-    /// How many rows are computed at once, and what is computed again: those of a new run.
+    /// The rows computed at once, and what is recomputed: for a new run.
     Batch,
-    /// What is computed again: a resumed run keeps the rest.
+    /// Only what is recomputed: a resumed run keeps the rest.
     Recompute,
 }
 
@@ -194,7 +195,7 @@ pub enum Free {
 ///
 /// # Errors
 ///
-/// [`FitError::Memory`] with flags that make it fit, where some do.
+/// [`FitError::Memory`] with flags that make it fit, if there are any.
 pub fn check(
     config: &RunConfig,
     caps: &Caps,
@@ -212,8 +213,8 @@ pub fn check(
     }
 }
 
-/// Checks that a run fits before its text is read, which needs memory of its own. `config` has the least vocabulary that the
-/// run may have, and `process` is what the process takes without a text.
+/// Checks that a run fits before its text is read, which needs memory of its own. `config` has the smallest vocabulary
+/// that the run may have, and `process` is what the process uses without a text.
 ///
 /// # Errors
 ///
@@ -230,11 +231,11 @@ pub fn check_without_text(
         return Ok(());
     }
     let remedies = remedies(config, caps, room, process, free)
-        .replace("it fits with", "depending on how much the text takes, it may fit with");
+        .replace("it fits with", "depending on the size of the text, it may fit with");
     Err(FitError::Memory { needs: format!("at least {}", human_bytes(needs)), room, remedies })
 }
 
-/// The flags with which a run takes least memory, and how much that is, bytes.
+/// The flags with which a run needs the least memory, and how much that is in bytes.
 fn least(config: &RunConfig, caps: &Caps, room: MemoryBudget, process: Process, free: Free) -> (String, u64) {
     let rows = config.train.batch_size.saturating_mul(config.train.grad_accum);
     let recompute = Recompute::ALL.last().copied().unwrap_or(config.train.recompute);
@@ -250,20 +251,21 @@ fn least(config: &RunConfig, caps: &Caps, room: MemoryBudget, process: Process, 
     (flags, needs.map_or(u64::MAX, |(needs, _)| needs))
 }
 
-/// What to do about a run that doesn't even fit with the flags that need least.
+/// What to do about a run that doesn't fit even with the flags that need the least memory.
 fn too_large(flags: &str, least: u64, free: Free) -> String {
     let change = match free {
-        Free::Batch => "use a smaller --block-size or model, or allow it more",
-        Free::Recompute => "a resumed run keeps its model and batch, so allow it more",
+        Free::Batch => "use a smaller --block-size or model, or raise --memory",
+        Free::Recompute => "a resumed run keeps its model and batch, so raise --memory",
     };
     format!("even {flags} needs {}: {change}", human_bytes(least))
 }
 
-/// The rows of a micro-batch and the number of micro-batches for this many tokens a step: as many rows as fit.
+/// Chooses the rows of a micro-batch and the number of micro-batches for this many tokens per step: as many rows as
+/// fit.
 ///
 /// # Errors
 ///
-/// [`FitError::Rows`], or [`FitError::Memory`] where not even one row fits.
+/// [`FitError::Rows`], or [`FitError::Memory`] if not even one row fits.
 pub fn choose_batch(
     config: &RunConfig,
     caps: &Caps,
@@ -284,19 +286,19 @@ pub fn choose_batch(
     if let Some(b) = divisors(rows).find(fits) {
         return Ok((b, rows / b));
     }
-    // the reason: one row is too much
+    // fails with the reason: one row is too much
     check(&with_rows(config, 1, rows), caps, room, process, Free::Batch)?;
     Ok((1, rows))
 }
 
-/// The next smaller micro-batch with the same tokens a step.
+/// The next smaller micro-batch with the same tokens per step.
 pub fn smaller_batch(config: &RunConfig) -> Option<RunConfig> {
     let rows = config.train.batch_size * config.train.grad_accum;
     let b = divisors(rows).find(|&b| b < config.train.batch_size)?;
     Some(with_rows(config, b, rows / b))
 }
 
-/// Divisors, the largest first; of a huge number, only those that a micro-batch may have.
+/// Divisors, the largest first; of a huge number, only those small enough for a micro-batch.
 fn divisors(n: u64) -> impl Iterator<Item = u64> {
     const MAX_ROWS: u64 = 262_000;
     (1..=n.min(MAX_ROWS)).rev().filter(move |&d| n.is_multiple_of(d))
@@ -307,11 +309,11 @@ fn with_rows(config: &RunConfig, batch_size: u64, grad_accum: u64) -> RunConfig 
     RunConfig { train, ..config.clone() }
 }
 
-/// Flags with which the run fits and its steps stay what they are; the cheapest in time first.
+/// Suggests flags with which the run fits and computes the same steps; those that cost the least time first.
 ///
-/// For a device that turned out to be full, `room` is a little less than what the run takes.
+/// For a device that turned out to be full, `room` is a little less than what the run needs.
 pub fn remedies(config: &RunConfig, caps: &Caps, room: MemoryBudget, process: Process, free: Free) -> String {
-    // what a process takes differs a little from one start to the next
+    // the memory of a process varies a little from one start to the next
     const MARGIN: u64 = 4 << 20;
     let counted = Process { now: process.now + MARGIN, peak: process.peak + MARGIN, ..process };
     let rows = config.train.batch_size.saturating_mul(config.train.grad_accum);
@@ -344,7 +346,7 @@ pub fn remedies(config: &RunConfig, caps: &Caps, room: MemoryBudget, process: Pr
     }
 }
 
-/// What the process takes now: its resident memory; 0 where the system doesn't tell.
+/// The resident memory of this process; 0 if the system doesn't report it.
 pub fn resident_bytes() -> u64 {
     let Ok(pid) = sysinfo::get_current_pid() else { return 0 };
     let mut system = sysinfo::System::new();
@@ -353,14 +355,14 @@ pub fn resident_bytes() -> u64 {
     system.process(pid).map_or(0, sysinfo::Process::memory)
 }
 
-/// The most that the process took until now; 0 where the system doesn't tell.
+/// The peak memory of this process; 0 if the system doesn't report it.
 fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
 }
 
-/// What the machine, or the control group that the process is in, has free; 0 where the system doesn't tell.
+/// The free memory of the machine, or of the process's control group; 0 if the system doesn't report it.
 fn free_bytes() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory_specifics(sysinfo::MemoryRefreshKind::nothing().with_ram());
@@ -368,12 +370,12 @@ fn free_bytes() -> u64 {
     system.available_memory().min(limit)
 }
 
-/// A number of bytes as the flag `--memory` takes it: `1500M`, `1.5G`, `800MiB`, `1000000`; K, M and G are 1,024 to the
+/// Parses a number of bytes as in `--memory`: `1500M`, `1.5G`, `800MiB`, `1000000`; K, M and G are 1,024 to the
 /// first, second and third power.
 ///
 /// # Errors
 ///
-/// What it should look like.
+/// The expected form.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text[number.len()..].to_ascii_lowercase().trim_end_matches('b').trim_end_matches('i') {
@@ -384,7 +386,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         _ => 0,
     };
     match number.trim().parse::<f64>() {
-        // more bytes than memory can be addressed with are a slip
+        // more bytes than memory can be addressed with are a mistake
         Ok(n) if n > 0.0 && n * unit as f64 <= 2f64.powi(62) && unit > 0 => Ok((n * unit as f64) as u64),
         _ => Err("a size such as 1500M or 1.5G".into()),
     }

@@ -1,4 +1,4 @@
-//! Training: one optimizer step after another on the device, and the run that is made of them.
+//! Training: optimizer steps on the device, and the runs made of them.
 
 mod checkpoint;
 mod evaluator;

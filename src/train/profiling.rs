@@ -4,21 +4,21 @@ use super::{Run, RunError, Session, SessionError};
 use crate::exec::HostTime;
 use crate::speed::{Peaks, Profile, Spans};
 
-/// Steps before the first that counts: kernels are compiled and command buffers reach their size.
+/// Steps before the profile: kernels are compiled and command buffers reach their size.
 const WARM_UP: u64 = 3;
 
 impl Run {
-    /// Checks that so many steps are enough for a profile.
+    /// Checks that `left` steps are enough for a profile.
     ///
     /// # Errors
     ///
-    /// [`RunError::NoProfile`] where they aren't.
+    /// [`RunError::NoProfile`] if they aren't.
     pub fn check_profile(left: u64) -> Result<(), RunError> {
         Profiling::new(1, left).map(drop).ok_or(RunError::NoProfile { left })
     }
 }
 
-/// Profiles a run as it goes: after a warm-up, some steps as always and as many with every dispatch timed.
+/// Profiles a run while it trains: after a warm-up, some steps as usual and as many with every dispatch timed.
 #[derive(Debug)]
 pub(super) struct Profiling {
     n_step: u64,
@@ -30,7 +30,7 @@ pub(super) struct Profiling {
 }
 
 impl Profiling {
-    /// A profile of `n_step` steps, or of fewer where only `left` are left; `None` where that is too few for one.
+    /// A profile of `n_step` steps, or of fewer if only `left` are left; `None` if those are too few.
     pub(super) fn new(n_step: u64, left: u64) -> Option<Self> {
         let n_step = n_step.min(left.saturating_sub(WARM_UP) / 2);
         let (plain, timed) = (Duration::ZERO, Duration::ZERO);
@@ -38,7 +38,7 @@ impl Profiling {
         (n_step > 0).then(|| Self { n_step, done: 0, started, host: HostTime::default(), plain, timed })
     }
 
-    /// Call it before each step.
+    /// To be called before each step.
     pub(super) fn before(&mut self, session: &Session) -> Result<(), SessionError> {
         let program = session.program();
         program.gpu().wait().map_err(crate::exec::ExecError::from)?;
@@ -53,7 +53,7 @@ impl Profiling {
         Ok(())
     }
 
-    /// Call it after each step. Returns the profile after the last one.
+    /// To be called after each step. Returns the profile after the last one.
     pub(super) fn after(&mut self, session: &Session) -> Result<Option<Profile>, SessionError> {
         let program = session.program();
         program.gpu().wait().map_err(crate::exec::ExecError::from)?;

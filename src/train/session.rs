@@ -15,7 +15,7 @@ use crate::model::{ConfigError, Gpt, GptInputs, Purpose, init_values};
 use crate::plan::Plan;
 use crate::tensor::{Role, TensorId};
 
-/// What went wrong in a session.
+/// An error of a session.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SessionError {
     /// The model.
@@ -25,24 +25,24 @@ pub enum SessionError {
     #[error(transparent)]
     Exec(#[from] ExecError),
     /// A batch of another shape.
-    #[error("the batch is {got:?} (rows, positions), and the session was made for {expected:?}; make another session")]
+    #[error("the batch is {got:?} (rows, positions), but the session takes {expected:?}; create another session")]
     BatchShape {
-        /// What the session takes.
+        /// The shape that the session was created for.
         expected: (u64, u64),
-        /// What it was given.
+        /// The shape of the batch.
         got: (usize, usize),
     },
     /// A step without a single micro-batch.
     #[error("a step needs at least one micro-batch")]
     NoBatch,
-    /// A step with more micro-batches than the session was made for.
+    /// A step with more micro-batches than the session was created for.
     #[error(
-        "a step has {got} micro-batches, and the session was made for at most {most}; see SessionConfig::micro_batches"
+        "a step has {got} micro-batches, but the session was created for at most {most}; see SessionConfig::micro_batches"
     )]
     MicroBatches {
         /// [`SessionConfig::micro_batches`].
         most: u64,
-        /// What the step has.
+        /// The micro-batches of the step.
         got: usize,
     },
     /// A token outside the vocabulary.
@@ -52,20 +52,20 @@ pub enum SessionError {
         what: &'static str,
         /// The id.
         id: u32,
-        /// Where.
+        /// Its index in the batch.
         index: usize,
         /// Size of the vocabulary.
         vocab_size: u64,
     },
-    /// Documents for a model whose attention doesn't know of them.
-    #[error("the batch has documents, and the session was made without document_mask; set it, or leave firsts empty")]
+    /// Documents for a model without a document mask.
+    #[error("the batch has documents, but the session has no document_mask; set it, or leave firsts empty")]
     NoMask,
-    /// Documents that don't lie one behind the other.
-    #[error("first {first} at index {index} is neither that position itself nor what the position before it has")]
+    /// Documents that aren't contiguous.
+    #[error("first {first} at index {index} is neither that position nor the first of the position before it")]
     First {
-        /// The first position of the document, as it was given.
+        /// The given first position of the document.
         first: u32,
-        /// Where.
+        /// Its index in the batch.
         index: usize,
     },
     /// No such parameter.
@@ -85,7 +85,7 @@ impl From<crate::graph::GraphError> for SessionError {
     }
 }
 
-/// What of a parameter a checkpoint holds.
+/// A part of a parameter's state in a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Weight,
@@ -93,7 +93,7 @@ pub(super) enum Part {
     State(&'static str),
 }
 
-/// A model in training on a device: weights, gradients and the optimizer's state live there, and a step never waits for it.
+/// A model in training on a device, which holds weights, gradients and optimizer state. A step never waits for it.
 #[derive(Debug)]
 pub struct Session {
     config: SessionConfig,
@@ -103,20 +103,20 @@ pub struct Session {
     attention_maps: Vec<TensorId>,
     hyper: TensorId,
     limits: TensorId,
-    /// The optimizer's shared tensor that counts skipped updates, and where in it.
+    /// The optimizer's shared tensor that counts skipped updates, and the index in it.
     skipped: (TensorId, usize),
     ring: Readback,
-    /// Number and real targets of the steps that are under way.
+    /// Number and real targets of the steps in flight.
     under_way: VecDeque<(u64, u64)>,
     arrived: VecDeque<StepResult>,
     step: u64,
 }
 
-/// Steps that may be under way when a step's commands are written: one that runs, and one so that the device never waits.
+/// Steps that may be in flight when a step is recorded: one that runs, and one so that the device never waits.
 const QUEUE_DEPTH: usize = 2;
 
 impl Session {
-    /// The plan of a session: what it needs, without a device.
+    /// Plans a session: what it needs, without a device.
     ///
     /// # Errors
     ///
@@ -133,11 +133,11 @@ impl Session {
         Ok(Gpt::build(&config.model, purpose, config.rows(), config.keep, config.memory)?)
     }
 
-    /// A model with initial weights from the config's seed.
+    /// Creates a model with initial weights from the config's seed.
     ///
     /// # Errors
     ///
-    /// An invalid model, one that doesn't fit, or a failure of the device.
+    /// An invalid model, one that doesn't fit, or a device error.
     pub fn new(gpu: &Arc<Gpu>, config: SessionConfig) -> Result<Self, SessionError> {
         Self::with_kernels(gpu, config, &Choice::default())
     }
@@ -186,28 +186,28 @@ impl Session {
         Ok(session)
     }
 
-    /// What the session was made of.
+    /// The session's configuration.
     pub fn config(&self) -> &SessionConfig {
         &self.config
     }
 
-    /// The program on the device, for whoever wants to look further inside.
+    /// The program on the device, for further inspection.
     pub fn program(&self) -> &Program {
         &self.program
     }
 
-    /// Steps done, skipped ones included.
+    /// Steps done, including skipped ones.
     pub fn step_count(&self) -> u64 {
         self.step
     }
 
-    /// One optimizer step over micro-batches whose gradients are added up: the loss is the mean over the real targets of
-    /// all of them. Returns without waiting for the device (except to keep at most three steps under way); results
+    /// Runs one optimizer step over micro-batches whose gradients are added up: the loss is the mean over all their
+    /// real targets. Returns without waiting for the device (except to keep at most three steps in flight); results
     /// arrive through [`Session::poll`].
     ///
     /// # Errors
     ///
-    /// A batch that doesn't fit the session, more of them than [`SessionConfig::micro_batches`], or a failure of the device.
+    /// A batch that doesn't fit the session, more of them than [`SessionConfig::micro_batches`], or a device error.
     pub fn train_step(&mut self, micro_batches: &[Batch], lr: f64) -> Result<(), SessionError> {
         if micro_batches.is_empty() {
             return Err(SessionError::NoBatch);
@@ -234,17 +234,17 @@ impl Session {
         Ok(())
     }
 
-    /// Sets the largest loss and gradient norm of a step that counts, from the next one on; 0 for none, as at first. Beyond
-    /// them a step changes nothing.
+    /// Sets the largest loss and gradient norm of a step that updates weights, from the next one on; 0 (default): none.
+    /// Steps above them change nothing.
     ///
     /// # Errors
     ///
-    /// A failure of the device.
+    /// A device error.
     pub fn set_limits(&self, loss: f32, grad_norm: f32) -> Result<(), SessionError> {
         Ok(self.program.write(self.limits, &[loss, grad_norm])?)
     }
 
-    /// Forward and backward of one batch without an update: gradients and, if kept, logits can be read afterwards.
+    /// Runs forward and backward on one batch without an update: gradients and, if kept, logits can be read afterwards.
     /// Dropout is that of the next step.
     ///
     /// # Errors
@@ -267,7 +267,7 @@ impl Session {
         check_ids(batch, self.config.model.vocab_size)
     }
 
-    /// Writes a micro-batch of a step that was done before, with that step's dropout. Steps count from 1.
+    /// Writes a micro-batch of an earlier step, with that step's dropout. Steps count from 1.
     pub(super) fn write_batch_of(&self, step: u64, batches: &[Batch], micro: usize) -> Result<(), SessionError> {
         self.check(&batches[micro])?;
         let n_target = batches.iter().map(Batch::n_targets).sum();
@@ -281,7 +281,7 @@ impl Session {
     fn write_batch_at(&self, step: u64, batch: &Batch, n_target: u64, micro: u64) -> Result<(), SessionError> {
         write_batch(&self.program, &self.inputs, batch, n_target)?;
         let seed = self.config.seed;
-        // the key takes the low 32 bits of step and micro-batch; the seed is there in full
+        // the key takes the low 32 bits of step and micro-batch, and all of the seed
         let word = |x: u64| (x & 0xffff_ffff) as u32;
         self.program.write_u32(self.inputs.rng, &[word(seed), word(seed >> 32), word(step), word(micro)])?;
         Ok(())
@@ -302,11 +302,11 @@ impl Session {
         });
     }
 
-    /// The oldest result that has arrived, without waiting.
+    /// Returns the oldest result that has arrived, without waiting.
     ///
     /// # Errors
     ///
-    /// A failure of the device.
+    /// A device error.
     pub fn poll(&mut self) -> Result<Option<StepResult>, SessionError> {
         while let Some((_, values)) = self.ring.poll(&self.program)? {
             self.arrive(&values);
@@ -314,11 +314,11 @@ impl Session {
         Ok(self.arrived.pop_front())
     }
 
-    /// The oldest result, waiting for it; `None` when no step is under way.
+    /// Returns the oldest result, waiting for it; `None` when no step is in flight.
     ///
     /// # Errors
     ///
-    /// A failure of the device.
+    /// A device error.
     pub fn wait(&mut self) -> Result<Option<StepResult>, SessionError> {
         if self.arrived.is_empty()
             && let Some((_, values)) = self.ring.wait(&self.program)?
@@ -351,7 +351,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// An unknown name, or a failure of the device.
+    /// An unknown name, or a device error.
     pub fn weight(&self, name: &str) -> Result<Vec<f32>, SessionError> {
         Ok(self.program.read(self.param(name)?)?)
     }
@@ -366,7 +366,7 @@ impl Session {
         Ok(self.program.read_named(&format!("d {name}"))?)
     }
 
-    /// Where a parameter or what the optimizer keeps of it is: a tensor, the first element and the number of elements.
+    /// Locates a parameter or its optimizer state: a tensor, the first element and the number of elements.
     pub(super) fn place(&self, part: Part, name: &str) -> Result<(TensorId, u64, u64), SessionError> {
         match part {
             Part::Weight => {
@@ -377,7 +377,7 @@ impl Session {
         }
     }
 
-    /// Reads what the optimizer keeps of a parameter under a name of [`Optimizer::element_state`].
+    /// Reads a parameter's optimizer state, named as in [`Optimizer::element_state`].
     ///
     /// # Errors
     ///
@@ -387,7 +387,7 @@ impl Session {
         Ok(self.program.read_range(slab, start, len)?)
     }
 
-    /// Sets what the optimizer keeps of a parameter.
+    /// Sets a parameter's optimizer state.
     ///
     /// # Errors
     ///
@@ -412,11 +412,11 @@ impl Session {
         Ok((slab, start, graph.spec(param).shape.numel()))
     }
 
-    /// Reads what the optimizer keeps once, under a name of [`Optimizer::shared_state`].
+    /// Reads the optimizer's shared state, named as in [`Optimizer::shared_state`].
     ///
     /// # Errors
     ///
-    /// An unknown name, or a failure of the device.
+    /// An unknown name, or a device error.
     pub fn shared_state(&self, name: &str) -> Result<Vec<f32>, SessionError> {
         Ok(self.program.read_named(name)?)
     }
@@ -425,13 +425,13 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// A failure of the device.
+    /// A device error.
     pub fn n_skipped(&self) -> Result<u64, SessionError> {
         let (counts, at) = self.skipped;
         Ok(self.program.read(counts)?[at] as u64)
     }
 
-    /// Sets what the optimizer keeps once.
+    /// Sets the optimizer's shared state.
     ///
     /// # Errors
     ///
@@ -440,23 +440,23 @@ impl Session {
         Ok(self.program.write_named(name, values)?)
     }
 
-    /// Sets the number of steps done, as when a checkpoint was taken.
+    /// Sets the number of steps done, as of a checkpoint.
     pub fn set_step_count(&mut self, step: u64) {
         self.step = step;
     }
 
-    /// The logits (B, T, V) of the last micro-batch; the session must have been made to keep them.
+    /// Reads the logits (B, T, V) of the last micro-batch; the session must have been created to keep them.
     ///
     /// # Errors
     ///
-    /// [`ExecError::NotKept`], or a failure of the device.
+    /// [`ExecError::NotKept`], or a device error.
     pub fn logits(&self) -> Result<Vec<f32>, SessionError> {
         let logits = self.logits.ok_or_else(|| ExecError::NotKept("logits".into()))?;
         Ok(self.program.read(logits)?)
     }
 
-    /// The attention probabilities (B, NH, T, T) of a layer in the last micro-batch; the session must have been made to
-    /// keep them.
+    /// Reads the attention probabilities (B, NH, T, T) of a layer in the last micro-batch; the session must have been
+    /// created to keep them.
     ///
     /// # Errors
     ///
@@ -466,7 +466,7 @@ impl Session {
         Ok(self.program.read(*map)?)
     }
 
-    /// An evaluator of the parameters as they are at each call.
+    /// Creates an evaluator, which always uses the current parameters.
     ///
     /// # Errors
     ///
@@ -475,7 +475,7 @@ impl Session {
         Evaluator::new(&self.program, &self.config.model, self.config.rows(), self.config.memory)
     }
 
-    /// A generator of `n_row` rows; give it [`Session::program`] as its source.
+    /// Creates a generator of `n_row` rows; give it [`Session::program`] as its source.
     pub fn generator(&self, n_row: usize) -> Generator {
         Generator::new(&self.config.model, n_row)
     }

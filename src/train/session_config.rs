@@ -2,7 +2,7 @@ use crate::graph::AdamwConfig;
 use crate::model::{BatchShape, ConfigError, Memory, ModelConfig, ReadBack};
 use crate::run::RunConfig;
 
-/// What a training session is made of.
+/// The configuration of a training session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionConfig {
     /// The model.
@@ -11,21 +11,24 @@ pub struct SessionConfig {
     pub batch_size: u64,
     /// Positions of a row; at most the block size.
     pub t: u64,
-    /// Most micro-batches of a step, whose gradients are added up. With 1 gradients needn't be cleared and added to.
+    /// The maximum number of micro-batches per step, whose gradients are added up. With 1, gradients needn't be cleared
+    /// first.
     pub micro_batches: u64,
     /// The optimizer.
     pub optimizer: AdamwConfig,
     /// Seed of initial weights and dropout.
     pub seed: u64,
-    /// What to keep readable besides loss and norm.
+    /// What to keep readable in addition to loss and norm.
     pub keep: ReadBack,
-    /// Where to take less memory.
+    /// Where to save memory.
     pub memory: Memory,
-    /// Whether rows may hold several documents that don't see each other: those of a batch are in [`crate::data::Batch::firsts`].
+    /// Whether rows may hold several documents that don't attend to each other: a batch lists them in
+    /// [`crate::data::Batch::firsts`].
     pub document_mask: bool,
 }
 
-/// Most positions of a micro-batch: a weight's gradient is a sum over all of them, and llvmpipe ends a longer loop early.
+/// The maximum number of positions in a micro-batch: a weight's gradient is a sum over all of them, and llvmpipe ends a
+/// longer loop early.
 const MAX_POSITIONS: u64 = 262_000;
 
 impl SessionConfig {
@@ -47,7 +50,7 @@ impl SessionConfig {
 }
 
 impl RunConfig {
-    /// What a session of the run is made of.
+    /// The configuration of the run's session.
     pub fn session(&self) -> SessionConfig {
         let t = &self.train;
         SessionConfig {
@@ -64,7 +67,7 @@ impl RunConfig {
     }
 }
 
-/// Fails on a batch of no rows or positions, of rows beyond the block size, or of too many positions in all.
+/// Fails on a batch of no rows or positions, of rows beyond the block size, or of too many positions in total.
 pub(super) fn check_batch(model: &ModelConfig, b: u64, t: u64) -> Result<(), ConfigError> {
     let range =
         |flag, value: u64, expected: String| Err(ConfigError::Range { flag, value: value.to_string(), expected });

@@ -1,13 +1,13 @@
-/// What a step showed, some steps later.
+/// The result of a step, available some steps later.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepResult {
     /// The step's number, from 1.
     pub step: u64,
     /// Mean negative log-likelihood over the step's real targets, nats.
     pub loss: f32,
-    /// Global norm of the gradients before clipping; 0 where they weren't finite.
+    /// Global norm of the gradients before clipping; 0 if they weren't finite.
     pub grad_norm: f32,
-    /// Whether loss and gradients were finite. A step in which they aren't changes nothing.
+    /// Whether loss and gradients were finite. Otherwise the step changed nothing.
     pub finite: bool,
     /// Whether the step changed the weights: it was finite, and within the limits of [`super::Session::set_limits`].
     pub applied: bool,
@@ -20,7 +20,7 @@ pub struct StepResult {
 }
 
 impl StepResult {
-    /// Loss and gradient norm, where both are finite.
+    /// Loss and gradient norm, if both are finite.
     pub(super) fn for_spikes(&self) -> Option<(f32, f32)> {
         self.finite.then_some((self.loss, self.grad_norm))
     }

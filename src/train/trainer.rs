@@ -28,13 +28,13 @@ use crate::run::spikes::OnSpike;
 use crate::run::{OpenRun, RunClaim, RunConfig, RunDir, Schedule};
 use crate::speed::matmul_peak;
 
-/// Arrivals over which the speed is taken.
+/// The number of results over which speed is measured.
 const RATE_STEPS: usize = 9;
 
-/// Where a step takes longer, it is waited for before the next one is begun, so that a stop doesn't have to wait for several.
+/// If a step takes longer, the next one is not begun before it is done, so that a stop never waits for several.
 const LONG_STEP: Duration = Duration::from_millis(500);
 
-/// Tokens of a sample drawn while training.
+/// Tokens of a sample during training.
 const SAMPLE_TOKENS: usize = 160;
 
 /// A training run: a session, its data and its directory.
@@ -47,12 +47,12 @@ pub struct Run {
     dataset: Dataset,
     tokenizer: Tokenizer,
     evaluator: Option<Evaluator>,
-    /// Made when the first sample is due.
+    /// Created when the first sample is due.
     decoder: Option<Decoder>,
     extent: Extent,
     metrics: Metrics,
-    /// Held as long as the run lives.
-    #[expect(dead_code, reason = "its drop releases the run")]
+    /// Held while the run lives.
+    #[expect(dead_code, reason = "dropping it releases the lock")]
     lock: File,
     progress: Progress,
     n_skipped: u64,
@@ -60,18 +60,18 @@ pub struct Run {
     warnings: Vec<String>,
     /// Why the last attempt to save failed.
     unsaved: Option<String>,
-    /// A step that wasn't finite, after one that was, and of which no evidence is kept yet.
+    /// A step that wasn't finite, after one that was, without evidence so far.
     unexamined: Option<u64>,
-    /// The first and the last of the latest steps in a row that gave nothing finite.
+    /// The first and the last of the latest consecutive steps that produced non-finite values.
     nonfinite: Option<(u64, u64)>,
-    /// What is to be profiled, and where its trace goes.
+    /// What to profile, and where to write the trace.
     profiling: Option<(Profiling, PathBuf)>,
-    /// Seconds that a real token takes at the highest speed seen, at first that of a matrix product; 0 before the training began.
+    /// Seconds per real token at the highest speed seen, at first that of a matrix product; 0 before training.
     token_s: f64,
-    /// When this process began, less the seconds of the processes before it.
+    /// When this process began, minus the seconds of earlier processes.
     started: Instant,
     elapsed_before: f64,
-    /// When the latest results arrived, and their real tokens: what the speed is taken over.
+    /// When the latest results arrived, and their real tokens: for measuring speed.
     arrivals: VecDeque<(Instant, u64)>,
 }
 
@@ -97,13 +97,14 @@ impl Run {
             let dir = RunDir::fill(claim, &config, &tokenizer)?;
             let lock = claim.claim().lock().map_err(io_error(claim.root()))?;
             let mut run = Self::assemble((dir, lock), config, session, dataset, tokenizer, progress)?;
-            // so that a run that is killed before its first checkpoint can be resumed, too
+            // so that a run killed before its first regular checkpoint can be resumed, too
             run.save_or_fail(|reason| RunError::NotBegun { reason })?;
             Ok(run)
         })
     }
 
-    /// Whether the last checkpoint of a run is from this device: then it goes on with the kernels that were tuned for it.
+    /// Whether the last checkpoint of a run is from this device: then it continues with the kernels that were tuned for
+    /// it.
     ///
     /// # Errors
     ///
@@ -112,7 +113,8 @@ impl Run {
         Ok(open.checkpoint()?.progress.device == gpu.name())
     }
 
-    /// Resumes a run from its last checkpoint: on the device that it was on with its kernels, on another with `choice`. Of `wanted`, the settings that change no result are taken.
+    /// Resumes a run from its last checkpoint: on the same device with its kernels, on another with those
+    /// chosen there. Takes from `wanted` the settings that affect no result.
     ///
     /// # Errors
     ///
@@ -141,14 +143,14 @@ impl Run {
         let mut session = Session::with_kernels(gpu, config.session(), own.as_ref().unwrap_or(choice))?;
         session.load(&mut found)?;
         let here = session.progress();
-        // before the first step nothing has been computed, so there is nothing to differ from
+        // before the first step nothing has been computed, so nothing can differ
         let has_other_kernels = here.kernels != progress.kernels && config.train.recompute == before.train.recompute;
         let is_moved = progress.step > 0 && (here.device != progress.device || has_other_kernels);
         let moved_from = is_moved.then(|| progress.device.clone());
         let Progress { device, kernels, tuned, .. } = here;
         let progress = Progress { device, kernels, tuned, ..progress };
         let mut run = Self::assemble((dir, lock), config, session, dataset, tokenizer, progress)?;
-        // nothing on the disk has changed before everything fits
+        // nothing on disk is changed before everything fits
         let restored = run.dir.restore()?;
         if run.config != before {
             run.dir.write("config.toml", run.config.to_toml().as_bytes())?;
@@ -157,7 +159,7 @@ impl Run {
         run.warnings = passed_over;
         run.warnings.extend(restored);
         run.warnings.extend(run.dir.truncate_metrics(&run.progress));
-        // the first evaluation comes again
+        // the first evaluation is repeated
         if run.evaluates_start() {
             let _ = run.dir.write(METRICS, b"");
         }
@@ -166,7 +168,7 @@ impl Run {
         Ok(run)
     }
 
-    /// The directory comes with its lock.
+    /// Assembles a run; the directory comes with its lock.
     fn assemble(
         (dir, lock): (RunDir, File),
         config: RunConfig,
@@ -210,13 +212,13 @@ impl Run {
         &self.config
     }
 
-    /// The device of the checkpoint, where a resumed run goes on with another device or other kernels: from here on its
-    /// results differ in rounding from those of an undisturbed run.
+    /// The checkpoint's device, if a resumed run continues on another device or with other kernels: from here on its
+    /// results differ in rounding from those of an uninterrupted run.
     pub fn moved_from(&self) -> Option<&str> {
         self.moved_from.as_deref()
     }
 
-    /// What a resumed run found wrong with its files, and what it did about it: a line each.
+    /// What a resumed run found wrong with its files, and how it was fixed: a line each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -236,12 +238,12 @@ impl Run {
         self.session.step_count()
     }
 
-    /// Asks for a profile of `n_step` steps after a few to warm up, or of fewer where not as many are left. Its trace goes to
+    /// Requests a profile of `n_step` steps after a warm-up, or of fewer if not as many are left. Its trace goes to
     /// `trace`, by default `trace.json` in the run's directory.
     ///
     /// # Errors
     ///
-    /// [`RunError::NoProfile`] where the run ends too soon.
+    /// [`RunError::NoProfile`] if the run ends too soon.
     pub fn profile(&mut self, n_step: u64, trace: Option<PathBuf>) -> Result<(), RunError> {
         let left = self.config.train.steps.saturating_sub(self.step());
         let profiling = Profiling::new(n_step, left).ok_or(RunError::NoProfile { left })?;
@@ -249,8 +251,8 @@ impl Run {
         Ok(())
     }
 
-    /// Trains to the last step, or until `stop` is set: then the step under way is finished and everything saved. An evaluation
-    /// or a sample is left at once then, and done again where the run is resumed.
+    /// Trains to the last step, or until `stop` is set: then it finishes the current step and saves everything. An
+    /// evaluation or a sample is then abandoned, and repeated on resume.
     ///
     /// # Errors
     ///
@@ -324,7 +326,7 @@ impl Run {
         Ok(Summary { step: self.step(), interrupted, best, saved: model_loss.zip(model), n_skipped: self.n_skipped })
     }
 
-    /// Does what is to be done after a step, or what a stop has left of it. Whether all of it is done.
+    /// Does the work due after a step, or left over from a stop. Returns whether all of it is done.
     fn settle(&mut self, stop: &AtomicBool, on: &mut impl FnMut(&Event)) -> Result<bool, RunError> {
         let left = self.progress.left;
         if left.evaluation && self.evaluate(stop, on)? {
@@ -336,13 +338,13 @@ impl Run {
         Ok(!self.progress.left.is_any())
     }
 
-    /// Whether a trained model is about to be trained further: then it has to be known how good it was.
+    /// Whether an imported model is about to be trained: then its initial validation loss must be known.
     fn evaluates_start(&self) -> bool {
         let Progress { imported, best, .. } = self.progress;
         imported && self.step() == 0 && best.is_none() && self.evaluator.is_some()
     }
 
-    /// The micro-batches of the step after so many.
+    /// The micro-batches of the step that follows `step`.
     fn batches(&self, step: u64) -> Vec<Batch> {
         let train = &self.config.train;
         let first = (step + self.progress.shift) * train.grad_accum;
@@ -351,7 +353,7 @@ impl Run {
     }
 
     fn profile_step(&mut self, stop: &AtomicBool, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
-        // what a profile ends with takes a while
+        // finishing a profile takes a while
         if stop.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -366,13 +368,13 @@ impl Run {
         Ok(())
     }
 
-    /// Begins to measure speed anew, so that evaluations and saves don't count.
+    /// Restarts the speed measurement, so that evaluations and saves don't count.
     fn restart_clock(&mut self, on: &mut impl FnMut(&Event)) {
         self.arrivals = VecDeque::from([(Instant::now(), 0)]);
         on(&Event::Doing(Doing::Stepping));
     }
 
-    /// What one of the last few steps took; 0 where that isn't known yet.
+    /// The duration of a recent step; 0 if unknown.
     fn step_time(&self) -> Duration {
         let span = self.arrivals.front().zip(self.arrivals.back()).map_or(Duration::ZERO, |(a, b)| b.0 - a.0);
         span / u32::try_from(self.arrivals.len()).unwrap_or(1).saturating_sub(1).max(1)
@@ -386,9 +388,9 @@ impl Run {
     }
 
     fn arrived(&mut self, result: StepResult, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
-        // from here on there is something to lose
+        // from here on the run is worth keeping
         self.dir.keep();
-        // results may arrive several at once, so the speed is that of the last few together
+        // several results may arrive at once, so speed is averaged over the last few
         self.arrivals.push_back((Instant::now(), result.n_target));
         if self.arrivals.len() > RATE_STEPS {
             self.arrivals.pop_front();
@@ -406,7 +408,7 @@ impl Run {
         }
         self.progress.in_a_row = if result.finite { 0 } else { self.progress.in_a_row + 1 };
         let (lr, tokens_per_s) = (self.schedule.at(result.step - 1), tokens as f64 / seconds);
-        // a model that does more than the product that was measured has found a higher peak
+        // a model faster than the measured product has found a higher peak
         self.token_s = self.token_s.min(tokens_per_s.recip());
         let mfu = tokens_per_s * self.token_s;
         let mut line = json!({
@@ -442,7 +444,7 @@ impl Run {
         self.note_metrics(on);
     }
 
-    /// `None` where it was left.
+    /// `None` if a stop came.
     fn sample_tokens(
         &mut self,
         start: u32,
@@ -466,7 +468,7 @@ impl Run {
                 return Ok(None);
             }
             for token in decoder.next(SAMPLE_TOKENS - tokens.len())?.concat() {
-                // a model that has diverged gives no token; the loss says so
+                // a diverged model gives no token; the loss reports that
                 if Some(token) == self.tokenizer.end_id() || token == Decoder::NO_TOKEN {
                     return Ok(Some(tokens));
                 }
@@ -476,7 +478,7 @@ impl Run {
         Ok(Some(tokens))
     }
 
-    /// Draws a sample; whether it was done, and not left because of a stop.
+    /// Generates a sample; returns whether it was done, not abandoned because of a stop.
     fn sample(&mut self, stop: &AtomicBool, on: &mut impl FnMut(&Event)) -> Result<bool, RunError> {
         on(&Event::Doing(Doing::Sampling));
         let start = self.tokenizer.opening_id();
@@ -490,7 +492,7 @@ impl Run {
     }
 }
 
-/// A number that JSON has: `null` where it isn't finite.
+/// A JSON number; `null` if it isn't finite.
 fn number(x: f32) -> Value {
     if x.is_finite() { json!(x) } else { Value::Null }
 }

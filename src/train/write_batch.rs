@@ -1,4 +1,4 @@
-//! What the host sends with each micro-batch: checked, and written.
+//! Checks and uploads each micro-batch.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ pub(super) fn check_ids(batch: &Batch, vocab_size: u64) -> Result<(), SessionErr
     bad("token", &batch.tokens, false).or_else(|| bad("target", &batch.targets, true)).map_or(Ok(()), Err)
 }
 
-/// Fails on documents that a graph doesn't take, or that don't lie one behind the other.
+/// Fails on documents that a graph doesn't support, or that aren't contiguous.
 pub(super) fn check_documents(batch: &Batch, inputs: &GptInputs) -> Result<(), SessionError> {
     if batch.firsts.is_empty() {
         return Ok(());
@@ -39,12 +39,12 @@ pub(super) fn check_documents(batch: &Batch, inputs: &GptInputs) -> Result<(), S
     wrong.map_or(Ok(()), |(index, &first)| Err(SessionError::First { first, index }))
 }
 
-/// The first position of each position's document: of its row, where the batch doesn't say.
+/// The first position of each position's document: of its row, if the batch has no documents.
 fn firsts(batch: &Batch) -> Cow<'_, [u32]> {
     if batch.firsts.is_empty() { Cow::Owned(vec![0; batch.tokens.len()]) } else { Cow::Borrowed(&batch.firsts) }
 }
 
-/// The integer inputs of a batch: tokens, documents, what is sorted of both, and targets, as far as a graph takes them.
+/// The integer inputs of a batch, as far as a graph uses them: tokens, documents, sorted indices of both, and targets.
 pub(crate) fn batch_words<'a>(inputs: &GptInputs, batch: &'a Batch) -> Vec<(TensorId, Cow<'a, [u32]>)> {
     let sorted_places = || sorted_positions(&document_places(&firsts(batch), batch.t));
     let of = |input: Option<TensorId>, words: &dyn Fn() -> Cow<'a, [u32]>| input.map(|input| (input, words()));
@@ -58,7 +58,7 @@ pub(crate) fn batch_words<'a>(inputs: &GptInputs, batch: &'a Batch) -> Vec<(Tens
     words.into_iter().flatten().collect()
 }
 
-/// The factor of each target's loss where a step has so many real ones; 0 where it has none.
+/// The factor of each target's loss in a step of `n_target` real ones; 0 if there are none.
 pub(crate) fn loss_scale(n_target: u64) -> f64 {
     if n_target == 0 { 0.0 } else { 1.0 / n_target as f64 }
 }

@@ -1,4 +1,4 @@
-//! Places that several processes want at once. A lock belongs to an open file, so threads stand for processes here.
+//! Paths that several processes want at once. A lock belongs to an open file, so threads stand for processes here.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ fn twenty_that_want_a_name_at_once_get_one_each() {
     thread::scope(|scope| {
         let claim = || {
             start.wait();
-            // folders come and go while others look for one
+            // folders come and go while others look for a free one
             for _ in 0..20 {
                 drop(RunClaim::next(&dir.path().join("new/runs"), "text").unwrap());
             }
@@ -36,7 +36,7 @@ fn twenty_that_want_a_name_at_once_get_one_each() {
         assert!(names.iter().all(|name| name.join("mine").exists()));
         names.iter().for_each(|name| fs::remove_file(name.join("mine")).unwrap());
     });
-    // a folder that one made and another locked may stay, and is free
+    // a folder that one thread made and another locked may stay, and is free
     for run in fs::read_dir(dir.path().join("new/runs")).into_iter().flatten() {
         assert_eq!(fs::read_dir(run.unwrap().path()).unwrap().count(), 0);
     }
@@ -54,13 +54,13 @@ fn a_place_goes_to_one_process_and_is_free_again_after_it() {
     drop(claim);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 
-    // what a killed process leaves: a folder, then its lock, then the first files
+    // remains of a killed process: a folder, then its lock, then the first files
     fs::create_dir_all(&root).unwrap();
     drop(RunClaim::take(&root).unwrap());
     assert!(root.exists() && fs::read_dir(&root).unwrap().count() == 0, "an empty folder is somebody's");
     fs::write(root.join(".lock"), "").unwrap();
     let error = OpenRun::open(&root).unwrap_err().to_string();
-    assert!(error.contains("was stopped before it had a checkpoint"), "{error}");
+    assert!(error.contains("was stopped before its first checkpoint"), "{error}");
     for part in ["config.toml", "tokenizer.json.part", "metrics.jsonl"] {
         fs::write(root.join(part), "").unwrap();
     }
@@ -71,7 +71,7 @@ fn a_place_goes_to_one_process_and_is_free_again_after_it() {
 }
 
 #[test]
-fn what_is_somebodys_is_left_alone() {
+fn files_of_others_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     fs::create_dir_all(at.join("photos")).unwrap();
@@ -81,7 +81,7 @@ fn what_is_somebodys_is_left_alone() {
     fs::write(at.join("file"), "").unwrap();
     for (root, word) in [
         ("photos", "photos is not empty"),
-        ("run", "run holds a run already"),
+        ("run", "run already holds a run"),
         ("file", "can't write a run to"),
         ("file/run", "can't write a run to"),
     ] {
@@ -90,7 +90,7 @@ fn what_is_somebodys_is_left_alone() {
     }
     assert_eq!(fs::read_dir(at.join("photos")).unwrap().count(), 1);
     assert_eq!(fs::read_dir(at.join("run")).unwrap().count(), 2);
-    // a file in the place of a name is passed over
+    // a file with the name of a run is skipped
     fs::write(at.join("text-1"), "").unwrap();
     assert_eq!(RunClaim::next(at, "text").unwrap().root(), at.join("text-2"));
 }
@@ -101,7 +101,7 @@ fn a_lock_file_that_was_removed_locks_nobody_out() {
     let path = dir.path().join("lock");
     let first = LockFile::take(&path).unwrap().unwrap();
     assert!(LockFile::take(&path).unwrap().is_none());
-    // somebody tidies up: the next one makes a file of its own, which the first one leaves alone only if it doesn't exist any more
+    // if somebody removes the lock, the next claim makes a new one, which dropping the first must not remove
     fs::remove_file(&path).unwrap();
     let second = LockFile::take(&path).unwrap().unwrap();
     first.leave();
@@ -113,7 +113,7 @@ fn a_lock_file_that_was_removed_locks_nobody_out() {
     claim.set_filled(Filled::Yes);
     let lock = claim.lock().unwrap();
     drop(claim);
-    // the run that was made goes on to hold it
+    // the new run continues to hold it
     assert!(Claim::take(&dir.path().join("folder")).unwrap().is_none());
     drop(lock);
     assert!(Claim::take(&dir.path().join("folder")).unwrap().is_some());

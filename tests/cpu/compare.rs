@@ -1,4 +1,4 @@
-//! The comparison code itself: what it must accept and, above all, what it must not.
+//! The comparison code itself: what it must accept and, above all, reject.
 
 use tril::reference::compare::{Mismatch, Tolerance, canary, compare, compare_f64};
 
@@ -8,7 +8,7 @@ const INF: f64 = f64::INFINITY;
 /// Wide enough to accept any finite value, so that only the special values can fail.
 const WIDE: Tolerance = Tolerance { abs: 1e300, rel: 1e-3 };
 
-/// Allows for anything at all, which must not mean that anything passes.
+/// Allows any finite deviation, but that must not make everything pass.
 const BOUNDLESS: Tolerance = Tolerance { abs: INF, rel: INF };
 
 fn check(got: &[f64], want: &[f64], tolerance: Tolerance, passes: bool) {
@@ -56,7 +56,7 @@ fn a_tolerance_without_a_limit_accepts_nothing() {
 }
 
 #[test]
-fn a_fault_at_any_place_is_found() {
+fn an_error_at_any_position_is_found() {
     let want = [1.0, 2.0, 3.0, 4.0];
     for index in 0..want.len() {
         for fault in [NAN, INF, -INF, 0.0, 9.0] {

@@ -1,4 +1,4 @@
-//! Files of settings that somebody wrote by hand: whatever is wrong, the message says where, what is there and what should be.
+//! Hand-written settings files: each error says where, what was found and what was expected.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ fn error(text: &str) -> String {
     RunConfig::from_toml("config.toml", text).unwrap_err().to_string()
 }
 
-/// Lines of a file with the dotted path of each setting.
+/// The lines of a file with the dotted path of each setting.
 fn settings(text: &str) -> Vec<(usize, String, String)> {
     let mut table = String::new();
     let mut all = vec![];
@@ -40,7 +40,7 @@ fn settings(text: &str) -> Vec<(usize, String, String)> {
     all
 }
 
-/// Words that only who knows the program's inside understands.
+/// Words that only a developer of the program understands.
 fn is_plain(message: &str) {
     for word in [
         "usize",
@@ -70,7 +70,7 @@ fn is_plain(message: &str) {
 }
 
 #[test]
-fn a_value_of_another_type_is_told_with_its_line_its_key_and_what_should_be_there() {
+fn type_errors_name_line_key_and_expected_type() {
     let mut keys = BTreeSet::new();
     for config in whole() {
         let text = config.to_toml();
@@ -106,7 +106,7 @@ fn a_value_of_another_type_is_told_with_its_line_its_key_and_what_should_be_ther
                 assert!(message.contains("expected ") || path == "data.tokenizer", "{path} = {new}: {message}");
                 is_plain(&message);
             }
-            // a number may be any number, and a text any text
+            // a number may be any number, and a string any string
             assert!(refused >= 7, "{path} takes all but {refused}");
             keys.insert(path);
         }
@@ -115,7 +115,7 @@ fn a_value_of_another_type_is_told_with_its_line_its_key_and_what_should_be_ther
 }
 
 #[test]
-fn a_wrong_value_within_a_list_is_told_where_it_stands() {
+fn a_wrong_value_in_a_list_is_located() {
     let base = RunConfig::preset("nano").unwrap();
     let text = "[data.source]\nkind = \"files\"\npaths = [\n  \"a.txt\",\n  \"b.txt\",\n  7,\n]\n";
     let message = base.overlaid("f.toml", text).unwrap_err().to_string();
@@ -127,7 +127,7 @@ fn a_wrong_value_within_a_list_is_told_where_it_stands() {
 }
 
 #[test]
-fn missing_keys_are_told_with_their_table() {
+fn missing_keys_are_reported_with_their_table() {
     for config in whole() {
         let text = config.to_toml();
         for (i, path, _) in settings(&text) {
@@ -150,17 +150,17 @@ fn missing_keys_are_told_with_their_table() {
 }
 
 #[test]
-fn keys_that_are_none_are_told_with_those_that_there_are() {
+fn unknown_keys_are_reported_with_the_valid_ones() {
     let base = RunConfig::preset("nano").unwrap();
     for (text, begin, words) in [
-        ("[model]\nlayers = 2", "line 2, model.layers: there is no such setting; there are n_layer, n_head", ""),
-        ("steps = 3", "line 1, steps: there is no such setting here; there is train.steps", ""),
-        ("[train]\nn-layer = 3", "line 2, train.n-layer: there is no such setting here; there is model.n_layer", ""),
+        ("[model]\nlayers = 2", "line 2, model.layers: unknown setting; expected one of n_layer, n_head", ""),
+        ("steps = 3", "line 1, steps: unknown setting; did you mean train.steps?", ""),
+        ("[train]\nn-layer = 3", "line 2, train.n-layer: unknown setting; did you mean model.n_layer?", ""),
         ("[train]\nbeta1 = 0.5", "line 2, train.beta1: ", "there is train.optimizer.beta1"),
         ("[optimizer]\nbeta1 = 0.5", "line 1, optimizer: ", "there is train.optimizer"),
         ("[data]\nrow_size = 4", "line 2, data.row_size: ", "there is train.row_size"),
         ("[train]\nseparator = 4", "line 2, train.separator: ", "there are steps, "),
-        ("[other]\n", "line 1, other: there is no such setting; there are model, train, data", ""),
+        ("[other]\n", "line 1, other: unknown setting; expected one of model, train, data", ""),
         ("[model.n_layer]\n", "line 1, model.n_layer: found a table of settings, expected a whole number", ""),
         ("[[model]]\nn_layer = 1", "line 1, model: found a list, expected a table", ""),
         ("model = 3", "line 1, model: found the number 3, expected a table", ""),
@@ -184,7 +184,7 @@ fn keys_that_are_none_are_told_with_those_that_there_are() {
         ("[data.mode]\nseparator = \",\"", "line 1, data.mode: ", "\"documents\" has a separator"),
         ("[data.source]\npaths = [\"a\"]", "line 1, data.source: ", "\"files\" has paths"),
         ("[data.source]\nkind = \"web\"", "line 2, data.source.kind: found the text \"web\"", "\"files\""),
-        ("[data.source]\nkind = \"files\"\nurl = 1", "line 3, data.source.url: there is no such setting", "paths"),
+        ("[data.source]\nkind = \"files\"\nurl = 1", "line 3, data.source.url: unknown setting", "paths"),
     ] {
         let message = base.overlaid("f.toml", text).unwrap_err().to_string();
         assert!(message.starts_with(&format!("f.toml: {begin}")) && message.contains(words), "{text}: {message}");
@@ -193,16 +193,16 @@ fn keys_that_are_none_are_told_with_those_that_there_are() {
 }
 
 #[test]
-fn what_is_no_toml_is_told_with_its_line() {
+fn invalid_toml_is_reported_with_its_line() {
     let base = RunConfig::preset("nano").unwrap();
     for (text, begin, words) in [
         ("[model]\nn = [", "line 2, n = [: ", "`]`"),
         ("[model]\nn_layer = 2\nn_layer = 3", "line 3, n_layer = 3: ", "twice"),
         ("[model]\n[train]\n[model]\n", "line 3, [model]: ", "twice"),
         ("[model]\nn_layer 2\n", "line 2, n_layer 2: ", "`=`"),
-        ("[model]\nn_layer = \n", "line 2, n_layer =: ", "there is no value"),
-        ("[model]\nn_layer = two\n", "line 2, n_layer = two: ", "there is no value; write text in quotes"),
-        ("[model]\nbias = True\n", "line 2, bias = True: ", "true and false without"),
+        ("[model]\nn_layer = \n", "line 2, n_layer =: ", "missing value"),
+        ("[model]\nn_layer = two\n", "line 2, n_layer = two: ", "missing value; quote text"),
+        ("[model]\nbias = True\n", "line 2, bias = True: ", "but not numbers, true or false"),
         ("[model\nn_layer = 2\n", "line 1, [model: ", "`]`"),
         ("[model]\nn_layer = 1,5\n", "line 2, n_layer = 1,5: ", ""),
         ("{\"model\": 1}", "line 1, {\"model\": 1}: ", ""),
@@ -217,7 +217,7 @@ fn what_is_no_toml_is_told_with_its_line() {
 }
 
 #[test]
-fn a_fixed_setting_is_told_as_it_was_written() {
+fn fixed_settings_are_reported_as_written() {
     let mut is = RunConfig::preset("nano").unwrap();
     is.model.dropout = 0.1;
     let mut wanted = is.clone();

@@ -65,7 +65,8 @@ fn every_form_of_every_kernel_is_valid_and_in_the_manifest() {
             assert!(hlsl.contains(&format!("[numthreads({x}, {y}, {z})]")), "{}", entry.file);
             assert!(String::from_utf8(read("metal")).unwrap().contains("kernel void main_"), "{}", entry.file);
             let words: Vec<u32> = read("spv").chunks(4).map(|w| u32::from_le_bytes(w.try_into().unwrap())).collect();
-            // magic number; an instruction's first word is its length and its number; OpExecutionMode is 16, LocalSize 17
+            // magic number; an instruction's first word is its length and its opcode; OpExecutionMode is 16, LocalSize
+            // 17
             assert_eq!(words[0], 0x0723_0203);
             let mut at = 5;
             let mut sizes = vec![];
@@ -128,7 +129,7 @@ fn one_process_writes_to_a_folder_at_a_time_and_a_killed_one_is_no_hindrance() {
     assert_eq!(names(&out).len(), 4 * manifest.kernels.len() + 1);
     assert!(!names(&out).contains(".lock"));
 
-    // where somebody has put something of their own there, nothing is removed
+    // files of others are never removed
     fs::write(out.join(".lock"), "").unwrap();
     fs::write(out.join("mine.txt"), "kept").unwrap();
     let before = names(&out).len();

@@ -1,4 +1,4 @@
-//! Models of other programs, as runs.
+//! Imports of other programs' models.
 
 mod names;
 mod torch;
@@ -115,14 +115,14 @@ fn the_weights_alone_make_the_same_model_once_the_heads_are_given() {
     }
 }
 
-/// A model, exported and imported again.
+/// A model that was exported and imported again.
 #[test]
-fn what_goes_out_again_comes_back_the_same() {
+fn exports_of_imports_come_back_the_same() {
     let dir = tempfile::tempdir().unwrap();
     for (name, path, bytes) in MODELS {
         let at = |part: &str| dir.path().join(format!("{name}_{part}"));
         if !imported(path, bytes, &at("first")).config.model.bias {
-            // the formats have biases, and then so has what comes back
+            // the formats have biases, so a re-imported model has them, too
             continue;
         }
         for (target, back) in [(Target::Hf, at("Hf")), (Target::Llmc, at("Llmc").join("model.bin"))] {
@@ -134,7 +134,7 @@ fn what_goes_out_again_comes_back_the_same() {
             if exported.is_err() {
                 continue;
             }
-            // llm.c keeps neither a tokenizer of this kind nor the dropout
+            // llm.c stores neither this kind of tokenizer nor the dropout
             let json = Some(TokenizerSpec::File(at("first").join("tokenizer.json")));
             let options = if target == Target::Hf {
                 ImportOptions::default()
@@ -154,7 +154,7 @@ fn what_goes_out_again_comes_back_the_same() {
 }
 
 #[test]
-fn weights_of_a_run_of_trils_tell_their_heads() {
+fn weights_of_a_tril_run_record_their_heads() {
     let dir = tempfile::tempdir().unwrap();
     let (first, second) = (dir.path().join("first"), dir.path().join("second"));
     imported("hf_f32", false, &first);
@@ -188,7 +188,7 @@ fn a_tokenizer_of_two_files_is_that_of_one() {
 }
 
 #[test]
-fn gpt2s_own_tokenizer_is_taken_for_what_it_is() {
+fn gpt2s_tokenizer_is_recognised() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("model");
     copy(&folder().join("hf_f32"), &model);
@@ -207,7 +207,7 @@ fn gpt2s_own_tokenizer_is_taken_for_what_it_is() {
 }
 
 #[test]
-fn ids_behind_those_of_the_tokenizer_have_no_text_and_do_no_harm() {
+fn padding_ids_have_no_text_and_do_no_harm() {
     let dir = tempfile::tempdir().unwrap();
     imported("hf_f32", false, &dir.path().join("run"));
     let (_, config, tokenizer) = RunDir::open(&dir.path().join("run")).unwrap();
@@ -220,7 +220,7 @@ fn nothing_is_left_of_an_import_that_fails_and_nothing_is_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let (model, run) = (dir.path().join("model"), dir.path().join("run"));
     copy(&folder().join("hf_f32"), &model);
-    // the last tensor that is read
+    // the last tensor to be read
     wrong::set_first(&model.join("model.safetensors"), "transformer.ln_f.bias", f32::NAN);
     assert!(import(&model, &run, &ImportOptions::default()).is_err());
     assert!(!run.exists());
@@ -228,7 +228,7 @@ fn nothing_is_left_of_an_import_that_fails_and_nothing_is_overwritten() {
     imported("hf_f32", false, &run);
     let before = files(&run);
     let error = import(&folder().join("hf_untied"), &run, &crate::common::foreign::options(true)).unwrap_err();
-    assert!(error.to_string().contains("holds a run already"), "{error}");
+    assert!(error.to_string().contains("already holds a run"), "{error}");
     assert_eq!(files(&run), before);
 }
 
@@ -239,7 +239,7 @@ fn an_import_that_was_killed_is_begun_again() {
     imported("hf_f32", false, &run);
     let whole = files(&run);
     let checkpoints = run.join("checkpoints");
-    // as it stands before each of the two renames
+    // the state before each of the two renames
     fs::rename(checkpoints.join("00000000"), checkpoints.join("00000000.part")).unwrap();
     assert!(RunDir::never_started(&run));
     imported("hf_f32", false, &run);
@@ -248,7 +248,7 @@ fn an_import_that_was_killed_is_begun_again() {
     fs::rename(run.join("model.safetensors"), run.join("model.safetensors.part")).unwrap();
     imported("hf_f32", false, &run);
     assert_eq!(files(&run), whole);
-    // weights without any sign of an import are somebody's
+    // weights without any sign of an import may belong to somebody
     fs::remove_dir_all(&checkpoints).unwrap();
     assert!(!RunDir::never_started(&run));
 }

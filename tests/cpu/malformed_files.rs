@@ -1,5 +1,5 @@
-//! Bytes that nobody meant: every reader of foreign bytes takes thousands of changed files, and may do no worse than refuse
-//! them. `fuzz/` has the same readers for a fuzzer, which looks for longer and also watches memory.
+//! Malformed files: every reader of foreign bytes gets thousands of mutated files, and may do no worse than refuse
+//! them. `fuzz/` has the same readers for a fuzzer, which runs longer and also watches memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use tril::run::{RunDir, checkpoint};
 #[path = "../../fuzz/src/readers.rs"]
 mod readers;
 
-/// Changed files for each reader.
+/// Mutated files per reader.
 const FILES: usize = 2000;
 
-/// What is put in the place of bytes: numbers at the borders of types, and what parsers look for.
+/// Replacement bytes: numbers at the limits of types, and what parsers look for.
 const WORDS: [&[u8]; 20] = [
     b"0",
     b"-1",
@@ -53,7 +53,7 @@ fn change(bytes: &mut Vec<u8>, other: &[u8], rng: &mut ChaCha8Rng) {
             let again = bytes[at..to].repeat(rng.random_range(1..40usize));
             drop(bytes.splice(at..at, again));
         }
-        // a number in the text gets another value
+        // change a number in the text
         7 => {
             let Some(first) = bytes[at..].iter().position(u8::is_ascii_digit) else { return };
             let n = bytes[at + first..].iter().take_while(|b| b.is_ascii_digit()).count();
@@ -67,7 +67,7 @@ fn change(bytes: &mut Vec<u8>, other: &[u8], rng: &mut ChaCha8Rng) {
     }
 }
 
-/// Where files are cheap, on a system that has such a place.
+/// A folder in memory, if the system has one.
 fn folder() -> tempfile::TempDir {
     let memory = PathBuf::from("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
@@ -97,9 +97,9 @@ fn no_reader_of_foreign_bytes_panics() {
     });
 }
 
-/// Sums and products with a step overflow only beyond the steps that a config may have.
+/// A step plus or times something overflows only above the limit that a config has.
 #[test]
-fn a_checkpoint_tells_no_step_that_a_config_may_not_have() {
+fn checkpoint_steps_stay_within_the_limit_of_a_config() {
     let reader = readers::ALL.iter().find(|reader| reader.name == "progress").unwrap();
     let whole = String::from_utf8((reader.seeds)().remove(0)).unwrap();
     let folder = folder();

@@ -1,4 +1,4 @@
-//! How work is cut into command buffers and dispatches.
+//! How work is split into command buffers and dispatches.
 
 use tril::graph::Phase;
 use tril::kernel::{Caps, Choice};
@@ -28,7 +28,7 @@ fn work(plan: &Plan, phase: Phase) -> Vec<u64> {
     plan.steps.iter().filter(|s| s.phase == phase).map(|s| s.work()).collect()
 }
 
-/// Runs a phase on a device of that speed as `Program::run` does: the work of each command buffer.
+/// Runs a phase on a device of that speed as `Program::run` does; returns the work of each command buffer.
 fn command_buffers(pace: &mut Pace, work: &[u64], ns_per_work: f64) -> Vec<u64> {
     let (mut rest, mut sizes) = (work, vec![]);
     while !rest.is_empty() {
@@ -62,7 +62,7 @@ fn command_buffers_begin_small_and_end_at_the_time_that_the_kind_of_device_allow
             assert!(size <= allowed.max(largest_dispatch), "{size} of {allowed} at {ns_per_work} ns");
             proven = proven.max(size);
         }
-        // once settled, nothing is waited for, and the step is cut as coarsely as the time allows
+        // once settled, there is no waiting, and the step is split as coarsely as the time allows
         assert!(!pace.is_ramping());
         let settled = command_buffers(&mut pace, &work, ns_per_work);
         let total = work.iter().sum::<u64>() as f64 * ns_per_work;
@@ -82,14 +82,14 @@ fn a_slow_dispatch_gets_a_command_buffer_of_its_own() {
 #[test]
 fn compiling_in_the_first_command_buffer_is_forgotten() {
     let mut pace = Pace::new(false);
-    // half a second of compiling for what takes a millisecond
+    // half a second of compiling for a dispatch of a millisecond
     pace.measured(32_000_000, 32_000_000, 500_000_000);
     assert!(pace.budget() < Pace::FIRST);
     for _ in 0..12 {
         pace.measured(1_000_000_000, 10_000_000, 30_000_000);
     }
     assert!(pace.budget() > 30_000_000, "{}", pace.budget());
-    // and one hiccup later doesn't undo it
+    // and one later outlier doesn't undo it
     let before = pace.budget();
     pace.measured(1_000_000_000, 10_000_000, 100_000_000);
     assert!(pace.budget() > before / 2);

@@ -1,4 +1,4 @@
-//! What the pages promise of the command line: commands and flags exist, and links lead to headings.
+//! Checks the pages against the command line: commands and flags exist, and links lead to headings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,7 +15,7 @@ fn help(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The flags that a text begins words with.
+/// The flags among the words of a text.
 fn flags(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| c.is_whitespace() || "=|,.:;`[]()".contains(c));
     words.filter(|word| word.starts_with("--") && word.len() > 2).map(str::to_string).collect()
@@ -25,13 +25,13 @@ fn flags(text: &str) -> BTreeSet<String> {
 fn commands() -> BTreeMap<String, BTreeSet<String>> {
     let overview = help(&[]);
     let lines = overview.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    // what a name's description continues on is indented further
+    // the continuation of a description is indented further
     let names = lines.filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')));
     let names = names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
     names.map(|name| (name.to_string(), flags(&help(&[name])))).collect()
 }
 
-/// The command lines of tril in a page's examples, without their comments: behind `$`, settings of variables and pipes.
+/// The command lines of tril in a page's examples, without comments: after `$`, environment variables and pipes.
 fn examples(page: &str) -> Vec<&str> {
     let lines = page.lines().filter_map(|line| line.strip_prefix("$ ")).map(|line| line.split("  #").next().unwrap());
     lines
@@ -41,7 +41,7 @@ fn examples(page: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Pieces of a page's text in backticks that begin like a flag or a command of tril.
+/// Quoted parts of a page that begin like a flag or a command of tril.
 fn quoted(page: &str) -> Vec<&str> {
     let text = page.lines().filter(|line| !line.starts_with("```"));
     let quoted = text.flat_map(|line| line.split('`').skip(1).step_by(2));
@@ -59,7 +59,7 @@ fn pages_use_commands_and_flags_that_exist() {
         let lines = examples(&text).into_iter().chain(quoted(&text).into_iter().filter(of_tril).map(|q| &q[5..]));
         for line in lines {
             let name = line.split_whitespace().next().unwrap_or("");
-            // `tril COMMAND` stands for any
+            // `tril COMMAND` stands for any command
             if name.starts_with('-') || name.chars().all(|c| c.is_ascii_uppercase()) {
                 continue;
             }
@@ -88,7 +88,7 @@ fn the_guide_and_the_readme_name_flags_that_exist() {
 
 #[test]
 fn every_flag_of_train_is_known_to_the_guide_or_named_for_itself() {
-    // settings that nanoGPT's users know by these names, and that have nothing to explain
+    // settings that nanoGPT's users know by these names, without need for explanation
     const PLAIN: [&str; 14] = [
         "--batch-size",
         "--beta1",
@@ -112,7 +112,7 @@ fn every_flag_of_train_is_known_to_the_guide_or_named_for_itself() {
     assert!(missing.is_empty(), "GUIDE.md says nothing about these flags of train: {missing:?}");
 }
 
-/// The name that a heading has in links to it.
+/// The anchor of a heading.
 fn anchor(heading: &str) -> String {
     let words = heading.trim_start_matches('#').trim().to_lowercase();
     words.chars().filter(|c| c.is_alphanumeric() || " -".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()

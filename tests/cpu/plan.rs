@@ -44,7 +44,7 @@ fn nano_fits_webgpu_defaults() {
 }
 
 #[test]
-fn what_does_not_fit_is_said_before_a_device_is_touched() {
+fn plans_that_do_not_fit_fail_before_a_device_is_used() {
     let error = plan("gpt2", 64, 1024, &Caps::lavapipe()).unwrap_err().to_string();
     assert!(error.contains("--batch-size"), "{error}");
 }
@@ -68,7 +68,7 @@ fn presets_have_the_known_numbers_of_parameters() {
 
 #[test]
 fn activations_alive_together_never_share_memory() {
-    // a deterministic spread of overlapping lifetimes: the sizes alike, and a few that tower above the others
+    // a deterministic spread of overlapping lifetimes, of similar sizes except for a few huge ones
     for tower in [1u64, 40] {
         let mut intervals = vec![];
         for i in 0..200usize {
@@ -148,7 +148,7 @@ fn toml_goes_over_a_preset_and_back() {
     assert_eq!(files.data.source, Source::Files { paths: vec!["a.txt".into()], lossy: false });
 }
 
-/// A configuration of before there was a choice goes on as it began.
+/// A configuration from before the option existed keeps its behaviour.
 #[test]
 fn packing_and_its_mask_are_recorded_and_off_in_old_runs() {
     let base = RunConfig::preset("nano").unwrap();
@@ -200,8 +200,8 @@ fn a_plan_error_is_a_limit_with_its_numbers() {
     assert!(limit == 4 && value > 4);
 }
 
-/// The schedule of fixed configurations, dispatch by dispatch: a refactor that changes it shows it here. After a change
-/// that is meant, `TRIL_BLESS=1 cargo test --release --test cpu snapshot` writes the files anew.
+/// The schedule of fixed configurations, dispatch by dispatch, so that a refactoring shows its changes. After an
+/// intended change, `TRIL_BLESS=1 cargo test --release --test cpu snapshot` rewrites the files.
 #[test]
 fn schedules_equal_their_snapshots() {
     let cases = [
@@ -251,7 +251,7 @@ fn schedules_equal_their_snapshots() {
 }
 
 #[test]
-fn activations_take_little_more_than_what_is_alive_at_once() {
+fn activations_need_little_more_than_the_live_tensors() {
     let nano = ModelConfig::preset("nano").unwrap();
     let xs = ModelConfig { n_layer: 4, n_head: 4, n_embd: 128, block_size: 128, vocab_size: 256, ..nano.clone() };
     let s = ModelConfig { n_layer: 6, n_head: 6, n_embd: 384, block_size: 256, vocab_size: 65, ..nano };

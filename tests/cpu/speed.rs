@@ -1,4 +1,4 @@
-//! Profiles and bench figures, from made-up times.
+//! Profiles and benchmark figures, from made-up times.
 
 use std::time::Duration;
 
@@ -59,17 +59,17 @@ fn no_op_beats_the_peak_that_is_shown_beside_it() {
         let ops = json["ops"].as_array().unwrap();
         ops.iter().flat_map(|op| ["of_matmul_peak", "of_copy_peak"].map(|share| op[share].as_f64().unwrap())).collect()
     };
-    // a slow product was measured: the fastest op is the peak of its kind, and is named
+    // a slow product was measured: the fastest op becomes the peak of its kind, and is named
     let slow = profile(|_| 100_000, 1e6, 1e6);
     assert_eq!(shares(&slow).iter().filter(|&&share| share == 1.0).count(), 2, "{slow}");
     assert!(shares(&slow).iter().all(|share| (0.0..=1.0).contains(share)), "{slow}");
     assert!(slow.peaks.flops_per_s > 1e6 && slow.peaks_of[0] == "matmul", "{slow}");
     assert!(slow.to_string().contains("GFLOP/s (F) in matmul"), "{slow}");
-    // nothing beats what was measured
+    // nothing beats the measured peak
     let fast = profile(|_| 100_000, 1e15, 1e15);
     assert_eq!((fast.peaks.flops_per_s, fast.peaks.bytes_per_s), (1e15, 1e15));
     assert!(fast.to_string().contains("(F) in a matrix product"), "{fast}");
-    // an op that was over before the clock went on says nothing of the device
+    // an op shorter than the clock's resolution proves nothing about the device
     let instant = profile(|_| 0, 1e12, 1e11);
     assert_eq!(instant.peaks, Peaks { flops_per_s: 1e12, bytes_per_s: 1e11 });
     assert!(shares(&instant).iter().all(|share| (0.0..=1.0).contains(share)), "{instant}");
@@ -115,14 +115,14 @@ fn a_profile_adds_up_by_op_and_by_kernel() {
     assert_eq!(json["host_us_per_dispatch"].as_f64().unwrap(), 600.0 / (2 * n) as f64);
 }
 
-/// A step in which an op's dispatch takes a fixed time and one for its work.
+/// A step in which an op's dispatch takes a fixed time plus one for its work.
 fn timed(plan: &Plan, law: fn(&str) -> (f64, f64)) -> Timings {
     let once = plan.steps.iter().enumerate().map(|(step, s)| {
         let (per_dispatch, per_work) = law(s.op);
         TimedDispatch { step, start_ns: 0, ns: (per_dispatch + per_work * s.cost.work() as f64) as u64 }
     });
     let once: Vec<_> = once.collect();
-    // another time, something else kept the machine busy
+    // in another run, something else kept the machine busy
     let busy = once.iter().map(|d| TimedDispatch { ns: d.ns * 3, ..*d });
     Timings { dispatches: busy.chain(once.clone()).collect(), by_device: true }
 }
@@ -154,7 +154,7 @@ fn the_time_of_a_step_is_estimated_from_two_others() {
         let (estimate, truth) = (rates.step_s(&other, micro), seconds(&other, micro as f64));
         assert!((estimate / truth - 1.0).abs() < 0.01, "{estimate} {truth}");
     }
-    // nothing in the times is more than noise: an estimate is a number in any case
+    // the times are only noise: the estimate is still a number
     let nothing = Timings { dispatches: vec![], by_device: true };
     let empty = TimedStep { plan: &small, timings: &nothing, step_s: 0.0 };
     assert!(Rates::of(empty, empty).step_s(&other, 1).is_finite());

@@ -1,4 +1,4 @@
-//! The house stays tidy: rules about the repository's files that no compiler checks. Every message lists all offenders.
+//! Rules about the repository's files that no compiler checks. Every message lists all offenders.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ const MAX_RUST_LINES: usize = 500;
 const MAX_SHADER_LINES: usize = 250;
 const MAX_ARCHITECTURE_LINES: usize = 150;
 
-/// Folders of the repository that hold files of ours.
+/// The repository's folders with our own files.
 const FOLDERS: [&str; 13] = [
     ".cargo",
     ".ci",
@@ -24,8 +24,8 @@ const FOLDERS: [&str; 13] = [
     "xtask",
 ];
 
-/// Where the files of a stem are; `*` is the stem, or the stem and more behind an underscore. Then the files there that
-/// belong to no stem.
+/// Where the files of a stem are; `*` is the stem, or the stem followed by an underscore and more. Then the files there
+/// that belong to no stem.
 const STEM_PLACES: [(&str, &[&str]); 7] = [
     ("shaders/*_.wgsl", &[]),
     ("src/ops/*.rs", &["mod.rs", "tunable.rs"]),
@@ -44,7 +44,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// Names in a folder of the repository, sorted; a folder's ends in a slash. Links are left out.
+/// Names in a folder of the repository, sorted; folders end in a slash. Symlinks are left out.
 fn list(folder: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(root().join(folder)) else { return vec![] };
     let mut names: Vec<String> = entries
@@ -78,17 +78,17 @@ fn demand(offenders: &[String], what_to_do: &str) {
     assert!(offenders.is_empty(), "{what_to_do}\n  {}\n", offenders.join("\n  "));
 }
 
-/// The code of a line: what stands before `//`.
+/// The code of a line: everything before `//`.
 fn code(line: &str) -> &str {
     line.split("//").next().unwrap_or("")
 }
 
-/// The identifier that a text begins with.
+/// The identifier at the start of a text.
 fn ident(text: &str) -> &str {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or("")
 }
 
-/// The modules of src/lib.rs, in its order: each may import from those before it.
+/// The modules of src/lib.rs, in order: each may import from those before it.
 fn layers() -> Vec<String> {
     let lib = read("src/lib.rs");
     lib.lines().filter_map(|l| code(l).trim().strip_prefix("pub mod ")?.strip_suffix(';')).map(str::to_string).collect()
@@ -199,7 +199,7 @@ fn files_are_short() {
     demand(&offenders, "a file holds one idea; split these:");
 }
 
-/// Every op has a golden, and nothing else in that folder but whole models has one: so the goldens list the stems.
+/// Every op has a golden, and apart from whole models nothing else has one: so the goldens list the stems.
 fn stems() -> Vec<String> {
     let goldens = list("assets/golden");
     let names = goldens.iter().filter_map(|name| name.strip_suffix(".safetensors"));
@@ -215,7 +215,7 @@ fn stem_of<'a>(name: &str, ending: &str, stems: &'a [String]) -> Option<&'a str>
         Some(rest) => longer && rest.starts_with('_'),
         None => false,
     };
-    // column_sum before a column, if there ever is one
+    // the longest, as one stem may be a prefix of another
     stems.iter().filter(is_of).max_by_key(|stem| stem.len()).map(String::as_str)
 }
 
@@ -262,7 +262,7 @@ fn every_stem_is_in_every_registry() {
 }
 
 #[test]
-fn every_file_beside_a_stem_has_one() {
+fn every_file_next_to_a_stem_belongs_to_one() {
     let stems = stems();
     let mut offenders = vec![];
     for (place, others) in STEM_PLACES {
@@ -292,7 +292,7 @@ fn stems_are_told_apart() {
     assert_eq!(stem_of("column.rs", ".rs", &stems), None);
 }
 
-/// What a shader's header must say; the last is one of two.
+/// The required keys of a shader's header; the last is one of two.
 const HEADER_KEYS: [&[&str]; 5] = [&["Shapes"], &["Work"], &["Numerics"], &["Limits"], &["Reference", "Source"]];
 
 fn missing_keys(text: &str) -> Vec<String> {
@@ -302,11 +302,11 @@ fn missing_keys(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_shader_says_what_it_needs() {
+fn every_shader_has_a_complete_header() {
     let mut offenders = vec![];
     for path in files_below("shaders").into_iter().filter(|p| p.ends_with(".wgsl")) {
         let text = read(&path);
-        // a shared piece is part of the shaders that import it; a first line that says what it is will do
+        // a shared piece is part of the shaders that import it; its first line needs only to name it
         let missing = if path.starts_with("shaders/shared/") {
             if text.starts_with("// ") { vec![] } else { vec!["a first comment line".to_string()] }
         } else {
@@ -322,7 +322,7 @@ fn every_shader_says_what_it_needs() {
 
 #[test]
 fn no_file_names_a_machine_or_a_mirror() {
-    // in halves, so that this file doesn't find itself
+    // split in two, so that this file doesn't match
     let halves =
         [("/wo", "rk/"), ("/ro", "ot/"), ("/ho", "me/"), ("crates", ".io/"), ("deb.deb", "ian.org"), ("pypi", ".org")];
     let needles = halves.map(|(a, b)| format!("{a}{b}"));
@@ -338,11 +338,11 @@ fn no_file_names_a_machine_or_a_mirror() {
     demand(&offenders, "committed files work anywhere; say these without the path or host of one machine:");
 }
 
-/// The pages for people, whose claims about files and flags are tested.
+/// The documentation pages, whose claims about files and flags are tested.
 pub const PAGES: [&str; 6] =
     ["README.md", "GUIDE.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/decisions.md", "benches/peers/README.md"];
 
-/// Paths of the repository that a page in a folder names: from the root in backticks, from the folder as the target of a link.
+/// Paths of the repository that a page in a folder names: in backticks from the root, in links from the folder.
 fn named_paths(folder: &str, page: &str) -> Vec<String> {
     let mut paths = vec![];
     let mut is_code = false;

@@ -1,5 +1,5 @@
-//! What a change of how a model is described must leave alone: graphs, plans, initial weights and exported files, by
-//! checksums of what they were before.
+//! What a refactoring of the model must not change: graphs, plans, initial weights and exported files, by their
+//! previous checksums.
 
 use std::fmt::Write;
 use std::fs;
@@ -14,7 +14,7 @@ use tril::plan::Plan;
 
 use crate::interop::export::{made, variants};
 
-/// Tensors by name, nodes in order, slabs, and where the plan puts everything.
+/// Tensors by name, nodes in order, slabs, and the plan's placement of all of them.
 fn described(graph: Graph) -> String {
     let mut text = String::new();
     let mut tensors: Vec<_> = graph

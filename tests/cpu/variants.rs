@@ -42,7 +42,7 @@ fn tiles_are_as_large_as_leaves_enough_workgroups() {
 }
 
 #[test]
-fn terms_are_shared_out_where_there_are_few_tiles() {
+fn terms_are_split_if_there_are_few_tiles() {
     let gradient = |size, caps: &Caps| product(size, true, caps, &Choice::default());
     let discrete = Caps::desktop();
     let total = ("column_sum_total_forward", "default", 1);
@@ -54,7 +54,7 @@ fn terms_are_shared_out_where_there_are_few_tiles() {
     // enough tiles, or too few terms
     assert_eq!(kernels(&gradient([768, 3072, 4096], &discrete)).len(), 1);
     assert_eq!(kernels(&gradient([128, 128, 256], &discrete)).len(), 1);
-    // a software device makes no parts, nor room for them: one call adds to what those before it left
+    // a software device splits no terms, and needs no memory for parts: each dispatch adds to the results before it
     let lavapipe = gradient([128, 128, 4096], &Caps::lavapipe());
     assert_eq!(kernels(&lavapipe).iter().map(|(name, ..)| *name).collect::<Vec<_>>(), ["matmul_shuffle"; 4]);
     let bytes = |plan: &Plan| plan.bytes_by_role()[&Role::Activation];
@@ -64,7 +64,7 @@ fn terms_are_shared_out_where_there_are_few_tiles() {
 
 const NN: Matmul = Matmul { trans_a: false, trans_b: false };
 
-/// The plan on a device of what is built from a product (64, N) of two inputs (64, 32), (32, N).
+/// The plan, on a device, of what is built from a product (64, N) of two inputs (64, 32), (32, N).
 fn built(n: u64, caps: &Caps, build: impl Fn(&mut GraphBuilder, [TensorId; 3])) -> Plan {
     let mut builder = GraphBuilder::new();
     let [a, b] = [("a", [64, 32]), ("b", [32, n])].map(|(name, dims)| builder.input(name, &dims, DType::F32).unwrap());
@@ -74,7 +74,7 @@ fn built(n: u64, caps: &Caps, build: impl Fn(&mut GraphBuilder, [TensorId; 3])) 
 }
 
 #[test]
-fn products_do_what_follows_them_on_gpus_only() {
+fn products_fuse_what_follows_them_on_gpus_only() {
     let gelu = |builder: &mut GraphBuilder, [_, _, product]: [TensorId; 3]| {
         let out = builder.apply1("gelu", Gelu, &[product]).unwrap();
         builder.set_role(out, Role::Output);
@@ -82,12 +82,12 @@ fn products_do_what_follows_them_on_gpus_only() {
     let names = |plan: &Plan| plan.steps.iter().map(|s| s.dispatch.kernel.name).collect::<Vec<_>>();
     let plan = built(64, &Caps::desktop(), gelu);
     assert_eq!(names(&plan), ["matmul_tiled4_fused"]);
-    // what was passed on takes no memory
+    // a fused result takes no memory
     assert!(plan.bytes_by_role()[&Role::Activation] <= 256);
     assert_eq!(names(&built(64, &Caps::lavapipe(), gelu)), ["matmul_shuffle", "gelu_vec4_forward"]);
-    // rows that aren't padded to fours
+    // rows that aren't padded to multiples of four
     assert_eq!(names(&built(66, &Caps::desktop(), gelu)).len(), 2);
-    // a product that is read elsewhere, too, is stored besides
+    // a product that is read elsewhere, too, is also stored
     let twice = built(64, &Caps::desktop(), |builder, all| {
         gelu(builder, all);
         builder.apply1("columns", ColumnSum, &[all[2]]).unwrap();
@@ -96,7 +96,7 @@ fn products_do_what_follows_them_on_gpus_only() {
 }
 
 #[test]
-fn what_a_product_can_not_take_over_stays() {
+fn what_a_product_cannot_fuse_stays_separate() {
     let desktop = Caps::desktop();
     let n_fused = |plan: &Plan| plan.steps.iter().filter(|s| s.dispatch.kernel.name == "matmul_tiled4_fused").count();
     // a sum with what comes before the product
@@ -130,7 +130,7 @@ fn what_a_product_can_not_take_over_stays() {
         residual(builder, [a, b, dropped]);
     };
     assert_eq!(n_fused(&built(64, &desktop, dropped)), 0);
-    // sums of columns of what the product reads, before that is added to
+    // sums over the columns of the product's input, before something is added to it
     let columns = |adds_between: bool| {
         built(64, &desktop, move |builder, [a, b, _]| {
             let product = builder.apply1("second", NN, &[a, b]).unwrap();

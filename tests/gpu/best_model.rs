@@ -180,7 +180,7 @@ fn a_resume_mends_the_model_from_the_best_checkpoint_and_trains_on_from_the_newe
         assert!(fails(at, &["train", "--resume", "run"]).contains("could not be saved"), "{what}");
         fs::remove_dir(&obstacle).unwrap();
         let said = resume(at, &[]);
-        let words = [what, &format!("the weights of step {least} are saved"), &format!("loss of {loss:.4}")];
+        let words = [what, &format!("saved the weights of step {least}"), &format!("loss of {loss:.4}")];
         assert!(words.iter().all(|word| said.contains(word)) && !said.contains("lost"), "{what}: {said}");
         assert!(bytes(&run) == before, "{what}");
         assert!(!resume(at, &[]).contains("model.safetensors"), "{what}");
@@ -190,7 +190,7 @@ fn a_resume_mends_the_model_from_the_best_checkpoint_and_trains_on_from_the_newe
     fs::remove_file(run.join("model.safetensors")).unwrap();
     let (second, _) = evals.iter().copied().filter(|e| e.0 != least).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
     let said = resume(at, &[]);
-    let words = [&format!("the weights of step {second} are saved"), &format!("those of step {least}, with {loss:.4}")];
+    let words = [&format!("saved the weights of step {second}"), &format!("those of step {least}, with {loss:.4}")];
     assert!(words.iter().all(|word| said.contains(*word)), "{said}");
     assert_eq!(step(&run), second);
     assert!(!resume(at, &[]).contains("model.safetensors"));
@@ -219,7 +219,7 @@ fn checkpoints_that_were_not_evaluated_are_evaluated_before_one_becomes_the_mode
     let before = tensors(&states(&run).pop().unwrap());
     let said = resume(at, &[]);
     let of = step(&run);
-    assert!(of < 80 && said.contains(&format!("the weights of step {of} are saved")), "{said}");
+    assert!(of < 80 && said.contains(&format!("saved the weights of step {of}")), "{said}");
     let weights = tensors(&run.join("model.safetensors"));
     assert!(weights == tensors(&checkpoint(&run, of).join("state.safetensors"))[..weights.len()]);
     // their evaluation leaves no trace in the training
@@ -254,7 +254,7 @@ fn the_model_of_an_import_that_is_gone_is_said_and_made_anew() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
         let what = if bad.is_some() { "is damaged" } else { "is missing" };
-        assert!(said.contains(what) && said.contains("the weights of step 0 are saved"), "{said}");
+        assert!(said.contains(what) && said.contains("saved the weights of step 0"), "{said}");
         fs::remove_dir_all(at.join("again")).unwrap();
     }
 }

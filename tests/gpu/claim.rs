@@ -126,7 +126,7 @@ fn what_several_write_to_one_place_at_once_is_one_of_theirs_and_whole() {
                     Some(0) => n_won += 1,
                     None => n_killed += 1,
                     _ => {
-                        let is_known = ["by another tril", "is there already", "not an empty", "not empty"];
+                        let is_known = ["by another tril", "already exists", "not an empty", "not empty"];
                         let line = err.lines().find(|line| line.starts_with("error: ")).unwrap_or("");
                         assert!(
                             *code == Some(1) && is_known.iter().any(|words| line.contains(words)),

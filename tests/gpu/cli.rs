@@ -432,7 +432,7 @@ fn a_profiled_run_says_where_its_time_went_and_computes_the_same() {
     assert!(events.iter().filter(|e| e["ph"] == "X" && e["dur"].as_f64().is_some()).count() > 50);
 
     let short = [&["train", &text][..], SMALL, &["--steps", "4", "--out", "short", "--profile"]].concat();
-    assert!(misused(dir.path(), &short).contains("--profile takes at least 5 steps, and 4 are left"));
+    assert!(misused(dir.path(), &short).contains("--profile needs at least 5 steps, but only 4 are left"));
     assert!(!dir.path().join("short").exists());
     // a run that is there stays as it is
     let config = || fs::read(dir.path().join("plain/config.toml")).unwrap();

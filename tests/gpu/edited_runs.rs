@@ -43,13 +43,13 @@ fn a_best_model_that_could_not_be_saved_is_saved_by_a_resume() {
     for _ in lines {}
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && said.contains("train on with --resume"), "{said}");
+    assert!(output.status.code() == Some(1) && said.contains("continue with --resume"), "{said}");
     assert_eq!(step(&at.join("run")), "0");
     // as long as it is in the way, that is no success, either
     assert!(fails(at, &["train", "--resume", "run"]).contains("could not be saved"));
     fs::remove_dir(obstacle).unwrap();
     let said = warned(at, &["train", "--resume", "run"]);
-    assert!(said.contains("the weights of step 600 are saved there") && said.contains("validation loss"), "{said}");
+    assert!(said.contains("saved the weights of step 600") && said.contains("validation loss"), "{said}");
     assert_eq!(step(&at.join("run")), "600");
     assert!(!warned(at, &["train", "--resume", "run"]).contains("warning"));
     ok(at, &["generate", "run", "--tokens", "3"]);
@@ -82,18 +82,18 @@ fn a_model_that_is_damaged_or_gone_is_said_and_made_anew() {
         let out = at.join("out").display().to_string();
         for args in [&["generate", "run"][..], &["eval", "run"], &["export", "run", "--to", "hf", "--out", &out]] {
             let line = fails(at, args);
-            let said = [what, "the checkpoint of step 10 is whole", "--resume run", "--last takes the checkpoint's"];
+            let said = [what, "the checkpoint of step 10 is intact", "--resume run", "use the checkpoint with --last"];
             assert!(said.iter().all(|words| line.contains(words)) && !line.contains("not a run"), "{args:?}: {line}");
         }
         let said = warned(at, &["train", "--resume", "run", "--steps", "10"]);
-        assert!(said.contains(what) && said.contains("the weights of step 10 are saved there"), "{said}");
+        assert!(said.contains(what) && said.contains("saved the weights of step 10"), "{said}");
         ok(at, &["generate", "run", "--tokens", "3"]);
         assert!(!warned(at, &["train", "--resume", "run"]).contains("warning"));
     }
     fs::remove_file(&model).unwrap();
     states(&at.join("run")).iter().for_each(|state| fs::write(state, "x").unwrap());
     let line = fails(at, &["generate", "run"]);
-    assert!(line.contains("no checkpoint is whole"), "{line}");
+    assert!(line.contains("no checkpoint is intact"), "{line}");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn settings_that_were_edited_are_named() {
         let commands = [resume, &["generate", "run", "--tokens", "2"], &["eval", "run"]];
         for args in &commands[..if i < model.len() { 3 } else { 1 }] {
             let line = fails(at, args);
-            let said = ["config.toml was changed", name, "put it back"];
+            let said = ["config.toml was changed", name, "restore it"];
             assert!(said.iter().all(|words| line.contains(words)) && !line.contains("damaged"), "{args:?}: {line}");
         }
     }
@@ -185,7 +185,7 @@ fn another_tokenizer_is_refused_and_a_run_of_before_goes_on() {
     fs::write(&tokenizer, smaller.to_string()).unwrap();
     for args in [&resume[..], &["generate", "run"], &["eval", "run"], &export] {
         let line = fails(at, args);
-        assert!(line.contains("tokenizer.json is not the tokenizer that the run was begun with"), "{args:?}: {line}");
+        assert!(line.contains("tokenizer.json is not the tokenizer that the run was started with"), "{args:?}: {line}");
     }
     fs::write(&tokenizer, good).unwrap();
     states(&at.join("run")).iter().for_each(|state| age(state));

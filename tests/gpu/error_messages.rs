@@ -38,7 +38,7 @@ fn an_imported_run_of_characters_names_the_one_that_it_lacks() {
     // what came without tokens for the ends of documents has none for them later
     ok(at, &["import", "stream-hf", "--out", "again"]);
     let line = misused(at, &[&["train", &path, "--resume", "again", "--mode", "documents"], FEW].concat());
-    assert!(line.contains("--mode stream, or a new run") && !line.contains("with --mode documents"), "{line}");
+    assert!(line.contains("--mode stream, or train a new run") && !line.contains("with --mode documents"), "{line}");
 }
 
 #[test]

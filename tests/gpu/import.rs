@@ -173,7 +173,7 @@ fn an_imported_run_says_what_it_needs_and_keeps() {
     }
     assert!(bytes(&at.join("run")) == before);
     let error = fails(at, &["import", &folder().join("hf_f32").display().to_string(), "--out", "run"]);
-    assert!(error.contains("run holds a run already"), "{error}");
+    assert!(error.contains("run already holds a run"), "{error}");
 }
 
 #[test]
@@ -277,10 +277,10 @@ fn a_run_begins_anew_with_the_weights_of_another() {
         fine_tune(at, &path, new, &[]);
     }
     for (args, words) in [
-        (&["import", "run", "--out", "best"][..], "best holds a run already"),
+        (&["import", "run", "--out", "best"][..], "best already holds a run"),
         (&["import", "run", "--out", "x", "--tokenizer", "byte"], "keeps its tokenizer"),
         (&["import", "run", "--out", "x", "--n-head", "2"], "keeps its tokenizer and heads"),
-        (&["import", &folder().join("hf_f32").display().to_string(), "--out", "x", "--last"], "no run of tril"),
+        (&["import", &folder().join("hf_f32").display().to_string(), "--out", "x", "--last"], "not a tril run"),
     ] {
         let error = fails(at, args);
         assert!(error.contains(words), "{args:?}: {error}");

@@ -67,7 +67,7 @@ fn settings_and_tokenizer_are_taken_from_a_checkpoint() {
             put(instead, &run.join(name));
             // what only reads the run writes nothing there
             let said = warned(&at, &["generate", "run", "--tokens", "2"]);
-            let is_said = said.contains(&format!("warning: {name} is ")) && said.contains("run writes the file anew");
+            let is_said = said.contains(&format!("warning: {name} is ")) && said.contains("run rewrites the file");
             assert!(is_said && said.contains("00000008"), "{name} {instead:?}: {said}");
             let said = warned(&at, &["train", "--resume", "run"]);
             assert!(said.contains(&format!("warning: {name} is ")), "{name} {instead:?}: {said}");
@@ -99,15 +99,12 @@ fn what_no_checkpoint_has_is_said_and_nothing_is_lost() {
     assert!(warned(&at, &["generate", "run", "--tokens", "1"]).contains("00000004/tokenizer.json is taken"));
     copies.iter().for_each(|copy| fs::remove_file(copy).unwrap());
     let line = fails(&at, &["train", "--resume", "run"]);
-    assert!(
-        line.contains("tokenizer.json is missing, and no checkpoint has a copy of it; put the file back"),
-        "{line}"
-    );
+    assert!(line.contains("tokenizer.json is missing, and no checkpoint has a copy of it; restore the file"), "{line}");
     fs::write(file("tokenizer.json"), &kept[1]).unwrap();
     put(Instead::Folder, &file("config.toml"));
     crate::cli::states(&run).iter().for_each(|state| fs::write(state, "x").unwrap());
     let line = fails(&at, &["train", "--resume", "run"]);
-    assert!(line.contains("config.toml is a folder, and no whole checkpoint has the settings"), "{line}");
+    assert!(line.contains("config.toml is a folder, and no undamaged checkpoint has the settings"), "{line}");
     put(Instead::Nothing, &file("config.toml"));
     fs::write(file("config.toml"), &kept[0]).unwrap();
     let line = fails(&at, &["train", "--resume", "run"]);
@@ -119,7 +116,7 @@ fn what_no_checkpoint_has_is_said_and_nothing_is_lost() {
         fs::remove_file(at.join("bytes").join(name)).unwrap();
     }
     let said = warned(&at, &["train", "--resume", "bytes"]);
-    assert!(said.contains("tokenizer.json is missing; that of --tokenizer byte is taken"), "{said}");
+    assert!(said.contains("tokenizer.json is missing; using that of --tokenizer byte"), "{said}");
 }
 
 #[test]
@@ -132,14 +129,10 @@ fn a_folder_or_nothing_in_the_place_of_a_file_is_said_and_the_run_goes_on() {
         ("model.safetensors", Instead::Text(""), "model.safetensors is damaged (it is empty)"),
         ("metrics.jsonl", Instead::Folder, "metrics.jsonl: it is not a file; the losses of steps 1 to 8 are lost"),
         ("metrics.jsonl", Instead::Text(""), "metrics.jsonl: the losses of steps 1 to 8 are lost"),
-        ("checkpoints/00000008/state.safetensors", Instead::Folder, "is damaged (it is a folder) and passed over"),
-        ("checkpoints/00000008/state.safetensors", Instead::Text(""), "is damaged (it is empty) and passed over"),
-        (
-            "checkpoints/00000008/state.safetensors",
-            Instead::Nothing,
-            "(there is no state.safetensors in it) and passed over",
-        ),
-        ("checkpoints/00000008", Instead::Text("file"), "(there is no state.safetensors in it) and passed over"),
+        ("checkpoints/00000008/state.safetensors", Instead::Folder, "is damaged (it is a folder); skipped"),
+        ("checkpoints/00000008/state.safetensors", Instead::Text(""), "is damaged (it is empty); skipped"),
+        ("checkpoints/00000008/state.safetensors", Instead::Nothing, "(there is no state.safetensors in it); skipped"),
+        ("checkpoints/00000008", Instead::Text("file"), "(there is no state.safetensors in it); skipped"),
         // the older one goes when the next is saved
         ("checkpoints/00000004", Instead::Text("file"), ""),
     ];

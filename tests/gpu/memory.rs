@@ -254,7 +254,7 @@ fn a_limit_ends_the_reading_of_a_text() {
     std::fs::write(dir.path().join("one.jsonl"), serde_json::json!({ "text": words }).to_string()).unwrap();
     let args = "train one.jsonl --n-layer 1 --n-embd 16 --n-head 1 --tokenizer byte --memory 200M --out run";
     let line = cli::fails(dir.path(), &args.split_whitespace().collect::<Vec<_>>());
-    assert!(line.contains("--memory allows 200.0 MiB, and reading the text takes more"), "{line}");
+    assert!(line.contains("--memory allows 200.0 MiB, but reading the text takes more"), "{line}");
     assert!(!dir.path().join("run").exists());
 }
 

@@ -63,8 +63,8 @@ fn a_step_that_is_not_finite_leaves_what_it_takes_to_do_it_again() {
     let own = folder.join("batches.json");
     let whole = fs::read_to_string(&own).unwrap();
     for (bad, word) in [
-        (whole.replacen("[", "[ ", 1), "changed or cut off"),
-        (whole[..whole.len() / 2].to_string(), "changed or cut off"),
+        (whole.replacen("[", "[ ", 1), "changed or truncated"),
+        (whole[..whole.len() / 2].to_string(), "changed or truncated"),
     ] {
         fs::write(&own, bad).unwrap();
         let line = fails(at, &words);

@@ -98,7 +98,7 @@ fn damaged_metrics_stand_in_no_way_and_what_is_lost_is_said() {
         ("empty", vec![], "metrics.jsonl: the losses of steps 1 to 4 are lost; the evaluation of step 4 is lost\n"),
         ("twice", [lines[0], &good[..]].concat(), "1 line repeated by later ones; the old file is kept as"),
         // as a kill leaves it: what comes after the checkpoint is computed again
-        ("behind the checkpoint", [&good[..], b"{\"step\":5,\"loss\":1.0}\n{\"step\":"].concat(), ""),
+        ("before the checkpoint", [&good[..], b"{\"step\":5,\"loss\":1.0}\n{\"step\":"].concat(), ""),
     ];
     for (case, content, words) in cases {
         fs::write(&metrics, &content).unwrap();

@@ -76,7 +76,7 @@ fn evidence_of_a_step_that_the_run_never_had_is_refused() {
     for step in ["0", "7", "18446744073709551615"] {
         fs::write(folder.join("report.json"), report(step)).unwrap();
         let line = fails(at, &replay);
-        assert!(line.contains(&format!("step {step}, in a run of 6")), "{line}");
+        assert!(line.contains(&format!("step {step}, but the run has 6")), "{line}");
     }
     for bad in ["", "{}", "[1]", &report("-1"), &report("5.5")] {
         fs::write(folder.join("report.json"), bad).unwrap();
@@ -108,5 +108,5 @@ fn evidence_of_a_step_that_the_run_never_had_is_refused() {
     let output = tril(at, &replay);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && err.contains("warning: the run's text is gone"), "{err}");
-    assert!(out.contains("seen with the parameters after step 0"), "{out}");
+    assert!(out.contains("examined with the parameters after step 0"), "{out}");
 }

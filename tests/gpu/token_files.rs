@@ -43,7 +43,7 @@ fn a_run_on_token_files_is_the_run_on_their_text() {
 
     // elsewhere they are the same, and changed they aren't
     fs::rename(&set, dir.path().join("moved")).unwrap();
-    assert!(fails(dir.path(), &["train", "--resume", "tokens", "--steps", "12"]).contains("nothing at"));
+    assert!(fails(dir.path(), &["train", "--resume", "tokens", "--steps", "12"]).contains("does not exist"));
     ok(dir.path(), &["train", "--resume", "tokens", "--steps", "12", "moved"]);
     let val = dir.path().join("moved/val.bin");
     let mut changed = fs::read(&val).unwrap();
@@ -101,20 +101,20 @@ fn what_does_not_fit_token_files_is_one_clear_line() {
     let path = text(dir.path());
     data_set(&path, &dir.path().join("set"));
     let table: [(&[&str], &str); 8] = [
-        (&[&path, "--token-width", "16"], "--token-width is for token files (.bin), and this is text"),
+        (&[&path, "--token-width", "16"], "--token-width needs token files (.bin), but this is text"),
         (&["set", "--tokenizer", "char"], "--tokenizer char is made from text, and these are token files"),
         (&["set", "--tokenizer", "bpe:300"], "--tokenizer bpe:300 is made from text"),
         (&["set", "--special-tokens"], "--special-tokens is about text"),
         (&["set", "--lossy"], "--lossy is about text"),
-        (&["set", "--mode", "documents"], "--mode documents takes text, and these are token files"),
-        (&[&path, "--val", "set/val.bin"], "is for token files (.bin), and text is held out with --val-fraction"),
+        (&["set", "--mode", "documents"], "--mode documents needs text, but these are token files"),
+        (&[&path, "--val", "set/val.bin"], "needs token files (.bin); for text, leave it out and use --val-fraction"),
         (&["--val", "set/val.bin"], "needs token files to train on"),
     ];
     for (args, reason) in table {
         let error = misused(dir.path(), &[&["train"], args].concat());
         assert!(error.contains(reason), "{error}");
     }
-    assert!(fails(dir.path(), &["train", "set", &path]).contains("give the one or the other"));
+    assert!(fails(dir.path(), &["train", "set", &path]).contains("give one or the other"));
     assert!(!dir.path().join("runs").exists());
 }
 
@@ -152,7 +152,7 @@ fn tokenize_makes_a_data_set_to_train_on() {
     }
 
     let table: [(&[&str], &str); 2] = [
-        (&[&path, "--out", "set"], "is there already: choose another --out, or remove it"),
+        (&[&path, "--out", "set"], "already exists: choose another --out, or remove it"),
         (&["set", "--out", "again"], "these are token files already; train on them with tril train"),
     ];
     for (args, reason) in table {

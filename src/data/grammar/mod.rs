@@ -5,7 +5,7 @@
 //! choices: `H(rule) = sum over alternatives of p * (-ln p + H of the rules it calls)`, and the expected length
 //! follows the same recursion.
 //!
-//! Weights are integers and choices are made in u64 arithmetic, so a seed gives the same text on every platform.
+//! Weights are integers and choices use u64 arithmetic, so a seed gives the same text on every platform.
 
 mod parse;
 mod proof;
@@ -16,16 +16,16 @@ use std::fmt::Write;
 
 use super::permutation::{Purpose, below, rng};
 
-/// A weighted context-free grammar without recursion, its rules already written out for their arguments.
+/// A weighted context-free grammar without recursion, its rules expanded for each list of arguments.
 #[derive(Clone, Debug)]
 pub struct Grammar {
-    /// A rule calls only rules in front of it; the last is the start.
+    /// A rule calls only earlier rules; the last is the start.
     rules: Vec<Rule>,
 }
 
 #[derive(Clone, Debug)]
 struct Rule {
-    /// The name in the file, and the arguments it was written out for.
+    /// The name in the file, and the arguments it was expanded for.
     name: String,
     alternatives: Vec<Alternative>,
     /// The sum of the weights.
@@ -44,7 +44,7 @@ enum Symbol {
     Rule(usize),
 }
 
-/// One text drawn from a grammar.
+/// One text sampled from a grammar.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// The text.
@@ -71,7 +71,7 @@ impl Rule {
 }
 
 impl Grammar {
-    /// Draws text number `index` of a seed.
+    /// Samples text number `index` of a seed.
     pub fn sample(&self, seed: u64, index: u64) -> Sample {
         let mut rng = rng(Purpose::Stories, seed, index);
         let mut sample = Sample { text: String::new(), nats: 0.0 };
@@ -116,17 +116,17 @@ impl Grammar {
         done[done.len() - 1]
     }
 
-    /// How many rules there are, each counted once for every list of arguments it is called with.
+    /// The number of rules, each counted once for every list of arguments it is called with.
     pub fn rule_count(&self) -> usize {
         self.rules.len()
     }
 
-    /// How many alternatives all rules have together.
+    /// The number of alternatives in all rules.
     pub fn alternative_count(&self) -> usize {
         self.rules.iter().map(|rule| rule.alternatives.len()).sum()
     }
 
-    /// The grammar written out, without arguments: a rule a paragraph, `<7>` calls the rule numbered 7.
+    /// Lists the grammar without arguments: one paragraph per rule; `<7>` calls rule 7.
     pub fn listing(&self) -> String {
         let mut out = String::new();
         for (i, rule) in self.rules.iter().enumerate() {
@@ -146,15 +146,15 @@ impl Grammar {
         out
     }
 
-    /// The derivations of a text: how many there are, and the probability of all of them together.
+    /// Counts the derivations of a text and sums their probability.
     ///
-    /// A general parser that takes nothing for granted, made to check [`Grammar::sample`] and
+    /// A general parser that makes no assumptions, made to check [`Grammar::sample`] and
     /// [`Grammar::conflicts`]: exactly one derivation, and `nats` equal to the sample's.
     pub fn derivations(&self, text: &str) -> Derivations {
         proof::derivations(self, text)
     }
 
-    /// Every place where two choices of a rule could begin alike; empty if the grammar is unambiguous.
+    /// Finds every place where two choices of a rule could begin alike; empty if the grammar is unambiguous.
     ///
     /// If no text of one alternative is a prefix of a text of another, for each rule, then by induction over the
     /// (acyclic) rules each rule's texts are a prefix code, so are their concatenations, and a text, or a series of
@@ -176,10 +176,10 @@ impl Rule {
     }
 }
 
-/// What a text's derivations come to.
+/// The derivations of a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Derivations {
-    /// How many there are; 0 for a text that isn't in the language.
+    /// Their number; 0 for a text that isn't in the language.
     pub count: u64,
     /// Units: nats; minus the logarithm of the text's probability, infinite if the count is 0.
     pub nats: f64,

@@ -14,7 +14,7 @@
 //!
 //! `{x}` is the parameter x, or a call of the rule x; `{^x}` is the same with a capital in front. Arguments
 //! are parameters or quoted texts. `\n` is a line break. Rules may call only rules below them in the file (so there
-//! is no recursion), and the first rule is the start. A rule is written out once for each list of arguments.
+//! is no recursion), and the first rule is the start. A rule is expanded once for each list of arguments.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -22,7 +22,7 @@ use std::str::FromStr;
 use super::{Alternative, Grammar, Rule, Symbol};
 use crate::data::DataError;
 
-/// A rule as it stands in the file.
+/// A rule as written in the file.
 struct Source {
     name: String,
     parameters: Vec<String>,
@@ -53,14 +53,14 @@ enum Capital {
     First,
 }
 
-/// A rule, whether it begins with a capital, and the arguments it is written out for.
+/// A rule, whether it begins with a capital, and the arguments it is expanded for.
 type Key = (usize, Capital, Vec<String>);
 
 impl FromStr for Grammar {
     type Err = DataError;
 
     /// # Errors
-    /// [`DataError::Grammar`] with the line, for anything that isn't as the grammar's file format wants it.
+    /// [`DataError::Grammar`] with the line, for any violation of the format.
     fn from_str(text: &str) -> Result<Grammar, DataError> {
         let sources = read_rules(text)?;
         let mut writer = Writer { sources: &sources, rules: Vec::new(), done: HashMap::new() };
@@ -83,15 +83,15 @@ fn read_rules(text: &str) -> Result<Vec<Source>, DataError> {
             continue;
         }
         let Some((weight, body)) = line.trim().split_once(" | ") else {
-            return Err(wrong(number, "an alternative is a weight, a bar and a text"));
+            return Err(wrong(number, "an alternative needs a weight, a bar and a text"));
         };
-        // as large as fits a sum of them into u64
+        // small enough for a sum of them to fit u64
         let weight = match weight.trim().parse::<u32>() {
             Ok(weight) if weight > 0 => weight.into(),
-            _ => return Err(wrong(number, "a weight is a whole number above 0 and below 2^32")),
+            _ => return Err(wrong(number, "a weight must be a whole number above 0 and below 2^32")),
         };
         let Some(bodies) = bodies.last_mut() else {
-            return Err(wrong(number, "an alternative stands before the first rule"));
+            return Err(wrong(number, "an alternative comes before the first rule"));
         };
         bodies.push((number, weight, body));
     }
@@ -103,7 +103,7 @@ fn read_rules(text: &str) -> Result<Vec<Source>, DataError> {
     }
     for i in 1..sources.len() {
         if sources[..i].iter().any(|rule| rule.name == sources[i].name) {
-            return Err(wrong(sources[i].line, "a rule of this name came before"));
+            return Err(wrong(sources[i].line, "the rule is defined twice"));
         }
     }
     for (i, bodies) in bodies.into_iter().enumerate() {
@@ -121,13 +121,13 @@ fn read_rules(text: &str) -> Result<Vec<Source>, DataError> {
 
 fn read_header(line: &str, number: usize) -> Result<Source, DataError> {
     let Some(header) = line.trim_end().strip_suffix(':') else {
-        return Err(wrong(number, "a rule begins with its name and a colon"));
+        return Err(wrong(number, "a rule must begin with its name and a colon"));
     };
     let (name, parameters) = match header.split_once('(') {
         None => (header, Vec::new()),
         Some((name, rest)) => {
             let Some(list) = rest.strip_suffix(')') else {
-                return Err(wrong(number, "the list of parameters has no end"));
+                return Err(wrong(number, "the list of parameters is not closed"));
             };
             let parameters = list.split(',').map(|name| name.trim().to_string());
             (name, parameters.collect::<Vec<_>>())
@@ -202,7 +202,7 @@ fn read_call(call: &str, line: usize, rule: usize, sources: &[Source]) -> Result
     Ok(Part::Call { rule: called, capital, arguments })
 }
 
-/// Every rule but the first is called, and every parameter is used.
+/// Checks that every rule but the first is called, and every parameter used.
 fn check_use(sources: &[Source]) -> Result<(), DataError> {
     for (i, source) in sources.iter().enumerate() {
         let called = sources
@@ -233,7 +233,7 @@ fn check_use(sources: &[Source]) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Writes rules out for their arguments, called ones first.
+/// Expands rules for their arguments, called ones first.
 struct Writer<'a> {
     sources: &'a [Source],
     rules: Vec<Rule>,

@@ -1,10 +1,10 @@
-//! The proof that a grammar is unambiguous, and a parser that checks it from the other side.
+//! The proof that a grammar is unambiguous, and an independent parser that checks it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Derivations, Grammar, Symbol};
 
-/// Two alternatives of one rule of which one can begin with the other.
+/// Two alternatives of one rule, one of which can begin with the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// The rule, with its arguments.
@@ -15,7 +15,7 @@ pub struct Conflict {
     pub text: String,
 }
 
-/// What is still to come: the id of a list cell, 0 for nothing.
+/// The symbols still to come: the id of a list cell, 0 for none.
 type Rest = usize;
 
 /// Lists of symbols with shared tails, equal lists having equal ids.
@@ -75,8 +75,8 @@ pub(super) fn conflicts(grammar: &Grammar) -> Vec<Conflict> {
     found
 }
 
-/// A text of one list that begins a text of the other (or is it), if there is one: a search through all pairs of
-/// what can remain of both after an equal beginning.
+/// Returns a text of one list that is a prefix of a text of the other, or equal to it, if there is one: searches all
+/// pairs of remainders after an equal beginning.
 fn common(grammar: &Grammar, rests: &mut Rests, left: Rest, right: Rest) -> Option<String> {
     let mut seen = HashSet::new();
     let mut stack = vec![(left, right, String::new())];
@@ -94,7 +94,7 @@ fn common(grammar: &Grammar, rests: &mut Rests, left: Rest, right: Rest) -> Opti
                 }
             }
             // Equal beginnings of two texts of one rule are equal texts, because the rule is itself prefix-free:
-            // it stands in front of the rule under test and has been tested. Any one text will do for the report.
+            // it precedes the rule under test and has been tested. Any one text will do for the report.
             (Head::Rule(l), Head::Rule(r)) if l == r => {
                 let name = &grammar.rules[l].name;
                 stack.push((left_tail, right_tail, format!("{text}{{{name}}}")));

@@ -8,7 +8,7 @@ pub struct Machine<'a, K> {
     rest: &'a [u8],
     values: Vec<Value<'a, K>>,
     stack: Vec<usize>,
-    /// How high the stack was at each mark.
+    /// The stack's height at each mark.
     marks: Vec<usize>,
     memo: HashMap<u64, usize>,
 }
@@ -18,7 +18,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         Self { rest: bytes, values: vec![], stack: vec![], marks: vec![], memo: HashMap::new() }
     }
 
-    /// Does all instructions; the root.
+    /// Runs all instructions; returns the root.
     pub(super) fn run(&mut self) -> Result<usize, String> {
         loop {
             if let Some(root) = self.step()? {
@@ -27,7 +27,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         }
     }
 
-    /// Bytes behind the last instruction.
+    /// Bytes after the last instruction.
     pub(super) fn n_left(&self) -> usize {
         self.rest.len()
     }
@@ -36,10 +36,10 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         self.values
     }
 
-    /// Does one instruction; the root, if it was the last.
+    /// Runs one instruction; returns the root if it was the last.
     fn step(&mut self) -> Result<Option<usize>, String> {
         match self.take(1)?[0] {
-            // protocol and frame: nothing that isn't known without
+            // protocol and frame: nothing needed here
             0x80 => drop(self.take(1)?),
             0x95 => drop(self.take(8)?),
             b'.' => return self.pop().map(Some),
@@ -127,7 +127,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         Ok(taken)
     }
 
-    /// A little-endian number of `width` bytes, at most 8.
+    /// Reads a little-endian number of `width` bytes, at most 8.
     fn number(&mut self, width: u64) -> Result<u64, String> {
         Ok(self.take(width)?.iter().rev().fold(0, |n, &byte| n << 8 | u64::from(byte)))
     }
@@ -143,13 +143,13 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         Ok(())
     }
 
-    /// A number of any length, negative where its highest bit is set.
+    /// Reads a number of any length, negative if its highest bit is set.
     fn long(&mut self) -> Result<(), String> {
         let n = self.number(1)?;
         let bytes = self.take(n)?;
         let fill = if bytes.last().is_some_and(|&byte| byte >= 0x80) { 0xff } else { 0 };
         let mut whole = [fill; 8];
-        // longer ones are no counts or ids
+        // longer ones are neither counts nor ids
         let value = whole.get_mut(..bytes.len()).map(|low| low.copy_from_slice(bytes));
         self.push(value.map_or(Value::Other, |()| Value::Int(i64::from_le_bytes(whole))));
         Ok(())
@@ -169,7 +169,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         Ok(())
     }
 
-    /// The rest of a line, without what ends it.
+    /// Reads the rest of a line, without the line break.
     pub(crate) fn line_bytes(&mut self) -> Result<&'a [u8], String> {
         let n = self.rest.iter().position(|&byte| byte == b'\n').ok_or(CUT_OFF)?;
         let line = self.take(n as u64)?;
@@ -181,7 +181,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         std::str::from_utf8(self.line_bytes()?).map_err(|_| K::BAD_LINE.into())
     }
 
-    /// The top of the stack, down to `n` values of it; a mark is never passed.
+    /// Pops down to `n` values of the stack, never past a mark.
     fn split_off(&mut self, n: usize) -> Result<Vec<usize>, String> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let at = self.stack.len().checked_sub(n).filter(|&at| at >= floor).ok_or(DAMAGED)?;
@@ -220,7 +220,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         Ok(())
     }
 
-    /// Makes a value of a class and its arguments.
+    /// Makes a value from a class and its arguments.
     pub(crate) fn call(&mut self) -> Result<(), String> {
         let [class, args] = self.split_off(2)?[..] else { return Err(DAMAGED.into()) };
         let made = K::call(&self.values, class, args)?;
@@ -228,7 +228,7 @@ impl<'a, K: Kind<'a>> Machine<'a, K> {
         Ok(())
     }
 
-    /// Gives the object on top of the stack the state in front of it.
+    /// Sets the state of an object; both are on top of the stack.
     fn build(&mut self) -> Result<(), String> {
         let state = self.pop()?;
         let top = *self.stack.last().ok_or(DAMAGED)?;

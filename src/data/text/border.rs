@@ -6,9 +6,9 @@ use crate::data::tokenizer::cut;
 pub(in crate::data) enum Border {
     /// Between any two characters.
     Character,
-    /// In front of white space.
+    /// Before white space.
     Word,
-    /// Nowhere: parts overlap, and their tokens are fitted together.
+    /// Nowhere: parts overlap, and their tokens are merged.
     Window,
 }
 
@@ -21,7 +21,7 @@ impl Border {
         }
     }
 
-    /// The first one at `from` bytes or behind.
+    /// The first border at or after byte `from`.
     pub fn find(self, text: &str, from: usize) -> Option<usize> {
         match self {
             Border::Word => cut(text, from),

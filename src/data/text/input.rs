@@ -9,25 +9,25 @@ use crate::data::corpus::{BINARY_PROBE_BYTES, files_below};
 use crate::data::decode::{self, InvalidUtf8};
 use crate::data::{DataError, Loading, loading::Watch};
 
-/// Something to read, in the order in which it is read.
+/// An input file or pipe.
 #[derive(Clone, Debug)]
 pub(in crate::data) struct Input {
     from: From,
-    /// The folder in which it was found: there, what holds no text is passed over.
+    /// The folder in which it was found; files without text are skipped there.
     folder: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
 enum From {
-    /// A file that can be read again and again.
+    /// A file that can be read repeatedly.
     File(PathBuf),
     /// A pipe: this path, or standard input.
     Once(Option<PathBuf>),
-    /// What came out of a pipe.
+    /// The stored data of a pipe.
     Spool(Option<PathBuf>, Spool),
 }
 
-/// The files of some paths, and standard input for `-`.
+/// Lists the files of some paths, and standard input for `-`.
 ///
 /// # Errors
 ///
@@ -57,11 +57,11 @@ pub(in crate::data) fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>, DataError
     Ok(all)
 }
 
-/// Makes inputs that can be read again and again of those that can be read once. `input` is standard input.
+/// Stores inputs that can be read only once, so that all can be read repeatedly. `input` is standard input.
 ///
 /// # Errors
 ///
-/// A pipe that can't be read, or no room for what comes out of it.
+/// A pipe that can't be read, or no disk space for its data.
 pub(in crate::data) fn keep(inputs: &mut [Input], input: &mut dyn Read, watch: Watch<'_>) -> Result<(), DataError> {
     for kept in inputs {
         let From::Once(path) = &kept.from else { continue };
@@ -107,7 +107,7 @@ impl Input {
         matches!(self.from, From::Once(_))
     }
 
-    /// Units: bytes, packed where they are; `None` for a pipe.
+    /// Units: bytes, the compressed size of a compressed file; `None` for a pipe.
     pub fn len(&self) -> Option<u64> {
         match &self.from {
             From::File(path) => fs::metadata(path).ok().map(|kind| kind.len()),
@@ -116,7 +116,7 @@ impl Input {
         }
     }
 
-    /// Opens it. What is read is counted in `n_read`.
+    /// Opens it. `n_read` counts the bytes read.
     pub fn open<'a>(&self, bad: InvalidUtf8, n_read: &'a AtomicU64) -> Result<Opened<'a>, DataError> {
         let name = self.name();
         let unreadable = |source| DataError::Unreadable { name: name.clone(), source };
@@ -151,12 +151,12 @@ impl Input {
     }
 }
 
-/// What an input turned out to be.
+/// The result of opening an input.
 pub(in crate::data) enum Opened<'a> {
     Text(TextStream<'a>),
-    /// A file of a folder with nothing in it.
+    /// An empty file in a folder.
     Empty,
-    /// A file of a folder that isn't text.
+    /// A binary file in a folder.
     Binary,
 }
 
@@ -173,29 +173,29 @@ impl Read for Counted<'_> {
     }
 }
 
-/// The text of a file, a block at a time.
+/// The text of a file, read block by block.
 pub(in crate::data) struct TextStream<'a> {
     name: String,
     bytes: Box<dyn Read + Send + 'a>,
     is_packed: bool,
-    /// Units: bytes that it may hold, unpacked.
+    /// Units: bytes, the maximum after decompression.
     most: Option<u64>,
     bad: InvalidUtf8,
     /// The beginning of a character whose end isn't read yet.
     held: Vec<u8>,
-    /// Units: bytes, unpacked, in front of `held`.
+    /// Units: decompressed bytes before `held`.
     offset: u64,
     /// Places where bytes that aren't UTF-8 were replaced.
     pub n_replaced: usize,
 }
 
 impl TextStream<'_> {
-    /// Appends a block; whether there was any. A byte order mark in front is dropped.
+    /// Appends a block; returns whether there was any. A byte order mark at the start is dropped.
     pub fn read(&mut self, text: &mut String) -> Result<bool, DataError> {
         const BLOCK_BYTES: usize = 1 << 17;
         let n_held = self.held.len();
         self.held.resize(n_held + BLOCK_BYTES, 0);
-        // full blocks, since the first one tells what encoding a text has
+        // full blocks, since the first one shows the encoding
         let mut n = 0;
         while n < BLOCK_BYTES {
             match self.bytes.read(&mut self.held[n_held + n..]) {
@@ -223,7 +223,7 @@ impl TextStream<'_> {
         Ok(!is_last)
     }
 
-    /// Decodes what is held, but for the beginning of a character at its end; the number of bytes.
+    /// Decodes the held bytes, except an incomplete character at the end; returns the number of bytes.
     fn decode(&mut self, text: &mut String, is_last: bool) -> Result<usize, DataError> {
         let mut n_done = 0;
         for chunk in self.held.utf8_chunks() {
@@ -239,7 +239,7 @@ impl TextStream<'_> {
             }
             if self.bad == InvalidUtf8::Refuse {
                 let offset = usize::try_from(self.offset).unwrap_or(usize::MAX).saturating_add(n_done);
-                // the beginning tells
+                // only the beginning of a file shows its encoding
                 let encoding = decode::likely(if self.offset == 0 { &self.held } else { &[] });
                 return Err(DataError::NotUtf8 { name: self.name.clone(), encoding, offset });
             }

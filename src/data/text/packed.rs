@@ -1,4 +1,4 @@
-//! Compressed files, a block at a time.
+//! Decompresses files block by block.
 
 use std::io::{self, BufRead, Read};
 
@@ -12,12 +12,12 @@ pub(in crate::data) enum Packing {
     Zstd,
 }
 
-/// A file may become so many times as large, and so large in any case: text shrinks to a tenth or so when it is packed, and
-/// what is made to fill a memory to a thousandth and less.
+/// Limits on decompression: a factor, and a size that is always allowed. Text shrinks to about a tenth when compressed;
+/// decompression bombs to a thousandth or less.
 pub(in crate::data) const MAX_TIMES: u64 = 100;
 pub(in crate::data) const ALWAYS_BYTES: u64 = 4 << 20;
 
-/// The members of a `.gz` or the frames of a `.zst`, one behind the other.
+/// The members of a `.gz` or the frames of a `.zst`, one after the other.
 pub(in crate::data) struct Unpacked<R: BufRead> {
     packing: Packing,
     part: Part<R>,
@@ -29,13 +29,13 @@ enum Part<R: BufRead> {
     Between(Peeked<R>),
     Gzip(GzDecoder<Peeked<R>>),
     Zstd(Box<StreamingDecoder<Peeked<R>, FrameDecoder>>),
-    /// Only while one becomes the other, or after an error.
+    /// Only during a transition, or after an error.
     Gone,
 }
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// A frame to skip has the magic number 0x184d2a50 to 0x184d2a5f, and its length behind that.
+/// A skippable frame has the magic number 0x184d2a50 to 0x184d2a5f, followed by its length.
 const SKIP_MAGIC: [u8; 3] = [0x2a, 0x4d, 0x18];
 
 impl<R: BufRead> Unpacked<R> {
@@ -110,7 +110,7 @@ impl<R: BufRead> Read for Unpacked<R> {
     }
 }
 
-/// Bytes behind the end of a compressed file.
+/// The error for bytes after the end of a compressed file.
 #[derive(Debug, thiserror::Error)]
 #[error("other bytes follow the compressed data")]
 pub(in crate::data) struct Trailing;
@@ -119,7 +119,7 @@ fn trailing() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, Trailing)
 }
 
-/// A file whose next bytes can be looked at.
+/// A file whose next bytes can be peeked at.
 struct Peeked<R> {
     front: Vec<u8>,
     at: usize,
@@ -136,7 +136,7 @@ impl<R: BufRead> Peeked<R> {
         Ok(&self.front[..n.min(self.front.len())])
     }
 
-    /// Whether nothing but zeros follows, all of which are read then.
+    /// Whether only zeros follow; reads them all if so.
     fn is_zeros(&mut self) -> io::Result<bool> {
         loop {
             let bytes = self.fill_buf()?;

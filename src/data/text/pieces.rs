@@ -11,21 +11,21 @@ use crate::data::{DataError, Loading, decode, loading::Watch};
 /// About how much text a thread encodes at a time.
 pub(in crate::data) const PIECE_BYTES: usize = 1 << 18;
 
-/// A text without a border for longer than this, such as DNA, is given on in windows.
+/// A text without a border for longer than this, such as DNA, is passed on in windows.
 const LONG_WORD_BYTES: usize = 2 * PIECE_BYTES;
 
-/// The longest line of JSON lines that is held in memory; only what isn't text has longer ones.
+/// The longest JSON line held in memory; only files that aren't text have longer ones.
 const MAX_LINE_BYTES: usize = 1 << 30;
 
-/// How a text falls into documents.
+/// How a text is split into documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::data) enum Parting<'a> {
-    /// It is one: each file, and each record of JSON lines, begins on a line of its own.
+    /// Not at all; each file, and each JSON line, begins on a new line.
     None,
-    /// Each file and each record is one.
+    /// Each file and each JSON line is a document.
     Inputs,
-    /// What stands between two of these in a file is one, and each record; line breaks at their ends are dropped, and so is
-    /// what is blank.
+    /// The text between two separators is a document, and so is each JSON line; line breaks at their ends are dropped,
+    /// and so are blank documents.
     Separator(&'a str),
 }
 
@@ -36,58 +36,58 @@ pub(in crate::data) struct Part {
     pub begins: bool,
     pub text: String,
     pub is: Is,
-    /// Units: bytes in front that the part before has, too: only in a window.
+    /// Units: bytes at the start that the previous part also has: only in a window.
     pub shared: usize,
-    /// Units: characters of the whole text in front of it.
+    /// Units: characters of the whole text before it.
     pub first_char: u64,
 }
 
-/// How a part depends on those beside it.
+/// How a part depends on its neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::data) enum Is {
-    /// Its tokens are its own.
+    /// Its tokens stand alone.
     Whole,
-    /// Its tokens are to be fitted to those of the windows beside it; `is_last` ends a row of windows.
+    /// Its tokens are merged with those of the neighbouring windows; `is_last` ends a row of windows.
     Window { is_last: bool },
 }
 
-/// What was read.
+/// Totals of a reading.
 #[derive(Clone, Debug, Default)]
 pub(in crate::data) struct Totals {
     pub documents: u64,
-    /// Files and records with text in them.
+    /// Files and JSON lines with text in them.
     pub n_input: u64,
     /// Units: bytes and characters of the whole text.
     pub n_byte: u64,
     pub n_char: u64,
-    /// Of the whole text.
+    /// CRC-32 of the whole text.
     pub crc: crc32fast::Hasher,
     pub n_replaced: usize,
-    /// Binary files of folders, which were left out.
+    /// Binary files in folders, which were skipped.
     pub skipped: Vec<PathBuf>,
-    /// Files of folders with nothing in them.
+    /// The number of empty files in folders.
     pub n_empty: usize,
-    /// Units: bytes in front of the character that was looked for.
+    /// Units: bytes before the character that was looked for.
     pub cut: Option<u64>,
 }
 
-/// Reads inputs from the first to the last, and gives their text on in pieces.
+/// Reads inputs from first to last, passing their text on in pieces.
 pub(in crate::data) struct Reading<'a> {
     pub border: Border,
     pub bad: decode::InvalidUtf8,
     pub parting: Parting<'a>,
-    /// The character whose place in bytes is asked for.
+    /// The character whose byte offset is wanted.
     pub find: Option<u64>,
-    /// Bytes read, packed where they are.
+    /// Bytes read, compressed sizes for compressed files.
     pub n_read: &'a AtomicU64,
-    /// Takes a piece; an error ends the reading.
+    /// Receives the pieces; its error ends the reading.
     pub take: &'a mut dyn FnMut(Vec<Part>) -> Result<(), DataError>,
 }
 
 impl<'a> Reading<'a> {
     /// # Errors
     ///
-    /// Whatever is wrong with an input, or what `take` says.
+    /// Any error of an input, or the error of `take`.
     pub fn all(self, inputs: &[Input], watch: Watch<'_>) -> Result<Totals, DataError> {
         let total = inputs.iter().map(Input::len).sum::<Option<u64>>();
         let mut pieces = Pieces::new(self);
@@ -114,11 +114,11 @@ impl<'a> Reading<'a> {
         pieces.finish()
     }
 
-    /// Reads texts that are there already.
+    /// Reads texts that are in memory.
     ///
     /// # Errors
     ///
-    /// What `take` says.
+    /// The error of `take`.
     pub fn texts<'t>(self, texts: impl Iterator<Item = &'t str>) -> Result<Totals, DataError> {
         let mut pieces = Pieces::new(self);
         for text in texts {
@@ -129,11 +129,11 @@ impl<'a> Reading<'a> {
         pieces.finish()
     }
 
-    /// Reads a text that is being made.
+    /// Reads a text while it is generated.
     ///
     /// # Errors
     ///
-    /// What `take` says.
+    /// The error of `take`.
     pub fn made(self, mut parts: impl Iterator<Item = String>) -> Result<Totals, DataError> {
         let mut pieces = Pieces::new(self);
         pieces.begin_input(false)?;
@@ -143,22 +143,22 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// The document that is being read, as far as it isn't given on.
+/// The current document, except what was already passed on.
 #[derive(Default)]
 struct Document {
     text: String,
-    /// Whether none of it is given on yet.
+    /// Whether none of it was passed on yet.
     begins: bool,
-    /// Whether what was given on last is a window that goes on here, and how many bytes both have.
+    /// If the last part passed on is a window that continues here, the number of bytes that both share.
     in_windows: bool,
     shared: usize,
-    /// Up to where there is no border or separator, in bytes.
+    /// Units: bytes known to have no border or separator.
     n_searched: usize,
-    /// Units: characters in front of it.
+    /// Units: characters before it.
     first_char: u64,
 }
 
-/// Where a part of a text ends, and where the next one begins.
+/// Where one part of a text ends and the next one begins.
 struct Cut {
     end: usize,
     next: usize,
@@ -170,7 +170,7 @@ struct Pieces<'a> {
     piece: Vec<Part>,
     n_byte: usize,
     document: Document,
-    /// Whether the document is a whole record.
+    /// Whether the document is a whole JSON line.
     is_record: bool,
     /// Whether the text so far ends a line, or is empty.
     ends_line: bool,
@@ -235,7 +235,7 @@ impl<'a> Pieces<'a> {
         Ok(())
     }
 
-    /// Each line of a file is an object with a text.
+    /// Reads a file of JSON lines with a text each.
     fn lines(
         &mut self,
         name: &str,
@@ -260,13 +260,13 @@ impl<'a> Pieces<'a> {
             if held.len() > MAX_LINE_BYTES {
                 return Err(DataError::LongLine { name: name.into(), bytes: MAX_LINE_BYTES });
             }
-            // a long line's memory isn't kept for the short ones behind it
+            // don't keep the memory of a long line for the short ones after it
             held.shrink_to(held.len().max(PIECE_BYTES) * 2);
         }
         Ok(())
     }
 
-    /// Begins a file or record.
+    /// Begins a file or JSON line.
     fn begin_input(&mut self, is_record: bool) -> Result<(), DataError> {
         if self.reading.parting != Parting::Inputs && !self.ends_line {
             self.feed("\n")?;
@@ -289,11 +289,11 @@ impl<'a> Pieces<'a> {
         Ok(self.totals)
     }
 
-    /// Takes text of the input.
+    /// Adds text of the input.
     fn feed(&mut self, text: &str) -> Result<(), DataError> {
         let mut rest = text;
         while !rest.is_empty() {
-            // little at a time, so that a long text isn't there twice
+            // in small blocks, so that a long text isn't held twice
             let (block, behind) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES));
             self.feed_block(block)?;
             rest = behind;
@@ -321,7 +321,7 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// Gives on the documents that a separator ends.
+    /// Passes on the documents that a separator ends.
     fn split(&mut self, separator: &str) -> Result<(), DataError> {
         let mut all = mem::take(&mut self.document.text);
         let (mut done, mut from) = (0, self.document.n_searched);
@@ -341,14 +341,14 @@ impl<'a> Pieces<'a> {
         Ok(())
     }
 
-    /// Gives on what is there up to the last border.
+    /// Passes on the text up to the last border.
     fn cut_off(&mut self) -> Result<(), DataError> {
         if self.document.text.len() < 2 * WINDOW_BYTES {
             return Ok(());
         }
         let mut all = mem::take(&mut self.document.text);
         let is_trimmed = matches!(self.reading.parting, Parting::Separator(_));
-        // nothing of what may be dropped at the end, nor of a separator, is given on
+        // keep what may be dropped at the end, and a possible separator
         let keep = match self.reading.parting {
             Parting::Separator(separator) => {
                 let n_search = all.floor_char_boundary(all.len().saturating_sub(separator.len()));
@@ -386,7 +386,7 @@ impl<'a> Pieces<'a> {
         Ok(())
     }
 
-    /// What to give on of a text in whose first `searched` bytes there is no border; `None` until more of it is read.
+    /// How to cut a text whose first `searched` bytes have no border; `None` until more of it is read.
     fn cut(&self, text: &str, searched: usize) -> Option<Cut> {
         let Document { in_windows, shared, .. } = self.document;
         let window = || {
@@ -428,7 +428,7 @@ impl<'a> Pieces<'a> {
         Ok(())
     }
 
-    /// What the end of the document is.
+    /// What kind of part the end of the document is.
     fn last(&self) -> Is {
         if self.document.in_windows { Is::Window { is_last: true } } else { Is::Whole }
     }
@@ -454,5 +454,5 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// What is dropped at either end of a document.
+/// The characters dropped at either end of a document.
 const BREAKS: [char; 2] = ['\n', '\r'];

@@ -5,20 +5,20 @@ use tempfile::SpooledTempFile;
 
 use crate::data::DataError;
 
-/// Units: bytes that are kept in memory; more go to a file.
+/// Units: bytes kept in memory; more go to a file.
 const HELD_BYTES: usize = 16 << 20;
 
-/// What could be read only once, to be read again: in memory while it is little, else in a nameless file in the system's folder
-/// for temporary files, which is gone when the process is.
+/// Stores data that can be read only once: in memory if it is small, otherwise in an unnamed file in the system's
+/// folder for temporary files, which vanishes with the process.
 #[derive(Clone, Debug)]
 pub(in crate::data) struct Spool(Arc<Mutex<SpooledTempFile>>);
 
 impl Spool {
-    /// Reads all that there is; `on` hears how many bytes that are so far, and ends it by an error.
+    /// Reads everything; `on` receives the number of bytes so far, and its error ends the reading.
     ///
     /// # Errors
     ///
-    /// `name` that can't be read, or no room for a temporary file.
+    /// Fails if `name` can't be read, or there is no disk space for a temporary file.
     pub fn fill(
         name: &str,
         input: &mut dyn Read,
@@ -44,7 +44,7 @@ impl Spool {
         }
     }
 
-    /// Reads it from the start.
+    /// Returns a reader from the start.
     pub fn reader(&self) -> SpoolReader {
         SpoolReader { spool: self.clone(), at: 0 }
     }
@@ -55,7 +55,7 @@ impl Spool {
     }
 }
 
-/// One reading of a spool.
+/// A reader of a spool.
 pub(in crate::data) struct SpoolReader {
     spool: Spool,
     at: u64,

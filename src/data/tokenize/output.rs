@@ -12,31 +12,31 @@ use crate::files::unfinished::{Goes, Unfinished};
 const TRAIN: &str = "train.bin";
 const VAL: &str = "val.bin";
 const TOKENIZER: &str = "tokenizer.json";
-/// There while the files get their names, so that what a process was killed in the middle of isn't taken for a data set.
+/// Exists while the files are renamed, so that a rename cut short by a kill isn't taken for a data set.
 const NAMING: &str = ".naming";
-/// In the order in which they get their names: with the last of a data set there, it is whole.
+/// In the order in which they are renamed: once the last one exists, the data set is complete.
 const FILES: [&str; 3] = [TOKENIZER, VAL, TRAIN];
 
-/// Most tokens in a file of llm.c, which counts in 31 bits.
+/// The maximum number of tokens in a file in llm.c's format, which counts in 31 bits.
 const MAX_OF_LLMC: u64 = i32::MAX as u64;
 
-/// A data set that is being written; unless it is finished, nothing is left of it.
+/// A data set being written; unless it is finished, everything is removed.
 pub(super) struct Output {
     dir: PathBuf,
-    /// What lies in it and is to be removed.
+    /// The files to be removed.
     written: Vec<PathBuf>,
     unfinished: Unfinished,
-    /// Held until all files have their names.
+    /// Held until all files have their final names.
     claim: Option<Claim>,
     tokens: Option<BufWriter<File>>,
     form: Form,
     width: Width,
     n_token: u64,
-    /// Characters and tokens of each piece.
+    /// Characters and tokens per piece.
     pieces: Vec<(u64, u64)>,
 }
 
-/// A piece of text as tokens.
+/// A piece of text, encoded.
 pub(super) struct Piece {
     pub bytes: Vec<u8>,
     pub n_token: u64,
@@ -62,13 +62,13 @@ impl Output {
         output.add(path.clone());
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
         let mut file = BufWriter::with_capacity(1 << 20, file.map_err(unwritable(&path))?);
-        // the header comes when the number of tokens is known
+        // the header is written when the number of tokens is known
         file.write_all(&vec![0; narrow(output.start())]).map_err(unwritable(&path))?;
         output.tokens = Some(file);
         Ok(output)
     }
 
-    /// Has a file removed unless the data set is finished.
+    /// Registers a file for removal unless the data set is finished.
     fn add(&mut self, path: PathBuf) {
         self.unfinished.add(&path, Goes::Whole);
         self.written.push(path);
@@ -78,7 +78,7 @@ impl Output {
         part(&self.dir, name)
     }
 
-    /// Units: bytes in front of the tokens.
+    /// Units: bytes before the tokens.
     fn start(&self) -> u64 {
         match self.form {
             Form::Nanogpt => 0,
@@ -105,7 +105,7 @@ impl Output {
         file.write_all(&piece.bytes).map_err(unwritable(&path))
     }
 
-    /// Moves the tokens behind the first `n_train` into the file for validation, and gives all files their names.
+    /// Moves the tokens after the first `n_train` into the validation file, and gives all files their final names.
     pub fn finish(mut self, n_train: u64, tokenizer: &Tokenizer) -> Result<(), DataError> {
         let path = self.part(TRAIN);
         let file = self.tokens.take().ok_or(DataError::Stopped)?;
@@ -132,7 +132,7 @@ impl Output {
             train.sync_all()
         };
         complete().map_err(unwritable(&path))?;
-        // elsewhere an open file can't be renamed
+        // other systems can't rename an open file
         drop(train);
         let json = self.part(TOKENIZER);
         self.add(json.clone());
@@ -156,7 +156,7 @@ impl Output {
                 Ok(())
             })?;
             fs::remove_file(&naming).map_err(unwritable(&naming))?;
-            // elsewhere folders can't be opened, and renames are the file system's own affair
+            // other systems can't open folders, and make renames durable themselves
             if cfg!(unix) {
                 File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(unwritable(&self.dir))?;
             }
@@ -172,12 +172,12 @@ impl Output {
     fn header(&self, n_token: u64) -> Vec<u8> {
         match self.form {
             Form::Nanogpt => vec![],
-            // no more than MAX_OF_LLMC
+            // at most MAX_OF_LLMC
             Form::Llmc => Layout::header(self.width, u32::try_from(n_token).unwrap_or(u32::MAX)),
         }
     }
 
-    /// How many tokens stand for the first `n_char` characters.
+    /// Returns how many tokens stand for the first `n_char` characters.
     pub fn tokens_before(&mut self, n_char: u64, tokenizer: &Tokenizer) -> Result<u64, DataError> {
         let (mut chars, mut before) = (0, 0);
         let here = self.pieces.iter().find(|&&(c, t)| {
@@ -216,7 +216,7 @@ fn part(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.part"))
 }
 
-/// Fails where there is a data set, or something that would be taken for a part of one.
+/// Fails if there is a data set already, or a file that would be taken for a part of one.
 fn check_free(dir: &Path) -> Result<(), DataError> {
     let there = FILES.iter().map(|name| dir.join(name)).find(|path| path.exists());
     match there {
@@ -225,13 +225,13 @@ fn check_free(dir: &Path) -> Result<(), DataError> {
     }
 }
 
-/// Whether a process was killed while it gave the files their names.
+/// Whether a process was killed while renaming the files.
 fn is_half_named(dir: &Path) -> bool {
     dir.join(NAMING).exists() && !dir.join(TRAIN).exists()
 }
 
-/// How many tokens of a piece stand for its first `n_char` characters, of `all`: those that begin before the next one. Where
-/// tokens have no text of their own, the characters are shared out alike.
+/// How many of a piece's tokens stand for the first `n_char` of its `all` characters: those that begin before the next
+/// one. If tokens have no text of their own, scales by the counts.
 fn tokens_of_chars(ids: &[u32], n_char: u64, all: u64, tokenizer: &Tokenizer) -> u64 {
     let (mut begun, mut n_before) = (0, None);
     for (i, &id) in ids.iter().enumerate() {
@@ -250,7 +250,7 @@ fn tokens_of_chars(ids: &[u32], n_char: u64, all: u64, tokenizer: &Tokenizer) ->
 }
 
 fn narrow_share(n_char: u64, n_token: u64, all: u64) -> u64 {
-    // in u128, because a product of two counts may not fit into 64 bits
+    // in u128, because a product of two counts may exceed 64 bits
     u64::try_from(u128::from(n_char) * u128::from(n_token) / u128::from(all.max(1))).unwrap_or(n_token)
 }
 

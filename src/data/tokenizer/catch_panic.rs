@@ -6,8 +6,8 @@ thread_local! {
     static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls into the crate `tokenizers`, which panics over some files whose parts don't fit each other: at reading, or only at the
-/// first text. `None` where it does, without the panic's message on standard error.
+/// Calls into the crate `tokenizers`, which panics on some inconsistent files: when reading them, or only at the
+/// first text. Returns `None` after a panic, without its message on standard error.
 pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

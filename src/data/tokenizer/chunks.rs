@@ -1,7 +1,7 @@
-/// Cuts a text into pieces of about `size` bytes where GPT-2's splitting of text into words always has a border: in front of
-/// white space that follows something else. So the pieces, encoded one by one, give what the whole text gives.
+/// Cuts a text into pieces of about `size` bytes where GPT-2's word splitting always has a border: before
+/// white space that follows something else. So encoding the pieces one by one gives the ids of the whole text.
 ///
-/// Source: the pattern of GPT-2's encoder, in which no word has white space behind anything else.
+/// Source: the pattern of GPT-2's encoder, in which no word has white space after anything else.
 pub fn chunks(text: &str, size: usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -14,7 +14,7 @@ pub fn chunks(text: &str, size: usize) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The first border at `from` bytes or behind; `None` where there is none before the end.
+/// The first border at or after byte `from`; `None` if there is none before the end.
 pub fn cut(text: &str, from: usize) -> Option<usize> {
     let mut start = from.max(1);
     if start >= text.len() {

@@ -1,7 +1,7 @@
 use super::hf::Stream;
 use super::{Token, Tokenizer};
 
-/// Turns ids into text as they come; holds back the bytes of a character that isn't complete yet.
+/// Decodes ids one at a time; holds back the bytes of an incomplete character.
 #[derive(Clone, Debug)]
 pub struct Decoder<'a> {
     tokenizer: &'a Tokenizer,
@@ -15,7 +15,7 @@ impl<'a> Decoder<'a> {
         Self { tokenizer, held: Vec::new(), stream: Stream::default() }
     }
 
-    /// The text that an id completes; often one character, sometimes none.
+    /// Returns the text that an id completes; often one character, sometimes none.
     pub fn push(&mut self, id: u32) -> String {
         if let Some(hf) = self.tokenizer.stream_of() {
             return hf.step(&mut self.stream, id);
@@ -35,7 +35,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// What is left at the end: U+FFFD if a character was never completed.
+    /// Returns the remaining text: U+FFFD if a character was never completed.
     pub fn finish(mut self) -> String {
         if let Some(hf) = self.tokenizer.stream_of() {
             return hf.rest(&self.stream);

@@ -3,8 +3,8 @@ use serde_json::{Value, json};
 use super::Tokenizer;
 
 impl Tokenizer {
-    /// [`Tokenizer::to_hf_json`] for other programs: in documents mode it puts the start token in front of every text, which
-    /// the model has never been without.
+    /// [`Tokenizer::to_hf_json`] for other programs: in documents mode it puts the start token before every text, as in
+    /// training.
     pub fn to_exported_json(&self) -> String {
         let plain = self.to_hf_json();
         let Some((id, name)) = self.start_id().and_then(|id| Some((id, self.special_name(id)?))) else { return plain };
@@ -17,7 +17,7 @@ impl Tokenizer {
             "pair": [start, text("A"), text("B")],
             "special_tokens": { name.as_str(): { "id": name, "ids": [id], "tokens": [name] } },
         });
-        // one that adds tokens of its own gives way; tril has trained without these
+        // a post-processor that adds tokens of its own is replaced; tril has trained without them
         file["post_processor"] = match file["post_processor"].take() {
             bytes if bytes["type"] == "ByteLevel" => json!({ "type": "Sequence", "processors": [bytes, template] }),
             _ => template,

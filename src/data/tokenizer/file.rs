@@ -1,4 +1,4 @@
-//! `tokenizer.json`: tril's own, and Hugging Face's.
+//! Reads and writes `tokenizer.json`, in tril's and in Hugging Face's format.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,11 @@ use super::{BYTES, Tokenizer, Units, gpt2};
 use crate::data::DataError;
 
 impl Tokenizer {
-    /// The contents of `tokenizer.json` in a run: Hugging Face's format where the tokenizer came in it, else tril's.
+    /// The contents of a run's `tokenizer.json`: in Hugging Face's format if the tokenizer came in it, otherwise
+    /// tril's.
     ///
     /// # Errors
-    /// [`DataError::BadTokenizer`] if serde_json refuses, which it has no reason to.
+    /// [`DataError::BadTokenizer`] if serde_json fails, which is not expected.
     pub fn to_json(&self) -> Result<String, DataError> {
         let (kind, chars) = match &self.units {
             Units::Hf(hf) => return Ok(hf.json.clone()),
@@ -25,7 +26,7 @@ impl Tokenizer {
         serde_json::to_string_pretty(&file).map_err(bad)
     }
 
-    /// A tokenizer from the contents of `tokenizer.json`, tril's or Hugging Face's.
+    /// Parses the contents of `tokenizer.json`, in tril's or Hugging Face's format.
     ///
     /// # Errors
     /// [`DataError::BadTokenizer`] for anything that is neither.
@@ -65,16 +66,16 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// A tokenizer from Hugging Face's `tokenizer.json`.
+    /// Parses Hugging Face's `tokenizer.json`.
     ///
     /// # Errors
-    /// [`DataError::BadTokenizer`] for anything else, and for ids beyond what a model may have.
+    /// [`DataError::BadTokenizer`] for anything else, and for ids above a model's maximum.
     pub fn from_hf_json(json: &str) -> Result<Tokenizer, DataError> {
         Ok(Tokenizer::of(Units::Hf(Hf::from_json(json)?)))
     }
 
-    /// A tokenizer from the contents of GPT-2's two files, `vocab.json` and `merges.txt`; where the vocabulary has
-    /// `<|endoftext|>`, that ends a text.
+    /// Parses the contents of GPT-2's two files, `vocab.json` and `merges.txt`; `<|endoftext|>`, if in the vocabulary,
+    /// ends a text.
     ///
     /// # Errors
     /// [`DataError::BadTokenizer`] for anything else.
@@ -82,8 +83,8 @@ impl Tokenizer {
         Ok(Tokenizer::of(Units::Hf(Hf::from_vocab_and_merges(vocab, merges)?)))
     }
 
-    /// This tokenizer as a `tokenizer.json` that Hugging Face's libraries read, with the same ids for every text. For
-    /// characters, text with others is an error there, too.
+    /// This tokenizer as a `tokenizer.json` that Hugging Face's libraries read, with the same ids for every text. A
+    /// character tokenizer fails there, too, on other characters.
     pub fn to_hf_json(&self) -> String {
         let specials = match self.special_ids() {
             Some(Specials { pad: Some(pad), start, end }) => vec![(pad, "<pad>"), (start, "<start>"), (end, "<end>")],
@@ -97,8 +98,8 @@ impl Tokenizer {
         }
     }
 
-    /// Tril's own tokenizer, where this one came in a file that tril writes for it: of characters, which then names the one that
-    /// it lacks, of bytes, or GPT-2's.
+    /// Tril's own tokenizer, if this one came in a file that tril writes for it: of characters (whose errors then name
+    /// the unknown character), of bytes, or GPT-2's.
     #[must_use]
     pub fn recognised(self) -> Tokenizer {
         let Units::Hf(hf) = &self.units else { return self };
@@ -122,7 +123,7 @@ impl Tokenizer {
         let is_same =
             |own: &&Tokenizer| [own.to_hf_json(), own.to_exported_json()].iter().any(|own| parsed(own) == file);
         let json = forms.iter().find(is_same).map(Tokenizer::to_hf_json);
-        // of forms that only differ in where a text begins, the plain one
+        // if forms differ only in where a text begins, the plain one
         let same = forms.into_iter().find(|own| Some(own.to_hf_json()) == json);
         same.unwrap_or(self)
     }
@@ -132,7 +133,7 @@ impl Tokenizer {
     }
 }
 
-/// Bytes, and what parts documents.
+/// Bytes, and the three special tokens.
 const WITH_SPECIALS: usize = BYTES + 3;
 
 const FORMAT: &str = "tril-tokenizer-1";

@@ -8,24 +8,24 @@ use super::windows::{LONG_WORD, Placed, encode_long};
 use super::word_cache::{Owner, encode_words};
 use crate::data::DataError;
 
-/// Ids of GPT-2's encoding, the one of the end of a text included.
+/// The size of GPT-2's vocabulary, including the end-of-text token.
 pub(super) const VOCAB_SIZE: usize = 50_257;
 /// The id of `<|endoftext|>`.
 pub(super) const END_OF_TEXT: u32 = 50_256;
-/// How the end of a text is written.
+/// The name of the end-of-text token.
 pub(super) const END_OF_TEXT_NAME: &str = "<|endoftext|>";
 
 fn bpe() -> &'static CoreBPE {
     r50k_base_singleton()
 }
 
-/// The id of each word that has one of its own.
+/// The ids of words that have one of their own.
 static IDS: LazyLock<FxHashMap<&'static [u8], u32>> =
     LazyLock::new(|| (0..).zip(PIECES.iter()).map(|(id, piece)| (piece.as_slice(), id)).collect());
 
 static OWNER: LazyLock<Owner> = LazyLock::new(Owner::new);
 
-/// The ids of a text. `reads_end`: whether the name of the end of a text becomes its id.
+/// Encodes a text. `reads_end`: whether the name of the end-of-text token becomes its id.
 pub(super) fn encode(text: &str, reads_end: bool) -> Result<Vec<u32>, DataError> {
     encode_by(text, reads_end, |word| match word.len() {
         ..LONG_WORD => Ok(bpe().encode_ordinary(word)),
@@ -33,7 +33,7 @@ pub(super) fn encode(text: &str, reads_end: bool) -> Result<Vec<u32>, DataError>
     })
 }
 
-/// The same at once, with the place of each id: what a window is encoded with.
+/// The same with the span of each id, without splitting the text: for windows.
 pub(super) fn encode_placed(text: &str, reads_end: bool) -> Result<Vec<Placed>, DataError> {
     Ok(placed(encode_by(text, reads_end, |word| Ok(bpe().encode_ordinary(word)))?))
 }
@@ -48,7 +48,7 @@ fn placed(ids: Vec<u32>) -> Vec<Placed> {
     ids.into_iter().map(place).collect()
 }
 
-/// Encodes a text by its words, which `encode` does with those that nobody knows yet.
+/// Encodes a text word by word; `encode` handles the words that aren't cached.
 fn encode_by(
     text: &str,
     reads_end: bool,
@@ -74,13 +74,13 @@ fn encode_by(
 static PIECES: LazyLock<Vec<Vec<u8>>> =
     LazyLock::new(|| (0..END_OF_TEXT).map(|id| bpe().decode_bytes(&[id]).unwrap_or_default()).collect());
 
-/// The bytes that an id stands for; none for the end of a text.
+/// The bytes that an id stands for; none for the end-of-text token.
 pub(super) fn piece(id: usize) -> Option<&'static [u8]> {
     PIECES.get(id).map(Vec::as_slice)
 }
 
-/// The pairs of pieces that are merged, in the order in which they are: the two parts that a piece has just before its own
-/// merge, when all earlier ones are done.
+/// The pairs of pieces that are merged, in merge order: the two parts that a piece has just before its own merge, when
+/// all earlier ones are done.
 pub(super) fn merges() -> Vec<(&'static [u8], &'static [u8])> {
     let ranks: HashMap<&[u8], usize> =
         PIECES.iter().enumerate().map(|(rank, piece)| (piece.as_slice(), rank)).collect();
@@ -89,7 +89,7 @@ pub(super) fn merges() -> Vec<(&'static [u8], &'static [u8])> {
 }
 
 fn last_pair<'a>(piece: &'a [u8], rank: usize, ranks: &HashMap<&[u8], usize>) -> Option<(&'a [u8], &'a [u8])> {
-    // borders between parts, first and last included
+    // borders between parts, including first and last
     let mut borders: Vec<usize> = (0..=piece.len()).collect();
     while borders.len() > 3 {
         let merged = |i: usize| ranks.get(&piece[borders[i]..borders[i + 2]]).copied().filter(|&r| r < rank);

@@ -14,25 +14,25 @@ use super::windows::{LONG_WORD, Placed, encode_long};
 use super::word_cache::{Owner, encode_words};
 use crate::data::DataError;
 
-/// A tokenizer of Hugging Face's format.
+/// A tokenizer in Hugging Face's format.
 #[derive(Debug)]
 pub(super) struct Hf {
     /// The file's content.
     pub json: String,
     inner: Inner,
     n_id: usize,
-    /// The bytes of each id where every token stands for some by itself; empty where text depends on its neighbours.
+    /// The bytes of each id if every token stands for some by itself; empty if text depends on neighbours.
     pieces: Vec<Option<Vec<u8>>>,
-    /// Whether words end where [`chunks`] cut: where text is split as GPT-2 does it, and nothing else looks at it.
+    /// Whether words end where [`chunks`] cuts: text is split as GPT-2 does, and nothing else looks across.
     pub cuts_at_words: bool,
     /// The ids that begin and end a document.
     pub ends: Option<(u32, u32)>,
-    /// The id of whatever the model doesn't know.
+    /// The id of the unknown token.
     pub unknown: Option<u32>,
-    /// Whether the model leaves out what it doesn't know.
+    /// Whether the model drops what it doesn't know.
     pub drops: bool,
     owner: Owner,
-    /// Finds added tokens that become their ids in a text; `None` where nothing finds them.
+    /// Finds added tokens that become their ids in a text; `None` if they can't be searched for.
     added: Option<AhoCorasick>,
 }
 
@@ -44,36 +44,36 @@ impl PartialEq for Hf {
 
 impl Eq for Hf {}
 
-/// How the beginning and the end of a text are called; what only has an end begins with that, as GPT-2 does.
+/// Names of start and end tokens; if there is only an end token, it also begins a text, as in GPT-2.
 const STARTS: [&str; 5] = ["<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>", "<start>"];
 const ENDS: [&str; 6] = [END_OF_TEXT_NAME, "</s>", "<eos>", "<|end_of_text|>", "<|eot_id|>", "<end>"];
 
 const UNFIT: &str = "its parts don't fit each other";
 
-/// Most ids: what a model may have.
-const MOST: usize = 262_000;
+/// The maximum number of ids in a model.
+const MAX_IDS: usize = 262_000;
 
 impl Hf {
     pub fn from_json(json: &str) -> Result<Arc<Self>, DataError> {
         let mut value: Value = serde_json::from_str(json).map_err(|e| bad(e.to_string()))?;
         if value.get("model").is_none() {
-            return Err(bad("it has neither tril's format nor Hugging Face's model".into()));
+            return Err(bad("it is in neither tril's nor Hugging Face's format".into()));
         }
         let mut json = json.to_string();
-        // merges left out at random: the same text would become other tokens each time
+        // merges dropped at random: the same text would give different tokens each time
         if value["model"].get("dropout").is_some_and(|dropout| !dropout.is_null()) {
             value["model"]["dropout"] = Value::Null;
             json = value.to_string();
         }
         let parsed = guarded(|| Inner::from_bytes(json.as_bytes()));
         let mut inner = parsed.ok_or_else(|| bad(UNFIT.into()))?.map_err(|e| bad(e.to_string()))?;
-        // texts are cut and filled up elsewhere
+        // texts are cut and padded elsewhere
         inner.with_truncation(None).map_err(|e| bad(e.to_string()))?;
         inner.with_padding(None);
         inner.set_encode_special_tokens(true);
         let highest = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
-        if highest == 0 || highest > MOST {
-            return Err(bad(format!("its ids reach {highest}, and 1 to {MOST} are possible")));
+        if highest == 0 || highest > MAX_IDS {
+            return Err(bad(format!("it needs a vocabulary of {highest} ids, but only 1 to {MAX_IDS} are possible")));
         }
         let specials: HashSet<u32> =
             inner.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect();
@@ -83,7 +83,7 @@ impl Hf {
         let model = &value["model"];
         let by_name = || inner.token_to_id(model["unk_token"].as_str()?);
         let unknown = model["unk_id"].as_u64().and_then(|id| u32::try_from(id).ok()).or_else(by_name);
-        // bytes can spell any text, and the files of such tokenizers often name the end of a text there
+        // bytes can encode any text, and files of such tokenizers often name the end-of-text token there
         let unknown = unknown.filter(|&id| !(by_bytes && ends.is_some_and(|(start, end)| id == start || id == end)));
         let alphabet = alphabet();
         let piece = |id: u32| {
@@ -92,7 +92,7 @@ impl Hf {
             }
             let token = inner.id_to_token(id)?;
             let byte = |c| alphabet.iter().position(|&a| a == c).and_then(|byte| u8::try_from(byte).ok());
-            // an added token stands for itself, and may hold characters that no byte is written as
+            // an added token stands for itself, and may contain characters that encode no byte
             Some(token.chars().map(byte).collect::<Option<Vec<u8>>>().unwrap_or_else(|| token.into_bytes()))
         };
         let spells_bytes = by_bytes && alphabet.iter().all(|c| inner.token_to_id(&c.to_string()).is_some());
@@ -102,7 +102,7 @@ impl Hf {
         let pre = &value["pre_tokenizer"];
         let by_words =
             pre["type"] == "ByteLevel" && pre["use_regex"] != json!(false) && pre["add_prefix_space"] == json!(false);
-        // a token that was added may reach over a border: with a blank within, or with those behind it
+        // an added token may reach across a border: with a space inside, or by matching those after it
         let added = inner.get_added_tokens_decoder();
         let crosses = |token: &AddedToken| token.rstrip || cut(&token.content, 0).is_some();
         let cuts_at_words = by_words && value["normalizer"].is_null() && !added.values().any(crosses);
@@ -121,7 +121,7 @@ impl Hf {
         }))
     }
 
-    /// From the contents of GPT-2's two files.
+    /// Reads the contents of GPT-2's two files.
     pub fn from_vocab_and_merges(vocab: &str, merges: &str) -> Result<Arc<Self>, DataError> {
         let vocab: BTreeMap<String, u32> = serde_json::from_str(vocab).map_err(|e| bad(format!("vocab.json: {e}")))?;
         let lines = merges.lines().enumerate().filter(|(_, line)| !line.starts_with("#version") && !line.is_empty());
@@ -135,7 +135,7 @@ impl Hf {
         Self::from_json(&file(ends.as_slice(), by_bytes(true), bpe(merges), vocab))
     }
 
-    /// The same, but special tokens in a text become their ids.
+    /// The same tokenizer, but special tokens in a text become their ids.
     pub fn with_specials(&self) -> Arc<Self> {
         let mut inner = self.inner.clone();
         inner.set_encode_special_tokens(false);
@@ -157,7 +157,7 @@ impl Hf {
         self.n_id
     }
 
-    /// The ids of a text. The crate takes some 135 bytes for each byte that it encodes, so it gets a little at a time.
+    /// Encodes a text. The crate takes some 135 bytes for each byte that it encodes, so it gets small parts.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
         const CHUNK_BYTES: usize = 1 << 14;
         if !self.cuts_at_words {
@@ -176,7 +176,7 @@ impl Hf {
         Ok(ids)
     }
 
-    /// The ids of a text that can't be cut.
+    /// Encodes a text that can't be cut.
     fn encode_whole(&self, text: &str) -> Result<Vec<u32>, DataError> {
         if text.len() >= LONG_WORD {
             return encode_long(text, &|window| self.encode_placed(window));
@@ -185,7 +185,7 @@ impl Hf {
         Ok(encoded.ok_or_else(|| self.failed(text))?.get_ids().to_vec())
     }
 
-    /// The tokens of a part of a text, with their places.
+    /// Encodes a part of a text into tokens with their spans.
     pub fn encode_placed(&self, text: &str) -> Result<Vec<Placed>, DataError> {
         let encoded = guarded(|| self.inner.encode(text, false)).and_then(Result::ok);
         let encoded = encoded.ok_or_else(|| self.failed(text))?;
@@ -193,13 +193,13 @@ impl Hf {
         Ok(places.map(|(&id, &(start, end))| Placed { id, start, end }).collect())
     }
 
-    /// Why a text has no ids.
+    /// The error for a text that can't be encoded.
     fn failed(&self, text: &str) -> DataError {
         let word = guarded(|| self.unknown_word(text)).flatten();
         word.unwrap_or_else(|| DataError::Encode { reason: UNFIT.into() })
     }
 
-    /// The first word of a text that the model refuses.
+    /// Finds the first word of a text that the model refuses.
     fn unknown_word(&self, text: &str) -> Option<DataError> {
         const MAX_CHARS: usize = 40;
         let inner = &self.inner;
@@ -213,7 +213,7 @@ impl Hf {
         Some(DataError::UnknownWord { word: word.chars().take(MAX_CHARS).collect(), position })
     }
 
-    /// Whether ids stand for bytes each by itself.
+    /// Whether each id stands for bytes by itself.
     pub fn has_pieces(&self) -> bool {
         !self.pieces.is_empty()
     }
@@ -222,25 +222,25 @@ impl Hf {
         self.pieces.get(id)?.as_deref()
     }
 
-    /// How each id is written, and what it was added as where it was; nothing for a gap. A file's own ids of added tokens
-    /// don't count where its vocabulary says otherwise.
+    /// The text of each id, and the added token if it is one; `None` for a gap. An added token whose id in the file
+    /// disagrees with the vocabulary is not one.
     pub fn listed(&self) -> Vec<Option<(String, Option<AddedToken>)>> {
         let mut added = self.inner.get_added_tokens_decoder();
         (0..self.n_id as u32).map(|id| Some((self.inner.id_to_token(id)?, added.remove(&id)))).collect()
     }
 
-    /// How an id is written.
+    /// The text of an id.
     pub fn name(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
 
-    /// How the special tokens are written.
+    /// The names of the special tokens.
     pub fn special_names(&self) -> Vec<String> {
         let added = self.inner.get_added_tokens_decoder().into_values();
         added.filter(|token| token.special && !token.content.is_empty()).map(|token| token.content).collect()
     }
 
-    /// Takes an id behind those of the state, and gives the text that it completes.
+    /// Adds an id to the state, and returns the text that it completes.
     pub fn step(&self, state: &mut Stream, id: u32) -> String {
         let Stream { ids, prefix, prefix_index } = state;
         match guarded(|| step_decode_stream(&self.inner, vec![id], true, ids, prefix, prefix_index)) {
@@ -252,23 +252,23 @@ impl Hf {
         }
     }
 
-    /// What a state holds back.
+    /// The text that a state holds back.
     pub fn rest(&self, state: &Stream) -> String {
         let text = guarded(|| self.inner.decode(&state.ids, true)).and_then(Result::ok).unwrap_or_default();
         text.strip_prefix(&state.prefix).unwrap_or("").into()
     }
 }
 
-/// What finds the added tokens that a text's words are parted by.
+/// Builds the search for added tokens, which separate words.
 fn finder(inner: &Inner) -> Option<AhoCorasick> {
     let reads = |token: &AddedToken| !token.special || !inner.get_encode_special_tokens();
     let added = inner.get_added_tokens_decoder().into_values().filter(reads);
     let names: Vec<String> = added.map(|token| token.content).filter(|name| !name.is_empty()).collect();
-    // it refuses gigabytes of names
+    // the crate refuses gigabytes of names
     AhoCorasick::new(names).ok()
 }
 
-/// What decoding one id after another has to remember.
+/// The state of decoding one id after another.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stream {
     ids: Vec<u32>,
@@ -276,7 +276,7 @@ pub(super) struct Stream {
     prefix_index: usize,
 }
 
-/// The character that GPT-2's files write for each byte: itself where it is printable, else one from U+0100 on.
+/// The character that stands for each byte in GPT-2's files: itself if it is printable, otherwise one from U+0100 on.
 ///
 /// Source: `bytes_to_unicode` of GPT-2's encoder.
 pub(super) fn alphabet() -> Vec<char> {
@@ -292,7 +292,7 @@ pub(super) fn alphabet() -> Vec<char> {
     (0..=255).map(&mut shown).collect()
 }
 
-/// Bytes as GPT-2's files write them.
+/// Writes bytes as GPT-2's files do.
 pub(super) fn written(bytes: &[u8], alphabet: &[char]) -> String {
     bytes.iter().map(|&byte| alphabet[usize::from(byte)]).collect()
 }
@@ -306,13 +306,13 @@ pub(super) fn gpt2_json() -> String {
     file(&end, by_bytes(true), bpe(merges.collect()), vocab)
 }
 
-/// Bytes, from id `first` on, as a `tokenizer.json`.
+/// A byte tokenizer as a `tokenizer.json`, with ids from `first` on.
 pub(super) fn bytes_json(first: usize, specials: &[(u32, &str)]) -> String {
     let vocab = alphabet().into_iter().enumerate().map(|(byte, c)| (c.to_string(), first + byte));
     file(specials, by_bytes(false), bpe(vec![]), vocab)
 }
 
-/// Characters, from id `first` on, as a `tokenizer.json`. Others are an error there as here.
+/// A character tokenizer as a `tokenizer.json`, with ids from `first` on. Other characters are an error, as here.
 pub(super) fn chars_json(chars: &[char], first: usize, specials: &[(u32, &str)]) -> String {
     let vocab = chars.iter().enumerate().map(|(i, c)| (c.to_string(), first + i));
     let each = json!({ "type": "Split", "pattern": { "Regex": "[\\s\\S]" }, "behavior": "Isolated", "invert": false });
@@ -345,7 +345,7 @@ fn file(
     mut model: Value,
     vocab: impl Iterator<Item = (String, usize)>,
 ) -> String {
-    // ids of special tokens count only if the model's vocabulary has them, too
+    // special tokens have ids only if the model's vocabulary has them, too
     let names = specials.iter().map(|&(id, name)| (name.to_string(), json!(id)));
     model["vocab"] = vocab.map(|(token, id)| (token, json!(id))).chain(names).collect::<serde_json::Map<_, _>>().into();
     parts["version"] = json!("1.0");

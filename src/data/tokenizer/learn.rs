@@ -1,4 +1,4 @@
-//! A byte-pair encoding, learned from a text: its words are counted while the text passes by, then pairs are merged.
+//! Learns a byte-pair encoding: counts the words of a text as it is read, then merges pairs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use super::gpt2_split::words;
 use super::hf::{Hf, alphabet, written};
 use crate::data::DataError;
 
-/// Units: bytes of a word at most; a longer one, as in a text without spaces, counts as several. No token is longer.
+/// Units: bytes, the maximum of a word; a longer one, as in a text without spaces, counts as several. No token is
+/// longer.
 const LONGEST_WORD: usize = 256;
 
-/// Units: bytes of different words. Learning takes some 60 bytes of memory for each.
+/// Units: bytes of distinct words. Learning takes some 60 bytes of memory for each.
 const MIN_BYTES: usize = 2 << 20;
 const BYTES_OF_TOKEN: usize = 64;
 
-/// How often each word of a text occurs. Where there are too many different ones, rare ones are dropped at random, but the same
-/// ones each time.
+/// Word counts of a text. If there are too many distinct words, rare ones are dropped at random, but reproducibly.
 pub(in crate::data) struct WordCounts {
     counts: HashMap<Box<str>, u64>,
-    /// Units: bytes of the different words, and the most that are kept.
+    /// Units: bytes of the distinct words, and the most that are kept.
     n_byte: usize,
     most: usize,
     /// How often words were dropped.
@@ -32,7 +32,7 @@ pub(in crate::data) struct WordCounts {
 }
 
 impl WordCounts {
-    /// For a vocabulary of `size` ids.
+    /// Creates empty counts for a vocabulary of `size` ids.
     pub fn new(size: u32) -> Self {
         let most = MIN_BYTES.max(size as usize * BYTES_OF_TOKEN);
         Self { counts: HashMap::new(), n_byte: 0, most, n_thinned: 0 }
@@ -63,8 +63,8 @@ impl WordCounts {
         }
     }
 
-    /// Drops half of the words that occur once, then of those that occur up to twice, and so on, until a quarter of the room is
-    /// free.
+    /// Drops half of the words that occur once, then of those that occur up to twice, and so on, until a quarter of the
+    /// space is free.
     fn thin_out(&mut self) {
         let mut rare = 1;
         while self.n_byte > self.most / 4 * 3 {
@@ -80,11 +80,12 @@ impl WordCounts {
         }
     }
 
-    /// Learns an encoding of `size` ids: 256 bytes, merges, and the end of a text; of fewer, where there is nothing left to merge.
+    /// Learns an encoding of `size` ids: 256 bytes, merges, and an end-of-text token; of fewer, if nothing is left to
+    /// merge.
     ///
     /// # Errors
     ///
-    /// [`DataError::Encode`] if the crate `tokenizers` refuses, which it has no reason to.
+    /// [`DataError::Encode`] if the crate `tokenizers` fails, which is not expected.
     pub(super) fn learn(self, size: u32) -> Result<Arc<Hf>, DataError> {
         let failed = |e: tokenizers::Error| DataError::Encode { reason: e.to_string() };
         let trainer = BpeTrainer::builder()

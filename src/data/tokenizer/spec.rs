@@ -12,11 +12,11 @@ use crate::data::permutation::{narrow, wide};
 use crate::data::split::train_share;
 use crate::data::{DataError, Mode, Text};
 
-/// Which tokenizer a run is to have: what `--tokenizer` takes.
+/// The tokenizer of a run: the value of `--tokenizer`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum TokenizerSpec {
-    /// Chosen by the size of the text.
+    /// Chosen by the text.
     Auto,
     /// A token per character that occurs in the text.
     Char,
@@ -24,9 +24,9 @@ pub enum TokenizerSpec {
     Byte,
     /// GPT-2's byte-pair encoding: 50,257 tokens.
     Gpt2,
-    /// A byte-pair encoding of so many tokens, learned from the text.
+    /// A byte-pair encoding of that many tokens, learned from the text.
     Bpe(u32),
-    /// A `tokenizer.json`, tril's or Hugging Face's.
+    /// A `tokenizer.json` from tril or Hugging Face.
     File(PathBuf),
 }
 
@@ -83,10 +83,10 @@ impl From<TokenizerSpec> for String {
 }
 
 impl TokenizerSpec {
-    /// What [`TokenizerSpec::Auto`] means for a text; any other spec stays.
+    /// Resolves [`TokenizerSpec::Auto`] for a text; any other spec stays.
     ///
-    /// Characters learn fastest from little text and need no merges that it is too short to teach; with thousands of them,
-    /// or with more text than a small model sees in a run, longer tokens let a block hold more.
+    /// Characters learn fastest from little text, which is too short to learn merges from; with thousands of distinct
+    /// characters, or with more text than a small model sees in a run, longer tokens let a block hold more.
     pub fn resolve(&self, text: &Text) -> Self {
         const SMALL_BYTES: u64 = 10 << 20;
         const LARGE_BYTES: u64 = 200 << 20;
@@ -107,17 +107,17 @@ impl TokenizerSpec {
         matches!(self, Self::Byte | Self::Gpt2 | Self::File(_))
     }
 
-    /// Makes the tokenizer for a text that is read in a mode: one of characters has those of the documents. A byte-pair encoding is learned from the first `1 - val_fraction` of it, and from
-    /// [`LEARN_BYTES`] at most.
+    /// Makes the tokenizer for a text in a mode; a character tokenizer covers the documents. A byte-pair encoding is
+    /// learned from the first `1 - val_fraction` of the text, at most [`LEARN_BYTES`].
     ///
     /// # Errors
     ///
-    /// A `tokenizer.json` that can't be read, or isn't one; a text of one character for a tokenizer of characters.
+    /// A `tokenizer.json` that can't be read or isn't one; a text of one repeated character for a character tokenizer.
     pub fn make(&self, text: &Text, mode: &Mode, val_fraction: f64, watch: Watch<'_>) -> Result<Tokenizer, DataError> {
         match self.resolve(text) {
             // resolved above
             Self::Auto | Self::Char => match (mode, text.alphabet()) {
-                // of documents, the length at least is there to learn
+                // documents at least have a length to learn
                 (Mode::Stream, &[character]) => Err(DataError::OneCharacter { character, times: text.n_char() }),
                 _ => Ok(Tokenizer::from_chars(text.alphabet_in(mode)?)),
             },
@@ -132,22 +132,22 @@ impl TokenizerSpec {
     }
 }
 
-/// How much of a text a byte-pair encoding is learned from at most: more changes little, and takes long.
+/// The most text that a byte-pair encoding is learned from: more changes little, and takes long.
 pub const LEARN_BYTES: u64 = 64 << 20;
 
-/// The tokenizer in a file, or what is wrong with that.
+/// Reads a tokenizer from a file, or says what is wrong with it.
 fn from_file(path: &Path) -> Result<Tokenizer, String> {
     if path.is_dir() {
         return Err("is a folder".into());
     }
     let text = fs::read_to_string(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => "is not there".into(),
-        io::ErrorKind::InvalidData => "is no tokenizer.json (it is not UTF-8 text)".into(),
+        io::ErrorKind::NotFound => "does not exist".into(),
+        io::ErrorKind::InvalidData => "is not a tokenizer.json (it is not UTF-8 text)".into(),
         _ => format!("can't be read ({error})"),
     })?;
     match Tokenizer::from_json(&text) {
         Ok(tokenizer) => Ok(tokenizer.recognised()),
-        Err(DataError::BadTokenizer { reason }) => Err(format!("is no tokenizer.json ({reason})")),
+        Err(DataError::BadTokenizer { reason }) => Err(format!("is not a tokenizer.json ({reason})")),
         Err(error) => Err(format!("can't be used ({error})")),
     }
 }

@@ -1,4 +1,4 @@
-//! A tokenizer's vocabulary as other programs' files list it.
+//! A tokenizer's vocabulary in the form that other programs' files list it.
 
 use std::collections::HashSet;
 
@@ -7,39 +7,39 @@ use serde_json::{Value, json};
 use super::hf::{self, Hf};
 use super::{Token, Tokenizer, Units, gpt2, id};
 
-/// A vocabulary whose tokens are bytes, as GPT-2's files write it: a printable character for each byte.
+/// A byte-level vocabulary as GPT-2's files write it: a printable character for each byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ByteLevel {
-    /// Every id's token.
+    /// The token of each id.
     pub tokens: Vec<ListedToken>,
-    /// Pairs of tokens that are merged, a space between them, the first one first.
+    /// Pairs of tokens to merge, separated by a space, in merge order.
     pub merges: Vec<String>,
 }
 
 /// A token of a [`ByteLevel`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedToken {
-    /// How it is written.
+    /// Its text in the file.
     pub text: String,
-    /// What it is.
+    /// Its kind.
     pub kind: TokenKind,
 }
 
-/// What a listed token is.
+/// The kind of a listed token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
     /// Bytes of text.
     Text,
-    /// One that text doesn't become.
+    /// A special token, which no text becomes.
     Special,
-    /// A word that was given an id beside the vocabulary; it is written as it is.
+    /// A word added to the vocabulary; written as it is.
     Added,
     /// A gap in the ids.
     Unused,
 }
 
 impl ListedToken {
-    /// What stands for an id without a token.
+    /// The placeholder for an id without a token.
     pub fn unused(id: u64) -> Self {
         // no token of bytes has a space in it
         Self { text: format!("[unused {id}]"), kind: TokenKind::Unused }
@@ -47,7 +47,7 @@ impl ListedToken {
 }
 
 impl Tokenizer {
-    /// How a special token is called.
+    /// The name of a special token.
     pub fn special_name(&self, id: u32) -> Option<String> {
         if !matches!(self.token(id), Token::Special) {
             return None;
@@ -62,8 +62,8 @@ impl Tokenizer {
         }
     }
 
-    /// Whether an id has a place in a text: it has a token, and none that only stands in front of texts or fills rows up.
-    /// Many models have a vocabulary that is rounded up, and more ids than their tokenizer.
+    /// Whether an id can occur in a text: it has a token, and one that isn't only for the start of texts or for
+    /// padding. Many models pad their vocabulary, and have more ids than their tokenizer.
     pub fn is_in_texts(&self, id: u32) -> bool {
         let is_known = match &self.units {
             Units::Hf(hf) => hf.name(id).is_some(),
@@ -74,7 +74,7 @@ impl Tokenizer {
         is_known && !is_before
     }
 
-    /// The bytes of an id, those of its name if it is special; `None` where there is no token, or its text depends on its
+    /// The bytes of an id, or of its name if it is special; `None` if there is no token, or its text depends on its
     /// neighbours.
     pub fn listed_bytes(&self, id: u32) -> Option<Vec<u8>> {
         match self.token(id) {
@@ -87,19 +87,19 @@ impl Tokenizer {
         }
     }
 
-    /// The id that a text begins with where nothing else is known of it.
+    /// The id that a text begins with if there is no prompt.
     pub fn opening_id(&self) -> u32 {
         let line_break = || self.encode("\n").ok().and_then(|ids| ids.first().copied());
-        // a model that knows where texts end has seen what comes after that
+        // a model trained with end-of-text tokens knows what follows one
         self.start_id().or_else(|| self.end_of_text()).or_else(line_break).unwrap_or(0)
     }
 
-    /// The vocabulary of a tokenizer that splits text into words as GPT-2's does, or has no merges that words could matter
-    /// to.
+    /// The vocabulary of a tokenizer that splits text into words as GPT-2's does, or whose merges don't depend on
+    /// words.
     ///
     /// # Errors
     ///
-    /// The reason why it isn't such a one.
+    /// Why the tokenizer isn't of this kind.
     pub fn byte_level(&self) -> Result<ByteLevel, String> {
         match &self.units {
             Units::Chars { chars, .. } => self.ascii_level(chars),
@@ -110,7 +110,7 @@ impl Tokenizer {
 
     fn ascii_level(&self, chars: &[char]) -> Result<ByteLevel, String> {
         if let Some(c) = chars.iter().find(|c| !c.is_ascii()) {
-            return Err(format!("its characters aren't all ASCII ({c:?} is among them), and have no single bytes"));
+            return Err(format!("its characters aren't all single bytes: {c:?} is not ASCII"));
         }
         let alphabet = hf::alphabet();
         let token = |i: u32| match self.token(i) {
@@ -154,7 +154,7 @@ fn of_hf(hf: &Hf) -> Result<ByteLevel, String> {
             Some((text, None)) => (text, TokenKind::Text),
             Some((text, Some(added))) if added.special => (text, TokenKind::Special),
             Some((text, Some(added))) if added.lstrip || added.rstrip || added.single_word => {
-                return Err(format!("its tokenizer's word {text:?} takes in or minds what is around it"));
+                return Err(format!("its tokenizer's word {text:?} includes or depends on surrounding text"));
             }
             Some((text, Some(_))) => (text, TokenKind::Added),
         };
@@ -162,12 +162,12 @@ fn of_hf(hf: &Hf) -> Result<ByteLevel, String> {
     }
     let mut seen = HashSet::new();
     match tokens.iter().find(|token| !seen.insert(token.text.as_str())) {
-        Some(twice) => Err(format!("its tokenizer has {:?} twice", twice.text)),
+        Some(twice) => Err(format!("its tokenizer lists {:?} twice", twice.text)),
         None => Ok(ByteLevel { tokens, merges }),
     }
 }
 
-/// Both ways of writing a pair.
+/// Reads both notations of a pair.
 fn merges(list: &Value) -> Vec<String> {
     let pair = |pair: &Value| match pair {
         Value::Array(parts) => parts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),

@@ -1,20 +1,21 @@
-//! Texts of any length for tokenizers whose words depend on what is around them: in windows that overlap.
+//! Encodes texts of any length, in overlapping windows, with tokenizers whose words depend on their surroundings.
 //!
-//! What a token is depends on its surroundings, but not on what is far away. So both windows have the same tokens in the middle
-//! of what they share, and there one goes on where the other ends. Where they don't, as in a word longer than that, the two
-//! become one, up to a limit. For a byte-pair encoding that is exact, not only likely: whether tokens are those of a text depends on
-//! each pair of neighbours alone, and the windows agree on many.
+//! A token depends on its surroundings, but not on what is far away. So two windows have the same tokens in the middle
+//! of their overlap, and there one continues the other. If they don't, as in a word longer than that, the two
+//! are merged, up to a limit. For a byte-pair encoding that is exact, not only likely: whether tokens are those of a
+//! text depends on each pair of neighbours alone, and the windows agree on many.
 
 use crate::data::DataError;
 
-/// Units: bytes of a window at most, and of what it shares with the one before.
+/// Units: bytes, the maximum of a window, and of its overlap with the one before.
 pub(in crate::data) const WINDOW_BYTES: usize = 1 << 16;
 pub(in crate::data) const SHARED_BYTES: usize = 1 << 13;
 
-/// Units: bytes of a word that is encoded in windows. One at once would take up to 135 bytes of memory for each of its own.
+/// Units: bytes of a word from which on it is encoded in windows. Encoding takes up to 135 bytes of memory for each
+/// byte.
 pub(super) const LONG_WORD: usize = 2 * WINDOW_BYTES;
 
-/// Units: bytes that are encoded at once where windows don't fit each other.
+/// Units: bytes, the most that are encoded at once if windows don't match.
 const MAX_AT_ONCE: usize = 16 << 20;
 
 /// A token and the bytes that it stands for.
@@ -25,21 +26,21 @@ pub(in crate::data) struct Placed {
     pub end: usize,
 }
 
-/// Part of a text, and its tokens as if there were no more.
+/// Part of a text, with its tokens when encoded alone.
 #[derive(Debug)]
 pub(in crate::data) struct Window {
     pub text: String,
-    /// Units: bytes in front that the window before has, too.
+    /// Units: bytes at the start that the previous window also has.
     pub shared: usize,
-    /// Units: characters of the text in front of it.
+    /// Units: characters of the text before it.
     pub first_char: usize,
     pub tokens: Vec<Placed>,
 }
 
-/// Encodes a text that was merged.
+/// Encodes merged windows.
 pub(in crate::data) type Encode<'a> = &'a dyn Fn(&str) -> Result<Vec<Placed>, DataError>;
 
-/// The tokens of a text as far as they are certain.
+/// Tokens that are final.
 #[derive(Debug, Default)]
 pub(in crate::data) struct Settled {
     pub ids: Vec<u32>,
@@ -56,23 +57,23 @@ impl Settled {
     }
 }
 
-/// Puts the tokens of windows together to those of the whole text.
+/// Merges the tokens of windows into those of the whole text.
 #[derive(Debug, Default)]
 pub(in crate::data) struct Stitcher {
     last: Option<Window>,
-    /// How many tokens of `last` are given on already, or are those of the window before it, and up to which byte.
+    /// How many tokens of `last` are passed on already or belong to the window before it, and up to which byte.
     n_done: usize,
     done: usize,
-    /// What follows `last` and has to be encoded together with it.
+    /// Text after `last` that has to be encoded together with it.
     behind: String,
 }
 
 impl Stitcher {
-    /// Takes the next window, and gives on the tokens that are certain.
+    /// Adds the next window, and passes on the tokens that are final.
     ///
     /// # Errors
     ///
-    /// What `encode` says.
+    /// The error of `encode`.
     pub fn push(&mut self, next: Window, encode: Encode<'_>, settled: &mut Settled) -> Result<(), DataError> {
         let Some(last) = &mut self.last else {
             self.last = Some(next);
@@ -88,15 +89,15 @@ impl Stitcher {
             return Ok(());
         }
         self.behind.push_str(&next.text[next.shared..]);
-        // not until there is as much again, so that the time stays in proportion to the text
+        // wait until the text has doubled, so that the total time stays linear
         if self.behind.len() >= last.text.len() { self.merge(encode) } else { Ok(()) }
     }
 
-    /// Gives on what is left.
+    /// Passes on the rest.
     ///
     /// # Errors
     ///
-    /// What `encode` says.
+    /// The error of `encode`.
     pub fn finish(&mut self, encode: Encode<'_>, settled: &mut Settled) -> Result<(), DataError> {
         self.merge(encode)?;
         if let Some(last) = self.last.take() {
@@ -113,17 +114,17 @@ impl Stitcher {
             return Err(DataError::LongWord { bytes: MAX_AT_ONCE });
         }
         let tokens = encode(&last.text).map_err(|error| error.further(last.first_char))?;
-        // the beginning stays what it was: it is far from where the text was cut
+        // the beginning is unchanged: it is far from where the text was cut
         self.n_done = tokens.iter().position(|token| token.start >= self.done).unwrap_or(tokens.len());
         last.tokens = tokens;
         Ok(())
     }
 }
 
-/// Where one window may go on for another: how many tokens to take of the first, and to pass over in the second.
+/// Where one window may continue the other: how many tokens to take of the first, and to skip in the second.
 fn meeting(last: &Window, next: &Window, n_done: usize) -> Option<(usize, usize)> {
     let begin = last.text.len() - next.shared;
-    // a quarter at either end is too near to where the text was cut
+    // a quarter at either end is too close to where the text was cut
     let middle = next.shared / 4..next.shared - next.shared / 4;
     let of_last = within(&last.tokens, middle.start + begin..middle.end + begin);
     let of_next = within(&next.tokens, middle);
@@ -138,14 +139,14 @@ fn meeting(last: &Window, next: &Window, n_done: usize) -> Option<(usize, usize)
     (of_last.start + at >= n_done).then_some((of_last.start + at, of_next.start + at))
 }
 
-/// The tokens that lie within some bytes.
+/// The tokens that lie within a byte range.
 fn within(tokens: &[Placed], bytes: std::ops::Range<usize>) -> std::ops::Range<usize> {
     let first = tokens.iter().position(|token| token.start >= bytes.start).unwrap_or(tokens.len());
     let n = tokens[first..].iter().position(|token| token.end > bytes.end).unwrap_or(tokens.len() - first);
     first..first + n
 }
 
-/// Where a window of a text ends that goes on, and where the next one begins: in front of white space, if there is any near.
+/// Where a window ends that isn't the last, and where the next one begins: before white space, if there is any nearby.
 pub(in crate::data) fn cut_window(text: &str) -> (usize, usize) {
     let near = |from: usize| {
         let from = text.floor_char_boundary(from);
@@ -156,16 +157,16 @@ pub(in crate::data) fn cut_window(text: &str) -> (usize, usize) {
     (end, near(end - SHARED_BYTES))
 }
 
-/// The ids of a text that is in memory.
+/// Encodes a text that is in memory.
 ///
 /// # Errors
 ///
-/// What `encode` says; positions count from the start of the text.
+/// The error of `encode`; positions count from the start of the text.
 pub(super) fn encode_long(text: &str, encode: Encode<'_>) -> Result<Vec<u32>, DataError> {
     let (mut stitcher, mut settled) = (Stitcher::default(), Settled::default());
     let (mut rest, mut shared, mut first_char) = (text, 0, 0);
     loop {
-        // less than a window more is no window of its own
+        // a remainder shorter than a window gets none of its own
         let is_last = rest.len() < LONG_WORD;
         let (end, next) = if is_last { (rest.len(), rest.len()) } else { cut_window(rest) };
         let tokens = encode(&rest[..end]).map_err(|error| error.further(first_char))?;

@@ -1,4 +1,4 @@
-//! The ids of words that were encoded before: a text has few different ones, and looking one up is many times faster.
+//! Caches the ids of words: a text has few distinct ones, and looking one up is many times faster.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,13 +8,13 @@ use rustc_hash::FxHashMap;
 use super::gpt2_split::words;
 use crate::data::DataError;
 
-/// Words that a thread remembers, and the longest of them in bytes: a few MiB.
+/// The maximum number of cached words per thread, and the longest of them in bytes: a few MiB.
 const MAX_WORDS: usize = 1 << 15;
 const LONGEST_WORD: usize = 48;
 
 #[derive(Default)]
 struct Known {
-    /// Whose ids they are.
+    /// The tokenizer they belong to.
     of: u64,
     words: FxHashMap<Box<[u8]>, Box<[u32]>>,
 }
@@ -23,7 +23,7 @@ thread_local! {
     static KNOWN: RefCell<Known> = RefCell::default();
 }
 
-/// Whose words are remembered: each tokenizer has a number of its own.
+/// The key of a tokenizer in the cache.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner(u64);
 
@@ -34,12 +34,12 @@ impl Owner {
     }
 }
 
-/// Encodes a text that GPT-2's pattern splits into words. `id_of` knows words that have an id of their own, where that is
-/// quickly said; `encode` gives the ids of any other. A word alone is one word still.
+/// Encodes a text that GPT-2's pattern splits into words. `id_of` looks up words with an id of their own
+/// quickly; `encode` handles all others. A word alone is still one word.
 ///
 /// # Errors
 ///
-/// What `encode` says, with the word's place in the text.
+/// The error of `encode`, with the word's position in the text.
 pub(super) fn encode_words(
     owner: Owner,
     ids: &mut Vec<u32>,

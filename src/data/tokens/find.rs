@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use super::layout::Layout;
 use crate::data::{DataError, Source};
 
-/// What the paths of a command line mean: token files, if they are some, else text. Patterns such as `train_*.bin` that name
-/// no file themselves stand for all that fit them, sorted.
+/// Finds the source that the paths of a command line mean: token files, if they are some, otherwise text. A pattern
+/// such as `train_*.bin`, unless it names a file itself, stands for all files that match it, sorted.
 ///
-/// Token files end in `.bin`, or `.npy` where NumPy saved them. A folder of some has a `train.bin`, with or without a `val.bin`, as nanoGPT and `tril tokenize`
-/// write it, or files of llm.c with `train` or `val` in their names; of the files that a pattern stands for, those with `val` and
-/// without `train` in their names are to validate on, too. `val` are files to validate on, in the place of a folder's.
+/// Token files end in `.bin`, or `.npy` if NumPy saved them. A folder of them has a `train.bin`, with or without a
+/// `val.bin`, as nanoGPT and `tril tokenize` write it, or files of llm.c with `train` or `val` in their names; of the
+/// files that a pattern matches, those with `val` and without `train` in their names are validation files, too. `val`
+/// are validation files that replace a folder's.
 ///
 /// # Errors
 ///
-/// A pattern that fits nothing, token files beside text, validation files that hold text or are given for text.
+/// A pattern without a match, token files mixed with text, validation files that hold text or are given for text.
 pub fn find(paths: &[PathBuf], val: &[PathBuf]) -> Result<Source, DataError> {
     let mut train_set = vec![];
     let mut val_set = vec![];
@@ -24,7 +25,7 @@ pub fn find(paths: &[PathBuf], val: &[PathBuf]) -> Result<Source, DataError> {
         let is_pattern = fitting != std::slice::from_ref(path);
         for path in fitting {
             match data_set(&path) {
-                // a file that a pattern names is what it would be in a folder
+                // a file that a pattern matches is treated as in a folder
                 Some((files, _)) if is_pattern && path.is_file() && is_for_validation(&path) => val_set.extend(files),
                 Some((train, val)) => {
                     train_set.extend(train);
@@ -34,7 +35,7 @@ pub fn find(paths: &[PathBuf], val: &[PathBuf]) -> Result<Source, DataError> {
             }
         }
     }
-    // where there is nothing else, they are what is meant
+    // if there is nothing else, they are the training data
     if train_set.is_empty() && text.is_empty() {
         std::mem::swap(&mut train_set, &mut val_set);
     }
@@ -61,7 +62,7 @@ pub fn find(paths: &[PathBuf], val: &[PathBuf]) -> Result<Source, DataError> {
     Ok(Source::Tokens { train: all(train_set), val: all(val_set), width: None })
 }
 
-/// The same for a model that is only evaluated: a folder's validation files, or all it has where there are none.
+/// The same for evaluation only: a folder's validation files, or all its files if it has none.
 ///
 /// # Errors
 ///
@@ -86,7 +87,7 @@ fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
         let found = glob::glob(pattern).map_err(|e| bad(e.msg.into()))?;
         let mut found: Vec<PathBuf> = found.collect::<Result<_, _>>().map_err(|e| bad(e.to_string()))?;
         if found.is_empty() {
-            return Err(bad("no file fits it".into()));
+            return Err(bad("no such file".into()));
         }
         found.sort();
         all.extend(found);
@@ -98,7 +99,7 @@ fn is_bin(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "bin" || end == "npy")
 }
 
-/// The token files of a path to train on and to validate on; `None` for text.
+/// The training and validation files of a path; `None` for text.
 fn data_set(path: &Path) -> Option<(Vec<PathBuf>, Vec<PathBuf>)> {
     if !path.is_dir() {
         return is_bin(path).then(|| (vec![path.to_path_buf()], vec![]));

@@ -1,7 +1,7 @@
-//! What a file holds that isn't what it is taken for.
+//! Guesses what a file holds if it isn't what it seems.
 //!
-//! Numbers of another width or byte order leave a pattern: every second or fourth 16-bit word is 0, whatever the text. Counts
-//! of zeros alone say nothing, as id 0 may be the commonest token.
+//! Numbers of another width or byte order leave a pattern: every second or fourth 16-bit word is 0, whatever the text.
+//! Counts of zeros alone prove nothing, as id 0 may be the most frequent token.
 
 use std::fmt;
 use std::fs::File;
@@ -13,25 +13,25 @@ use super::scan::{Scan, Signed};
 use super::width::Width;
 use crate::units;
 
-/// What numbers look like.
+/// The likely type of the numbers in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Guess {
-    /// Little-endian whole numbers.
+    /// Little-endian integers.
     Little(Width),
-    /// Big-endian whole numbers.
+    /// Big-endian integers.
     Big(Width),
-    /// Fractions.
+    /// Floating-point numbers.
     Floats(Width),
-    /// Little-endian whole numbers, some of them below 0, and the lowest.
+    /// Little-endian integers, some of them negative, and the lowest.
     Signed(Width, i64),
 }
 
-/// The id that PyTorch's losses pass over, and so a usual one of what isn't to be learned.
+/// The id that PyTorch's losses ignore, and so a common mark for targets to skip.
 const PYTORCH_IGNORES: i64 = -100;
 
-/// What a negative id may be.
+/// Describes a negative id.
 fn about_negative(id: i64) -> &'static str {
-    if id == PYTORCH_IGNORES { "which PyTorch ignores as a target" } else { "which is no id" }
+    if id == PYTORCH_IGNORES { "which PyTorch ignores as a target" } else { "which is not an id" }
 }
 
 impl fmt::Display for Guess {
@@ -41,24 +41,19 @@ impl fmt::Display for Guess {
             Guess::Big(width) => write!(f, "big-endian {width}-bit ids"),
             Guess::Floats(width) => write!(f, "{width}-bit floating-point numbers"),
             Guess::Signed(width, lowest) => {
-                write!(
-                    f,
-                    "{width}-bit ids with negative ones among them, down to {lowest}, {}",
-                    about_negative(*lowest)
-                )
+                write!(f, "{width}-bit ids, some of them negative, down to {lowest}, {}", about_negative(*lowest))
             }
         }
     }
 }
 
 impl Guess {
-    /// What to do about it.
+    /// Returns what to do about it.
     pub fn remedy(self) -> String {
         let of = match self {
             Guess::Little(width) => return format!("give --token-width {width}"),
             Guess::Floats(Width::Two) => {
-                return "they have lost ids above 2048, which they round, so make the file again with whole numbers"
-                    .into();
+                return "they round ids above 2048, so create the file again with integers".into();
             }
             Guess::Big(width) => format!(">u{}", width.bytes()),
             Guess::Floats(width) => format!("<f{}", width.bytes()),
@@ -72,7 +67,7 @@ impl Guess {
         width
     }
 
-    /// The numbers in some bytes; `None` for those that are no id of any vocabulary.
+    /// The numbers in some bytes; `None` for those that can't be ids.
     fn ids(self, bytes: &[u8]) -> impl Iterator<Item = Option<u64>> {
         let whole = |x: f64| (x.fract() == 0.0 && (0.0..MAX_IDS).contains(&x)).then_some(x as u64);
         let n = usize::try_from(self.width().bytes()).unwrap_or(size_of::<u64>());
@@ -92,7 +87,7 @@ impl Guess {
         })
     }
 
-    /// Whether all numbers in some bytes are ids below a limit, and at least `n_other` of them not 0.
+    /// Whether all numbers in some bytes are ids below a limit, and at least `n_other` of them are not 0.
     fn fits(self, bytes: &[u8], limit: u64, n_other: usize) -> bool {
         let mut n_nonzero = 0;
         self.ids(bytes).all(|id| {
@@ -102,16 +97,16 @@ impl Guess {
     }
 }
 
-/// What to do about ids below 0.
+/// Returns what to do about negative ids.
 fn without_negative(width: Width) -> String {
     format!(
-        "leave the negative ones out, as with NumPy: ids = np.fromfile(FILE, '<i{}'); ids[ids >= 0].astype('<u2').tofile(NEW)",
+        "leave out the negative ones, in NumPy: ids = np.fromfile(FILE, '<i{}'); ids[ids >= 0].astype('<u2').tofile(NEW)",
         width.bytes()
     )
 }
 
-/// What to do about an id that a vocabulary doesn't have, if it is a negative number; files of 16 bits have none, but numbers
-/// that were made into such.
+/// Returns what to do about an id outside a vocabulary if it is a negative number; for 16-bit files, which have none,
+/// if it was converted from one.
 pub(super) fn negative_advice(width: Width, id: u64) -> Option<String> {
     let negative = match width {
         Width::One => return None,
@@ -121,18 +116,18 @@ pub(super) fn negative_advice(width: Width, id: u64) -> Option<String> {
     };
     match width {
         Width::Two if [-1, PYTORCH_IGNORES].contains(&negative) => Some(format!(
-            "as a signed number it is {negative}, {}, so {}",
+            "as a signed number it is {negative}, {}: {}",
             about_negative(negative),
             without_negative(width)
         )),
         Width::Four | Width::Eight if negative < 0 => {
-            Some(format!("it is negative, {}, so {}", about_negative(negative), without_negative(width)))
+            Some(format!("it is negative, {}: {}", about_negative(negative), without_negative(width)))
         }
         _ => None,
     }
 }
 
-/// A number of 16 bits: 5 of them the exponent, 10 the fraction.
+/// Decodes a 16-bit float: 5 bits of exponent, 10 of fraction.
 ///
 /// Source: IEEE 754, binary16.
 fn half(bits: u16) -> f64 {
@@ -145,17 +140,17 @@ fn half(bits: u16) -> f64 {
     if bits >> 15 == 0 { size } else { -size }
 }
 
-/// More ids than a model may have.
+/// A limit above the number of ids that a model may have.
 const MAX_IDS: f64 = (1u64 << 18) as f64;
 
-/// Numbers that have to be in a pattern, so that it isn't chance: less than once in 2^30 files if it were.
+/// The minimum number of values in a pattern: by chance it occurs in less than one of 2^30 files.
 const FEWEST: usize = 32;
 
-/// Files of other kinds by their first bytes; no file of ids begins so but by a chance of less than one in ten million.
+/// The first bytes of other kinds of files; a file of ids begins with them by a chance of less than one in ten million.
 const MAGICS: [(&[u8], &str); 10] = [
     (b"PK\x03\x04", "a zip archive, as PyTorch's and NumPy's .npz are"),
-    (b"\x1f\x8b\x08", "packed with gzip"),
-    (b"\x28\xb5\x2f\xfd", "packed with zstd"),
+    (b"\x1f\x8b\x08", "compressed with gzip"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
     (b"\x89HDF", "an HDF5 file"),
     (b"PAR1", "a Parquet file"),
     (b"ARROW1", "an Arrow file"),
@@ -165,11 +160,11 @@ const MAGICS: [(&[u8], &str); 10] = [
     (b"\x80\x04\x95", "a Python pickle"),
 ];
 
-/// Refuses a file that is something else by its beginning, `head`.
+/// Refuses a file whose beginning, `head`, shows that it is something else.
 ///
 /// # Errors
 ///
-/// What it is and what to do, to be read after its name.
+/// What it is and what to do, worded to follow its name.
 pub(super) fn check_head(head: &[u8]) -> Result<(), String> {
     if let Some((_, what)) = MAGICS.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Err(format!("is {what}, not a file of tokens: give ids as little-endian uint16, one after the other"));
@@ -195,7 +190,7 @@ pub(super) fn check_head(head: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether bytes are whole numbers of 16 bits with an exponent. Few of the words are, but from 1024 on each of a range: so some
+/// Whether bytes are 16-bit floats that hold integers. Few of the words are, but from 1024 on each of a range: so some
 /// have to be below.
 fn is_halves(head: &[u8]) -> bool {
     const FEWEST_SMALL: usize = 4;
@@ -204,12 +199,12 @@ fn is_halves(head: &[u8]) -> bool {
     n_small >= FEWEST_SMALL && guess.fits(head, MAX_IDS as u64, FEWEST)
 }
 
-/// Whether bytes are printable UTF-8, as far as they go. Ids below 256 have zeros among theirs, and others any bytes.
+/// Whether bytes are printable UTF-8, as far as they go. Ids below 256 have zero bytes, and others any bytes.
 fn is_text(head: &[u8]) -> bool {
     const FEWEST_BYTES: usize = 24;
     let valid = match std::str::from_utf8(head) {
         Ok(text) => text,
-        // a character that the end cuts off
+        // a character truncated by the end
         Err(error) if error.error_len().is_none() => std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or(""),
         Err(_) => return false,
     };
@@ -217,31 +212,31 @@ fn is_text(head: &[u8]) -> bool {
         && !valid.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\x0c'))
 }
 
-/// Refuses a whole file that was never filled, or whose numbers contradict the width that it is read with, unless that one was
-/// asked for. What is only odd comes back, to be read after the file's name.
+/// Refuses a whole file that was never filled, or whose numbers contradict its width, unless that was
+/// given explicitly. Returns a warning about what is only odd, worded to follow the file's name.
 ///
 /// # Errors
 ///
-/// What it looks like and what to do, to be read after its name.
+/// What it looks like and what to do, worded to follow its name.
 pub(super) fn check_whole(layout: &Layout, scan: &Scan, asked: Option<Width>) -> Result<Option<String>, String> {
     let is_constant = scan.lowest == scan.highest && layout.n_token >= FEWEST as u64;
     if is_constant && scan.highest == 0 {
-        return Err("holds nothing but zeros: it was never filled, make it again".into());
+        return Err("holds only zeros: it was never filled; create it again".into());
     }
     if let Some(guess) = pattern(layout.width, scan).filter(|_| asked.is_none()) {
         return Err(contradicts(guess, layout.width));
     }
     if is_constant {
         let n = units::count(layout.n_token, "time");
-        return Err(format!("holds nothing but id {}, {n}: there is nothing to learn, make it again", scan.highest));
+        return Err(format!("holds only id {}, {n}: there is nothing to learn; create it again", scan.highest));
     }
     check_zeros(layout.n_token, scan)
 }
 
-/// Refuses a file of which a large part is zeros that follow each other, as where a file was made with its full size and then not
-/// filled to the end. Rows that were filled up with zeros are such parts, too, but then there are many of them.
+/// Refuses a file that is largely one run of zeros, as when a file was created with its full size and then not
+/// filled to the end. Rows padded with zeros form runs, too, but many of them.
 fn check_zeros(n_token: u64, scan: &Scan) -> Result<Option<String>, String> {
-    // a short file may end with one row that was filled up
+    // a short file may end with one padded row
     const FEWEST_ZEROS: u64 = 256;
     const MAX_PERCENT: u64 = 25;
     // longer than most rows
@@ -251,17 +246,17 @@ fn check_zeros(n_token: u64, scan: &Scan) -> Result<Option<String>, String> {
     let n = run.end - run.start;
     let is_share = |percent: u64| u128::from(n) * 100 >= u128::from(n_token) * u128::from(percent);
     let is_rare_elsewhere = scan.n_zero - n <= (n_token - n) / 2;
-    // Counts of tokens are far below 2^53.
+    // counts of tokens are far below 2^53
     let percent = 100.0 * n as f64 / n_token as f64;
     let where_it_is = if run.end == n_token {
         format!("from token {} to its end", run.start)
     } else {
         format!("from token {} to {}", run.start, run.end - 1)
     };
-    let what = format!("has nothing but zeros {where_it_is} ({percent:.0} % of it)");
-    let cause = "its writing was interrupted, or its space taken in advance and not filled";
+    let what = format!("has only zeros {where_it_is} ({percent:.0} % of it)");
+    let cause = "its writing was interrupted, or its space preallocated and not filled";
     if n >= FEWEST_ZEROS && is_share(MAX_PERCENT) && is_rare_elsewhere {
-        return Err(format!("{what}: {cause}, so make it again, or cut these off"));
+        return Err(format!("{what}: {cause}; create it again, or cut the zeros off"));
     }
     let is_odd = n >= ODD_ZEROS && is_share(ODD_PERCENT);
     Ok(is_odd.then(|| format!("{what}: unless they are padding, {cause}")))
@@ -274,7 +269,7 @@ fn contradicts(guess: Guess, width: Width) -> String {
     )
 }
 
-/// What the words of a file say of its numbers.
+/// Infers the number type from the words of a file.
 fn pattern(width: Width, scan: &Scan) -> Option<Guess> {
     if scan.n_nonzero < FEWEST as u64 {
         return None;
@@ -288,11 +283,11 @@ fn pattern(width: Width, scan: &Scan) -> Option<Guess> {
         .or_else(|| signed(Width::Four, scan.signed_4))
 }
 
-/// What the 16-bit words of 8 bytes, each with the bits of all words in its place, say of the numbers.
+/// Infers the number type from the 16-bit words of 8 bytes, each the OR of all words in its position.
 fn pattern_of(width: Width, bits: u64) -> Option<Guess> {
     // the largest vocabularies have ids of 18 bits
     const MAX_HIGH: u16 = 3;
-    // so many ids that their low bits are in every second word by no chance
+    // with this many distinct ids, their low bits fill every second word for certain
     const LOW: u16 = 1 << 12;
     let words: [u16; 4] = std::array::from_fn(|i| (bits >> (16 * i)) as u16);
     let swapped = words.map(u16::swap_bytes);
@@ -315,8 +310,8 @@ fn pattern_of(width: Width, bits: u64) -> Option<Guess> {
     Some(guess)
 }
 
-/// What a file may be whose ids are beyond its vocabulary: the one reading of its beginning that gives ids of it, if there is
-/// one.
+/// Guesses what a file is whose ids exceed its vocabulary: the only other reading of its beginning whose ids fit, if
+/// there is exactly one.
 pub(super) fn other_reading(path: &Path, layout: &Layout, vocab_size: u64) -> Option<Guess> {
     const PROBE_BYTES: u64 = 1 << 20;
     let mut bytes = vec![];

@@ -5,22 +5,22 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::data::DataError;
 
-/// Units: bytes of tokens that are kept in memory; more go to a file.
+/// Units: bytes of tokens kept in memory; more go to a file.
 pub(in crate::data) const HELD_BYTES: usize = 64 << 20;
 
 /// Units: bytes of a block; a multiple of every width.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// Tokens of a text, of as few bytes each as their vocabulary allows: in memory while they are few, else in a nameless file in
-/// the system's folder for temporary files, which is gone when the process is.
+/// Tokens of a text, in as few bytes each as their vocabulary allows: in memory if they are few, otherwise in an
+/// unnamed file in the system's folder for temporary files, which vanishes with the process.
 #[derive(Debug)]
 pub(in crate::data) struct Held {
     /// Units: bytes of a token.
     width: usize,
-    /// Units: bytes that may be in memory.
+    /// Units: bytes, the most kept in memory.
     most: usize,
     blocks: Blocks,
-    /// What doesn't fill a block yet.
+    /// The tokens that don't fill a block yet.
     tail: Vec<u8>,
     n_token: usize,
 }
@@ -32,7 +32,7 @@ enum Blocks {
 }
 
 impl Held {
-    /// Room for ids below `vocab_size`, of which `most` bytes may be in memory.
+    /// Creates an empty store for ids below `vocab_size`, with at most `most` bytes in memory.
     pub fn new(vocab_size: usize, most: usize) -> Held {
         let width = match vocab_size {
             0..=0x100 => 1,
@@ -46,7 +46,7 @@ impl Held {
     ///
     /// # Errors
     ///
-    /// No room for a temporary file.
+    /// No disk space for a temporary file.
     pub fn extend(&mut self, ids: impl IntoIterator<Item = u32>) -> Result<(), DataError> {
         for id in ids {
             self.tail.extend_from_slice(&id.to_le_bytes()[..self.width]);
@@ -62,7 +62,7 @@ impl Held {
         Ok(())
     }
 
-    /// Puts a whole block to the others.
+    /// Appends a whole block to the others.
     fn put_away(&mut self) -> io::Result<()> {
         let block = std::mem::replace(&mut self.tail, Vec::with_capacity(BLOCK_BYTES));
         match &mut self.blocks {
@@ -83,12 +83,12 @@ impl Held {
         self.n_token
     }
 
-    /// Gives back what isn't needed, as no more will come.
+    /// Releases unused memory, as no more tokens will come.
     pub fn shrink(&mut self) {
         self.tail.shrink_to_fit();
     }
 
-    /// The ids of a range, which must lie within.
+    /// The ids of a range, which must lie within the store.
     pub fn get(&self, range: Range<usize>) -> Vec<u32> {
         let mut bytes = Vec::with_capacity(range.len() * self.width);
         let (mut at, end) = (range.start * self.width, range.end * self.width);
@@ -103,7 +103,7 @@ impl Held {
                     let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                     let sought = file.seek(SeekFrom::Start(at as u64));
                     let read = sought.and_then(|_| (&mut *file).take(n as u64).read_to_end(&mut bytes));
-                    assert!(read.is_ok_and(|got| got == n), "a temporary file of this process can't be read any more");
+                    assert!(read.is_ok_and(|got| got == n), "a temporary file of this process can no longer be read");
                 }
             }
             at += n;

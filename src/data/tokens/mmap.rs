@@ -1,7 +1,7 @@
-//! A file as bytes in memory that the system reads in when they are looked at, and drops when it needs the room.
+//! A memory-mapped file: the system reads its pages when they are accessed, and drops them when it needs memory.
 
-// Mapping a file takes `unsafe`, since another process may change it under a reference to its bytes. All that is done with
-// these bytes is to copy them as numbers, of which any will do: a batch's ids are checked against the vocabulary again when it
+// Mapping a file takes `unsafe`, since another process may change it under a reference to its bytes. These bytes are
+// only copied as numbers, of which any value is valid: a batch's ids are checked against the vocabulary again when it
 // is written.
 #![allow(unsafe_code)]
 
@@ -17,9 +17,9 @@ pub(super) struct Mapped(Mmap);
 
 impl Mapped {
     pub fn new(file: &File) -> io::Result<Mapped> {
-        // SAFETY: the map is read only, and nothing but plain numbers is ever read from it.
+        // SAFETY: the map is read-only, and only plain numbers are ever read from it.
         let map = unsafe { Mmap::map(file)? };
-        // windows begin anywhere, so what lies around one is of no use; only advice, so a refusal doesn't matter
+        // windows begin anywhere, so readahead is useless; only advice, so a refusal doesn't matter
         #[cfg(unix)]
         let _ = map.advise(memmap2::Advice::Random);
         Ok(Mapped(map))

@@ -4,24 +4,25 @@ use super::pickle::{Pickle, Value};
 use crate::data::Tokenizer;
 use crate::units::count;
 
-/// The tokenizer of nanoGPT's data sets of characters, from the content of their `meta.pkl`: a pickle of a dictionary with
-/// `itos` or `stoi`, or both, and `vocab_size`. With `vocab_size` alone it is GPT-2's, if that is the size of its vocabulary.
+/// Reads the tokenizer of nanoGPT's character data sets from the content of their `meta.pkl`: a pickled dictionary with
+/// `itos` or `stoi`, or both, and `vocab_size`. With only `vocab_size` it is GPT-2's, if that is the size of its
+/// vocabulary.
 ///
 /// # Errors
 ///
-/// Why there is none in it.
+/// Why it holds no tokenizer.
 pub fn tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
     let pickle = Pickle::read(bytes)?;
     let entry = |name: &str| pickle.get(pickle.root(), name);
     let vocab_size = match entry("vocab_size") {
         None => None,
         Some(Value::Int(n)) => Some(*n),
-        Some(_) => return Err("its vocab_size is no number".into()),
+        Some(_) => return Err("its vocab_size is not a number".into()),
     };
     let stoi = match entry("stoi") {
         None => None,
         Some(Value::Dict(items)) => Some(items),
-        Some(_) => return Err("its stoi is no dictionary, which would give each character its id".into()),
+        Some(_) => return Err("its stoi is not a dictionary from characters to ids".into()),
     };
     let (ids, texts): (Vec<Value<'_>>, Vec<usize>) = match (entry("itos"), stoi) {
         (Some(Value::Dict(items)), _) => items.iter().map(|&(key, value)| (pickle.value(key).clone(), value)).unzip(),
@@ -31,14 +32,16 @@ pub fn tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
     };
     let mut chars: Vec<Option<char>> = vec![None; ids.len()];
     for (id, text) in ids.iter().zip(texts) {
-        let Value::Int(id) = id else { return Err("an id in it is no number".into()) };
+        let Value::Int(id) = id else { return Err("an id in it is not a number".into()) };
         let place = usize::try_from(*id).ok().and_then(|id| chars.get_mut(id));
         let place = place.ok_or_else(|| format!("its id {id} is not among 0..{}", ids.len()))?;
-        *place =
-            Some(character(pickle.value(text)).ok_or_else(|| format!("its id {id} stands for no single character"))?);
+        *place = Some(
+            character(pickle.value(text))
+                .ok_or_else(|| format!("its id {id} does not stand for a single character"))?,
+        );
     }
     let chars: Vec<char> =
-        chars.into_iter().collect::<Option<_>>().ok_or("one of its ids occurs twice, and another not at all")?;
+        chars.into_iter().collect::<Option<_>>().ok_or("one of its ids occurs twice, and another is missing")?;
     if chars.is_empty() {
         return Err("its itos is empty".into());
     }
@@ -52,10 +55,10 @@ pub fn tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
     let Some(stoi) = stoi else { return Ok(Tokenizer::from_chars(chars)) };
     for &(text, id) in stoi {
         let (Some(c), Value::Int(id)) = (character(pickle.value(text)), pickle.value(id)) else {
-            return Err("its stoi is not about characters and numbers".into());
+            return Err("its stoi does not map characters to numbers".into());
         };
         if usize::try_from(*id).ok().and_then(|id| chars.get(id)) != Some(&c) {
-            return Err(format!("its stoi gives {c:?} the id {id}, and its itos doesn't"));
+            return Err(format!("its stoi gives {c:?} the id {id}, but its itos doesn't"));
         }
         seen.remove(&c);
     }
@@ -70,9 +73,9 @@ fn without_characters(vocab_size: Option<i64>) -> Result<Tokenizer, String> {
     const OF_GPT2: [i64; 2] = [50_257, 50_304];
     match vocab_size {
         Some(n) if OF_GPT2.contains(&n) => Ok(Tokenizer::gpt2()),
-        Some(256) => Err("it has no itos, which says what each of its 256 ids stands for; byte would be bytes".into()),
-        Some(n) => Err(format!("it has no itos, which says what each of its {n} ids stands for")),
-        None => Err("it has no itos, which says what each id stands for".into()),
+        Some(256) => Err("it has no itos to say what its 256 ids stand for; if they are bytes, use byte".into()),
+        Some(n) => Err(format!("it has no itos to say what its {n} ids stand for")),
+        None => Err("it has no itos to say what its ids stand for".into()),
     }
 }
 

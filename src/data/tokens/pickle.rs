@@ -1,4 +1,4 @@
-//! The pickles of data sets: plain data of every protocol, and of objects NumPy's numbers and characters and two kinds of
+//! The pickles of data sets: plain data of every protocol, plus NumPy's numbers and characters and two kinds of
 //! dictionary.
 
 mod object;
@@ -9,15 +9,15 @@ use object::{Class, Number};
 
 use crate::data::pickle::{self, DAMAGED, Kind, Machine};
 
-/// What a pickle of plain data holds.
+/// A pickle of plain data.
 pub type Pickle<'a> = pickle::Pickle<'a, Plain>;
-/// One of its values; bytes that are UTF-8 are a string, as in what Python 2 wrote.
+/// One of its values; bytes that are UTF-8 are a string, as Python 2 wrote them.
 pub type Value<'a> = pickle::Value<'a, Plain>;
 
-/// What stands for plain data.
+/// Values that stand for plain data.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plain {
-    /// A class or function, by its name.
+    /// A class or function.
     Class(Class),
     /// NumPy's type of a number.
     Type(Number),
@@ -48,7 +48,7 @@ impl<'a> Kind<'a> for Plain {
         Ok(class.call(&args))
     }
 
-    /// The state of a type says the order of its bytes.
+    /// Sets the byte order of a type, which is its state.
     fn build(values: &mut [Value<'a>], object: usize, state: usize) -> Result<(), String> {
         let order = match &values[state] {
             Value::List(parts) => parts.get(1).and_then(|&i| values.get(i)),
@@ -61,7 +61,7 @@ impl<'a> Kind<'a> for Plain {
         Ok(())
     }
 
-    /// Those of protocols that write text line by line, and those that throw something away.
+    /// Runs instructions of protocols that write text line by line, and those that discard values.
     fn instruction(machine: &mut Machine<'a, Self>, code: u8) -> Result<(), String> {
         match code {
             b'I' | b'L' => {
@@ -92,7 +92,7 @@ impl<'a> Kind<'a> for Plain {
             }
             b'0' => drop(machine.pop()?),
             b'1' => drop(machine.since_mark()?),
-            code => return Err(format!("instruction {code:#04x} is not among those of plain data")),
+            code => return Err(format!("instruction {code:#04x} does not occur in plain data")),
         }
         Ok(())
     }

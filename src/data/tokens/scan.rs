@@ -10,41 +10,41 @@ use super::layout::Layout;
 use super::width::Width;
 use super::zeros::Zeros;
 
-/// How much a thread reads at a time. A multiple of every token, so that none is cut in two.
+/// Units: bytes that a thread reads at a time. A multiple of every token width, so that no token is split.
 const PIECE_BYTES: u64 = 4 << 20;
 
-/// What is known of a file after every byte of it was seen.
+/// Statistics of a file, from reading every byte of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scan {
     pub crc: Hasher,
     /// The highest id.
     pub highest: u64,
-    /// Where it is first: tokens from the file's first.
+    /// Its first position. Units: tokens from the start of the file.
     pub place: u64,
     /// The lowest id.
     pub lowest: u64,
-    /// Tokens that are 0, and where most of them follow each other.
+    /// The number of zero tokens, and their longest run.
     pub n_zero: u64,
     pub zeros: Zeros,
-    /// All groups of 8 bytes, counted from the first token, as little-endian numbers, or'ed.
+    /// All groups of 8 bytes, counted from the first token, as little-endian numbers, OR'ed.
     pub bits: u64,
-    /// The same as numbers of 8 bytes and of 4, some of which may be meant to be negative.
+    /// The statistics of 8-byte and of 4-byte numbers if they are signed.
     pub signed_8: Signed,
     pub signed_4: Signed,
-    /// 16-bit words that aren't 0.
+    /// The number of 16-bit words that aren't 0.
     pub n_nonzero: u64,
 }
 
-/// What is known of numbers if they are signed.
+/// Statistics of numbers read as signed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Signed {
-    /// Groups of 8 bytes as in [`Scan::bits`], with 0 in the place of negative numbers.
+    /// Groups of 8 bytes as in [`Scan::bits`], with negative numbers as 0.
     pub bits: u64,
-    /// The lowest of the numbers that are as near to 0 as an id that stands for none; 0 where none is negative.
+    /// The lowest number that is close enough to 0 to be a mark such as -100; 0 if none is negative.
     pub lowest: i64,
 }
 
-/// Numbers further below 0 stand for nothing.
+/// The lowest number that counts as a mark.
 const LOWEST_MARK: i64 = -1024;
 
 impl Signed {
@@ -68,15 +68,15 @@ struct Piece {
     to: u64,
 }
 
-/// Looks at every byte of some files, on all cores. They are read, not mapped, so that the process doesn't grow by them.
+/// Reads every byte of some files, on all cores. They are read, not mapped, so that the process doesn't grow.
 ///
 /// # Errors
 ///
-/// The file that can't be read, by its index.
+/// The index of a file that can't be read, and the error.
 pub(super) fn scan(files: &[(&Path, Layout)]) -> Result<Vec<Scan>, (usize, io::Error)> {
     let pieces_of = |(file, (_, layout)): (usize, &(&Path, Layout))| {
         let (start, n) = (layout.start, layout.n_token * layout.width.bytes());
-        // the header goes with the first
+        // the header is read with the first piece
         let from = move |i: u64| if i == 0 { 0 } else { start + i * PIECE_BYTES };
         (0..n.div_ceil(PIECE_BYTES)).map(move |i| Piece {
             file,
@@ -126,7 +126,7 @@ fn scan_piece((path, layout): (&Path, Layout), piece: Piece, bytes: &mut Vec<u8>
     bytes.clear();
     let wanted = piece.to - piece.from;
     if file.take(wanted).read_to_end(bytes)? as u64 != wanted {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has become shorter"));
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was shortened"));
     }
     let mut crc = Hasher::new();
     crc.update(bytes);
@@ -152,7 +152,7 @@ fn scan_piece((path, layout): (&Path, Layout), piece: Piece, bytes: &mut Vec<u8>
     Ok(Scan { crc, place: first + scan.place, bits, signed_8, signed_4, n_nonzero, ..scan })
 }
 
-/// What the tokens of a piece say of it.
+/// The statistics of a piece's tokens.
 fn of_tokens<const N: usize>(tokens: &[[u8; N]], number: impl Fn([u8; N]) -> u64) -> Scan {
     let highest = tokens.iter().map(|&bytes| number(bytes)).max().unwrap_or(0);
     let lowest = tokens.iter().map(|&bytes| number(bytes)).min().unwrap_or(0);

@@ -21,7 +21,7 @@ impl Width {
     /// All of them.
     pub const ALL: [Width; 4] = [Width::One, Width::Two, Width::Four, Width::Eight];
 
-    /// Units: bytes.
+    /// The width. Units: bytes.
     pub fn bytes(self) -> u64 {
         match self {
             Width::One => 1,
@@ -31,7 +31,7 @@ impl Width {
         }
     }
 
-    /// Units: bits.
+    /// The width. Units: bits.
     pub fn bits(self) -> u64 {
         8 * self.bytes()
     }
@@ -46,7 +46,7 @@ impl Width {
         }
     }
 
-    /// The ids in some bytes; [`u32::MAX`] for one that no vocabulary has.
+    /// Decodes ids; [`u32::MAX`] for one that no vocabulary has.
     pub(in crate::data) fn decode(self, bytes: &[u8]) -> Vec<u32> {
         match self {
             Width::One => bytes.iter().map(|&id| id.into()).collect(),
@@ -59,8 +59,8 @@ impl Width {
         }
     }
 
-    /// A number of this width as a person would write it: where its highest bit is set, it was meant to be negative. Ids of 8
-    /// and 16 bits use that bit.
+    /// Formats a number of this width as its author meant it: if its highest bit is set, as negative. 8-bit and 16-bit
+    /// ids use that bit.
     pub(super) fn shown(self, number: u64) -> String {
         match self {
             Width::One | Width::Two => number.to_string(),

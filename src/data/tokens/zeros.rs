@@ -1,19 +1,19 @@
 use std::ops::Range;
 
-/// Zeros that follow each other in some tokens. Places are counted from the first token.
+/// Runs of zeros in some tokens. Positions are counted from the first token.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Zeros {
     n_token: u64,
-    /// Zeros at the beginning.
+    /// The number of zeros at the beginning.
     n_first: u64,
-    /// The most that follow each other in front of those at the end.
+    /// The longest run before the one at the end.
     longest: Range<u64>,
-    /// Those at the end.
+    /// The run at the end.
     last: Range<u64>,
 }
 
 impl Zeros {
-    /// Those of part of a file. What lies within a block is passed over.
+    /// The runs in part of a file. Runs within one block are ignored.
     pub fn of<const N: usize>(tokens: &[[u8; N]]) -> Self {
         const BLOCK: usize = 64;
         let count = |n: usize| n as u64;
@@ -35,7 +35,7 @@ impl Zeros {
         zeros
     }
 
-    /// Adds those of the part behind.
+    /// Appends the runs of the next part.
     pub fn add(&mut self, next: &Zeros) {
         let shifted = |range: &Range<u64>| range.start + self.n_token..range.end + self.n_token;
         let n_token = self.n_token + next.n_token;
@@ -50,7 +50,7 @@ impl Zeros {
         *self = Zeros { n_token, n_first, longest, last: shifted(&next.last) };
     }
 
-    /// Where the most zeros follow each other.
+    /// The longest run of zeros.
     pub fn longest(&self) -> Range<u64> {
         longer(self.longest.clone(), self.last.clone())
     }

@@ -1,4 +1,4 @@
-//! A run of tril as the start of another.
+//! Starts a new run from a tril run.
 
 use std::path::Path;
 
@@ -7,18 +7,18 @@ use crate::data::Source;
 use crate::interop::InteropError;
 use crate::run::{DataConfig, RunConfig, RunDir, RunDirError, TrainConfig, WeightSource, Weights};
 
-/// Whether a path is a run, and no model of another program.
+/// Whether a path is a run, not a model of another program.
 pub(in crate::interop) fn is_run(path: &Path) -> bool {
     path.join("config.toml").exists() || RunDir::has_checkpoints(path)
 }
 
-/// Makes a run of another one's weights. It has that one's tokenizer and form of data, its rows and optimizer, and the
-/// learning rate and steps that every fine-tuning begins with.
+/// Creates a run from another one's weights. It takes over that run's tokenizer, data mode, row length and optimizer;
+/// the learning rate and number of steps are the defaults for fine-tuning.
 pub(super) fn import(path: &Path, root: &Path, options: &ImportOptions) -> Result<Imported, InteropError> {
     if options.tokenizer.is_some() || options.n_head.is_some() {
         return Err(not_a_model(
             path,
-            "it is a run of tril and keeps its tokenizer and heads; leave --tokenizer and --n-head out",
+            "it is a tril run and keeps its tokenizer and heads; leave out --tokenizer and --n-head",
         ));
     }
     let (dir, run, tokenizer) = RunDir::open(path)?;
@@ -48,7 +48,7 @@ pub(super) fn import(path: &Path, root: &Path, options: &ImportOptions) -> Resul
         None => "these are the weights of the best model".into(),
     });
     let tokenizer_from = path.join("tokenizer.json").display().to_string();
-    Ok(Imported { dir, config, format: "a run of tril", tokenizer_from, n_token: tokenizer.vocab_size(), notes })
+    Ok(Imported { dir, config, format: "a tril run", tokenizer_from, n_token: tokenizer.vocab_size(), notes })
 }
 
 impl WeightSource for Weights {

@@ -1,4 +1,4 @@
-//! The model that files tell of.
+//! Derives the model from its files.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -13,14 +13,15 @@ use crate::units::count;
 const WTE: &str = "wte.weight";
 const HEAD: &str = "lm_head.weight";
 
-/// The model of some tensors, which are then all there and of its shapes: by a `config.json`, if there is one.
+/// Derives the model of some tensors, checking that all are there and of its shapes: from `config.json`, if there is
+/// one.
 pub(super) fn of(
     tensors: &mut Tensors,
     (path, config): (&Path, Option<&Path>),
     n_head: Option<u64>,
     notes: &mut Vec<String>,
 ) -> Result<ModelConfig, InteropError> {
-    // the two share their numbers in most models, and then a file may have them under either name
+    // most models tie the two, and then a file may have the tensor under either name
     let has_wte = tensors.has(WTE);
     let config = match config {
         Some(path) => Some((path, hf_config::parse(path, &mistaken::read_small(path)?)?)),
@@ -35,14 +36,14 @@ pub(super) fn of(
     };
     check(path, tensors, &model)?;
     if model.param_shapes().iter().any(|(name, _)| tensors.is_rounded(name)) {
-        notes.push("its weights are F64, and were rounded to F32".into());
+        notes.push("its F64 weights were rounded to F32".into());
     }
     if !has_wte && model.tied {
-        notes.push("the token embedding is there as lm_head.weight, the output projection: they are one".into());
+        notes.push("the token embedding is stored as lm_head.weight, the output projection it is tied to".into());
     }
     if tensors.by_output {
         notes.push(
-            "its matrices are stored as nanoGPT's are; where its GELU is the exact one, as nanoGPT's is, logits differ a \
+            "its matrices are stored like nanoGPT's; if it uses the exact GELU, like nanoGPT, logits differ a \
              little: tril's is the tanh form, GPT-2's"
                 .into(),
         );
@@ -50,12 +51,12 @@ pub(super) fn of(
     Ok(model)
 }
 
-/// Whether there are biases, of linear layers or norms.
+/// Whether there are biases in linear layers or norms.
 fn has_bias(tensors: &Tensors) -> bool {
     tensors.names().any(|name| name.ends_with(".bias") && !is_buffer(name))
 }
 
-/// The model that a `config.json` tells of.
+/// Derives the model from a `config.json`.
 fn configured(
     tensors: &Tensors,
     (path, config): (&Path, &HfConfig),
@@ -75,7 +76,7 @@ fn configured(
         dropout: config.dropout.unwrap_or(0.0),
     };
     if config.dropout.is_none() {
-        notes.push("dropout is 0: resid_pdrop, embd_pdrop and attn_pdrop differ, and tril has one for all; see --dropout of train".into());
+        notes.push("dropout is 0: resid_pdrop, embd_pdrop and attn_pdrop differ, but tril has one for all; set it with train --dropout".into());
     }
     model.validate().map_err(|e| not_a_model(path, format!("{e}")))?;
     let dims = [model.vocab_size, model.n_embd];
@@ -83,9 +84,8 @@ fn configured(
         (true, false) => true,
         (false, true) => false,
         (false, false) => {
-            return Err(
-                tensors.wrong(HEAD, "is missing, though tie_word_embeddings is false; get the whole model again")
-            );
+            return Err(tensors
+                .wrong(HEAD, "is missing, though tie_word_embeddings is false; download the complete model again"));
         }
         (true, true) => {
             tensors.check(WTE, &dims)?;
@@ -98,7 +98,7 @@ fn configured(
     Ok(ModelConfig { tied, ..model })
 }
 
-/// The model that the tensors themselves tell of, and the settings beside them.
+/// Derives the model from the tensors themselves, and the settings next to them.
 fn derived(
     tensors: &Tensors,
     path: &Path,
@@ -107,7 +107,7 @@ fn derived(
 ) -> Result<ModelConfig, InteropError> {
     let size = |name: &str| match tensors.shape(name)?[..] {
         [rows, columns] => Ok((rows, columns)),
-        ref other => Err(tensors.wrong(name, format!("has the shape {other:?}, and a table of rows is needed"))),
+        ref other => Err(tensors.wrong(name, format!("has the shape {other:?}, but must have two dimensions"))),
     };
     let settings = tensors.settings.clone().unwrap_or_default();
     let said = tensors.n_head.or_else(|| settings.sizes.get("n_head").copied());
@@ -132,7 +132,7 @@ fn derived(
     let sizes = [("n_layer", n_layer), ("n_embd", n_embd), ("block_size", block_size), ("vocab_size", vocab_size)];
     for (name, there) in sizes {
         if let Some(said) = settings.sizes.get(name).filter(|&&said| said != there) {
-            let reason = format!("its settings say {name} = {said}, and its tensors {there}; save a model as it is");
+            let reason = format!("its settings say {name} = {said}, but its tensors {there}; save both from one model");
             return Err(not_a_model(path, reason));
         }
     }
@@ -143,13 +143,13 @@ fn derived(
     Ok(ModelConfig { tied, ..model })
 }
 
-/// The causal mask and what it masks with, which old files hold beside the weights.
+/// The causal mask and its fill value, which old files store with the weights.
 fn is_buffer(name: &str) -> bool {
     let kind = name.strip_prefix("h.").and_then(|rest| rest.split_once('.')).map_or("", |(_, kind)| kind);
     kind == "attn.bias" || kind == "attn.masked_bias"
 }
 
-/// Fails on tensors that are missing, have another shape, or that the model doesn't have.
+/// Fails on tensors that are missing, have another shape, or don't belong to the model.
 fn check(path: &Path, tensors: &Tensors, model: &ModelConfig) -> Result<(), InteropError> {
     let params = model.param_shapes();
     let missing: Vec<&str> = params.iter().map(|(name, _)| name.as_str()).filter(|name| !tensors.has(name)).collect();
@@ -162,7 +162,7 @@ fn check(path: &Path, tensors: &Tensors, model: &ModelConfig) -> Result<(), Inte
                 n => format!(", and so are {n} more, from {} on", tensors.name_there(more[0])),
             };
             let reason =
-                format!("is missing{more}: a model has all its biases or none; add zeros for these, or leave all out");
+                format!("is missing{more}: a model has all biases or none; add zeros for these, or leave out all");
             return Err(tensors.wrong(first, reason));
         }
         [first, ..] => return Err(tensors.missing(first)),
@@ -175,7 +175,7 @@ fn check(path: &Path, tensors: &Tensors, model: &ModelConfig) -> Result<(), Inte
         Some(name) => Err(tensors.wrong(
             name,
             format!(
-                "is none of a GPT-2 with {}; {} has to hold exactly that model",
+                "does not belong to a GPT-2 with {}; {} must hold exactly that model",
                 count(model.n_layer, "layer"),
                 path.display()
             ),

@@ -1,4 +1,4 @@
-//! The tokenizer of a model that comes in.
+//! Finds the tokenizer of an imported model.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -9,27 +9,27 @@ use crate::interop::mistaken::{read_small, read_text};
 use crate::model::ModelConfig;
 use crate::units::count;
 
-/// How a run says that its tokenizer is a file of its own.
+/// The name of a run's own tokenizer file in its settings.
 const FILE: &str = "tokenizer.json";
-/// Where nanoGPT's data sets have theirs.
+/// The tokenizer file of nanoGPT's data sets.
 const META: &str = "meta.pkl";
-/// Ids of GPT-2's encoding.
+/// The size of GPT-2's vocabulary.
 const GPT2_SIZE: u64 = 50_257;
-/// The same filled up to a multiple of 64, as nanoGPT does.
+/// The same padded to a multiple of 64, as nanoGPT does.
 const GPT2_PADDED: u64 = 50_304;
 
-/// Where a tokenizer may lie.
+/// Where a tokenizer may be found.
 pub(super) struct Beside<'a> {
     /// The folder of the model.
     pub folder: &'a Path,
     /// The model.
     pub path: &'a Path,
-    /// The data set of nanoGPT that it says it was trained on.
+    /// The nanoGPT data set that the model was trained on, if recorded.
     pub dataset: Option<&'a str>,
 }
 
 impl Beside<'_> {
-    /// The `meta.pkl` of nanoGPT's data set, by the model's place in nanoGPT's folder.
+    /// The `meta.pkl` of nanoGPT's data set, relative to the model's place in nanoGPT's folder.
     fn meta(&self) -> Option<PathBuf> {
         let is_name = |part: Component<'_>| matches!(part, Component::Normal(_));
         let dataset = self.dataset.map(Path::new).filter(|name| name.components().all(is_name))?;
@@ -39,8 +39,8 @@ impl Beside<'_> {
     }
 }
 
-/// The tokenizer that was asked for, or the one that lies beside a model, or GPT-2's own for a model of its size; and where it
-/// is from.
+/// Finds the requested tokenizer, or the one next to a model, or GPT-2's own for a model of its size; also returns its
+/// origin.
 pub(super) fn find(
     beside: &Beside<'_>,
     model: &ModelConfig,
@@ -56,7 +56,7 @@ pub(super) fn find(
         (Some(TokenizerSpec::File(path)), _) => read(path, vocab_size)?,
         (Some(other), _) => {
             return Err(none(format!(
-                "--tokenizer {other} is learned from a text, and the model has learned with its own"
+                "--tokenizer {other} is learned from a text, but the model already has its own tokenizer"
             )));
         }
         (None, _) if json.exists() => read(&json, vocab_size)?,
@@ -72,7 +72,7 @@ pub(super) fn find(
     };
     let (n, v) = (tokenizer.vocab_size() as u64, vocab_size);
     if n > v {
-        return Err(none(format!("the tokenizer ({from}) has {}, and the model {v}", count(n, "id"))));
+        return Err(none(format!("the tokenizer ({from}) has {}, but the model has {v}", count(n, "id"))));
     }
     Ok((tokenizer.recognised(), from))
 }
@@ -83,7 +83,7 @@ fn nowhere(beside: &Beside<'_>, vocab_size: u64) -> String {
             "nanoGPT keeps a tokenizer with the data: for a vocabulary of {vocab_size} it is data/{dataset}/{META}, which is \
              not there"
         ),
-        None => format!("there is no {FILE} beside the model, and its vocabulary of {vocab_size} is not GPT-2's"),
+        None => format!("there is no {FILE} next to the model, and its vocabulary of {vocab_size} is not GPT-2's"),
     }
 }
 
@@ -104,7 +104,7 @@ fn at(path: &Path, vocab_size: u64, error: DataError) -> InteropError {
     InteropError::NoTokenizer { path: path.display().to_string(), reason, vocab_size }
 }
 
-/// How a run's settings name a tokenizer that came with a model: without a path, so that they don't tell where it was.
+/// The spec of a tokenizer that came with a model: without a path, so that settings don't reveal where it was.
 pub(super) fn spec(tokenizer: &Tokenizer) -> TokenizerSpec {
     [(Tokenizer::gpt2(), TokenizerSpec::Gpt2), (Tokenizer::bytes(), TokenizerSpec::Byte)]
         .into_iter()

@@ -1,4 +1,4 @@
-//! The zip archive that a file has been since PyTorch 1.6.
+//! The zip archive format, used since PyTorch 1.6.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,10 +10,9 @@ use super::{MAX_PICKLE_BYTES, Storage};
 
 const PICKLE: &str = "data.pkl";
 
-/// The pickle and the storages of an archive of `len` bytes.
+/// Reads the pickle and the storages of an archive of `len` bytes.
 pub(super) fn read(file: &mut File, len: u64) -> Result<(Vec<u8>, BTreeMap<String, Storage>), String> {
-    let mut archive =
-        ZipArchive::new(file).map_err(|e| format!("it is no whole zip archive ({e}), perhaps cut off"))?;
+    let mut archive = ZipArchive::new(file).map_err(|e| format!("it is not a complete zip archive ({e})"))?;
     let names: Vec<String> = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
     let folders: Vec<&str> = names.iter().filter_map(|name| name.strip_suffix(PICKLE)).collect();
     let folder = match folders[..] {
@@ -25,7 +24,7 @@ pub(super) fn read(file: &mut File, len: u64) -> Result<(Vec<u8>, BTreeMap<Strin
         let Some(index) = archive.index_for_name(&format!("{folder}{name}")) else { return Ok(None) };
         let file = archive.by_index(index).map_err(|e| format!("its {name}: {e}"))?;
         if file.size() > MAX_PICKLE_BYTES.min(len) || file.compression() != CompressionMethod::Stored {
-            return Err(format!("its {name} is packed or larger than such a file is"));
+            return Err(format!("its {name} is compressed or too large"));
         }
         let mut bytes = vec![];
         file.take(MAX_PICKLE_BYTES).read_to_end(&mut bytes).map_err(|e| format!("its {name}: {e}"))?;
@@ -46,7 +45,7 @@ pub(super) fn read(file: &mut File, len: u64) -> Result<(Vec<u8>, BTreeMap<Strin
             Some(start) if is_plain && !file.encrypted() => {
                 storages.insert(key.to_string(), Storage { start, len: file.size() });
             }
-            _ => return Err(format!("its storage {key} is packed or cut off")),
+            _ => return Err(format!("its storage {key} is compressed or truncated")),
         }
     }
     Ok((pickle, storages))

@@ -1,33 +1,33 @@
-//! Pickles as `torch.save` writes them: plain data of protocols 2 to 5, and objects as a record of what Python would build them from.
+//! Pickles of `torch.save`: plain data of protocols 2 to 5, and objects as records of how Python would construct them.
 
 use std::borrow::Cow;
 
 use crate::data::pickle::{self, DAMAGED, Kind, Machine};
 
-/// What a pickle of `torch.save` holds; an `OrderedDict` or `defaultdict` is a dictionary.
+/// A pickle of `torch.save`; an `OrderedDict` or `defaultdict` is a dictionary.
 pub type Pickle<'a> = pickle::Pickle<'a, Built<'a>>;
 /// One of its values.
 pub type Value<'a> = pickle::Value<'a, Built<'a>>;
 
-/// What isn't plain data.
+/// Values other than plain data.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Built<'a> {
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
-    /// A fraction.
+    /// A floating-point number.
     Float(f64),
     /// A class or function: its module and its name there.
     Global(&'a str, &'a str),
-    /// What Python would get by calling `class` with the tuple `args`, and then giving it a state.
+    /// The result of calling `class` with the tuple `args`, and then setting its state.
     Object {
-        /// A [`Built::Global`], if the file is sound.
+        /// A [`Built::Global`], if the file is valid.
         class: usize,
-        /// A list, if the file is sound.
+        /// A list, if the file is valid.
         args: usize,
         /// Often a dictionary of attributes.
         state: Option<usize>,
     },
-    /// Something outside the pickle, by what names it there.
+    /// A persistent id, for an object outside the pickle.
     Outside(usize),
 }
 
@@ -45,7 +45,7 @@ impl<'a> Kind<'a> for Built<'a> {
     fn global(module: &Cow<'a, str>, name: &Cow<'a, str>) -> Result<Value<'a>, String> {
         match (module, name) {
             (Cow::Borrowed(module), Cow::Borrowed(name)) => Ok(Value::Own(Self::Global(module, name))),
-            // texts with escapes, which these pickles have not
+            // strings with escapes, which these pickles don't have
             _ => Err(DAMAGED.into()),
         }
     }
@@ -56,7 +56,7 @@ impl<'a> Kind<'a> for Built<'a> {
         Ok(if is_dict { Value::Dict(vec![]) } else { Value::Own(Self::Object { class, args, state: None }) })
     }
 
-    /// The state of a dictionary holds nothing that counts.
+    /// Ignores the state of a dictionary, which holds nothing relevant.
     fn build(values: &mut [Value<'a>], object: usize, given: usize) -> Result<(), String> {
         match values.get_mut(object) {
             Some(Value::Own(Self::Object { state, .. })) => *state = Some(given),
@@ -74,7 +74,7 @@ impl<'a> Kind<'a> for Built<'a> {
                 machine.push(Value::Own(Self::Outside(name)));
                 Ok(())
             }
-            code => Err(format!("instruction {code:#04x} is not one that is read")),
+            code => Err(format!("instruction {code:#04x} is not supported")),
         }
     }
 }

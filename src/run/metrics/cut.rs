@@ -1,4 +1,4 @@
-//! What a resumed run keeps of `metrics.jsonl`.
+//! Cuts `metrics.jsonl` back to a checkpoint on resume.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
@@ -13,11 +13,11 @@ use crate::run::checkpoint::{Left, Progress};
 use crate::run::set_aside;
 use crate::units::count;
 
-/// Longer lines are none of ours. Units: bytes.
+/// Longer lines aren't tril's. Units: bytes.
 const MAX_LINE: u64 = 1 << 20;
 
-/// Drops the lines after a checkpoint's step, and those of what is left to be done after it, so that a resumed run writes each
-/// line once, and those that can't be read. Returns a warning about what is lost. A file from which anything is lost is kept
+/// Drops the lines after a checkpoint's step and those of work that remains after it, so that a resumed run writes each
+/// line once, and unreadable ones. Returns a warning about lost lines. A file that loses lines is kept
 /// under another name.
 pub(in crate::run) fn cut(dir: &RunDir, progress: &Progress) -> Option<String> {
     let path = dir.path(METRICS);
@@ -39,7 +39,7 @@ pub(in crate::run) fn cut(dir: &RunDir, progress: &Progress) -> Option<String> {
     if !missing.is_empty() {
         faults.push(format!("the losses of {missing} are lost"));
     }
-    // how often a run was evaluated may have changed on the way, but of these it is known
+    // the evaluation interval may have changed during the run, but these steps were certainly evaluated
     let evaluated: BTreeSet<u64> = [progress.best, progress.last].into_iter().flatten().map(|(_, step)| step).collect();
     faults.extend(
         evaluated
@@ -63,7 +63,7 @@ struct Lines {
     step: u64,
     left: Left,
     kept: Vec<Vec<u8>>,
-    /// Step and kind of each of them.
+    /// The step and kind of each line.
     keys: Vec<(u64, Kind)>,
     n_damaged: u64,
     /// The last step before the first damaged line.
@@ -71,7 +71,7 @@ struct Lines {
     last: u64,
 }
 
-/// What a line is about.
+/// The kind of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     Step,
@@ -88,7 +88,7 @@ impl Lines {
         let parsed = if is_whole { serde_json::from_slice::<Value>(line).ok() } else { None };
         let step = parsed.as_ref().and_then(|value| value.get("step")?.as_u64());
         let (Some(value), Some(step)) = (parsed, step) else {
-            // what stood after a later step is computed and written again
+            // lines after a later step will be computed and written again
             if self.last <= self.step {
                 if self.n_damaged == 0 {
                     self.damaged_after = self.last;
@@ -115,7 +115,7 @@ impl Lines {
         self.kept.push([line.trim_ascii_end(), b"\n"].concat());
     }
 
-    /// Drops lines of which there is a later one of the same step and kind.
+    /// Drops lines that are repeated by a later one of the same step and kind.
     fn drop_repeated(&mut self) -> u64 {
         let (mut seen, mut is_kept) = (HashSet::new(), vec![true; self.keys.len()]);
         for (i, key) in self.keys.iter().enumerate().rev() {
@@ -127,13 +127,13 @@ impl Lines {
         (before - self.kept.len()) as u64
     }
 
-    /// Whether there is no line of an evaluation that was made after a step, and that doesn't come again.
+    /// Whether the evaluation of a step has no line, and won't be repeated.
     fn lacks_evaluation(&self, step: u64) -> bool {
         let is_past = step < self.step || step == self.step && !self.left.evaluation;
         is_past && !self.keys.contains(&(step, Kind::Evaluation))
     }
 
-    /// The steps up to the checkpoint that have no line; empty where each has one.
+    /// The steps up to the checkpoint without a line; empty if there are none.
     fn missing_steps(&self) -> String {
         const MAX_RANGES: usize = 3;
         let there = self.keys.iter().filter(|key| key.1 == Kind::Step).map(|key| key.0);
@@ -153,12 +153,12 @@ fn range(first: u64, last: u64) -> String {
     if first == last { format!("step {first}") } else { format!("steps {first} to {last}") }
 }
 
-/// Reads what can be read.
+/// Reads all lines that can be read.
 fn read(path: &Path, lines: &mut Lines) -> Result<(), String> {
     let failed = |error: io::Error| format!("it can't be read ({error})");
     match fs::metadata(path) {
         Ok(kind) if kind.is_file() => {}
-        // reading a pipe would wait for somebody to write to it
+        // reading a pipe would wait for a writer
         Ok(_) => return Err("it is not a file".into()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(failed(e)),

@@ -1,4 +1,4 @@
-//! The batches that are kept with the evidence of a step.
+//! The batches saved with the evidence of a step.
 
 use std::fs;
 use std::path::Path;
@@ -14,12 +14,12 @@ use crate::units::count;
 
 /// The step's own micro-batches.
 pub(super) const OWN: &str = "batches.json";
-/// Those of the steps between the checkpoint and it, where they are few.
+/// Those of the steps between the checkpoint and it, if they are few.
 pub(super) const BEFORE: &str = "before.json";
-/// Most tokens that are kept of steps before: some 10 MB of JSON.
+/// The maximum number of tokens saved of earlier steps: some 10 MB of JSON.
 pub(in crate::train) const MAX_BEFORE: u64 = 1 << 20;
 
-/// A micro-batch as it stands in a file.
+/// A micro-batch in a file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
@@ -37,12 +37,12 @@ impl From<&Batch> for Kept {
     }
 }
 
-/// The text of a file for a step's micro-batches.
+/// Serializes a step's micro-batches.
 pub(super) fn to_json(batches: &[Batch]) -> String {
     json(&batches.iter().map(Kept::from).collect::<Vec<_>>())
 }
 
-/// The text of a file for those of several steps.
+/// Serializes those of several steps.
 pub(super) fn all_to_json(steps: &[Vec<Batch>]) -> String {
     json(&steps.iter().map(|step| step.iter().map(Kept::from).collect()).collect::<Vec<Vec<_>>>())
 }
@@ -51,23 +51,23 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|e| panic!("batches have a JSON form: {e}"))
 }
 
-/// How the contents of a file are recognised.
+/// The checksum of a file's contents.
 pub(super) fn checksum(text: &str) -> String {
     format!("{:08x}", crc32fast::hash(text.as_bytes()))
 }
 
 impl Evidence {
-    /// The micro-batches of the step itself, as they were kept in a folder of a run with these settings.
+    /// Reads the micro-batches of the step itself from a folder of a run with these settings.
     ///
     /// # Errors
     ///
-    /// A file that is missing, was changed, or has other batches than the run.
+    /// A file that is missing, was changed, or doesn't fit the run.
     pub fn batches(&self, folder: &Path, config: &RunConfig) -> Result<Vec<Batch>, RunDirError> {
         let step: Vec<Kept> = self.file(folder, OWN)?;
         checked(step, config).map_err(|reason| damaged(folder, OWN, reason))
     }
 
-    /// The micro-batches of the steps between the checkpoint and it, `n` of them; nothing where they weren't kept.
+    /// Reads the micro-batches of the `n` steps between the checkpoint and it; `None` if they weren't saved.
     ///
     /// # Errors
     ///
@@ -92,20 +92,22 @@ impl Evidence {
     fn file<T: DeserializeOwned>(&self, folder: &Path, name: &str) -> Result<T, RunDirError> {
         let text = fs::read_to_string(folder.join(name)).map_err(|e| damaged(folder, name, e.to_string()))?;
         match self.checksums.get(name) {
-            Some(expected) if *expected != checksum(&text) => {
-                Err(damaged(folder, name, "it was changed or cut off, by the checksum in report.json".into()))
-            }
+            Some(expected) if *expected != checksum(&text) => Err(damaged(
+                folder,
+                name,
+                "it was changed or truncated: the checksum in report.json does not match".into(),
+            )),
             _ => serde_json::from_str(&text).map_err(|e| damaged(folder, name, e.to_string())),
         }
     }
 }
 
-/// Micro-batches that a step of the run can have.
+/// Checks that the micro-batches fit the run.
 fn checked(step: Vec<Kept>, config: &RunConfig) -> Result<Vec<Batch>, String> {
     let train = &config.train;
     if step.len() as u64 != train.grad_accum {
         return Err(format!(
-            "a step in it has {}, and the run's have {}",
+            "a step in it has {}, but the run's have {}",
             count(step.len(), "micro-batch"),
             train.grad_accum
         ));
@@ -115,10 +117,10 @@ fn checked(step: Vec<Kept>, config: &RunConfig) -> Result<Vec<Batch>, String> {
         let n = b.checked_mul(t).filter(|_| (b as u64, t as u64) == (rows, row));
         let is_whole = |ids: &[u32]| n == Some(ids.len());
         if !(is_whole(&tokens) && is_whole(&targets) && (firsts.is_empty() || is_whole(&firsts))) {
-            return Err(format!("a batch in it is not of {} of {row}, as the run's are", count(rows, "row")));
+            return Err(format!("a batch in it does not have {} of {row}, as the run's do", count(rows, "row")));
         }
         if firsts.iter().enumerate().any(|(at, &first)| first as usize > at % t) {
-            return Err("a document in it begins behind its own token".into());
+            return Err("a document in it begins after its own token".into());
         }
         let batch = Batch { tokens, targets, firsts, b, t };
         check_ids(&batch, config.model.vocab_size).map_err(|e| e.to_string())?;

@@ -1,4 +1,4 @@
-//! A step done again from what was kept of it.
+//! Replays a step from its evidence.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,32 +12,33 @@ use crate::run::spikes::OnSpike;
 use crate::run::{RunConfig, RunDir, checkpoint};
 use crate::train::{RunError, Session};
 
-/// What was seen when a step was done again.
+/// The result of a replay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replayed {
-    /// As when it was first looked at.
+    /// The evidence, as when the step was first examined.
     pub evidence: Evidence,
-    /// Why the step has other parameters than it had, where that is so.
+    /// Why the step's parameters differ from the original ones, if they do.
     pub note: Option<String>,
 }
 
-/// Does a step again of which evidence was kept at `path`: trains from the checkpoint there up to the step before, and looks at
-/// the step itself with the batch that was kept. The run's text is needed only for steps between the two that were not kept;
-/// where it is gone, the step is looked at with the checkpoint's parameters. Nothing is written.
+/// Replays a step whose evidence is at `path`: trains from the checkpoint there up to the step before, and examines
+/// the step itself with the saved batch. The run's text is needed only for steps between the two that were not saved;
+/// if it is gone, the step is examined with the checkpoint's parameters. Nothing is written.
 ///
 /// # Errors
 ///
-/// [`RunError`]: no evidence there, a damaged checkpoint or batch, the device.
+/// [`RunError`]: no evidence, a damaged checkpoint or batch, the device.
 pub fn replay(gpu: &Arc<Gpu>, path: &Path) -> Result<Replayed, RunError> {
     let kept = Evidence::read(path)?;
     let whole = path.canonicalize().map_err(io_error(path))?;
-    let root = whole.parent().and_then(Path::parent).ok_or_else(|| foreign(path, "it lies in no run".into()))?;
+    let root = whole.parent().and_then(Path::parent).ok_or_else(|| foreign(path, "it is not in a run".into()))?;
     let (dir, config, tokenizer) = RunDir::open(root)?;
     dir.check_settings(&config)?;
     let mut found = checkpoint::find_at(&dir, &path.join(checkpoint::STATE), &config.model)?;
     let (step, steps, after) = (kept.step, config.train.steps, found.progress.step);
     if step <= after || step > steps {
-        let reason = format!("{REPORT} tells of step {step}, in a run of {steps} with the checkpoint of step {after}");
+        let reason =
+            format!("{REPORT} is about step {step}, but the run has {steps} and the checkpoint is of step {after}");
         return Err(foreign(path, reason).into());
     }
     let own = kept.batches(path, &config)?;
@@ -55,8 +56,8 @@ pub fn replay(gpu: &Arc<Gpu>, path: &Path) -> Result<Replayed, RunError> {
         let done = session.step_count();
         let Some(batches) = between.step(done, after, &config) else {
             note = Some(format!(
-                "the run's text is gone or has changed, and the steps from {} to {} can't be done again without: step {step} is \
-                 looked at with the parameters after step {after}",
+                "the run's text is gone or has changed, so steps {} to {} can't be repeated: step {step} is \
+                 examined with the parameters after step {after}",
                 after + 1,
                 step - 1
             ));
@@ -83,7 +84,7 @@ enum Between {
 }
 
 impl Between {
-    /// The micro-batches of the step after `done`, from the checkpoint after `first` on.
+    /// The micro-batches of the step after `done`, counting from the checkpoint after `first`.
     fn step(&self, done: u64, first: u64, config: &RunConfig) -> Option<Vec<Batch>> {
         match self {
             Self::Kept(steps) => steps.get(usize::try_from(done - first).ok()?).cloned(),
@@ -97,7 +98,7 @@ impl Between {
     }
 }
 
-/// What the run learned from; nothing where it is gone or has changed.
+/// The run's dataset; `None` if it is gone or has changed.
 fn dataset(config: &RunConfig, tokenizer: &Tokenizer) -> Result<Option<Dataset>, RunError> {
     let Ok(corpus) = config.data.source.load() else { return Ok(None) };
     if corpus.verify(config.data.crc32).is_err() {

@@ -9,11 +9,11 @@ use crate::run::{OpenRun, RunConfig};
 use crate::train::{RunError, Session};
 
 impl Run {
-    /// Begins to train a run that was imported, with these settings and this text, which are its own from then on.
+    /// Starts training an imported run with these settings and this text, which become its own.
     ///
     /// # Errors
     ///
-    /// [`RunError`]; the run is as it was before then.
+    /// [`RunError`]; the run is unchanged then.
     pub fn begin(
         gpu: &Arc<Gpu>,
         open: &mut OpenRun,
@@ -25,7 +25,7 @@ impl Run {
         let (dir, lock, tokenizer) = (open.dir.clone(), open.lock()?, open.tokenizer.clone());
         let imported = tokenizer.pad_id();
         let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
-        // characters and bytes would move up to make room for special tokens that the model knows nothing of
+        // special tokens would shift the ids of characters and bytes, which the model has learned otherwise
         if tokenizer.pad_id() != imported {
             return Err(DataError::NoSpecials.into());
         }
@@ -39,7 +39,7 @@ impl Run {
         let restored = run.dir.restore()?;
         run.warnings.extend(restored);
         run.repair_model(&mut found)?;
-        // so that it has the kernels that it begins with, however soon it is killed
+        // so that it keeps the kernels it starts with, however soon it is killed
         run.save_or_fail(|reason| RunError::NotBegun { reason })?;
         run.dir.write("config.toml", run.config.to_toml().as_bytes())?;
         Ok(run)

@@ -1,4 +1,4 @@
-//! What a run does about gradients that aren't finite.
+//! Handles non-finite losses and gradients in a run.
 
 use super::Run;
 use crate::files::shell::quoted;
@@ -9,9 +9,9 @@ use crate::train::evidence::{Batches, Evidence, MAX_BEFORE};
 use crate::train::{Event, RunError};
 
 impl Run {
-    /// Does what is to be done about steps whose gradients weren't finite; whether training is somewhere else then.
+    /// Handles steps with non-finite gradients; returns whether it rolled back.
     pub(super) fn react(&mut self, on: &mut impl FnMut(&Event)) -> Result<bool, RunError> {
-        // so many in a row are no bad batch: the weights themselves give nothing finite any more
+        // this many in a row are not caused by a bad batch: the weights themselves produce non-finite values
         const MAX_IN_A_ROW: u64 = 20;
         if let Some(step) = self.unexamined.take() {
             self.drain(on)?;
@@ -25,14 +25,14 @@ impl Run {
         }
     }
 
-    /// Keeps the evidence of a step. Where it can't be written, that is said.
+    /// Saves the evidence of a step. If that fails, reports it.
     fn examine(&mut self, step: u64, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
         let from = self.progress.step;
         let n_before = (step - 1).saturating_sub(from).saturating_mul(self.config.tokens_per_step());
         let before = if n_before <= MAX_BEFORE { (from..step - 1).map(|s| self.batches(s)).collect() } else { vec![] };
         let batches = Batches { own: self.batches(step - 1), before };
         let mut evidence = Evidence::gather(&self.session, step, &batches.own)?;
-        // steps that were skipped since have changed nothing
+        // steps skipped since then have changed nothing
         if self.step() + 1 == step + self.progress.in_a_row {
             evidence.params_after = step - 1;
         }
@@ -44,24 +44,24 @@ impl Run {
         Ok(())
     }
 
-    /// That training has diverged, with the steps that showed it behind what is said of them.
+    /// The error for diverged training; `of_them` precedes the steps that showed it.
     pub(super) fn diverged(&self, of_them: &str) -> RunError {
         let (step, root) = (self.step(), quoted(self.dir.root()));
-        // those of a run that was resumed are the last ones of its checkpoint
+        // for a resumed run, the last ones of its checkpoint
         let before = Some((step + 1 - self.progress.in_a_row.min(step), step)).filter(|&(first, last)| first <= last);
         let steps = match self.nonfinite.or(before) {
-            Some((first, last)) if first < last => format!("steps {first} to {last} gave nothing finite"),
-            Some((only, _)) => format!("step {only} gave nothing finite"),
-            None => format!("that was the work of step {step}"),
+            Some((first, last)) if first < last => format!("steps {first} to {last} produced non-finite values"),
+            Some((only, _)) => format!("step {only} produced non-finite values"),
+            None => format!("caused by step {step}"),
         };
         RunError::Diverged {
             reason: format!(
-                "{of_them}{steps}: training has diverged; lower --lr in a new run, or in one that goes on from the best model so far: tril import {root} --out NEW, then tril train TEXT --resume NEW --lr LR"
+                "{of_them}{steps}: training has diverged; lower --lr in a new run, or continue from the best model so far: tril import {root} --out NEW, then tril train TEXT --resume NEW --lr LR"
             ),
         }
     }
 
-    /// Goes back to the last checkpoint, and on from there with the batches after those that were tried.
+    /// Returns to the last checkpoint, and continues with the batches after those that were tried.
     fn roll_back(&mut self, on: &mut impl FnMut(&Event)) -> Result<(), RunError> {
         const MAX_FROM_ONE_CHECKPOINT: u64 = 5;
         self.drain(on)?;
@@ -80,7 +80,7 @@ impl Run {
         self.progress = Progress {
             shift: self.progress.shift + (from - to),
             rolled_back: Some((to, tries + 1)),
-            // what is on the disk stays the best
+            // the best model on disk stays the best
             best: self.progress.best,
             model: self.progress.model,
             model_loss: self.progress.model_loss,
@@ -94,11 +94,11 @@ impl Run {
         self.n_skipped = self.session.n_skipped()?;
         let synced = self.metrics.sync();
         self.note(synced, on);
-        // what this finds was found before, or is lost with the steps that are given up
+        // what this finds was found before, or is lost with the undone steps
         let _ = self.dir.truncate_metrics(&Progress { step: to, ..Progress::default() });
         self.metrics = Metrics::open(&self.dir);
         on(&Event::RolledBack { to, from });
-        // so that a resumed run passes the same batches over
+        // so that a resumed run skips the same batches
         self.save(on)
     }
 }

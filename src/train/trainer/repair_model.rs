@@ -1,4 +1,4 @@
-//! The best model, where it couldn't be saved when it was there, or where its file is missing, damaged or of another step.
+//! Repairs the best model if it couldn't be saved in time, or if its file is missing, damaged or of another step.
 
 use super::Run;
 use crate::run::Weights;
@@ -8,7 +8,7 @@ use crate::train::event::Repaired;
 use crate::train::{Event, RunError};
 
 impl Run {
-    /// Saves the best weights that are at hand as the model, where the best ones so far couldn't be saved. Returns whether
+    /// Saves the best weights available as the model, if the best ones so far couldn't be saved. Returns whether
     /// nothing is left to save.
     pub(super) fn keep_best(&mut self, on: &mut impl FnMut(&Event)) -> Result<bool, RunError> {
         let Progress { best, last, model_loss, .. } = self.progress;
@@ -32,8 +32,8 @@ impl Run {
         Ok(saved)
     }
 
-    /// Saves the best model anew where the file isn't the one that the checkpoint tells of, or where it couldn't be saved
-    /// before. The session is where the newest checkpoint was taken.
+    /// Saves the best model again if its file isn't the one that the checkpoint records, or if it couldn't be saved
+    /// before. The session must be at the newest checkpoint.
     pub(super) fn repair_model(&mut self, newest: &mut LoadedCheckpoint) -> Result<(), RunError> {
         let mut lines = vec![];
         let saved = match self.fault_of_model() {
@@ -54,14 +54,14 @@ impl Run {
         self.save_or_fail(|reason| RunError::Unsaved { reason })
     }
 
-    /// Saves the best of all whole checkpoints as the model, and before the first evaluation, where the last model is the
+    /// Saves the best of all complete checkpoints as the model; before the first evaluation, when the last model is the
     /// best one known, the newest.
     fn replace_model(&mut self, newest: &mut LoadedCheckpoint) -> Result<Option<Repaired>, RunError> {
         (self.progress.model, self.progress.model_loss) = (None, None);
         let mut kept = None;
         if self.progress.best.is_some() {
             kept = self.best_kept(|_| true, Self::loss_of)?;
-            // other weights may have been put there to be evaluated
+            // other weights may have been loaded for evaluation
             self.session.load(newest)?;
         }
         let (loss, from) = kept.map_or((None, None), |(loss, found)| (Some(loss), Some(found)));
@@ -76,7 +76,7 @@ impl Run {
         Ok(Some(Repaired { of, loss, lost }))
     }
 
-    /// Of the whole checkpoints that are wanted the one with the least loss; of several the newest.
+    /// Of the wanted complete checkpoints, the one with the lowest loss; among equals the newest.
     fn best_kept(
         &mut self,
         wanted: impl Fn(&Progress) -> bool,
@@ -93,10 +93,10 @@ impl Run {
         Ok(best)
     }
 
-    /// The validation loss of a checkpoint's weights: as it was recorded, or else measured, for which they are put into the
+    /// The validation loss of a checkpoint's weights: recorded, or else measured, which loads them into the
     /// session.
     fn loss_of(&mut self, found: &mut LoadedCheckpoint) -> Result<Option<f64>, RunError> {
-        // weights that gave nothing finite are no good, whatever the loss of a forward pass
+        // weights that produce non-finite values are bad, whatever the loss of a forward pass
         if found.progress.loss().is_some() || found.progress.in_a_row > 0 {
             return Ok(found.progress.loss());
         }
@@ -104,16 +104,16 @@ impl Run {
         Ok(self.validate(&mut |_| true)?.map(|(loss, _)| loss).filter(|loss| loss.is_finite()))
     }
 
-    /// What is wrong with `model.safetensors`.
+    /// Describes what is wrong with `model.safetensors`.
     fn fault_of_model(&self) -> Option<String> {
         let found = match Weights::whole(&self.dir, &self.config.model) {
             Ok(weights) => weights.step_of_best()?,
             Err(error) => return Some(reason(&error).unwrap_or_else(|| format!("can't be used ({error})"))),
         };
         let expected = self.progress.model?;
-        // a process that was killed before its next checkpoint had gone further, and this one will come there, too
+        // a process killed before its next checkpoint had gone further; this one will save the same model again
         let next = self.step() + u64::from(!self.progress.left.evaluation);
         let comes_again = (next..=self.config.train.steps).contains(&found);
-        (found != expected && !comes_again).then(|| format!("is of step {found}, not of {expected}"))
+        (found != expected && !comes_again).then(|| format!("is of step {found}, not {expected}"))
     }
 }

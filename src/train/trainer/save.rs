@@ -1,4 +1,4 @@
-//! What a run keeps on the disk: its checkpoints, and the best model.
+//! Saves a run's checkpoints and its best model.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +11,7 @@ use crate::train::{CheckpointError, save, save_model};
 use crate::train::{Doing, Event, RunError};
 
 impl Run {
-    /// Says that something couldn't be written, once until something can again.
+    /// Reports that something couldn't be written, once until a write succeeds.
     pub(super) fn note(&mut self, written: Result<(), RunDirError>, on: &mut impl FnMut(&Event)) {
         let Err(error) = written else { return };
         let reason = error.to_string();
@@ -21,8 +21,8 @@ impl Run {
         self.unsaved = Some(reason);
     }
 
-    /// The loss over the validation split and its number of targets, where there is one and `goes_on` isn't `false` of a
-    /// number of windows.
+    /// Computes the loss over the validation split and its number of targets; `None` without a split, or if `goes_on`,
+    /// called with the number of windows, returned `false`.
     pub(super) fn validate(&mut self, goes_on: &mut dyn FnMut(u64) -> bool) -> Result<Option<(f64, u64)>, RunError> {
         let Some(evaluator) = &mut self.evaluator else { return Ok(None) };
         let b = usize::try_from(self.config.train.batch_size).unwrap_or(usize::MAX);
@@ -30,7 +30,7 @@ impl Run {
         Ok(evaluator.loss_while(batches, &mut |n| goes_on(n * b as u64))?)
     }
 
-    /// Evaluates the validation split, if there is one; whether that was done, and not left because of a stop.
+    /// Evaluates the validation split, if there is one; returns whether that was done, not abandoned because of a stop.
     pub(super) fn evaluate(&mut self, stop: &AtomicBool, on: &mut impl FnMut(&Event)) -> Result<bool, RunError> {
         let of = self.extent.windows;
         let validated = self.validate(&mut |done| {
@@ -39,7 +39,7 @@ impl Run {
         })?;
         let Some((loss, n_target)) = validated else { return Ok(self.evaluator.is_none()) };
         let (step, bits_per_byte) = (self.step(), self.extent.bits_per_byte(loss));
-        // weights that gave nothing finite are no good, whatever the loss of a forward pass
+        // weights that produce non-finite values are bad, whatever the loss of a forward pass
         let counts = loss.is_finite() && self.progress.in_a_row == 0;
         let best = counts && self.is_better(loss);
         let line = json!({
@@ -59,13 +59,13 @@ impl Run {
         Ok(true)
     }
 
-    /// Whether a loss is lower than that of every evaluation so far, whether or not its weights could be saved.
+    /// Whether a loss is lower than all so far, even if their weights could not be saved.
     pub(super) fn is_better(&self, loss: f64) -> bool {
         self.progress.best.is_none_or(|(best, _)| loss < best)
     }
 
-    /// Saves weights as the model, those of a checkpoint or else the session's, with their loss where that is known. Returns
-    /// whether that could be done.
+    /// Saves weights as the model, those of a checkpoint or else the session's, with their loss if known. Returns
+    /// whether that succeeded.
     pub(super) fn save_model(
         &mut self,
         from: Option<LoadedCheckpoint>,
@@ -93,7 +93,7 @@ impl Run {
         if saves_model {
             progress.model = Some(step);
         }
-        // what stands in metrics.jsonl up to a checkpoint should be on the disk when the checkpoint is
+        // the lines of metrics.jsonl up to a checkpoint should be on disk when the checkpoint is
         let synced = self.metrics.sync();
         let is_synced = synced.is_ok();
         self.note(synced, on);
@@ -114,13 +114,13 @@ impl Run {
         Ok(())
     }
 
-    /// Saves what can't be gone on without.
+    /// Saves a checkpoint, or fails.
     pub(super) fn save_or_fail(&mut self, failed: fn(String) -> RunError) -> Result<(), RunError> {
         self.save(&mut |_| {})?;
         self.unsaved.take().map_or(Ok(()), |reason| Err(failed(reason)))
     }
 
-    /// Whether something was saved. A failure of the disk is said, and is no reason to stop.
+    /// Tries to save; returns whether something was saved. A disk error is reported but does not stop training.
     fn try_save(
         &mut self,
         on: &mut impl FnMut(&Event),

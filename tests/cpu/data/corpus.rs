@@ -38,7 +38,7 @@ fn files_and_standard_input_follow_each_other_on_lines_of_their_own() {
     let b = write(dir.path(), "b", b"three\n");
     let text = read(&[&a, Path::new("-"), &b], "two\n").unwrap();
     assert_eq!(text.read_all().unwrap(), "one\ntwo\nthree\n");
-    // of which none reaches into the next as a document
+    // none of which runs on into the next as a document
     assert_eq!(text.documents("; ").unwrap(), ["one", "two", "three"]);
 }
 
@@ -67,30 +67,30 @@ fn bad_paths_say_what_is_wrong_and_what_to_do() {
     let binary = dir.path().join("binary");
     let input = PathBuf::from("-");
     let table: [(&Path, String); 5] = [
-        (&missing, format!("nothing at {}: check the path", missing.display())),
-        (&empty, format!("{} is empty: give text with at least one block of tokens", empty.display())),
+        (&missing, format!("{} does not exist: check the path", missing.display())),
+        (&empty, format!("{} is empty: give at least one block of text", empty.display())),
         (
             &latin,
             format!(
-                "{} is not UTF-8 text (first bad byte at offset 3): convert it, as with iconv -f latin1 -t utf-8, or give --lossy",
+                "{} is not UTF-8 text (first bad byte at offset 3): convert it (iconv -f latin1 -t utf-8), or give --lossy",
                 latin.display()
             ),
         ),
         (
             &binary,
             format!(
-                "no text in folder {} (hidden, binary and empty files, runs and data sets are skipped): name the files themselves",
+                "no text in folder {} (hidden, binary and empty files, runs and data sets are skipped): name its files instead",
                 binary.display()
             ),
         ),
-        (&input, "standard input is empty: give text with at least one block of tokens".into()),
+        (&input, "standard input is empty: give at least one block of text".into()),
     ];
     for (path, message) in table {
         assert_eq!(read(&[path], "").unwrap_err().to_string(), message);
     }
 }
 
-/// Reads bytes as a run does and as `tril tokenize` does.
+/// Reads bytes as a run does, and as `tril tokenize` does.
 fn both(dir: &Path, bytes: &[u8], lossy: bool) -> [Result<(), DataError>; 2] {
     let path = [write(dir, "wide.txt", bytes)];
     let source = Source::from_paths(&path).lossily(lossy);
@@ -121,7 +121,7 @@ fn text_of_two_or_four_bytes_a_character_is_recognised_without_a_mark() {
         for (encoding, bytes) in wide {
             for read in both(dir.path(), &bytes, false) {
                 let message = read.unwrap_err().to_string();
-                let remedy = format!("as with iconv -f {encoding} -t utf-8");
+                let remedy = format!("iconv -f {encoding} -t utf-8");
                 assert!(message.contains("wide.txt is ") && message.contains(&remedy), "{text}: {message}");
             }
             for read in both(dir.path(), &bytes, true) {
@@ -132,7 +132,7 @@ fn text_of_two_or_four_bytes_a_character_is_recognised_without_a_mark() {
 }
 
 #[test]
-fn text_with_zeros_of_its_own_stays_text() {
+fn text_with_occasional_zeros_stays_text() {
     let dir = tempfile::tempdir().unwrap();
     for text in [
         format!("{}\0{}", "words ".repeat(300), "more ".repeat(300)),
@@ -198,7 +198,7 @@ fn packed_files_are_unpacked_and_json_lines_are_documents() {
     for (name, bytes, documents) in table {
         let file = write(dir.path(), name, &bytes);
         assert_eq!(read(&[&file], "").unwrap().documents("\n").unwrap(), documents, "{name}");
-        // each in a folder of its own, too
+        // each in its own folder, too
         let inside = write(dir.path(), &format!("{name}.d/{name}"), &bytes);
         let text = read(&[inside.parent().unwrap()], "").unwrap();
         assert_eq!(text.documents("\n").unwrap(), documents, "{name}");
@@ -206,15 +206,15 @@ fn packed_files_are_unpacked_and_json_lines_are_documents() {
     }
 }
 
-/// A frame of `.zst` that holds something else than data.
+/// A frame of `.zst` that holds something other than data.
 fn skippable(n_byte: u32) -> Vec<u8> {
     let content = vec![7; n_byte as usize];
     [&[0x5a, 0x2a, 0x4d, 0x18][..], &n_byte.to_le_bytes(), &content].concat()
 }
 
-/// Were it kept, it would take many times the memory of its bytes; here it could not even be, so deep and so great it is.
+/// Keeping it would take many times its size in memory; this one is too deep and too large to be kept at all.
 #[test]
-fn what_a_line_holds_besides_its_text_is_passed_over() {
+fn other_fields_of_a_json_line_are_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let deep = [&b"{\"meta\":"[..], &b"[".repeat(1000), &b"]".repeat(1000), b",\"text\":\"deep\"}\n"].concat();
     let great = b"{\"text\":\"great\",\"n\":1e999}\n".to_vec();
@@ -223,28 +223,32 @@ fn what_a_line_holds_besides_its_text_is_passed_over() {
 }
 
 #[test]
-fn what_is_broken_in_a_packed_file_or_a_line_is_named() {
+fn errors_in_compressed_files_and_json_lines_are_located() {
     let dir = tempfile::tempdir().unwrap();
     let (mut flipped, whole) = (gz(b"some text that is long enough"), zst(b"some text"));
     let last = flipped.len() - 6;
     flipped[last] ^= 1;
     let table = [
-        ("a.gz", gz(b"text")[..9].to_vec(), "can't be unpacked"),
-        ("b.gz", flipped, "can't be unpacked"),
-        ("c.gz", b"text".to_vec(), "can't be unpacked"),
-        ("d.zst", whole[..whole.len() - 2].to_vec(), "can't be unpacked"),
-        ("e.zst", b"text".to_vec(), "can't be unpacked"),
+        ("a.gz", gz(b"text")[..9].to_vec(), "can't be decompressed"),
+        ("b.gz", flipped, "can't be decompressed"),
+        ("c.gz", b"text".to_vec(), "can't be decompressed"),
+        ("d.zst", whole[..whole.len() - 2].to_vec(), "can't be decompressed"),
+        ("e.zst", b"text".to_vec(), "can't be decompressed"),
         ("f.gz", gz(b"caf\xe9"), "first bad byte at offset 3"),
-        ("l.gz", [gz(b"text"), b"junk".to_vec()].concat(), "has other bytes behind the end"),
-        ("m.gz", [gz(b"text"), vec![0; 512], b"x".to_vec()].concat(), "has other bytes behind the end"),
-        ("t.gz", [gz(b"text"), vec![0; 100_000], gz(b"more")].concat(), "has other bytes behind the end"),
-        ("u.gz", vec![0; 512], "can't be unpacked"),
-        ("n.gz", [gz(b"text"), vec![0x1f]].concat(), "has other bytes behind the end"),
-        ("o.gz", [gz(b"text"), gz(b"more")[..12].to_vec()].concat(), "can't be unpacked"),
-        ("p.zst", [zst(b"text"), b"junk and more of it".to_vec()].concat(), "has other bytes behind the end"),
-        ("q.zst", [zst(b"text"), vec![0; 3]].concat(), "has other bytes behind the end"),
-        ("r.zst", [skippable(9), b"text".to_vec()].concat(), "can't be unpacked"),
-        ("s.zst", [zst(b"text"), skippable(9)[..12].to_vec()].concat(), "can't be unpacked"),
+        ("l.gz", [gz(b"text"), b"junk".to_vec()].concat(), "has other bytes after its compressed data"),
+        ("m.gz", [gz(b"text"), vec![0; 512], b"x".to_vec()].concat(), "has other bytes after its compressed data"),
+        ("t.gz", [gz(b"text"), vec![0; 100_000], gz(b"more")].concat(), "has other bytes after its compressed data"),
+        ("u.gz", vec![0; 512], "can't be decompressed"),
+        ("n.gz", [gz(b"text"), vec![0x1f]].concat(), "has other bytes after its compressed data"),
+        ("o.gz", [gz(b"text"), gz(b"more")[..12].to_vec()].concat(), "can't be decompressed"),
+        (
+            "p.zst",
+            [zst(b"text"), b"junk and more of it".to_vec()].concat(),
+            "has other bytes after its compressed data",
+        ),
+        ("q.zst", [zst(b"text"), vec![0; 3]].concat(), "has other bytes after its compressed data"),
+        ("r.zst", [skippable(9), b"text".to_vec()].concat(), "can't be decompressed"),
+        ("s.zst", [zst(b"text"), skippable(9)[..12].to_vec()].concat(), "can't be decompressed"),
         ("g.jsonl", b"{\"text\":\"a\"}\n{\"text\":".to_vec(), "line 2 of"),
         ("h.jsonl", b"{\"texts\":\"a\"}".to_vec(), "it has no field \"text\""),
         ("i.jsonl", b"{\"text\":7}".to_vec(), "expected a string"),
@@ -274,7 +278,7 @@ fn a_packed_file_that_swells_beyond_measure_is_refused() {
     for (name, bytes) in [("b.gz", gz(&bomb)), ("b.zst", zst(&bomb)), ("c.zst", halves)] {
         assert!(bytes.len() < 200_000, "{name}");
         let message = read(&[&write(dir.path(), name, &bytes)], "").unwrap_err().to_string();
-        assert!(message.contains(name) && message.contains("100 times as large"), "{message}");
+        assert!(message.contains(name) && message.contains("100 times its size"), "{message}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Splits, batches, their order, and the cover of an evaluation.
+//! Splits, batches, their order, and the coverage of an evaluation.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ fn options(mode: Mode, val_fraction: f64, block_size: usize) -> Options {
     Options { mode, val_fraction, block_size, pack: false, document_mask: false }
 }
 
-/// Letters of 100 different kinds, so that an id tells its place.
+/// Letters of 100 different kinds, so that an id shows its position.
 fn places(n: u32) -> String {
     (0..n).filter_map(|i| char::from_u32(0x4e00 + i)).collect()
 }
@@ -25,7 +25,7 @@ fn documents(text: &str, val_fraction: f64, block_size: usize) -> Dataset {
     Dataset::new(&Text::new(text), &tokenizer, &options).unwrap()
 }
 
-/// How often each token is a target, over batches.
+/// How often each token is a target in some batches.
 fn target_counts(batches: impl IntoIterator<Item = Batch>) -> BTreeMap<u32, usize> {
     let mut counts = BTreeMap::new();
     for id in batches.into_iter().flat_map(|batch| batch.targets) {
@@ -133,7 +133,7 @@ fn a_document_stands_between_start_and_end_and_is_padded_with_zero() {
         let batch = data.eval_batches(tokens.len() / block_size, None).next().unwrap();
         assert_eq!(batch.tokens, tokens, "{document} {block_size}");
         assert_eq!(batch.targets, targets, "{document} {block_size}");
-        // Training cuts the same rows, in another order.
+        // Training uses the same rows, in another order.
         let data = Dataset::new(&text, &tokenizer, &options).unwrap();
         let trained = data.train_batch(0, 0, batch.b);
         assert_eq!(target_counts([trained]), target_counts([batch]));
@@ -262,30 +262,30 @@ fn evaluation_needs_no_whole_block() {
 }
 
 #[test]
-fn what_cannot_be_trained_on_is_refused_with_the_flag_to_change() {
+fn bad_data_options_are_refused_with_the_flag_to_change() {
     let lines = Mode::lines;
     let none = Mode::Documents { separator: String::new() };
     let table = [
         (
             "abcdefghij",
             options(Mode::Stream, 0.1, 9),
-            "the training split has 9 tokens, and a block of 9 needs 10: give more text, or lower --block-size",
+            "the training split has 9 tokens, but a block of 9 needs 10: give more text, or lower --block-size",
         ),
         (
             "abcdefghij",
             options(Mode::Stream, 0.3, 3),
-            "the validation split has 3 tokens, and a block of 3 needs 4: give more text, raise --val-fraction, or lower --block-size",
+            "the validation split has 3 tokens, but a block of 3 needs 4: give more text, raise --val-fraction, or lower --block-size",
         ),
         ("abcdefghij", options(Mode::Stream, 0.1, 0), "a block of 0 tokens holds nothing: give --block-size 1 or more"),
         (
             "abcdefghij",
             options(Mode::Stream, 1.0, 2),
-            "a validation fraction of 1 is not in 0..1: give --val-fraction 0 (no validation) up to 0.99",
+            "a validation fraction of 1 is not in 0..1: give --val-fraction a value from 0 (no validation) to 0.99",
         ),
         (
             "abcdefghij",
             options(Mode::Stream, f64::NAN, 2),
-            "a validation fraction of NaN is not in 0..1: give --val-fraction 0 (no validation) up to 0.99",
+            "a validation fraction of NaN is not in 0..1: give --val-fraction a value from 0 (no validation) to 0.99",
         ),
         (
             "one\n",
@@ -313,11 +313,11 @@ fn other_refusals() {
     };
     check(
         Dataset::new(&"a\nb\n".into(), &Tokenizer::bytes(), &options(Mode::lines(), 0.5, 4)),
-        "documents need a tokenizer with start and end tokens, and this one has none: use --mode stream, or a new run with another --tokenizer",
+        "--mode documents needs a tokenizer with start and end tokens, but this one has none: use --mode stream, or train a new run with another --tokenizer",
     );
     check(
         Dataset::for_evaluation(&"a".into(), &Tokenizer::bytes(), &Options::stream(4)),
-        "the text to evaluate has 1 token, and a prediction needs 2: give more text",
+        "the text to evaluate has 1 token, but a prediction needs 2: give more text",
     );
     // The position counts from the start of the text in both modes.
     for mode in [Mode::Stream, Mode::lines()] {
@@ -327,12 +327,12 @@ fn other_refusals() {
                 &Tokenizer::chars("\nab").for_documents(),
                 &options(mode, 0.5, 2),
             ),
-            "character '!' (U+0021) at position 5 is not among the 3 characters of the tokenizer: remove it, or train a new run with --tokenizer byte",
+            "character '!' (U+0021) at position 5 is not among the tokenizer's 3 characters: remove it, or train a new run with --tokenizer byte",
         );
     }
 }
 
-/// Documents of these many targets each (its tokens and the end), of letters of their own where there are some.
+/// Documents with these numbers of targets (tokens and the end), each of its own letter as far as there are some.
 fn text_of(lengths: &[u32]) -> String {
     let mut next = 0x4e00;
     let mut letters = |n: u32| {
@@ -350,7 +350,7 @@ fn packed(text: &str, val_fraction: f64, block_size: usize) -> Dataset {
 
 #[test]
 fn documents_are_packed_with_little_padding() {
-    // 4 + 6, 7 + 3, 8 + 2, 5 + 5: forty targets fill four rows of ten, where one a row leaves more than half empty.
+    // 4 + 6, 7 + 3, 8 + 2, 5 + 5: forty targets fill four rows of ten; without packing, more than half is padding.
     let text = text_of(&[4, 7, 8, 5, 2, 6, 3, 5]);
     let (alone, together) = (documents(&text, 0.0, 10), packed(&text, 0.0, 10));
     let packing = together.packing().unwrap();
@@ -359,7 +359,7 @@ fn documents_are_packed_with_little_padding() {
     assert_eq!((packing.documents, packing.rows, packing.padding), (8, 8, 0.5));
     assert_eq!(together.rows_per_epoch(), Some(4));
     assert_eq!(stream(100, 0.1, 7).packing(), None);
-    // Two thousand names of 4 targets or more: few rows of 64 lack more than 3, where no name fits any more.
+    // Two thousand names of at least 4 targets: few rows of 64 have more than 3 free places, too few for another name.
     let lengths: Vec<u32> = (0..2000u32).map(|i| 3 + (i * 7919 % 5 + i * 104_729 % 6 + i * 31 % 4)).collect();
     let text: String = lengths.iter().map(|&n| "a".repeat(n as usize) + "\n").collect();
     let share = packed(&text, 0.1, 64).packing().unwrap().padding;
@@ -368,7 +368,7 @@ fn documents_are_packed_with_little_padding() {
 }
 
 #[test]
-fn packed_documents_are_whole_apart_and_each_a_target_once() {
+fn packed_documents_are_complete_separate_and_each_a_target_once() {
     // Some longer than a row: cut into pieces, as without packing.
     let lengths: Vec<u32> = (0..60).map(|i| 1 + i * 13 % 23).collect();
     let text = text_of(&lengths);
@@ -386,7 +386,7 @@ fn packed_documents_are_whole_apart_and_each_a_target_once() {
     assert_eq!(target_counts(eval(&together)), target_counts(eval(&alone)));
     assert_eq!(eval(&together).iter().map(Batch::n_targets).sum::<u64>(), together.eval_extent(None).targets);
 
-    // What lies between two borders is a row of the dataset without packing, whole; padding follows in the end.
+    // Between two borders is a complete row of the dataset without packing; padding comes last.
     let pieces = |batches: &[Batch]| {
         let mut pieces: Vec<(Vec<u32>, Vec<u32>)> = vec![];
         for batch in batches {
@@ -428,7 +428,7 @@ fn packing_without_a_mask_says_nothing_of_documents() {
     };
     assert!(with(true, false).firsts.is_empty());
     assert_eq!(with(true, false).tokens, with(true, true).tokens);
-    // One a row: the document, then its padding.
+    // Without packing: the document, then its padding.
     let mut firsts: Vec<Vec<u32>> = with(false, true).firsts.chunks(6).map(<[u32]>::to_vec).collect();
     firsts.sort_unstable();
     assert_eq!(firsts, [[0, 0, 0, 0, 0, 5], [0, 0, 0, 3, 3, 3], [0, 0, 2, 2, 2, 2]]);
@@ -462,7 +462,7 @@ fn a_stream_is_parted_at_gpt2s_end_of_text() {
     assert_eq!(places, [2, 4]);
     assert_eq!(batch.firsts, [0, 0, 2, 2, 4, 4, 4]);
 
-    // Names of tokens are no text, and a text of them and words is split all the same.
+    // Names of tokens are not text, and a text of both is still split.
     let text = Text::new("one two<|endoftext|>".repeat(50));
     let data = Dataset::new(&text, &tokenizer, &options(Mode::Stream, 0.1, 7)).unwrap();
     assert_eq!(data.token_count() + data.val_token_count(), 150);

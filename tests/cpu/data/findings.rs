@@ -38,7 +38,7 @@ fn unknown_tokens_are_counted_whatever_the_model() {
         "max_input_chars_per_word": 100, "vocab": { "[UNK]": 0, "a": 1, "##a": 2, "b": 3 } });
     let unigram = json!({ "type": "Unigram", "unk_id": 1, "byte_fallback": false,
         "vocab": [["a", -1.0], ["<unk>", 0.0], ["b", -2.0]] });
-    // bytes spell any text, and here the name is that of the end of one
+    // bytes encode any text, and the unknown token is named like an end-of-text token here
     let gpt2: Value = serde_json::from_str(&Tokenizer::gpt2().to_hf_json()).unwrap();
     let mut bytes = gpt2.clone();
     bytes["model"]["unk_token"] = "<|endoftext|>".into();
@@ -60,7 +60,7 @@ fn unknown_tokens_are_counted_whatever_the_model() {
     assert_eq!((documents.n_unknown, documents.n_token), (4, 6));
 }
 
-/// Pairs of letters, and nothing for any other.
+/// Letter pairs, and nothing for anything else.
 fn dropping() -> Tokenizer {
     let vocab = json!({ "a": 0, "b": 1, "ab": 2, "</s>": 3 });
     let model = json!({ "type": "BPE", "vocab": vocab, "merges": [["a", "b"]], "unk_token": null, "dropout": null,
@@ -78,11 +78,11 @@ fn text_that_becomes_no_token_is_counted() {
     assert_eq!(lost("xab \u{e9} a z\n", Mode::Stream), (4, 7));
     assert_eq!(lost("ab\nxa\n\naby", Mode::lines()), (2, 7));
     assert_eq!(lost(&"abx a ".repeat(60_000), Mode::Stream), (60_000, 240_000));
-    // others lose nothing, or say it by a token
+    // others lose nothing, or give an unknown token
     for other in [words(), Tokenizer::gpt2(), Tokenizer::from_hf_json(&Tokenizer::gpt2().to_hf_json()).unwrap()] {
         assert_eq!(findings("a b c \u{e9}", &other, Mode::Stream).lost.n_byte, 0);
     }
-    // next to nothing is left
+    // almost nothing is left
     for text in ["xyz xyz", &"xxxxxxxxxxa ".repeat(100)] {
         let data = Dataset::new(&Text::new(text), &dropping(), &Options::stream(4));
         let message = data.unwrap_err().to_string();
@@ -114,7 +114,7 @@ fn names_of_special_tokens_are_counted_where_they_are_text() {
     }
     let found = findings("a </s> b </s> [UNK]", &words(), Mode::Stream);
     assert_eq!(found.names, [("</s>".to_string(), 2), ("[UNK]".to_string(), 1)]);
-    // what parts documents is none of their text
+    // separators of documents are not part of their text
     let parted = Mode::Documents { separator: "<|endoftext|>".into() };
     assert_eq!(findings("one<|endoftext|>two", &Tokenizer::gpt2(), parted).names, []);
     assert_eq!(findings("one<|endoft\next|>two", &Tokenizer::gpt2(), Mode::lines()).names, []);
@@ -122,12 +122,12 @@ fn names_of_special_tokens_are_counted_where_they_are_text() {
 
 #[test]
 fn a_name_is_found_wherever_a_long_text_is_cut() {
-    // characters are cut anywhere, words in front of white space, and the windows of other tokenizers overlap
+    // texts are cut between any characters, before white space, or into windows that overlap
     for (tokenizer, name) in
         [(Tokenizer::bytes(), "<|endoftext|>"), (Tokenizer::gpt2(), "<|endoftext|>"), (words(), "</s>")]
     {
         for text in [name.repeat(40_000), format!("a b {name}a ").repeat(40_000)] {
-            // a word as long as that is taken whole by these
+            // these take a word this long as a whole
             if text.contains(' ') || tokenizer == Tokenizer::bytes() {
                 assert_eq!(findings(&text, &tokenizer, Mode::Stream).names, [(name.to_string(), 40_000)]);
             }
@@ -136,7 +136,7 @@ fn a_name_is_found_wherever_a_long_text_is_cut() {
 }
 
 #[test]
-fn what_is_notable_and_what_is_too_much() {
+fn limits_for_a_warning_and_for_an_error() {
     for (n_unknown, is_notable, is_right) in [
         (0, false, true),
         (9, false, true),

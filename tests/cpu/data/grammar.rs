@@ -93,13 +93,13 @@ fn derivations_are_counted() {
 fn a_wrong_grammar_file_is_refused_with_the_line() {
     let table = [
         ("", 1, "there is no rule"),
-        ("s\n", 1, "a rule begins with its name and a colon"),
+        ("s\n", 1, "a rule must begin with its name and a colon"),
         ("S:\n  1 | a\n", 1, "\"S\" is not a name"),
-        ("s(a:\n  1 | a\n", 1, "the list of parameters has no end"),
+        ("s(a:\n  1 | a\n", 1, "the list of parameters is not closed"),
         ("s(a):\n  1 | {a}\n", 1, "the first rule takes no parameters"),
-        ("  1 | a\n", 1, "an alternative stands before the first rule"),
+        ("  1 | a\n", 1, "an alternative comes before the first rule"),
         ("s:\n", 1, "the rule has no alternative"),
-        ("s:\n  a\n", 2, "an alternative is a weight, a bar and a text"),
+        ("s:\n  a\n", 2, "an alternative needs a weight, a bar and a text"),
         ("s:\n  0 | a\n", 2, "a weight is a whole number above 0 and below 2^32"),
         ("s:\n  -1 | a\n", 2, "a weight is a whole number above 0 and below 2^32"),
         ("s:\n  4294967296 | a\n", 2, "a weight is a whole number above 0 and below 2^32"),
@@ -109,7 +109,7 @@ fn a_wrong_grammar_file_is_refused_with_the_line() {
         ("s:\n  1 | {t}\nt:\n  1 | {s}\n", 4, "\"s\" is not below this rule"),
         ("s:\n  1 | {t:\"a\"}\nt:\n  1 | b\n", 2, "\"t\" takes 0 arguments, not 1"),
         ("s:\n  1 | {t:a}\nt(x):\n  1 | {x}\n", 2, "\"a\" is neither a parameter nor a quoted text"),
-        ("# c\n\ns:\n  1 | a\ns:\n  1 | b\n", 5, "a rule of this name came before"),
+        ("# c\n\ns:\n  1 | a\ns:\n  1 | b\n", 5, "the rule is defined twice"),
         ("s:\n  1 | a\nt:\n  1 | b\n", 3, "no rule calls this one"),
         ("s:\n  1 | {t:\"a\"}\nt(x):\n  1 | b\n", 3, "parameter \"x\" is never used"),
     ];

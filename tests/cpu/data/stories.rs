@@ -95,7 +95,7 @@ fn stories_read_well() {
         for wrong in ["  ", " .", " ,", "..", "{", "}", "\\", "\n", " a a ", "the a "] {
             assert!(!body.contains(wrong), "{wrong:?} in {story}");
         }
-        // A sentence begins with a capital, also behind a closed quotation.
+        // A sentence begins with a capital, even after a closing quotation mark.
         let ends = body.match_indices(". ").chain(body.match_indices("! "));
         for (at, _) in ends {
             let next = body[at + 2..].chars().next().unwrap();

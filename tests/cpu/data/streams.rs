@@ -1,4 +1,4 @@
-//! Text that is encoded as it is read has the tokens of the whole, from every source.
+//! Text encoded while it is read has the same tokens as the whole, from every source.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use tril::data::{DataError, Dataset, Loading, Mode, Options, Source, Text, Token
 
 use super::{gz, write, zst};
 
-/// Lines of words, blanks and characters of all lengths.
+/// Words, spaces and characters of all lengths.
 fn lines(n_byte: usize, seed: u64) -> String {
     const PARTS: [&str; 12] =
         ["the ", "word\n", "  naïve", "\u{a0}", "日本語", "👍🏽 ", "it's ", "12345", "\n\n", "\t\t", "...", " x"];
@@ -133,7 +133,7 @@ fn a_text_that_changes_while_it_is_read_is_refused() {
 }
 
 #[test]
-fn loading_says_what_it_does_and_how_far_it_is() {
+fn loading_reports_its_stage_and_progress() {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path(), "a.txt", lines(3 << 20, 7).as_bytes());
     let seen = RefCell::new(vec![]);
@@ -165,14 +165,14 @@ fn loading_says_what_it_does_and_how_far_it_is() {
         let (_, bytes, total) = *reports[reports.len() - 1];
         assert_eq!((bytes, total), (all, Some(all)), "{what}");
     }
-    // what is prepared is there
+    // the prepared dataset is used
     let n_report = seen.borrow().len();
     Dataset::of(&corpus, &tokenizer, &Options::stream(16)).unwrap();
     assert_eq!(seen.borrow().len(), n_report);
 }
 
 #[test]
-fn what_only_stands_between_documents_is_no_character_of_theirs() {
+fn characters_of_separators_are_not_in_the_alphabet() {
     let by = |separator: &str| Mode::Documents { separator: separator.into() };
     for (text, mode, alphabet) in [
         ("ab\nc\n", Mode::Stream, "\nabc"),
@@ -181,9 +181,9 @@ fn what_only_stands_between_documents_is_no_character_of_theirs() {
         ("a\nb\n\nc", by("\n\n"), "\nabc"),
         ("a<|end|>\nb<|end|>\n", by("<|end|>"), "ab"),
         ("a<|end|>\nb, the end<|end|>", by("<|end|>"), " ,abdehnt"),
-        // of blank lines nothing is a document
+        // blank lines are no documents
         ("ab\n \nc", Mode::lines(), "abc"),
-        // of one character, how often it is there
+        // of one repeated character, its count
         ("a\naa\naaa", Mode::lines(), "a"),
     ] {
         let known = Text::new(text);

@@ -1,4 +1,4 @@
-//! Text into token files: the same tokens as in one go, the same split, and nothing left where it fails.
+//! Encoding text into token files: the same tokens and split as in one go, and nothing left behind on errors.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn run(job: &Job<'_>, tokenizer: &Tokenizer, out: &Path) -> Result<Summary, Data
     job.run(tokenizer, out, &mut |_| true)
 }
 
-/// All tokens of a data set, those to validate on last.
+/// All tokens of a data set, the validation split last.
 fn tokens_in(out: &Path) -> (Vec<u32>, Vec<u32>) {
     let Source::Tokens { train, val, .. } = tokens::find(&[out.to_path_buf()], &[]).unwrap() else {
         panic!("no data set")
@@ -32,7 +32,7 @@ fn tokens_in(out: &Path) -> (Vec<u32>, Vec<u32>) {
     (read(&train), read(&val))
 }
 
-/// Words, blanks and characters of all lengths, as many bytes as several threads take at once and more.
+/// Words, spaces and characters of all lengths, more bytes than several threads take at once.
 fn long_text() -> String {
     const PARTS: [&str; 12] =
         ["the ", "word\n", "  naïve", "\u{a0}", "日本語", "👍🏽 ", "it's ", "12345", "\r\n\r\n", "\t\t", "...", " x"];
@@ -51,7 +51,7 @@ fn a_text_becomes_the_tokens_and_the_split_of_a_run_on_it() {
     let dir = tempfile::tempdir().unwrap();
     let text = long_text();
     let path = write(dir.path(), "a.txt", text.as_bytes());
-    // in two members and two frames, cut within a character
+    // in two members and two frames, split within a character
     let at = text.find('👍').unwrap() + 1;
     let (one, other) = text.as_bytes().split_at(at);
     let packed = write(dir.path(), "a.txt.gz", &[gz(one), gz(other)].concat());
@@ -85,7 +85,8 @@ fn short_texts_are_split_at_the_same_token_as_in_a_run() {
                 let path = [write(dir.path(), "a.txt", text.as_bytes())];
                 let out = dir.path().join(format!("{i}.{j}.{val_fraction}"));
                 let job = Job { val_fraction, ..job(&path) };
-                // training needs two tokens for a block of one, and validation as many: where it has them, the splits agree
+                // training needs two tokens for a block of one, and so does validation: if both have them, the splits
+                // agree
                 let options = Options { val_fraction, ..Options::stream(1) };
                 let Ok(data) = Dataset::new(&text.into(), tokenizer, &options) else { continue };
                 run(&job, tokenizer, &out).unwrap();
@@ -115,7 +116,7 @@ fn documents_begin_with_the_end_of_a_text() {
     assert_eq!(tokens_in(&out), (all(&["one", "two", "three", "four"]), vec![]));
     assert_eq!((done.documents, done.is_parted, done.n_skipped, done.n_val), (4, true, 2, 0));
     assert!(!out.join("val.bin").exists());
-    // one file of documents, too; without such a token, each is on a line of its own, as in a run
+    // one file of documents, too; without an end-of-text token, each is on its own line, as in a run
     let lines = [dir.path().join("in/b.jsonl")];
     run(&job(&lines), &gpt2, &dir.path().join("lines")).unwrap();
     assert_eq!(tokens_in(&dir.path().join("lines")).0, all(&["two", "three"]));
@@ -124,7 +125,7 @@ fn documents_begin_with_the_end_of_a_text() {
     let text = tril::data::read(&paths).unwrap().read_all().unwrap();
     assert_eq!(text, "one\ntwo\nthree\nfour");
     assert_eq!(tokens_in(&dir.path().join("bytes")).0, bytes.encode(&text).unwrap());
-    // and a run on them keeps them apart
+    // and a run on them masks documents
     let corpus = tokens::find(&[out], &[]).unwrap().load().unwrap();
     let options = Options { document_mask: true, val_fraction: 0.0, ..Options::stream(4) };
     let batch = Dataset::of(&corpus, &gpt2, &options).unwrap().train_batch(1, 0, 1);
@@ -133,7 +134,7 @@ fn documents_begin_with_the_end_of_a_text() {
 }
 
 #[test]
-fn special_tokens_and_bad_bytes_are_what_is_asked_for() {
+fn special_tokens_and_bad_bytes_follow_the_flags() {
     let dir = tempfile::tempdir().unwrap();
     let text = "a<|endoftext|>b <|endoftext|> c";
     let path = [write(dir.path(), "a.txt", text.as_bytes())];
@@ -178,7 +179,7 @@ fn vocabularies_beyond_16_bits_take_llm_cs_form() {
     }
 }
 
-/// A tokenizer whose words depend on what is around them: a blank in front of the text.
+/// A tokenizer whose words depend on their surroundings: it puts a space before the text.
 fn looking_around() -> Tokenizer {
     let json = Tokenizer::gpt2().to_hf_json().replace("\"add_prefix_space\":false", "\"add_prefix_space\":true");
     let tokenizer = Tokenizer::from_json(&json).unwrap();
@@ -187,7 +188,7 @@ fn looking_around() -> Tokenizer {
 }
 
 #[test]
-fn a_tokenizer_that_looks_around_gives_the_ids_of_the_whole() {
+fn context_dependent_tokenizers_give_the_ids_of_the_whole_text() {
     let dir = tempfile::tempdir().unwrap();
     let tokenizer = looking_around();
     let text: String = (0..30_000).map(|i| format!("line {i} of many\n")).collect();
@@ -204,7 +205,7 @@ fn a_tokenizer_that_looks_around_gives_the_ids_of_the_whole() {
 }
 
 #[test]
-fn nothing_is_left_behind_where_it_fails() {
+fn nothing_is_left_behind_on_errors() {
     let dir = tempfile::tempdir().unwrap();
     let good = write(dir.path(), "good.txt", &b"good text ".repeat(100_000));
     let bad = write(dir.path(), "bad.txt", b"bad \xff");
@@ -217,9 +218,9 @@ fn nothing_is_left_behind_where_it_fails() {
     let bytes = Tokenizer::bytes();
     let table = [
         (vec![good.clone(), bad], Tokenizer::gpt2(), "bad.txt is not UTF-8 text"),
-        (vec![good.clone(), cut_off], Tokenizer::gpt2(), "cut.txt.gz can't be unpacked"),
+        (vec![good.clone(), cut_off], Tokenizer::gpt2(), "cut.txt.gz can't be decompressed"),
         (vec![good.clone(), line], Tokenizer::gpt2(), "line 2 of"),
-        (vec![good.clone(), missing], Tokenizer::gpt2(), "nothing at"),
+        (vec![good.clone(), missing], Tokenizer::gpt2(), "does not exist"),
         (vec![good.clone(), empty], Tokenizer::gpt2(), "empty.txt is empty"),
         (vec![folder], Tokenizer::gpt2(), "no text in folder"),
         (vec![short], bytes, "the text leaves 0 tokens for training and 1 for validation"),
@@ -237,7 +238,7 @@ fn nothing_is_left_behind_where_it_fails() {
             assert!(!out.exists() && !dir.path().join("deep").exists(), "{message}");
         }
     }
-    // stopped in the middle
+    // stopped halfway
     let paths = [good];
     let mut n = 0;
     let stopped = job(&paths).run(&Tokenizer::gpt2(), &out, &mut |_| {
@@ -246,7 +247,7 @@ fn nothing_is_left_behind_where_it_fails() {
     });
     assert_eq!(stopped.unwrap_err().to_string(), "stopped before the end: nothing was written");
     assert!(!out.exists());
-    // a folder that was there stays, with what is in it
+    // an existing folder stays, with its contents
     let other = write(dir.path(), "full/notes.txt", b"mine");
     let full = other.parent().unwrap();
     assert!(job(&paths).run(&Tokenizer::gpt2(), full, &mut |_| false).is_err());
@@ -258,7 +259,7 @@ fn nothing_is_left_behind_where_it_fails() {
         let set = dir.path().join("set");
         write(&set, name, b"old");
         let message = run(&job(&paths), &Tokenizer::gpt2(), &set).unwrap_err().to_string();
-        assert!(message.ends_with("is there already: choose another --out, or remove it"), "{message}");
+        assert!(message.ends_with("already exists: choose another --out, or remove it"), "{message}");
         assert_eq!(fs::read(set.join(name)).unwrap(), b"old");
         fs::remove_file(set.join(name)).unwrap();
         assert_eq!(fs::read_dir(&set).unwrap().count(), 0);
@@ -266,7 +267,7 @@ fn nothing_is_left_behind_where_it_fails() {
 }
 
 #[test]
-fn what_a_killed_process_left_is_no_hindrance() {
+fn remains_of_a_killed_process_are_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = [write(dir.path(), "a.txt", &b"some text ".repeat(20))];
     let out = dir.path().join("out");
@@ -277,7 +278,7 @@ fn what_a_killed_process_left_is_no_hindrance() {
     assert_eq!((train.len(), val.len()), (180, 20));
     assert_eq!(fs::read_dir(&out).unwrap().count(), 3);
 
-    // killed while it gave the files their names, before the last one and behind it
+    // killed while renaming the files, before and after the last one
     fs::rename(out.join("train.bin"), out.join("train.bin.part")).unwrap();
     write(&out, ".lock", b"");
     write(&out, ".naming", b"");
@@ -286,7 +287,7 @@ fn what_a_killed_process_left_is_no_hindrance() {
     assert_eq!(tokens_in(&out).0[0], 4, "another tokenizer's");
     write(&out, ".naming", b"");
     let message = run(&job(&path), &Tokenizer::bytes(), &out).unwrap_err().to_string();
-    assert!(message.contains("is there already"), "{message}");
+    assert!(message.contains("already exists"), "{message}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn ids_are_the_ranks_of_the_sorted_characters() {
 }
 
 #[test]
-fn document_tokenizers_have_padding_in_front_and_start_and_end_behind() {
+fn document_tokenizers_have_padding_first_and_start_and_end_last() {
     let table = [
         (Tokenizer::chars("ab").for_documents(), vec![1, 2], 3, 4),
         (Tokenizer::bytes().for_documents(), vec![98, 99], 257, 258),
@@ -69,7 +69,7 @@ fn document_tokenizers_have_padding_in_front_and_start_and_end_behind() {
 fn an_unknown_character_is_named() {
     assert_eq!(
         Tokenizer::chars("abc").encode("abécé").unwrap_err().to_string(),
-        "character 'é' (U+00E9) at position 2 is not among the 3 characters of the tokenizer: remove it, or train a new run with --tokenizer byte"
+        "character 'é' (U+00E9) at position 2 is not among the tokenizer's 3 characters: remove it, or train a new run with --tokenizer byte"
     );
 }
 
@@ -90,10 +90,10 @@ fn an_unknown_word_of_another_programs_tokenizer_is_named() {
         (&unigram, "ab ba abc", "abc", 6),
     ] {
         let message = tokenizer.encode(text).unwrap_err().to_string();
-        let begin = format!("the tokenizer has no id for {word:?} (at character {position} of the text), nor one for");
+        let begin = format!("the tokenizer has no id for {word:?} (at character {position} of the text) and none for");
         assert!(message.starts_with(&begin) && message.contains("another --tokenizer"), "{message}");
     }
-    // of documents and of parts of a text, too, the position is that in the text
+    // for documents and parts of a text, too, the position is that in the text
     let text = Text::new("the cat\nthe the\ncat dog\n");
     let options = Options { mode: Mode::lines(), ..Options::stream(4) };
     let known = r#""added_tokens":[{"id":2,"content":"</s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,
@@ -125,7 +125,7 @@ fn a_tokenizer_that_comes_back_in_a_file_of_ours_is_recognised() {
 }
 
 #[test]
-fn streamed_text_is_the_whole_text_and_holds_no_half_characters() {
+fn streamed_text_is_complete_and_has_no_half_characters() {
     let tokenizer = Tokenizer::bytes();
     let mut decoder = tokenizer.decoder();
     let pushed: Vec<String> = "é👍".bytes().map(|byte| decoder.push(byte.into())).collect();
@@ -174,7 +174,7 @@ fn json_brings_the_same_tokenizer_back() {
 fn a_wrong_tokenizer_file_is_refused_with_a_reason() {
     let table = [
         ("{\"format\":\"tril-tok", "EOF while parsing"),
-        ("{}", "it has neither tril's format nor Hugging Face's model"),
+        ("{}", "it is in neither tril's nor Hugging Face's format"),
         (r#"{"model":{"type":"BPE"}}"#, "Missing vocab"),
         (r#"{"format":"tril-tokenizer-1","kind":"gpt2","chars":["a"]}"#, "GPT-2's tokenizer lists characters"),
         (r#"{"format":"other","kind":"byte"}"#, "format is \"other\", not \"tril-tokenizer-1\""),
@@ -315,7 +315,7 @@ fn a_text_of_one_character_is_refused_for_a_tokenizer_of_characters() {
             let message = spec.make(&text.into(), &Mode::Stream, 0.1, &|_| Ok(())).unwrap_err().to_string();
             let (character, n) = (text.chars().next().unwrap(), text.chars().count());
             let times = if n == 1 { "1 time,".to_string() } else { format!("{n} times,") };
-            assert!(message.starts_with(&format!("the text is nothing but {character:?}, {times}")), "{message}");
+            assert!(message.starts_with(&format!("the text is only {character:?}, {times}")), "{message}");
             assert!(message.contains("--tokenizer byte"), "{message}");
         }
         assert!(TokenizerSpec::Byte.make(&text.into(), &Mode::Stream, 0.1, &|_| Ok(())).is_ok());
@@ -362,7 +362,7 @@ fn a_tokenizer_that_makes_its_crate_panic_is_an_error() {
     assert!(message.contains("don't fit each other"), "{message}");
 }
 
-/// What the crate's own machine of regular expressions makes of a text.
+/// The words of a text according to the regular expression itself.
 fn by_regex(text: &str) -> Vec<u32> {
     tiktoken_rs::r50k_base_singleton().encode_ordinary(text)
 }
@@ -412,7 +412,7 @@ fn words_are_split_as_the_regular_expression_splits_them() {
 #[test]
 fn every_kind_of_character_is_split_as_the_regular_expression_splits_it() {
     let tokenizer = Tokenizer::gpt2();
-    // all that have a meaning of their own, and the borders of the planes
+    // all characters with a special meaning, and the borders of the planes
     let all =
         (0..0x3_2400).chain(0xe_0000..0xe_0200).chain((4..17).map(|plane| plane << 16)).filter_map(char::from_u32);
     for chars in all.collect::<Vec<_>>().chunks(512) {
@@ -470,7 +470,7 @@ fn random_texts_are_split_as_the_regular_expression_splits_them() {
 
 #[test]
 fn words_are_remembered_without_end() {
-    // more words than a thread remembers, each twice
+    // more words than a thread caches, each twice
     let text: String = (0..40_000).map(|i| format!(" zq{i:x}xv")).collect();
     let text = text.repeat(2);
     assert_eq!(Tokenizer::gpt2().encode(&text).unwrap(), by_regex(&text));

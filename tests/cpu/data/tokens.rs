@@ -1,4 +1,4 @@
-//! Token files: their forms, what is wrong with them, and what becomes of them.
+//! Token files: their formats, what can be wrong with them, and how they are used.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn asset(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn layouts_are_told_by_the_first_bytes_and_the_size() {
+fn layouts_follow_from_the_first_bytes_and_the_size() {
     let layout = |start, width, n_token| Ok(Layout { start, width, n_token });
     let bad = |reason: &str| Err(reason.to_string());
     let table = [
@@ -38,55 +38,61 @@ fn layouts_are_told_by_the_first_bytes_and_the_size() {
         ("ids of GPT-2", raw([50_256, 308, 1]), layout(0, Width::Two, 3)),
         ("llm.c's", llmc(20_240_520, 1, 3, &raw([1, 2, 3])), layout(1024, Width::Two, 3)),
         ("llm.c's for Llama", llmc(20_240_801, 7, 2, &wide([1, 100_000])), layout(1024, Width::Four, 2)),
-        ("nothing", vec![], bad("holds no tokens: give a file that does")),
-        ("one byte", vec![1], bad("holds no tokens: give a file that does")),
+        ("nothing", vec![], bad("holds no tokens: give another file")),
+        ("one byte", vec![1], bad("holds no tokens: give another file")),
         (
             "odd",
             vec![1, 2, 3],
-            bad("has 3 bytes, no whole number of 16-bit tokens: it is cut off or no token file, make it again"),
+            bad("has 3 bytes, not a multiple of 16-bit tokens: it is truncated or not a token file; create it again"),
         ),
-        ("a header without tokens", llmc(20_240_520, 1, 0, &[]), bad("holds no tokens: give a file that does")),
+        ("a header without tokens", llmc(20_240_520, 1, 0, &[]), bad("holds no tokens: give another file")),
         (
             "a model",
             llmc(20_240_326, 3, 0, &[]),
-            bad("has llm.c's magic number 20240326 of a model: give token files, with 20240520 or 20240801"),
+            bad("has llm.c's magic number 20240326 of a model: give token files, whose number is 20240520 or 20240801"),
         ),
         (
             "another date",
             llmc(20_241_124, 1, 0, &[]),
-            bad("has llm.c's magic number 20241124 of something unknown: give token files, with 20240520 or 20240801"),
+            bad(
+                "has llm.c's magic number 20241124 of something unknown: give token files, whose number is 20240520 or 20240801",
+            ),
         ),
         (
             "another version",
             llmc(20_240_520, 2, 1, &raw([1])),
-            bad("is version 2 of llm.c's token files with magic number 20240520, and 1 is known: write it as that"),
+            bad("is version 2 of llm.c's token files with magic number 20240520, but tril reads version 1: convert it"),
         ),
         (
             "the version of the other width",
             llmc(20_240_801, 1, 1, &wide([1])),
-            bad("is version 1 of llm.c's token files with magic number 20240801, and 7 is known: write it as that"),
+            bad("is version 1 of llm.c's token files with magic number 20240801, but tril reads version 7: convert it"),
         ),
         (
             "fewer than it says",
             llmc(20_240_520, 1, 4, &raw([1, 2, 3])),
-            bad("says 4 tokens of 16 bits and has 6 bytes for them: it is cut off or damaged, make it again"),
+            bad(
+                "declares 4 tokens of 16 bits in its header, but has 6 bytes for them: it is truncated or damaged; create it again",
+            ),
         ),
         (
             "more than it says",
             llmc(20_240_801, 7, 1, &wide([1, 2])),
             bad(
-                "says 1 token of 32 bits and has 8 bytes for them: these look like 64-bit ids, write them as 32-bit ones",
+                "declares 1 token of 32 bits in its header, but has 8 bytes for them: these look like 64-bit ids; write them as 32-bit ones",
             ),
         ),
         (
             "a negative count",
             llmc(20_240_520, 1, u32::MAX, &raw([1])),
-            bad("says 4294967295 tokens of 16 bits and has 2 bytes for them: it is cut off or damaged, make it again"),
+            bad(
+                "declares 4294967295 tokens of 16 bits in its header, but has 2 bytes for them: it is truncated or damaged; create it again",
+            ),
         ),
         (
             "half a header",
             llmc(20_240_520, 1, 3, &[])[..600].to_vec(),
-            bad("ends within its header of 1024 bytes: it is cut off, make it again"),
+            bad("ends within its header of 1024 bytes: it is truncated; create it again"),
         ),
     ];
     for (name, bytes, expected) in table {
@@ -115,7 +121,7 @@ fn shards_of_all_forms_are_one_stream() {
     assert_eq!(rest.get(1..3), [3, 4]);
 }
 
-/// A text, and the folder of it that nanoGPT would make with bytes as tokens.
+/// A text, and the folder that nanoGPT would make of it with bytes as tokens.
 fn text_and_files(dir: &Path) -> (Text, Source) {
     let text: String = (0..400).map(|i| format!("{} ", i * i % 97)).collect();
     let at = (text.chars().count() as f64 * 0.9) as usize;
@@ -132,7 +138,7 @@ fn files_give_the_batches_of_their_text() {
     let (bytes, options) = (Tokenizer::bytes(), Options::stream(16));
     let of_text = Dataset::new(&text, &bytes, &options).unwrap();
     let (Source::Tokens { train, val, .. }, corpus) = (&source, source.load().unwrap()) else { panic!("{source:?}") };
-    // split by the files, and by the share of all tokens in any files
+    // split by the files, and by the share of all tokens of any files
     let all: Vec<PathBuf> = train.iter().chain(val).cloned().collect();
     let joined = Corpus::Tokens(TokenSet::open(&all, &[]).unwrap());
     for corpus in [corpus, joined] {
@@ -177,7 +183,7 @@ fn paths_and_patterns_mean_token_files_or_text() {
     write(dir.path(), "no_val/train.bin", &raw([1]));
     write(dir.path(), "text/a.txt", b"text");
     write(dir.path(), "text/b.txt", b"text");
-    // names alone don't make a folder of text one of tokens
+    // names alone don't make a folder of text one of token files
     write(dir.path(), "text/training.bin", b"\0binary");
     write(dir.path(), "od[d]/c.txt", b"text");
     let find = |paths: &[&str], val: &[&str]| {
@@ -192,7 +198,7 @@ fn paths_and_patterns_mean_token_files_or_text() {
         (&["s"], &[], both, &["s/x_val_0.bin"]),
         (&["s/x_train_*.bin"], &["s/x_val_*.bin"], both, &["s/x_val_0.bin"]),
         (&["s/x_train_1.bin", "n/train.bin"], &[], &["s/x_train_1.bin", "n/train.bin"], &[]),
-        // what is said beats what a folder has
+        // an explicit choice beats the folder's
         (&["n"], &["s/other.bin"], &["n/train.bin"], &["s/other.bin"]),
         (&["n"], &["s"], &["n/train.bin"], &["s/x_val_0.bin"]),
         (&["n"], &["no_val"], &["n/train.bin"], &["no_val/train.bin"]),
@@ -211,11 +217,11 @@ fn paths_and_patterns_mean_token_files_or_text() {
     assert_eq!(evaluated, Source::Tokens { train: vec![at("n/val.bin")], val: vec![], width: None });
 
     let fails: [(&[&str], &[&str], &str); 5] = [
-        (&["n", "text"], &[], "text: give the one or the other"),
-        (&["text"], &["n/val.bin"], "is for token files (.bin), and text is held out with --val-fraction"),
-        (&["n"], &["text/a.txt"], "is for token files (.bin)"),
-        (&["n/*.npy"], &[], "n/*.npy names no file (no file fits it): check the path"),
-        (&["n/***"], &[], "names no file"),
+        (&["n", "text"], &[], "text: give one or the other"),
+        (&["text"], &["n/val.bin"], "needs token files (.bin); for text, leave it out and use --val-fraction"),
+        (&["n"], &["text/a.txt"], "needs token files (.bin)"),
+        (&["n/*.npy"], &[], "n/*.npy matches no file (no such file): check the path"),
+        (&["n/***"], &[], "matches no file"),
     ];
     for (paths, val, reason) in fails {
         let message = find(paths, val).unwrap_err().to_string();
@@ -224,7 +230,7 @@ fn paths_and_patterns_mean_token_files_or_text() {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_names_it() {
+fn errors_name_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let good = write(dir.path(), "good.bin", &raw(0..40));
     let beyond = write(dir.path(), "beyond.bin", &raw((0..40).chain([300, 256, 300])));
@@ -240,19 +246,19 @@ fn what_is_wrong_with_a_file_names_it() {
     let short = Options { block_size: 40, ..options.clone() };
     let documents = Options { mode: Mode::lines(), ..options.clone() };
     let table: [(Result<Dataset, DataError>, &str, &str); 9] = [
-        (dataset(&[&missing], &[], &options), "missing.bin", "nothing at"),
-        (dataset(&[&good, &odd], &[], &options), "odd.bin", "no whole number of 16-bit tokens"),
-        (dataset(&[&folder], &[], &options), "", "is no file that can be mapped"),
+        (dataset(&[&missing], &[], &options), "missing.bin", "does not exist"),
+        (dataset(&[&good, &odd], &[], &options), "odd.bin", "not a multiple of 16-bit tokens"),
+        (dataset(&[&folder], &[], &options), "", "can't be memory-mapped"),
         (
             dataset(&[&good, &beyond], &[&good], &options),
             "beyond.bin",
-            "has id 300 at token 40, and the vocabulary ends at 255: give the files' own tokenizer with --tokenizer",
+            "has id 300 at token 40, but the vocabulary ends at 255: give the files' own tokenizer with --tokenizer",
         ),
         (dataset(&[&good], &[&beyond], &options), "beyond.bin", "has id 300 at token 40"),
-        (dataset(&[&good], &[&good], &short), "good.bin", "holds 40 tokens, and a block of 40 needs 41"),
+        (dataset(&[&good], &[&good], &short), "good.bin", "holds 40 tokens, but a block of 40 needs 41"),
         (dataset(&[&good, &good], &[&good], &short), "good.bin", "holds 40 tokens"),
         (dataset(&[&good], &[], &short), "", "the training split has 36 tokens"),
-        (dataset(&[&good], &[], &documents), "", "--mode documents takes text, and these are token files"),
+        (dataset(&[&good], &[], &documents), "", "--mode documents needs text, but these are token files"),
     ];
     for (result, name, reason) in table {
         let message = result.unwrap_err().to_string();
@@ -282,7 +288,7 @@ fn documents_of_files_are_kept_apart_at_the_end_of_a_text() {
 #[test]
 fn a_change_in_any_file_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
-    // more than is looked at by a thread at a time
+    // more than a thread reads at a time
     let mut content = raw((0..3_000_000).map(|i: u32| (i % 1000) as u16));
     let a = write(dir.path(), "a.bin", &content);
     let b = write(dir.path(), "b.bin", &raw([1, 2, 3]));
@@ -334,22 +340,22 @@ fn metas_of_every_protocol_give_their_characters() {
     for name in ["meta0.pkl", "meta1.pkl", "meta2.pkl", "meta3.pkl", "meta4.pkl", "meta5.pkl"] {
         assert_eq!(tokens::tokenizer_of_meta(&asset(name)).unwrap(), Tokenizer::chars(&chars), "{name}");
     }
-    // numbers, a character and dictionaries of other kinds than Python's plain ones
+    // numbers, a character and dictionary subclasses
     for name in ["numpy0.pkl", "numpy2.pkl", "numpy4.pkl"] {
         assert_eq!(tokens::tokenizer_of_meta(&asset(name)).unwrap(), Tokenizer::chars("ab"), "{name}");
     }
     // Python 2's strings, which are bytes
     let python2 = b"(dp0\nS'itos'\n(lp1\nS'\\n'\naU\x01baS\"'\"\nas.";
     assert_eq!(tokens::tokenizer_of_meta(python2).unwrap().decode(&[0, 1, 2]), "\nb'");
-    // GPT-2's by the size of its vocabulary, padded or not
+    // GPT-2's, by the size of its vocabulary, padded or not
     assert_eq!(tokens::tokenizer_of_meta(&asset("size.pkl")).unwrap(), Tokenizer::gpt2());
-    // in an order of its own
+    // in another order
     let listed = tokens::tokenizer_of_meta(&asset("list.pkl")).unwrap();
     assert_eq!(listed.encode("ab").unwrap(), [1, 0]);
 }
 
 #[test]
-fn a_meta_that_gives_no_tokenizer_says_why() {
+fn a_meta_without_a_tokenizer_is_explained() {
     // {"vocab_size": N, "itos": {...}, "stoi": {...}} by hand, in protocol 4 without frame and memo
     let meta = |n: u8, itos: &[(u8, &str)], stoi: &[(&str, u8)]| {
         let text = |text: &str| [&[0x8c, text.len() as u8], text.as_bytes()].concat();
@@ -368,36 +374,33 @@ fn a_meta_that_gives_no_tokenizer_says_why() {
     let stoi: [(&str, u8); 2] = [("a", 0), ("b", 1)];
     assert_eq!(tokens::tokenizer_of_meta(&meta(2, &itos, &stoi)).unwrap(), Tokenizer::chars("ab"));
     let table = [
-        (vec![], "it is cut off"),
+        (vec![], "it is truncated"),
         (b"text".to_vec(), "it is damaged"),
-        (b"PK\x03\x04".to_vec(), "instruction 0x50 is not among those of plain data"),
-        (b"\x80\x04N.".to_vec(), "it has no itos, which says what each id stands for"),
-        (
-            b"\x80\x04}\x8c\x0avocab_sizeK\x41s.".to_vec(),
-            "it has no itos, which says what each of its 65 ids stands for",
-        ),
+        (b"PK\x03\x04".to_vec(), "instruction 0x50 does not occur in plain data"),
+        (b"\x80\x04N.".to_vec(), "it has no itos to say what its ids stand for"),
+        (b"\x80\x04}\x8c\x0avocab_sizeK\x41s.".to_vec(), "it has no itos to say what its 65 ids stand for"),
         (
             b"(dVvocab_size\nI256\ns.".to_vec(),
-            "it has no itos, which says what each of its 256 ids stands for; byte would be bytes",
+            "it has no itos to say what its 256 ids stand for; if they are bytes, use byte",
         ),
-        (b"(dVitos\nNs.".to_vec(), "it has no itos, which says what each id stands for"),
+        (b"(dVitos\nNs.".to_vec(), "it has no itos to say what its ids stand for"),
         (b"(dVvocab_size\nVx\ns.".to_vec(), "its vocab_size is no number"),
-        (b"(dVstoi\nNs.".to_vec(), "its stoi is no dictionary, which would give each character its id"),
-        (asset("object.pkl"), "it has Python objects in it, not only numbers, strings, lists and dictionaries"),
-        (asset("words.pkl"), "its id 1 stands for no single character"),
+        (b"(dVstoi\nNs.".to_vec(), "its stoi is not a dictionary from characters to ids"),
+        (asset("object.pkl"), "it holds Python objects other than numbers, strings, lists and dictionaries"),
+        (asset("words.pkl"), "its id 1 does not stand for a single character"),
         (meta(3, &itos, &stoi), "its vocab_size is not the 2 ids of its itos"),
         (meta(0, &[], &[]), "its itos is empty"),
         (meta(2, &[(0, "a"), (2, "b")], &stoi), "its id 2 is not among 0..2"),
-        (meta(2, &[(0, "a"), (0, "b")], &stoi), "one of its ids occurs twice, and another not at all"),
+        (meta(2, &[(0, "a"), (0, "b")], &stoi), "one of its ids occurs twice, and another is missing"),
         (meta(2, &[(0, "a"), (1, "a")], &stoi), "'a' has two ids"),
-        (meta(2, &itos, &[("a", 1), ("b", 0)]), "its stoi gives 'a' the id 1, and its itos doesn't"),
+        (meta(2, &itos, &[("a", 1), ("b", 0)]), "its stoi gives 'a' the id 1, but its itos doesn't"),
         (meta(2, &itos, &[("a", 0)]), "its stoi lacks 'b'"),
-        // a dictionary with half an item, a mark that is passed, a memo that is empty
+        // a dictionary with half an item, popping past a mark, an empty memo
         (b"\x80\x04}(K\x01u.".to_vec(), "it is damaged"),
         (b"\x80\x04K\x01(\x86.".to_vec(), "it is damaged"),
         (b"\x80\x04h\x07.".to_vec(), "it is damaged"),
         // a string of 2^63 bytes
-        (b"\x80\x04\x8d\0\0\0\0\0\0\0\x80".to_vec(), "it is cut off"),
+        (b"\x80\x04\x8d\0\0\0\0\0\0\0\x80".to_vec(), "it is truncated"),
     ];
     for (bytes, reason) in table {
         assert_eq!(tokens::tokenizer_of_meta(&bytes).unwrap_err(), reason);
@@ -424,7 +427,7 @@ fn the_tokenizer_beside_files_is_found() {
     let chars = Tokenizer::chars("ab");
     write(dir.path(), "char/meta.pkl", &asset("list.pkl"));
     write(dir.path(), "json/tokenizer.json", chars.to_json().unwrap().as_bytes());
-    // what tril wrote itself beats what it came from
+    // tril's own file beats the one it came from
     write(dir.path(), "both/tokenizer.json", chars.to_json().unwrap().as_bytes());
     write(dir.path(), "both/meta.pkl", &asset("words.pkl"));
     write(dir.path(), "bad/meta.pkl", &asset("words.pkl"));
@@ -440,10 +443,10 @@ fn the_tokenizer_beside_files_is_found() {
     let table: [(&[&str], &str); 3] = [
         (
             &["bad/a.bin"],
-            "meta.pkl can't be used as a tokenizer (its id 1 stands for no single character): give the right",
+            "meta.pkl can't be used as a tokenizer (its id 1 does not stand for a single character): give the right",
         ),
         (&["bad2/a.bin"], "tokenizer.json can't be used as a tokenizer ("),
-        (&["char/a.bin", "json/a.bin"], "it is not the same as"),
+        (&["char/a.bin", "json/a.bin"], "it differs from"),
     ];
     for (files, reason) in table {
         let message = beside(files).unwrap_err().to_string();

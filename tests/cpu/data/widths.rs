@@ -1,4 +1,4 @@
-//! Token files that aren't what they are taken for: another width or byte order, floating-point numbers, text, archives.
+//! Token files that aren't what they seem: another width or byte order, floating-point numbers, text, archives.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use tril::data::{Corpus, DataError, Dataset, Options, Source, TokenSet, Tokenize
 
 use super::write;
 
-/// Ids of a text: small ones often, and 0 the commonest.
+/// Ids of a text: mostly small ones, and 0 most frequently.
 fn ids(n: u64, vocab_size: u64) -> impl Iterator<Item = u64> + Clone {
     (0..n).map(move |i| {
         let x = i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
@@ -23,7 +23,7 @@ fn big<const N: usize>(ids: impl Iterator<Item = u64>) -> Vec<u8> {
     ids.flat_map(|id| id.to_be_bytes()[8 - N..].to_vec()).collect()
 }
 
-/// A whole number as a floating-point one of 16 bits.
+/// An integer as a 16-bit float.
 fn half(id: u64) -> u16 {
     let Some(log2) = id.checked_ilog2() else { return 0 };
     let fraction = if log2 <= 10 { id << (10 - log2) } else { id >> (log2 - 10) };
@@ -37,7 +37,7 @@ fn llmc(magic: u32, version: u32, count: u32, tokens: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What NumPy saves.
+/// A file as NumPy saves it.
 fn npy(descr: &str, shape: &str, tokens: &[u8]) -> Vec<u8> {
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
     let padding = 64 - (10 + header.len() + 1) % 64;
@@ -79,14 +79,10 @@ fn numbers_of_another_kind_are_refused_with_the_guess() {
         ),
         ("float32", f32s(&mut small()), "looks like 32-bit floating-point numbers, not 16-bit ones: convert them"),
         ("float64", f64s(&mut gpt2()), "looks like 64-bit floating-point numbers"),
-        (
-            "float16",
-            f16s(&mut small()),
-            "looks like 16-bit floating-point numbers, not 16-bit ones: they have lost ids",
-        ),
-        ("float16 of GPT-2", f16s(&mut gpt2()), "make the file again with whole numbers"),
+        ("float16", f16s(&mut small()), "looks like 16-bit floating-point numbers, not 16-bit ones: they round ids"),
+        ("float16 of GPT-2", f16s(&mut gpt2()), "create the file again with integers"),
         ("text", "A line of text, caf\u{e9}.\n".repeat(50).into(), "holds text, not tokens"),
-        ("zeros", vec![0; 5000], "holds nothing but zeros: it was never filled, make it again"),
+        ("zeros", vec![0; 5000], "holds only zeros: it was never filled; create it again"),
         ("llm.c's header, int32", llmc(20_240_520, 1, 2 * N as u32, &little::<4>(gpt2())), "looks like 32-bit ids"),
         ("llm.c's for Llama, int64", llmc(20_240_801, 7, 2 * N as u32, &little::<8>(llama())), "not 32-bit ones"),
         ("an archive", [&b"PK\x03\x04"[..], &little::<2>(gpt2())].concat(), "is a zip archive, as PyTorch's"),
@@ -108,7 +104,7 @@ fn numbers_of_another_kind_are_refused_with_the_guess() {
 #[test]
 fn files_of_16_bits_pass_whatever_is_in_them() {
     let words = |words: &[u16], n: usize| words.iter().copied().cycle().take(n).flat_map(u16::to_le_bytes).collect();
-    // ids that are 0 but for a few, wherever these are
+    // ids that are 0 except for a few, wherever these are
     let sparse = |every: u64| little::<2>((0..20_000).map(|i| u64::from(i * i % every == 1)));
     let table: [(&str, Vec<u8>); 12] = [
         ("high ids", little::<2>(ids(5000, 16_000).map(|id| 0x6400 + id))),
@@ -152,17 +148,17 @@ fn a_width_that_was_asked_for_is_read() {
             assert_eq!(set.train().get(0..3000), expected, "{descr}");
         }
     }
-    // what would look like 32 bits
+    // ids that look like 32-bit ones
     let alternating = little::<2>((0..400).map(|i| i % 2 * (i % 7)));
     assert!(open(&alternating, None).is_err());
     assert_eq!(open(&alternating, Some(Width::Two)).unwrap().train().len(), 400);
     assert!("24".parse::<Width>().is_err() && "".parse::<Width>().is_err());
 }
 
-/// Where zeros begin, and where they end.
+/// The first and last of a run of zeros.
 type Places = &'static [(u64, u64)];
 
-/// Ids, a fifth of them 0 or so, and all of them in some places.
+/// Ids, about a fifth of them 0, and all of them in some places.
 fn with_zeros(n: u64, places: Places) -> impl Iterator<Item = u64> {
     let is_zero = move |i| places.iter().any(|&(from, to)| from <= i && i < to);
     ids(n, 200).enumerate().map(move |(i, id)| if is_zero(i as u64) { 0 } else { id + u64::from(i % 5 != 2) })
@@ -172,15 +168,15 @@ fn with_zeros(n: u64, places: Places) -> impl Iterator<Item = u64> {
 fn files_that_were_not_filled_are_refused_and_padding_is_not() {
     const N: u64 = 20_000;
     let table: [(&str, Places, &str); 5] = [
-        ("half", &[(N / 2, N)], "has nothing but zeros from token 10000 to its end (50 % of it): its writing was"),
-        ("most", &[(N / 10, N)], "has nothing but zeros from token 2000 to its end (90 % of it)"),
+        ("half", &[(N / 2, N)], "has only zeros from token 10000 to its end (50 % of it): its writing was"),
+        ("most", &[(N / 10, N)], "has only zeros from token 2000 to its end (90 % of it)"),
         (
             "a quarter",
             &[(15_000, N)],
-            "(25 % of it): its writing was interrupted, or its space taken in advance and not filled, so make it again, or cut these off",
+            "(25 % of it): its writing was interrupted, or its space preallocated and not filled; create it again, or cut the zeros off",
         ),
-        ("the beginning", &[(0, N / 2)], "has nothing but zeros from token 0 to 9999 (50 % of it)"),
-        ("a hole", &[(5000, 12_000)], "has nothing but zeros from token 5000 to 11999 (35 % of it)"),
+        ("the beginning", &[(0, N / 2)], "has only zeros from token 0 to 9999 (50 % of it)"),
+        ("a hole", &[(5000, 12_000)], "has only zeros from token 5000 to 11999 (35 % of it)"),
     ];
     for (name, zeros, reason) in table {
         let ids = || with_zeros(N, zeros);
@@ -199,11 +195,11 @@ fn files_that_were_not_filled_are_refused_and_padding_is_not() {
     }
     let message = open(&little::<2>((0..N).map(|_| 50)), None).unwrap_err().to_string();
     assert!(
-        message.ends_with("holds nothing but id 50, 20000 times: there is nothing to learn, make it again"),
+        message.ends_with("holds only id 50, 20000 times: there is nothing to learn; create it again"),
         "{message}"
     );
 
-    // rows that are filled up
+    // padded rows
     const ROWS: Places = &[(60, 5000), (5060, 10_000), (10_060, 15_000), (15_060, N)];
     let table: [(&str, Places, Option<&str>); 4] = [
         ("scattered", &[], None),
@@ -219,7 +215,7 @@ fn files_that_were_not_filled_are_refused_and_padding_is_not() {
     }
 }
 
-/// These ids with some that aren't 0 or above, in the bits of signed numbers.
+/// Some ids as signed numbers, a few of them negative.
 fn negative(ids: impl Iterator<Item = u64>, id: i64, every: u64) -> impl Iterator<Item = u64> {
     (0..).zip(ids).map(move |(i, other)| if i % every == 7 { id.cast_unsigned() } else { other })
 }
@@ -227,26 +223,26 @@ fn negative(ids: impl Iterator<Item = u64>, id: i64, every: u64) -> impl Iterato
 #[test]
 fn negative_ids_do_not_hide_the_width() {
     const N: u64 = 5000;
-    let ignored = "with negative ones among them, down to -100, which PyTorch ignores as a target, not 16-bit ones: leave the negative ones out";
+    let ignored = "some of them negative, down to -100, which PyTorch ignores as a target, not 16-bit ones: leave out the negative ones";
     for (bits, id, every, vocab_size, reason) in [
         (64, -100, N, 50_257, ignored),
-        (64, -1, N, 65, "looks like 64-bit ids with negative ones among them, down to -1, which is no id"),
+        (64, -1, N, 65, "looks like 64-bit ids, some of them negative, down to -1, which is not an id"),
         (64, -100, 9, 128_256, "np.fromfile(FILE, '<i8'); ids[ids >= 0]"),
         (32, -100, N, 50_257, ignored),
-        (32, -1, 8, 65, "looks like 32-bit ids with negative ones"),
+        (32, -1, 8, 65, "looks like 32-bit ids, some of them negative"),
         (32, -100, 8, 128_256, "np.fromfile(FILE, '<i4'); ids[ids >= 0]"),
     ] {
         let ids = negative(ids(N, vocab_size), id, every);
         let content = if bits == 64 { little::<8>(ids) } else { little::<4>(ids) };
         let message = open(&content, None).unwrap_err().to_string();
         assert!(message.contains(reason), "{bits} {id} {every} {vocab_size}: {message}");
-        // with the width they are still no ids
+        // even with the right width they are not ids
         let set = open(&content, Some(bits.to_string().parse().unwrap())).unwrap();
         let message = set.check(vocab_size as usize).unwrap_err().to_string();
-        let said = format!("has id {id} at token 7, and the vocabulary ends at {}: it is negative, ", vocab_size - 1);
+        let said = format!("has id {id} at token 7, but the vocabulary ends at {}: it is negative, ", vocab_size - 1);
         assert!(message.contains(&said) && message.contains("ids[ids >= 0]"), "{message}");
     }
-    // as 16-bit numbers they are like others
+    // as 16-bit numbers they are valid ids
     let set = open(&little::<2>(negative(ids(N, 50_257), -100, N)), None).unwrap();
     let message = set.check(50_257).unwrap_err().to_string();
     assert!(
@@ -266,25 +262,30 @@ fn headers_that_contradict_are_named() {
             "floats",
             npy("<f4", "100,", &tokens),
             None,
-            "is a NumPy file of type \"<f4\" (32-bit floating-point numbers): save little-endian whole numbers",
+            "is a NumPy file of type \"<f4\" (32-bit floating-point numbers): save little-endian integers",
         ),
         ("big-endian", npy(">u2", "100,", &tokens), None, "of type \">u2\""),
-        ("a table", npy("<u2", "10, 10", &tokens), None, "of shape (10, 10), not one list of ids"),
-        ("a number", npy("<u2", "", &tokens), None, "of shape (), not one list of ids"),
-        ("cut off", npy("<u2", "101,", &tokens), None, "says 101 tokens of 16 bits and has 200 bytes for them"),
+        ("a table", npy("<u2", "10, 10", &tokens), None, "of shape (10, 10), not a flat array of ids"),
+        ("a number", npy("<u2", "", &tokens), None, "of shape (), not a flat array of ids"),
+        (
+            "cut off",
+            npy("<u2", "101,", &tokens),
+            None,
+            "declares 101 tokens of 16 bits in its header, but has 200 bytes for them",
+        ),
         ("half a header", npy("<u2", "100,", &tokens)[..40].to_vec(), None, "ends within its header"),
         (
             "another width",
             npy("<u2", "100,", &tokens),
             Some(Width::Four),
-            "has 16-bit tokens by its header: leave --token-width 32 out",
+            "has 16-bit tokens according to its header: leave out --token-width 32",
         ),
-        ("llm.c's", llmc(20_240_520, 1, 100, &tokens), Some(Width::Eight), "leave --token-width 64 out"),
+        ("llm.c's", llmc(20_240_520, 1, 100, &tokens), Some(Width::Eight), "leave out --token-width 64"),
         (
             "32 bits for 16",
             llmc(20_240_520, 1, 50, &tokens),
             None,
-            "these look like 32-bit ids, write them as 16-bit ones",
+            "these look like 32-bit ids; write them as 16-bit ones",
         ),
         ("big-endian llm.c", swapped(20_240_520), None, "has a big-endian header of llm.c"),
     ];
@@ -295,7 +296,7 @@ fn headers_that_contradict_are_named() {
 }
 
 #[test]
-fn ids_beyond_the_vocabulary_come_with_what_they_may_be() {
+fn ids_beyond_the_vocabulary_come_with_a_likely_cause() {
     let dir = tempfile::tempdir().unwrap();
     let check = |content: &[u8], vocab_size, width| {
         let set = TokenSet::open_as(&[write(dir.path(), "a.bin", content)], &[], width).unwrap();
@@ -340,5 +341,5 @@ fn the_width_of_a_source_is_remembered() {
     let text = Source::from_paths(&[PathBuf::from("a.txt")]);
     assert!(text.clone().of_width(None).is_ok());
     let message = text.of_width(Some(Width::Two)).unwrap_err().to_string();
-    assert!(message.starts_with("--token-width is for token files"), "{message}");
+    assert!(message.starts_with("--token-width needs token files"), "{message}");
 }

@@ -2,7 +2,7 @@
 
 use tril::data::{Dataset, Options, Text, Tokenizer};
 
-/// Words, blanks and characters of all lengths.
+/// Words, spaces and characters of all lengths.
 fn mixed(n_byte: usize) -> String {
     const PARTS: [&str; 12] =
         ["the ", "word\n", "  naïve", "\u{a0}", "日本語", "👍🏽 ", "it's ", "12345", "\r\n\r\n", "\t\t", "...", " x"];
@@ -45,7 +45,7 @@ fn parts_of_a_long_text_have_the_ids_of_the_whole() {
     ];
     let texts = [
         mixed(300_000),
-        // no border anywhere, and words longer than what two windows share
+        // no borders, and words longer than the overlap of two windows
         "a".repeat(200_001),
         "abc".repeat(60_000),
         " ".repeat(150_000),
@@ -59,7 +59,7 @@ fn parts_of_a_long_text_have_the_ids_of_the_whole() {
     }
 }
 
-/// Letters of an alphabet without any order: long texts without a place to cut.
+/// Random letters of an alphabet: long texts without a place to cut.
 fn letters(alphabet: &str, n_char: usize) -> String {
     let alphabet: Vec<char> = alphabet.chars().collect();
     let mut state = 5u64;
@@ -82,7 +82,7 @@ fn a_text_without_spaces_has_the_ids_of_the_whole() {
             for text in [&text, &framed] {
                 let ids = at_once(&json, text);
                 assert!(tokenizer.encode(text).unwrap() == ids, "{alphabet}");
-                // and where it is read in parts
+                // and if it is read in parts
                 let data =
                     Dataset::for_evaluation(&Text::from(text.as_str()), &tokenizer, &Options::stream(16)).unwrap();
                 assert!(data.val_tokens() == ids, "{alphabet}");
@@ -100,7 +100,7 @@ fn a_text_of_one_letter_is_encoded_too() {
 
 #[test]
 fn an_encoding_is_learned_from_words_that_stay_few() {
-    // more different words than are kept, and one that is frequent in all of the text
+    // more distinct words than are kept, and one that is frequent throughout the text
     let rare = letters("abcdefghij", 3 << 20);
     let words: Vec<&str> = rare.as_bytes().chunks(8).map(|word| std::str::from_utf8(word).unwrap()).collect();
     let text = words.join(" frequent ");
@@ -125,7 +125,7 @@ fn an_added_token_of_two_words_is_found() {
     let ids = tokenizer.encode(&text).unwrap();
     let last = tokenizer.vocab_size() as u32 - 1;
     assert!(ids.contains(&last) && ids == at_once(&json, &text));
-    // remembered words of the one tokenizer are not those of the other
+    // cached words of one tokenizer are not used for another
     let other = Tokenizer::from_json(&learned).unwrap();
     assert!(other.encode(&text).unwrap() == at_once(&learned, &text));
     let ends = "the word<|endoftext|>the word".repeat(1000);
@@ -154,7 +154,7 @@ fn an_added_token_that_reaches_over_a_blank_is_not_cut() {
 }
 
 #[test]
-fn positions_of_what_has_no_id_count_from_the_start_of_a_long_text() {
+fn positions_of_unknown_words_count_from_the_start_of_a_long_text() {
     let words = r#"{"version":"1.0","added_tokens":[],"pre_tokenizer":{"type":"Whitespace"},
         "model":{"type":"WordLevel","vocab":{"the":0,"naïve":1},"unk_token":"[UNK]"}}"#;
     let text = "the naïve ".repeat(30_000) + "dog the";
@@ -163,7 +163,7 @@ fn positions_of_what_has_no_id_count_from_the_start_of_a_long_text() {
 }
 
 #[test]
-fn a_text_that_can_be_cut_nowhere_is_refused_with_a_way_out() {
+fn a_text_without_a_place_to_cut_is_refused_with_a_remedy() {
     let words = r#"{"version":"1.0","added_tokens":[],"pre_tokenizer":{"type":"Whitespace"},
         "model":{"type":"WordLevel","vocab":{"[UNK]":0},"unk_token":"[UNK]"}}"#;
     let message = Tokenizer::from_json(words).unwrap().encode(&"a".repeat(40 << 20)).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Weights under other names, and other things in the place of files.
+//! Weights under other names, and other files in place of a model's.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::wrong::{Tensors, edit, load, refused, set_config};
 use super::{copy, files};
 use crate::common::foreign::folder;
 
-/// A copy of `hf_f32` with other tensors as a run: its weights, its notes, and whether it is tied and has biases.
+/// Imports a copy of `hf_f32` with other tensors: its weights, its notes, and whether it is tied and has biases.
 fn changed(change: impl FnOnce(&mut Tensors)) -> (Vec<u8>, Vec<String>, (bool, bool)) {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("model");
@@ -34,7 +34,7 @@ fn names_of_wrappers_are_those_without() {
         let (weights, notes, _) = changed(renamed(|name| format!("{prefix}{name}")));
         assert!(weights == plain && notes.is_empty(), "{prefix}: {notes:?}");
     }
-    // each block compiled by itself, and a head beside the transformer
+    // each block compiled separately, and a head next to the transformer
     let (weights, ..) = changed(|tensors| {
         renamed(|name| name.replace(".attn.", "._orig_mod.attn.").replace("transformer.", "model.transformer."))(
             tensors,
@@ -94,7 +94,7 @@ fn biases_are_all_there_or_none() {
         },
         &[
             "tensor transformer.h.0.mlp.c_fc.bias is missing, and so are 2 more, from transformer.h.1.mlp.c_fc.bias on",
-            "all its biases or none",
+            "all biases or none",
         ],
     );
 }
@@ -110,11 +110,11 @@ fn two_models_in_a_file_are_named() {
                 tensors.extend(again);
             });
         },
-        &["transformer.wpe.weight is there twice, also as ema.transformer.wpe.weight", "save one model"],
+        &["transformer.wpe.weight appears twice, also as ema.transformer.wpe.weight", "save one model"],
     );
 }
 
-/// As `nn.Linear` has them, in a safetensors file.
+/// As `nn.Linear` stores them, in a safetensors file.
 #[test]
 fn matrices_stored_output_by_input_are_turned() {
     let (plain, ..) = changed(|_| {});
@@ -170,7 +170,7 @@ fn pointers_and_pages_in_the_place_of_files_are_named() {
 }
 
 #[test]
-fn what_has_no_names_of_gpt2_tells_its_own() {
+fn missing_tensors_are_reported_with_names_from_the_file() {
     let words = ["wte.weight is missing: the file has", "others, such as layers.0"];
     let others = |model: &Path| {
         let path = model.join("model.safetensors");
@@ -188,7 +188,7 @@ fn what_has_no_names_of_gpt2_tells_its_own() {
     );
 }
 
-/// Every file of an import is that of the same model in another file.
+/// Every file of an import matches that of the same model in another file.
 #[test]
 fn a_folder_with_several_files_of_weights_takes_safetensors() {
     let dir = tempfile::tempdir().unwrap();

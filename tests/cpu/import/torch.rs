@@ -1,4 +1,4 @@
-//! Files that `torch.save` wrote.
+//! Files written by `torch.save`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::common::foreign::{folder, imported, options};
 const CHECKPOINT: &str = "nanogpt/out/ckpt.pt";
 
 #[test]
-fn nanogpts_checkpoint_tells_sizes_dropout_and_where_its_tokenizer_is() {
+fn nanogpts_checkpoint_has_sizes_dropout_and_the_place_of_its_tokenizer() {
     let dir = tempfile::tempdir().unwrap();
     let made = imported(CHECKPOINT, false, &dir.path().join("run"));
     let m = &made.config.model;
@@ -21,7 +21,7 @@ fn nanogpts_checkpoint_tells_sizes_dropout_and_where_its_tokenizer_is() {
     assert!(!m.bias && m.tied && m.dropout == 0.2 && made.format == "GPT-2 of PyTorch");
     assert!(made.tokenizer_from.ends_with("data/tiny/meta.pkl") && made.n_token == 29, "{}", made.tokenizer_from);
     assert!(made.notes.len() == 1 && made.notes[0].contains("GELU"), "{:?}", made.notes);
-    // the folder that it is in does as well
+    // its folder works as well
     let again = imported("nanogpt/out", false, &dir.path().join("again"));
     let weights = |made: &tril::interop::import::Imported| fs::read(made.dir.path("model.safetensors")).unwrap();
     assert!(weights(&made) == weights(&again));
@@ -55,7 +55,7 @@ fn replaced<'a>(from: &'a [u8], to: &'a [u8]) -> impl FnOnce(&Path) + 'a {
         let places: Vec<usize> = (0..bytes.len() - from.len()).filter(|&at| bytes[at..].starts_with(from)).collect();
         assert!(!places.is_empty(), "{}", from.escape_ascii());
         places.into_iter().for_each(|at| bytes[at..at + to.len()].copy_from_slice(to));
-        // the archive's checksum of the pickle counts, too
+        // the archive has a checksum of the pickle, too
         fs::write(path, fixed(bytes)).unwrap();
     }
 }
@@ -75,7 +75,7 @@ fn fixed(mut bytes: Vec<u8>) -> Vec<u8> {
         let start = local + 30 + half(local + 26) + half(local + 28);
         let crc = crc32fast::hash(&bytes[start..start + len]).to_le_bytes();
         bytes[entry + 16..entry + 20].copy_from_slice(&crc);
-        // behind the data there may be a descriptor, which nobody reads where the directory tells the same
+        // the data may be followed by a descriptor, which is ignored if the directory has the same information
         bytes[local + 14..local + 18].copy_from_slice(&crc);
         break;
     }
@@ -83,13 +83,13 @@ fn fixed(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_whole_checkpoint_of_one_model_is_said_to_be_what_it_is() {
+fn incomplete_and_mixed_checkpoints_are_explained() {
     let cases: [(&[u8], &[u8], &[&str]); 8] = [
         (b"module.transformer.wpe", b"module.transformer.xpe", &["(epoch, model_state_dict, config)", "state_dict()"]),
         (b"_rebuild_tensor_v2", b"_rebuild_tensor_v9", &["made by torch._utils._rebuild_tensor_v9"]),
         (b"_rebuild_parameter", b"_rebuild_parameteX", &["made by torch._utils._rebuild_parameteX"]),
         (b"BFloat16Storage", b"BFloat99Storage", &["is damaged", "unknown kind BFloat99Storage"]),
-        (b"M\x00\x01K\x10\x86", b"M\x00\x02K\x10\x86", &["is damaged", "reaches beyond its storage of 8192 bytes"]),
+        (b"M\x00\x01K\x10\x86", b"M\x00\x02K\x10\x86", &["is damaged", "exceeds its storage of 8192 bytes"]),
         (b"n_head", b"n_bead", &["--n-head"]),
         (b"h.1.attn.c_attn.bias", b"h.1.attn.c_attn.bIas", &["h.1.attn.c_attn.bias is missing"]),
         (b"h.1.ln_1.weight", b"h.2.ln_1.weight", &["h.1.ln_1.weight is missing"]),
@@ -104,11 +104,11 @@ fn what_is_no_whole_checkpoint_of_one_model_is_said_to_be_what_it_is() {
         }
     };
     for share in [10, 50, 99] {
-        refused("torch_views.pt", cut(share), &["torch_views.pt is damaged", "no whole zip archive"]);
+        refused("torch_views.pt", cut(share), &["torch_views.pt is damaged", "not a complete zip archive"]);
         refused(
             "torch_old",
             |model| cut(share)(&model.join("pytorch_model.bin")),
-            &["pytorch_model.bin is damaged", "cut off"],
+            &["pytorch_model.bin is damaged", "truncated"],
         );
     }
 }
@@ -116,7 +116,7 @@ fn what_is_no_whole_checkpoint_of_one_model_is_said_to_be_what_it_is() {
 #[test]
 fn code_in_a_pickle_is_never_run() {
     let dir = tempfile::tempdir().unwrap();
-    // os.system("touch ..."), as a whole legacy file
+    // os.system("touch ..."), as a complete legacy file
     let victim = dir.path().join("victim");
     let magic = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.";
     let call = format!("\u{2}cposix\nsystem\n(S'touch {}'\ntR.", victim.display());
@@ -126,7 +126,7 @@ fn code_in_a_pickle_is_never_run() {
     assert!(error.contains("evil.pt") && !victim.exists() && !dir.path().join("run").exists(), "{error}");
 }
 
-/// A folder of transformers whose weights are in shards of `torch.save`, by an index.
+/// A transformers folder with weights in shards of `torch.save`, and an index.
 #[test]
 fn shards_of_pytorch_are_found_by_their_index() {
     let dir = tempfile::tempdir().unwrap();

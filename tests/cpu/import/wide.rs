@@ -9,9 +9,9 @@ use super::copy;
 use super::wrong::{Tensors, edit, load, refused};
 use crate::common::foreign::{folder, imported};
 
-const NOTE: &str = "its weights are F64, and were rounded to F32";
+const NOTE: &str = "its F64 weights were rounded to F32";
 
-/// Numbers of F32 in F64, moved by less than half the distance to the next in F32.
+/// F32 numbers as F64, moved by less than half the distance to the next F32.
 fn widened(bytes: &[u8]) -> Vec<u8> {
     let wide = |x: f32| (f64::from(x) * (1.0 + 1e-9)).to_le_bytes();
     bytes.as_chunks().0.iter().flat_map(|&b| wide(f32::from_le_bytes(b))).collect()
@@ -54,7 +54,7 @@ fn numbers_beyond_those_of_f32_are_refused() {
     );
 }
 
-/// A file as `torch.save` wrote it before PyTorch 1.6, each tensor with a storage of its own, of F64.
+/// A file of `torch.save` before PyTorch 1.6, with an F64 storage for each tensor.
 fn saved(tensors: &Tensors) -> Vec<u8> {
     let text = |s: &str| [b"X", &(s.len() as u32).to_le_bytes()[..], s.as_bytes()].concat();
     let int = |n: usize| [b"J", &(n as u32).to_le_bytes()[..]].concat();

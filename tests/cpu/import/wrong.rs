@@ -1,4 +1,4 @@
-//! Models that can't come in, and what is said about them.
+//! Models that can't be imported, and their error messages.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,19 +35,19 @@ pub fn edit(path: &Path, change: impl FnOnce(&mut Tensors)) {
     store(path, &tensors);
 }
 
-/// A file without the tensors of some names.
+/// Removes the tensors of some names from a file.
 pub fn without(from: &Path, to: &Path, is_left_out: impl Fn(&str) -> bool) {
     let mut tensors = load(from);
     tensors.retain(|name, _| !is_left_out(name));
     store(to, &tensors);
 }
 
-/// Changes the first element of a tensor of F32.
+/// Changes the first element of an F32 tensor.
 pub fn set_first(path: &Path, name: &str, value: f32) {
     edit(path, |tensors| tensors.get_mut(name).unwrap().2[..4].copy_from_slice(&value.to_le_bytes()));
 }
 
-/// Gives a folder's model a vocabulary of so many tokens, the new ones of zeros.
+/// Pads the vocabulary of a folder's model with zeros.
 pub fn grow_vocabulary(model: &Path, n: usize) {
     edit(&model.join("model.safetensors"), |tensors| {
         let (_, shape, data) = tensors.get_mut("transformer.wte.weight").unwrap();
@@ -64,7 +64,7 @@ pub fn set_config(model: &Path, key: &str, value: Value) {
     fs::write(path, config.to_string()).unwrap();
 }
 
-/// Changes a copy of a model and demands that its import fails with all of these words, and leaves nothing behind.
+/// Changes a copy of a model, and asserts that its import fails with all of these words and leaves nothing behind.
 pub fn refused(model: &str, change: impl FnOnce(&Path), words: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let (path, run) = (dir.path().join(model), dir.path().join("run"));
@@ -152,7 +152,7 @@ fn tensors_that_do_not_make_the_model_are_named_with_their_file() {
         (|t| drop(t.remove("transformer.wpe.weight")), &["tensor transformer.wpe.weight is missing"]),
         (
             |t| drop(t.insert("transformer.h.2.ln_1.weight".into(), (Dtype::F32, vec![16], vec![0; 64]))),
-            &["tensor transformer.h.2.ln_1.weight is none of a GPT-2 with 2 layers"],
+            &["tensor transformer.h.2.ln_1.weight does not belong to a GPT-2 with 2 layers"],
         ),
         (|t| drop(t.insert("score.weight".into(), (Dtype::F32, vec![1], vec![0; 4]))), &["score.weight is none"]),
         (
@@ -161,11 +161,11 @@ fn tensors_that_do_not_make_the_model_are_named_with_their_file() {
         ),
         (
             |t| *t.get_mut("transformer.ln_f.weight").unwrap() = (Dtype::I64, vec![16], vec![0; 128]),
-            &["transformer.ln_f.weight is I64; F64, F32, F16 and BF16"],
+            &["transformer.ln_f.weight is I64; save the model as F64, F32, F16 or BF16"],
         ),
         (
             |t| drop(t.insert("wpe.weight".into(), (Dtype::F32, vec![16, 16], vec![0; 1024]))),
-            &["wpe.weight is there twice"],
+            &["wpe.weight appears twice"],
         ),
         (
             |t| drop(t.insert("lm_head.weight".into(), (Dtype::F32, vec![272, 16], vec![0; 272 * 64]))),
@@ -185,7 +185,7 @@ fn tensors_that_do_not_make_the_model_are_named_with_their_file() {
         |model| edit(&model.join("model.safetensors"), |t| drop(t.remove("lm_head.weight"))),
         &["lm_head.weight is missing", "tie_word_embeddings is false"],
     );
-    // the same head, written out, is no other head
+    // the same head, written out, is still tied
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("model");
     copy(&folder().join("hf_f32"), &model);
@@ -216,7 +216,7 @@ fn damaged_files_are_named() {
         };
         refused("hf_f32", change, &["model.safetensors is damaged"]);
     }
-    // more than there is, and offsets that overlap
+    // too large an offset, and offsets that overlap
     for header in [
         r#"{"a":{"dtype":"F32","shape":[4000000000000000000,4],"data_offsets":[0,16]}}"#,
         r#"{"a":{"dtype":"F32","shape":[1000],"data_offsets":[0,4000]}}"#,
@@ -253,7 +253,7 @@ fn shards_and_their_index_have_to_fit() {
     refused(
         "hf_bf16_sharded",
         change_index("model-00001", "../model-00001"),
-        &["index.json is damaged", "not a file beside it"],
+        &["index.json is damaged", "not a file next to it"],
     );
     refused(
         "hf_bf16_sharded",
@@ -287,23 +287,23 @@ fn files_of_llmc_are_read_by_their_header() {
         (0, 20_240_520, "tokens"),
         (0, 20_240_327, "debugging run"),
         (0, 20_240_328, "a tokenizer"),
-        (1, 1, "version 1, and 3 (f32) and 5 (bf16) are read"),
-        (1, 5, "header tells of"),
+        (1, 1, "version 1, but tril reads 3 (f32) and 5 (bf16)"),
+        (1, 5, "header declares"),
         (4, -2, "says -2 for layers"),
         (5, 0, "says 0 for heads"),
         (7, 0, "an early llm.c"),
         (7, 255, "padded vocabulary of 255 is less"),
-        (6, i32::MAX, "header tells of"),
+        (6, i32::MAX, "header declares"),
         (5, 3, "--n-head is 3"),
     ];
     for (at, value, words) in cases {
         refused("llmc_f32.bin", with(at, value), &["llmc_f32.bin", words]);
     }
     let cut = |path: &Path| fs::write(path, &fs::read(path).unwrap()[..1020]).unwrap();
-    refused("llmc_f32.bin", cut, &["header is cut off"]);
+    refused("llmc_f32.bin", cut, &["header is truncated"]);
     let nan = |path: &Path| {
         let mut bytes = fs::read(path).unwrap();
-        // behind both embeddings: the first layer norm of the first layer
+        // after both embeddings: the first layer norm of the first layer
         let at = llmc_read::HEADER_BYTES + 4 * (272 + 16) * 16;
         bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
         fs::write(path, bytes).unwrap();
@@ -317,7 +317,7 @@ fn files_of_llmc_are_read_by_their_header() {
 }
 
 #[test]
-fn what_is_no_model_is_said_to_be_what_it_is() {
+fn files_that_are_not_models_are_recognised() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let pickle = b"PK\x03\x04 and no archive";
@@ -333,8 +333,8 @@ fn what_is_no_model_is_said_to_be_what_it_is() {
     fs::write(at("unknown"), [0; 64]).unwrap();
     fs::write(at("model.safetensors.index.json"), "{}").unwrap();
     let cases = [
-        ("old", "pytorch_model.bin is damaged: it is no whole zip archive"),
-        ("old/pytorch_model.bin", "no whole zip archive"),
+        ("old", "pytorch_model.bin is damaged: it is not a complete zip archive"),
+        ("old/pytorch_model.bin", "not a complete zip archive"),
         ("shards", "it holds pytorch_model-00001-of-00002.bin"),
         ("empty", "it holds no model.safetensors,"),
         ("run", "config.toml is damaged"),
@@ -366,12 +366,14 @@ fn a_model_without_a_tokenizer_or_heads_asks_for_the_flag() {
         vocab["more"] = json!(266);
         fs::write(path, vocab.to_string()).unwrap();
     };
-    refused("hf_old_f16", more, &["267 ids, and the model 266", "--tokenizer"]);
+    refused("hf_old_f16", more, &["267 ids, but the model has 266", "--tokenizer"]);
     refused("hf_f32", remove("config.json"), &["--n-head"]);
     let dir = tempfile::tempdir().unwrap();
-    for (spec, words) in
-        [("char", "learned from a text"), ("gpt2", "50257 ids, and the model 272"), ("missing.json", "missing.json")]
-    {
+    for (spec, words) in [
+        ("char", "learned from a text"),
+        ("gpt2", "50257 ids, but the model has 272"),
+        ("missing.json", "missing.json"),
+    ] {
         let options = ImportOptions { tokenizer: Some(spec.parse().unwrap()), ..ImportOptions::default() };
         let error = import(&folder().join("hf_f32"), &dir.path().join("run"), &options).unwrap_err().to_string();
         assert!(error.contains(words) && !error.contains("--tokenizer gpt2"), "{error}");

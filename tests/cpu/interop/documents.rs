@@ -1,8 +1,8 @@
-//! Where an exported tokenizer has a text begin.
+//! Where exported tokenizers let a text begin.
 
 use tril::data::Tokenizer;
 
-/// What Hugging Face's own library makes of a text with the tokenizers that go out.
+/// Encodes a text with Hugging Face's own library and the exported tokenizer.
 #[test]
 fn a_documents_tokenizer_begins_every_text_with_its_start_token_and_comes_back_the_same() {
     let learned = Tokenizer::train_bpe("the thin thing and the thick thing", 264).unwrap();

@@ -1,4 +1,4 @@
-//! Models in the files of other projects, read back.
+//! Exports to other projects' formats, read back.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use tril::run::{RunConfig, RunDir, Weights};
 use super::gguf_file;
 use super::vocabulary::bytes_of_characters;
 
-/// Every element of every parameter has a value of its own, so that none can take another's place.
+/// Every element of every parameter has a distinct value, so that swapped ones are noticed.
 fn value(tensor: usize, elem: usize) -> f32 {
     (tensor * 4096 + elem) as f32
 }
@@ -34,7 +34,7 @@ pub fn model(n_embd: u64, tokenizer: &Tokenizer) -> ModelConfig {
     }
 }
 
-/// A run that was never trained.
+/// An untrained run.
 fn run(root: &Path, model: &ModelConfig, tokenizer: &Tokenizer) -> RunDir {
     let mut config = RunConfig::preset("nano").unwrap();
     config.model = model.clone();
@@ -66,7 +66,7 @@ pub fn made(config: &ModelConfig, tokenizer: &Tokenizer) -> (TempDir, Model) {
     (temp, Model { config: config.clone(), tokenizer: tokenizer.clone(), weights })
 }
 
-/// What a parameter of a run made by [`run`] must be in a format that has them all.
+/// The expected value of a parameter of a run made by [`run`], in a format that has all of GPT-2's.
 fn expected(config: &ModelConfig, name: &str) -> Vec<f32> {
     if name == "wpe.weight" && config.positions == Positions::Sinusoidal {
         return Table::Sinusoidal { t: config.block_size, c: config.n_embd }.values();
@@ -79,7 +79,7 @@ fn expected(config: &ModelConfig, name: &str) -> Vec<f32> {
     }
 }
 
-/// Columns as rows.
+/// Transposes a matrix.
 fn transposed(values: &[f32], n_col: usize) -> Vec<f32> {
     (0..n_col).flat_map(|col| values.iter().skip(col).step_by(n_col).copied().collect::<Vec<_>>()).collect()
 }
@@ -317,7 +317,7 @@ fn llama_cpp_gets_every_tensor_and_key() {
 }
 
 #[test]
-fn llama_cpp_gets_an_end_of_text_that_never_comes_where_there_is_none() {
+fn gguf_without_an_end_of_text_token_gets_an_unused_one() {
     let tokenizer = Tokenizer::chars("ab\n");
     let config = ModelConfig { tied: false, ..model(4, &tokenizer) };
     let (temp, mut model) = made(&config, &tokenizer);
@@ -335,7 +335,7 @@ fn llama_cpp_gets_an_end_of_text_that_never_comes_where_there_is_none() {
         assert_eq!(dims, &[4, 4]);
         let (rows, mean) = values.split_at(12);
         assert_eq!(rows, expected(&config, ours));
-        // of three rows, the one in the middle
+        // of three rows, the middle one
         assert_eq!(mean, &rows[4..8]);
     }
 }
@@ -362,7 +362,7 @@ fn llama_cpp_begins_documents_as_tril_does() {
 }
 
 #[test]
-fn what_a_format_has_no_words_for_is_refused_and_nothing_is_left() {
+fn models_a_format_cannot_represent_are_refused_and_nothing_is_left() {
     let (ascii, other) = (Tokenizer::chars("ab"), Tokenizer::chars("né"));
     let words = r#"{"version":"1.0","added_tokens":[],"pre_tokenizer":{"type":"Whitespace"},"decoder":null,
         "model":{"type":"WordLevel","vocab":{"a":0,"b":1},"unk_token":"a"}}"#;
@@ -382,7 +382,7 @@ fn what_a_format_has_no_words_for_is_refused_and_nothing_is_left() {
     for (target, config, tokenizer, reason) in table {
         let (temp, mut model) = made(&config, tokenizer);
         let message = export(&mut model, target, &temp.path().join("out")).unwrap_err().to_string();
-        assert!(message.contains("can't express this model: ") && message.contains(reason), "{message}");
+        assert!(message.contains("can't represent this model: ") && message.contains(reason), "{message}");
         assert!(message.contains("; use --to hf"), "{message}");
         assert_eq!(names(temp.path()), ["run"]);
         // which is true
@@ -436,7 +436,7 @@ fn what_an_interrupted_export_left_is_replaced_and_other_files_are_not() {
     fs::write(part.join("model.bin"), "half").unwrap();
     let error = export(&mut model, Target::Gguf, &temp.path().join("out")).unwrap_err();
     assert!(error.to_string().contains("out.part is not an empty folder"), "{error}");
-    // with this beside it, it is an export's
+    // with this next to it, it belongs to an export
     fs::write(temp.path().join("out.part.lock"), "").unwrap();
     export(&mut model, Target::Gguf, &temp.path().join("out")).unwrap();
     assert_eq!(names(temp.path()), ["out", "run"]);

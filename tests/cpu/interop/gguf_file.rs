@@ -1,4 +1,4 @@
-//! As much of GGUF as a test needs, read from the format's description.
+//! A minimal GGUF reader for tests, written from the format's description.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Models from elsewhere whose table of tokens has more rows than their tokenizer has tokens.
+//! Models of other programs whose vocabulary is padded beyond their tokenizer's.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use super::export::{made, model};
 use super::gguf_file;
 
 #[test]
-fn rows_behind_the_tokenizer_go_along() {
+fn padding_rows_are_exported_and_imported_too() {
     let tokenizer = Tokenizer::train_bpe("the thin thing", 259).unwrap();
     let n = tokenizer.vocab_size();
     let mut config = model(4, &tokenizer);

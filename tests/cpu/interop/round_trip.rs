@@ -1,4 +1,4 @@
-//! In, out and in again: the same bytes.
+//! Import, export and import again: the same bytes.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn again(run: &Path, target: Target, temp: &TempDir) -> RunDir {
     let out = temp.path().join(format!("{target:?}"));
     export(&mut model, target, &out).unwrap();
     let path = if target == Target::Llmc { out.join("model.bin") } else { out };
-    // what an export needs to come back lies beside it
+    // what an export needs for the way back is stored next to it
     import(&path, &temp.path().join(format!("{target:?} again")), &ImportOptions::default()).unwrap().dir
 }
 
@@ -29,7 +29,7 @@ fn a_model_that_goes_out_and_comes_back_has_the_same_bytes() {
         let first = imported(path, bytes, &temp.path().join("run"));
         let model = &first.config.model;
         if !model.bias {
-            // the formats have biases, and then so has what comes back
+            // the formats have biases, so a re-imported model has them, too
             continue;
         }
         for target in [Target::Hf, Target::Llmc] {

@@ -12,7 +12,7 @@ fn texts() -> Vec<String> {
     lines.map(|line| serde_json::from_str::<Value>(line).unwrap()["text"].as_str().unwrap().to_string()).collect()
 }
 
-/// The byte that each character of GPT-2's files stands for.
+/// The byte of each character in GPT-2's files.
 pub fn bytes_of_characters() -> HashMap<char, u8> {
     let kept = |b: &u8| (33..=126).contains(b) || (161..=172).contains(b) || (174..=255).contains(b);
     let others = (0..=255).filter(|b| !kept(b)).enumerate();
@@ -65,7 +65,7 @@ fn ascii_characters_are_bytes() {
 
 type Change = Box<dyn FnOnce(&mut Value)>;
 
-/// A `tokenizer.json` with all bytes, and what a change makes of it.
+/// A `tokenizer.json` with all bytes, modified by `change`.
 fn changed(change: impl FnOnce(&mut Value)) -> Result<ByteLevel, String> {
     let mut file: Value =
         serde_json::from_str(&Tokenizer::train_bpe("the thin thing", 259).unwrap().to_hf_json()).unwrap();
@@ -92,7 +92,7 @@ fn added_words_and_gaps_are_told_apart() {
     .unwrap();
     let last = level.tokens.last().unwrap();
     assert_eq!((last.text.as_str(), last.kind), ("two words", TokenKind::Added));
-    // an id that the file can't give
+    // an id that the file can't produce
     let far = changed(|file| {
         file["added_tokens"].as_array_mut().unwrap().push(word(4_000_000_000, "two words"));
     });
@@ -119,7 +119,7 @@ fn other_tokenizers_are_refused_with_the_reason() {
         ("doesn't split text", Box::new(move |f| f["pre_tokenizer"] = whole)),
         ("doesn't split text", Box::new(|f| f["normalizer"] = json!({ "type": "Lowercase" }))),
         ("ignore_merges", Box::new(|f| f["model"]["ignore_merges"] = json!(true))),
-        ("takes in or minds", Box::new(move |f| f["added_tokens"].as_array_mut().unwrap().push(word))),
+        ("includes or depends on", Box::new(move |f| f["added_tokens"].as_array_mut().unwrap().push(word))),
         ("lacks the byte", Box::new(|f| drop(f["model"]["vocab"].as_object_mut().unwrap().remove("Z")))),
         ("WordLevel", Box::new(|f| f["model"] = json!({ "type": "WordLevel", "vocab": { "a": 0 }, "unk_token": "a" }))),
     ];
@@ -132,7 +132,7 @@ fn other_tokenizers_are_refused_with_the_reason() {
 }
 
 #[test]
-fn a_text_begins_with_what_the_tokenizer_knows_of_beginnings() {
+fn a_text_begins_with_the_tokenizers_opening_token() {
     let table = [
         (Tokenizer::gpt2(), 50_256),
         (Tokenizer::chars("a\nb"), 0),

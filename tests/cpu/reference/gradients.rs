@@ -1,4 +1,4 @@
-//! Each backward against central finite differences of its forward, with no PyTorch in between.
+//! Each backward against central finite differences of its forward, without PyTorch.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -1,11 +1,11 @@
-//! The golden files are the ones that the committed script made.
+//! Checks that the golden files are those that the committed script made.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::common::golden::folder;
 
-/// Compares the files that a manifest lists with what is there, and gives their names.
+/// Compares a manifest with the files on disk, and returns their names.
 pub fn check(folder: &Path, script: &str) -> BTreeSet<String> {
     let manifest = std::fs::read_to_string(folder.join("MANIFEST")).unwrap();
     let mut listed = BTreeSet::new();

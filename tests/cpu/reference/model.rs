@@ -1,4 +1,4 @@
-//! A whole model in f64, its graph by the ops' references, against PyTorch: one batch, then ten AdamW steps on it.
+//! A complete model in f64, built from the ops' references, against PyTorch: one batch, then ten AdamW steps on it.
 
 use std::collections::BTreeMap;
 
@@ -97,8 +97,8 @@ fn ten_steps_of_adamw_agree() {
 }
 
 /// The gradient of the keys' bias is 0 in exact arithmetic, since softmax doesn't see a shift of its scores, and a
-/// rounding error of 1e-17 or so in practice. AdamW divides that by `sqrt(v) + 1e-8`, so such weights move by noise: at most
-/// 10 steps * lr 1e-2 * 1e-17 / 1e-8 = 1e-10. Everything else stays far inside of this.
+/// rounding error of 1e-17 or so in practice. AdamW divides that by `sqrt(v) + 1e-8`, so such weights move by noise: at
+/// most 10 steps * lr 1e-2 * 1e-17 / 1e-8 = 1e-10. Everything else stays far inside of this.
 fn check_weights(label: &str, got: &[f64], want: &[f64]) {
     use tril::reference::compare::{Tolerance, compare_f64};
     let tolerance = Tolerance { abs: 1e-10, rel: 0.0 };

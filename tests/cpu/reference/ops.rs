@@ -45,7 +45,7 @@ impl Case<'_> {
     }
 }
 
-/// Runs a check on every case of a stem whose name passes.
+/// Runs a check on every case of a stem whose name the filter accepts.
 fn each_case(stem: &str, is_wanted: fn(&str) -> bool, check: fn(&Case<'_>)) {
     let golden = Golden::open(stem);
     let names: Vec<String> = golden.cases().into_iter().filter(|name| is_wanted(name)).collect();
@@ -153,7 +153,7 @@ fn matmul_agrees() {
         if bias.is_some() {
             case.check("dbias", &column_sum::forward(&dout, m, n));
         }
-        // what a product's kernel does besides
+        // work fused into a product's kernel
         if let Some(pre) = case.optional("pre") {
             let out = case.f64("out");
             case.check("gelu", &gelu::forward(&out));
@@ -183,8 +183,8 @@ fn layernorm_agrees() {
         case.check("rstd", &rstd);
 
         let (dinp, dweight, dbias) = layernorm::backward(&case.f64("dout"), &inp, &weight, n_row, n_col, eps);
-        // A row of equal inputs normalises to 0 or to rounding noise, where other rows have values around 1; its gradient
-        // is noise too, times rstd.
+        // A row of equal inputs normalises to 0 or to rounding noise, where other rows have values around 1; its
+        // gradient is noise too, times rstd.
         let rstd_max = rstd.iter().copied().fold(0.0, f64::max);
         for (tensor, got, height) in [("dinp", dinp, rstd_max), ("dweight", dweight, 1.0)] {
             let label = format!("layernorm {tensor} in {}", case.name);
@@ -327,7 +327,7 @@ fn sample_agrees() {
 
 #[test]
 fn draws_follow_the_weights() {
-    // 20 tokens, of which the settings leave 8; chi-square with 7 degrees of freedom is below 24.3 in 999 of 1,000 seeds
+    // 20 tokens, of which the settings keep 8; chi-square with 7 degrees of freedom is below 24.3 in 999 of 1,000 seeds
     let logits: Vec<f64> = (0..20).map(|i| f64::from(i * 7 % 20) * 0.2).collect();
     let settings = sample::Settings { temperature: 0.9, top_k: 10, top_p: 0.93 };
     let weights = sample::weights(&logits, settings);

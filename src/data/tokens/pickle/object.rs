@@ -1,4 +1,4 @@
-//! The few objects of pickles that stand for plain data.
+//! The few pickled objects that stand for plain data.
 
 use std::borrow::Cow;
 
@@ -7,25 +7,25 @@ use super::{Plain, Value};
 /// A class or function whose result is plain data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// A dictionary that remembers more than a plain one.
+    /// A dictionary subclass, read as a plain one.
     Dictionary,
     /// NumPy's type of a number.
     Type,
-    /// A number of NumPy, of a type and bytes.
+    /// A NumPy scalar, from a type and bytes.
     Scalar,
     /// Bytes, which older protocols write as text.
     Encode,
-    /// Another one of Python's own.
+    /// A built-in of Python.
     Other,
 }
 
-/// The most bytes that a number or character of NumPy has.
+/// The maximum size of a NumPy number or character. Units: bytes.
 pub(super) const MAX_BYTES: usize = 8;
 
 impl Class {
     /// # Errors
     ///
-    /// A name that is none of these.
+    /// Any other name.
     pub(super) fn of(module: &str, name: &str) -> Result<Class, String> {
         match (module, name) {
             ("collections", "OrderedDict" | "defaultdict") => Ok(Class::Dictionary),
@@ -33,11 +33,11 @@ impl Class {
             ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => Ok(Class::Scalar),
             ("_codecs", "encode") => Ok(Class::Encode),
             ("builtins" | "__builtin__" | "collections", _) => Ok(Class::Other),
-            _ => Err("it has Python objects in it, not only numbers, strings, lists and dictionaries".into()),
+            _ => Err("it holds Python objects other than numbers, strings, lists and dictionaries".into()),
         }
     }
 
-    /// What it makes of its first arguments.
+    /// The value it makes from its first arguments.
     pub(super) fn call(self, arguments: &[&Value<'_>]) -> Value<'static> {
         match (self, arguments) {
             (Class::Dictionary, _) => Value::Dict(vec![]),
@@ -46,7 +46,7 @@ impl Class {
             }
             (Class::Scalar, [Value::Own(Plain::Type(number)), Value::Own(Plain::Bytes(bytes))]) => number.value(bytes),
             (Class::Scalar, [Value::Own(Plain::Type(number)), Value::Text(text)]) => number.value(text.as_bytes()),
-            // its other argument is always the encoding in which each character is a byte
+            // the other argument is always latin1, in which each character is a byte
             (Class::Encode, [Value::Text(text), ..]) => {
                 let bytes = text.chars().take(MAX_BYTES + 1).map(|c| u8::try_from(c).ok());
                 let bytes = bytes.collect::<Option<Vec<u8>>>().filter(|bytes| bytes.len() <= MAX_BYTES);
@@ -57,7 +57,7 @@ impl Class {
     }
 }
 
-/// The type of a number of NumPy.
+/// The type of a NumPy number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number {
     kind: Kind,
@@ -113,7 +113,7 @@ impl Number {
     }
 }
 
-/// A string of protocol 0: bytes are code points, and others are written with `\u` and `\U`.
+/// Decodes a string of protocol 0: bytes are code points, others are escaped with `\u` and `\U`.
 pub(super) fn unescaped(line: &[u8]) -> Option<Cow<'_, str>> {
     match std::str::from_utf8(line).ok().filter(|line| line.is_ascii()) {
         Some(line) => with_code_points(line),
@@ -136,7 +136,7 @@ fn with_code_points(line: &str) -> Option<Cow<'_, str>> {
     })
 }
 
-/// A string of Python 2, in quotes.
+/// Decodes a quoted string of Python 2.
 pub(super) fn unquoted(line: &str) -> Option<Cow<'_, str>> {
     let quote = line.chars().next().filter(|c| ['\'', '"'].contains(c))?;
     let inner = line.strip_prefix(quote)?.strip_suffix(quote)?;
@@ -148,7 +148,7 @@ pub(super) fn unquoted(line: &str) -> Option<Cow<'_, str>> {
             '\\' | '\'' | '"' => escape,
             'x' => {
                 let (digits, rest) = rest.split_at_checked(2)?;
-                // others are bytes, and no characters
+                // other escapes are bytes, not characters
                 return Some((char::from(u8::from_str_radix(digits, 16).ok().filter(u8::is_ascii)?), rest));
             }
             _ => return None,
@@ -157,8 +157,8 @@ pub(super) fn unquoted(line: &str) -> Option<Cow<'_, str>> {
     })
 }
 
-/// A string with its escapes replaced. `one` gets the character behind a backslash and what follows, and returns the character
-/// that is meant and what is left; where it is none of its escapes, the backslash stays.
+/// Replaces the escapes of a string. `one` takes the character after a backslash and the text that follows, and returns
+/// the character meant and the rest; for an escape that it doesn't know, the backslash stays.
 fn escaped(text: &str, one: impl Fn(char, &str) -> Option<(char, &str)>) -> Option<Cow<'_, str>> {
     if !text.contains('\\') {
         return Some(text.into());
