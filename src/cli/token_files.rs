@@ -1,4 +1,4 @@
-//! Which tokenizer goes with token files.
+//! The tokenizer of token files.
 
 use std::error::Error;
 
@@ -7,11 +7,12 @@ use crate::data::tokens::tokenizer_beside;
 use crate::data::{DataError, Mode, Source, Tokenizer, TokenizerSpec};
 use crate::run::RunConfig;
 
-/// The tokenizer of the token files of a new run, and how it was found. `asked` is what `--tokenizer` says.
+/// Returns the tokenizer for the token files of a new run, and how it was chosen. `asked` is the value of
+/// `--tokenizer`.
 ///
 /// # Errors
 ///
-/// Settings that are about text, and files beside the tokens that give no tokenizer.
+/// Settings that apply only to text, and a tokenizer file next to the tokens that can't be read.
 pub(super) fn tokenizer(
     config: &mut RunConfig,
     asked: Option<&TokenizerSpec>,
@@ -21,13 +22,13 @@ pub(super) fn tokenizer(
         return Err(DataError::DocumentsOfTokens.into());
     }
     if config.data.special_tokens {
-        return Err(misuse("--special-tokens is about text, and these are token files; leave it out"));
+        return Err(misuse("--special-tokens is for text, but these are token files; leave it out"));
     }
     let files: Vec<_> = train.iter().chain(val).cloned().collect();
     let (spec, tokenizer, how) = match asked {
         Some(spec @ (TokenizerSpec::Char | TokenizerSpec::Bpe(_))) => {
             return Err(misuse(format!(
-                "--tokenizer {spec} is made from text, and these are token files; give byte, gpt2 or their tokenizer.json"
+                "--tokenizer {spec} needs text, but these are token files; give byte, gpt2 or their tokenizer.json"
             )));
         }
         Some(spec) if *spec != TokenizerSpec::Auto => {
@@ -35,7 +36,7 @@ pub(super) fn tokenizer(
         }
         _ => match tokenizer_beside(&files)? {
             Some((path, tokenizer)) => {
-                let how = format!("those of {}", path.display());
+                let how = format!("from {}", path.display());
                 // the run keeps the tokenizer itself
                 let spec = match path.ends_with("tokenizer.json") {
                     true => TokenizerSpec::File(path),
@@ -45,7 +46,8 @@ pub(super) fn tokenizer(
                 (spec, tokenizer, how)
             }
             None => {
-                let how = "gpt2, as no tokenizer.json and no meta.pkl lies beside them; --tokenizer takes another";
+                let how =
+                    "gpt2, as there is no tokenizer.json or meta.pkl next to the files; --tokenizer overrides this";
                 (TokenizerSpec::Gpt2, Tokenizer::gpt2(), how.into())
             }
         },
@@ -54,17 +56,18 @@ pub(super) fn tokenizer(
     Ok((tokenizer, how))
 }
 
-/// Fails where another tokenizer than a run's own lies beside token files: their ids mean something else then.
+/// Fails if the tokenizer next to token files isn't the run's own: their ids would mean something else.
 ///
 /// # Errors
 ///
-/// Also a file beside them that gives no tokenizer.
+/// Also if a tokenizer file next to them can't be read.
 pub(super) fn check_beside(source: &Source, own: &Tokenizer) -> Result<(), Box<dyn Error>> {
     let Source::Tokens { train, val, .. } = source else { return Ok(()) };
     let files: Vec<_> = train.iter().chain(val).cloned().collect();
     match tokenizer_beside(&files)? {
         Some((path, other)) if other.to_json()? != own.to_json()? => Err(format!(
-            "{} is not the run's tokenizer, so the ids of the files beside it mean something else; give text, or files of the run's own tokenizer",
+            "{} is not the run's tokenizer, so the ids of the files next to it mean something else; give text, or files \
+             made with the run's tokenizer",
             path.display()
         )
         .into()),
