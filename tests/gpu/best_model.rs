@@ -55,7 +55,7 @@ fn run(root: &Path, keep: u64, until: u64) -> Seen {
                 fs::remove_dir(&obstacle).unwrap();
             }
         }
-        Event::Repaired { step, mended: what } => mended.push((*step, what.clone())),
+        Event::Repaired { step, repaired: what } => mended.push((*step, what.clone())),
         _ => {}
     });
     Seen { evals, mended, summary: summary.unwrap() }

@@ -161,7 +161,7 @@ fn an_imported_run_says_what_it_needs_and_keeps() {
         (&["--resume", "run"], "tril train TEXT --resume run"),
         (&[&path, "--resume", "run", "--n-layer", "3"], "only --dropout and a smaller --block-size"),
         (&[&path, "--resume", "run", "--tied", "false"], "only --dropout and a smaller --block-size"),
-        (&[&path, "--resume", "run", "--block-size", "32"], "positions for 16"),
+        (&[&path, "--resume", "run", "--block-size", "32"], "has only 16 positions"),
         (&[&path, "--resume", "run", "--block-size", "0"], "--block-size is 0"),
         (&[&path, "--resume", "run", "--tokenizer", "byte"], "keeps its tokenizer"),
         (&[&path, "--resume", "bytes", "--mode", "documents"], "use --mode stream"),
@@ -218,7 +218,7 @@ fn a_model_that_training_makes_worse_stays_the_best() {
         let output = command().args(args).current_dir(at).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        (out, err.contains("still it; --last takes the checkpoint of step 12"))
+        (out, err.contains("--last uses the checkpoint of step 12"))
     };
     let commands: [&[&str]; 4] = [
         &["generate", "run", "--tokens", "40", "--temperature", "0"],
