@@ -79,14 +79,17 @@ pub fn tokenizer(
             let tokenizer = spec.make(text, &config.data.mode, config.data.val_fraction, watch)?;
             config.data.tokenizer = spec;
             check_special_tokens(config.data.special_tokens, &config.data.tokenizer)?;
-            let how = || {
-                format!("{}, for the size and alphabet of the text; --tokenizer takes another", config.data.tokenizer)
-            };
+            let how = || chosen_by_text(&config.data.tokenizer);
             (tokenizer.for_data(&config.data.mode, config.data.special_tokens), is_chosen.then(how))
         }
     };
     config.model.vocab_size = tokenizer.vocab_size() as u64;
     Ok((tokenizer, chosen))
+}
+
+/// Explains the choice of an automatic tokenizer.
+pub fn chosen_by_text(spec: &TokenizerSpec) -> String {
+    format!("{spec}, by the size and alphabet of the text; --tokenizer overrides this")
 }
 
 /// Turns the text into tokens, and fails where next to nothing of it is left to learn.
@@ -113,7 +116,7 @@ pub fn encode(
 pub fn check_special_tokens(are_read: bool, spec: &TokenizerSpec) -> Result<(), PrepareError> {
     if are_read && matches!(spec, TokenizerSpec::Char | TokenizerSpec::Byte) {
         return Err(PrepareError::Mismatch(format!(
-            "--special-tokens is for byte-pair encodings, and the tokenizer is {spec}; see --tokenizer"
+            "--special-tokens is for byte-pair encodings, but the tokenizer is {spec}; see --tokenizer"
         )));
     }
     Ok(())
@@ -128,14 +131,14 @@ fn of_token_files(config: &mut RunConfig, asked: Option<&TokenizerSpec>) -> Resu
         return Err(DataError::DocumentsOfTokens.into());
     }
     if config.data.special_tokens {
-        let what = "--special-tokens is about text, and these are token files; leave it out";
+        let what = "--special-tokens is for text, but these are token files; leave it out";
         return Err(PrepareError::Mismatch(what.into()));
     }
     let files: Vec<_> = train.iter().chain(val).cloned().collect();
     let (spec, tokenizer, how) = match asked {
         Some(spec @ (TokenizerSpec::Char | TokenizerSpec::Bpe(_))) => {
             return Err(PrepareError::Mismatch(format!(
-                "--tokenizer {spec} is made from text, and these are token files; give byte, gpt2 or their tokenizer.json"
+                "--tokenizer {spec} needs text, but these are token files; give byte, gpt2 or their tokenizer.json"
             )));
         }
         Some(spec) if *spec != TokenizerSpec::Auto => {
@@ -143,7 +146,7 @@ fn of_token_files(config: &mut RunConfig, asked: Option<&TokenizerSpec>) -> Resu
         }
         _ => match tokenizer_beside(&files)? {
             Some((path, tokenizer)) => {
-                let how = format!("those of {}", path.display());
+                let how = format!("from {}", path.display());
                 // the run keeps the tokenizer itself
                 let spec = match path.ends_with("tokenizer.json") {
                     true => TokenizerSpec::File(path),
@@ -153,7 +156,8 @@ fn of_token_files(config: &mut RunConfig, asked: Option<&TokenizerSpec>) -> Resu
                 (spec, tokenizer, how)
             }
             None => {
-                let how = "gpt2, as no tokenizer.json and no meta.pkl lies beside them; --tokenizer takes another";
+                let how =
+                    "gpt2, as there is no tokenizer.json or meta.pkl next to the files; --tokenizer overrides this";
                 (TokenizerSpec::Gpt2, Tokenizer::gpt2(), how.into())
             }
         },

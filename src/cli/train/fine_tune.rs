@@ -7,13 +7,13 @@ use crate::files::shell::quoted;
 use crate::run::{OpenRun, prepare};
 use crate::train::Run;
 
-/// Begins with an imported run, whose settings are still open.
+/// Starts training an imported run, whose settings are still open.
 pub(super) fn begin(args: &TrainArgs, mut open: OpenRun) -> Result<Started, Box<dyn std::error::Error>> {
     let root = &open.dir.root().to_path_buf();
     if args.paths.is_empty() {
         let (root, run) = (root.display(), quoted(root));
         return Err(misuse(format!(
-            "{root} was imported and has no text yet; give the one to train on: tril train TEXT --resume {run}"
+            "{root} was imported and has no text yet; give the text to train on: tril train TEXT --resume {run}"
         )));
     }
     args.settings.check_batch()?;
@@ -25,7 +25,7 @@ pub(super) fn begin(args: &TrainArgs, mut open: OpenRun) -> Result<Started, Box<
     let tokenizer = open.tokenizer.clone().for_data(&config.data.mode, config.data.special_tokens);
     let findings = encode(&corpus, &tokenizer, &config)?;
     findings.check()?;
-    reading::warn_of_unknown(&findings, "an imported model keeps it, so give text that it knows");
+    reading::warn_of_unknown(&findings, "an imported model keeps its tokenizer, so give text that it knows");
     reading::note_names(&findings, &tokenizer, &config.data.mode);
     start(args, config, root.to_path_buf(), |gpu, config, choice| Run::begin(gpu, &mut open, config, &corpus, choice))
 }
