@@ -1,4 +1,5 @@
-//! One more token for each row, with the cache and without: `cargo bench --bench generate`. Throughput is tokens per second.
+//! Generating one more token per row, with and without the cache: `cargo bench --bench generate`. Throughput is tokens
+//! per second.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::time::Instant;
@@ -9,7 +10,7 @@ use tril::gpu::{Gpu, GpuOptions};
 use tril::model::{Memory, ModelConfig, ReadBack};
 use tril::train::{AdamwConfig, Session, SessionConfig};
 
-/// Tokens of one timed run, up to and with the position of the row's name.
+/// Tokens of one timed run, which ends at the position in the row's name.
 const RUN: usize = 8;
 
 fn main() {

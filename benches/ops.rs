@@ -38,7 +38,7 @@ use tril::ops::Op;
 use tril::plan::Plan;
 use tril::tensor::{DType, Role, Shape};
 
-/// What the throughput of a row counts.
+/// The unit of a row's throughput.
 #[derive(Clone, Copy)]
 enum Per {
     /// Floating-point operations.
@@ -47,7 +47,7 @@ enum Per {
     Bytes,
 }
 
-/// Times an op alone: one submission of `iters` runs, one wait. Planning and compiling are outside the timed region.
+/// Times one op: one submission of `iters` runs, one wait. Planning and compiling are outside the timed region.
 fn bench(c: &mut Criterion, gpu: &Arc<Gpu>, name: &str, op: impl Op + 'static, inputs: &[(Shape, DType)], per: Per) {
     bench_shared(c, gpu, name, Arc::new(op), inputs, per);
 }
@@ -72,7 +72,7 @@ fn bench_shared(c: &mut Criterion, gpu: &Arc<Gpu>, name: &str, op: Arc<dyn Op>, 
     let cost = plan.cost[&Phase::MicroBatch];
     let program = Program::new(gpu, plan).unwrap();
     if is_in_place {
-        // all ones: a step whose gradients are finite
+        // all ones: a step with finite gradients
         for (&id, (shape, _)) in ids.iter().zip(inputs) {
             program.write(id, &vec![1.0; shape.numel() as usize]).unwrap();
         }

@@ -27,7 +27,7 @@ fn bench(c: &mut Criterion, gpu: &std::sync::Arc<Gpu>, name: &str, model: ModelC
     let ids = |salt: u64| (0..b * t).map(move |i| u32::try_from((i * 31 + i / 7 + salt) % vocab_size).unwrap());
     let (rows, positions) = (usize::try_from(b).unwrap(), usize::try_from(t).unwrap());
     let batch = Batch { tokens: ids(0).collect(), targets: ids(1).collect(), firsts: vec![], b: rows, t: positions };
-    // a session compiles and allocates, so it is made only for a row that the filter lets through
+    // a session compiles and allocates, so it is made only for rows that pass the filter
     let mut session = None;
     let mut group = c.benchmark_group("step");
     group.sample_size(10).throughput(Throughput::Elements(b * t));

@@ -84,7 +84,7 @@ pub fn module(out: &mut String, name: &str, file: &ShaderFile, facts: &Facts) {
             w(format!("{} => {value:?},", rust_literal(value)));
         }
         if mode.ty != "bool" {
-            w(format!("other => panic!(\"{name}: {} = {{other}} is not a mode\"),", mode.name));
+            w(format!("other => panic!(\"{name}: {} = {{other}} is not a value of this mode\"),", mode.name));
         }
         w("}),".into());
     }

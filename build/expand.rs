@@ -1,6 +1,6 @@
-//! The textual side of a shader: its `//:` lines. Used by the build step and, to specialise a kernel, by the library.
+//! The textual side of a shader: its `//:` lines. The build step uses it, and the library to specialise a kernel.
 //!
-//! A shader file is ordinary WGSL. What follows `//:` on a line is for us:
+//! A shader file is ordinary WGSL. What follows `//:` on a line is a directive:
 //!
 //! ```text
 //! //: import index                          append shaders/shared/index.wgsl
@@ -37,7 +37,7 @@ pub struct ShaderFile {
     pub variants: Vec<(String, Vec<(String, String)>)>,
 }
 
-/// Reads a shader's `//:` lines; `import` gives the text of a shared file.
+/// Reads a shader's `//:` lines; `import` returns the text of a shared file.
 pub fn parse(text: &str, import: impl Fn(&str) -> Result<String, String>) -> Result<ShaderFile, String> {
     let mut file = ShaderFile {
         source: text.to_string(),
@@ -177,7 +177,7 @@ fn unroll(lines: &[String], constants: &BTreeMap<String, String>) -> Result<Vec<
     Ok(out)
 }
 
-/// Replaces `word` where it stands as an identifier of its own.
+/// Replaces `word` where it occurs as a whole identifier.
 fn replace_word(line: &str, word: &str, with: &str) -> String {
     let is_ident = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut out = String::with_capacity(line.len());

@@ -1,4 +1,4 @@
-//! The naga side of a shader: its modes and variants are parsed and validated, and its interface read.
+//! The naga side of a shader: parses and validates its modes and variants, and reads its interface.
 
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};
 
@@ -12,7 +12,7 @@ pub struct Storage {
     pub elem_bytes: u32,
 }
 
-/// What every mode x variant of a shader has in common, and the workgroup of each variant.
+/// The facts common to every mode and variant of a shader, and the workgroup of each variant.
 #[derive(Debug)]
 pub struct Facts {
     pub storage: Vec<Storage>,
@@ -59,8 +59,8 @@ pub fn reflect(file: &ShaderFile) -> Result<Facts, String> {
     facts.ok_or_else(|| "no variant".into())
 }
 
-/// Every choice of one value for each mode, as far as at most two differ from their defaults: naga looks at what a constant
-/// condition leaves out, too, so that more would find nothing more.
+/// Every choice of one value per mode in which at most two differ from their defaults. naga also checks what a constant
+/// condition leaves out, so more combinations would find nothing more.
 fn combinations(file: &ShaderFile) -> Vec<Vec<(&str, &str)>> {
     const MAX_CHANGED: usize = 2;
     let mut all = vec![(vec![], 0)];
@@ -110,7 +110,7 @@ fn interface(module: &Module, info: &naga::valid::ModuleInfo) -> Result<Interfac
             _ => return Err(format!("{name}: expected a storage array or the uniform `params`")),
         }
     }
-    Ok((storage, params.ok_or("there is no uniform `params`")?))
+    Ok((storage, params.ok_or("no uniform `params`")?))
 }
 
 fn fields(module: &Module, ty: naga::Handle<naga::Type>) -> Result<Vec<(String, &'static str)>, String> {

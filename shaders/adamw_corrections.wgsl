@@ -1,7 +1,7 @@
 // adamw_corrections: one step further in Adam's bias corrections, and the count of updates.
 //
-// Shapes:    corrections (4): 1 - beta1^t, 1 - beta2^t, updates done, updates skipped; norm (4) as global_norm makes it;
-//            hyper (8): lr, beta1, beta2, eps, weight_decay, 1 - beta1, 1 - beta2, unused.
+// Shapes:    corrections (4): 1 - beta1^t, 1 - beta2^t, updates done, updates skipped; norm (4) as written by
+//            global_norm; hyper (8): lr, beta1, beta2, eps, weight_decay, 1 - beta1, 1 - beta2, unused.
 // Work:      one invocation.
 // Numerics:  1 - beta^t = beta (1 - beta^(t-1)) + (1 - beta): nothing cancels.
 // Limits:    counts are exact to 2^24.
@@ -17,7 +17,7 @@ struct Params { unused: u32 }
 
 @compute @workgroup_size(WG)
 fn main() {
-    // the build step wants every binding used
+    // the build step requires every binding to be used
     if params.unused == 1u { return; }
     if norm[2] > 0.5 {
         corrections[0] = hyper[1] * corrections[0] + hyper[5];

@@ -3,9 +3,10 @@
 // Shapes:    weights, moment1, moment2, grads: 4 n elements; norm (4), hyper (8), corrections (4) as in
 //            adamw_corrections.
 // Work:      one invocation per 4 elements, 4 WG elements per workgroup.
-// Numerics:  about 15 f32 operations an element, in PyTorch's order: decay, then the step. Where norm[2] says that the
+// Numerics:  about 15 f32 operations per element, in PyTorch's order: decay, then the step. If norm[2] says that the
 //            gradients aren't finite, nothing is written.
-// Limits:    n < 2^30; a clipped gradient below 1.8e19, as its square must fit. Decay for elements before n_decay.
+// Limits:    n < 2^30; a clipped gradient is below 1.8e19, as its square must fit. Weight decay applies to elements
+//            before n_decay.
 // Reference: src/reference/adamw.rs.
 //: import index
 //: variant cpu WG=256u

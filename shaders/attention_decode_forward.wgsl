@@ -5,8 +5,8 @@
 // Work:      one workgroup per head of a row. Scores of up to TILE positions at once, 4 per invocation; then each
 //            invocation sums 4 channels over the positions of its slice.
 // Numerics:  exp of (score - max) only, with the maximum of all positions so far; sums in f32, in a fixed order.
-// Limits:    a length of block or more counts as block - 1; NH HS < 2^32. An invocation of 8 loops 676 rounds
-//            for 1,024 positions of a head of 128 channels, so that a software device takes blocks up to 98,000.
+// Limits:    a length of block or more counts as block - 1; NH HS < 2^32. An invocation of 8 loops 676 times for 1,024
+//            positions of a head of 128 channels, so that a software device supports blocks up to 98,000.
 // Reference: src/reference/attention/decode.rs.
 //: import index lanes attention_cache
 //: variant cpu WG=8u LANES=8u SLICES=1u
@@ -27,7 +27,7 @@ struct Params { n_group: u32, n_head: u32, hs: u32, quads: u32, block: u32, scal
 var<workgroup> weights: array<f32, TILE>;
 var<workgroup> slices: array<vec4<f32>, WG>;
 
-// A weight of the tile, and 0 past its end.
+// A weight of the tile; 0 past its end.
 fn weight(j: u32, n: u32) -> f32 {
     return select(0.0, weights[min(j, n - 1u)], j < n);
 }
@@ -128,7 +128,7 @@ fn main(
                 }
             }
         }
-        // the next tile's scores take the place of these weights
+        // the next tile's scores overwrite these weights
         workgroupBarrier();
     }
 }

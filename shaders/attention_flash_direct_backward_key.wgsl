@@ -1,10 +1,10 @@
 // attention_flash_direct_backward_key: the gradients of keys and values, for software devices.
 //
-// Shapes:    dqkv, qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; dout (B, T, C); lse, delta (B, NH,
-//            T), the latter row sums of dout * out; rng (4); spans (B, T, 2), read with
-//            DOCUMENTS only. Only the blocks of keys and values in dqkv are written.
+// Shapes:    dqkv, qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; dout (B, T, C); lse, delta (B,
+//            NH, T), the latter row sums of dout * out; rng (4); spans (B, T, 2), read with DOCUMENTS only. Only the
+//            blocks of keys and values in dqkv are written.
 // Work:      one workgroup of LANES per LANES OWN keys of a head; a lane owns OWN keys, and queries come in rounds.
-// Numerics:  probabilities are exp(score - lse), again; sums in f32 in the order of queries.
+// Numerics:  probabilities are recomputed, exp(score - lse); sums in f32 in the order of queries.
 // Limits:    as attention_flash_direct_forward.
 // Source:    Dao et al. 2022, "FlashAttention", algorithm 4.
 //: import index flash_direct
@@ -47,7 +47,7 @@ fn main(
         }
     }
     let end = span(tile, tile.first + TILE - 1u).y;
-    // a tile begins at a multiple of the rounds, so queries before it see none of its keys
+    // a tile begins at a multiple of ROUND, so queries before it see none of its keys
     for (var q0 = tile.first; q0 < end; q0 += ROUND) {
         var q_rows: array<vec4<f32>, PART>;
         var dy_rows: array<vec4<f32>, PART>;

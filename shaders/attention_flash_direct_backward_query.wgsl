@@ -1,11 +1,12 @@
 // attention_flash_direct_backward_query: the gradient of queries, and row sums of dout * out, for software devices.
 //
 // Shapes:    dqkv, qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; delta, lse (B, NH, T); dout, out
-//            (B, T, C); rng (4); spans (B, T, 2), read with DOCUMENTS only. Only the block of queries in dqkv is written.
+//            (B, T, C); rng (4); spans (B, T, 2), read with DOCUMENTS only. Only the block of queries in dqkv is
+//            written.
 // Work:      one workgroup of LANES per LANES OWN queries of a head; a lane owns OWN queries, and keys come in rounds.
-// Numerics:  probabilities are exp(score - lse), again; sums in f32 in the order of keys.
+// Numerics:  probabilities are recomputed, exp(score - lse); sums in f32 in the order of keys.
 // Limits:    as attention_flash_direct_forward.
-// Source:    Dao et al. 2022, "FlashAttention", algorithm 4, with its loops over queries outside.
+// Source:    Dao et al. 2022, "FlashAttention", algorithm 4, with the loop over queries outermost.
 //: import index flash_direct
 @group(0) @binding(0) var<storage, read_write> dqkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> delta: array<f32>;

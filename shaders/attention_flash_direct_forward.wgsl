@@ -1,10 +1,10 @@
 // attention_flash_direct_forward: causal attention without the matrix of probabilities, for software devices.
 //
-// Shapes:    out (B, T, C), lse (B, NH, T), qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; rng (4);
-//            spans (B, T, 2), read with DOCUMENTS only. lse is the logarithm of the sum of a row's exponentials.
+// Shapes:    out (B, T, C), lse (B, NH, T), qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; rng
+//            (4); spans (B, T, 2), read with DOCUMENTS only. lse is the logarithm of the sum of a row's exponentials.
 // Work:      one workgroup of LANES per LANES OWN queries of a head; a lane owns OWN queries, and keys come in rounds.
 // Numerics:  a running maximum and sums in f32 in the order of keys; exp of score - max only; masks are finite.
-// Limits:    head sizes are multiples of 4 up to 4 HS4; T <= 65,535 ROUND; every index < 2^32, but for the number of a
+// Limits:    head sizes are multiples of 4 up to 4 HS4; T <= 65,535 ROUND; every index < 2^32, except the number of a
 //            dropped element, which is taken modulo 2^32.
 // Source:    Dao et al. 2022, "FlashAttention", algorithm 1.
 //: import index flash_direct
@@ -74,7 +74,7 @@ fn main(
             var round_sum = 0.0;
             for (var j = 0u; j < ROUND; j++) { //: unroll
                 var e = exp(p[i * ROUND + j] - new_top);
-                // before a row's document nothing but masked scores was met, and the largest is one of them
+                // before a row's document all scores so far are masked, and so is the largest
                 if DOCUMENTS { e = select(0.0, e, since[i] <= k0 + j); }
                 round_sum += e;
                 p[i * ROUND + j] = e;

@@ -1,9 +1,9 @@
 // attention_flash_tiled_backward_key: the gradients of keys and values, through workgroup memory.
 //
 // Shapes:    as attention_flash_direct_backward_key.
-// Work:      one workgroup of 128 per 32 keys of a head, 64 queries at a time; 4 x 4 scores per invocation, and 16 channels
-//            of each gradient with heads of 64.
-// Numerics:  probabilities are exp(score - lse), again; sums in f32 in the order of queries.
+// Work:      one workgroup of 128 per 32 keys of a head, 64 queries at a time; 4 x 4 scores per invocation, and 16
+//            channels of each gradient with heads of 64.
+// Numerics:  probabilities are recomputed, exp(score - lse); sums in f32 in the order of queries.
 // Limits:    as attention_flash_tiled_forward.
 // Source:    Dao et al. 2022, "FlashAttention", algorithm 4.
 //: import index flash_tiled
@@ -16,7 +16,7 @@
 @group(0) @binding(6) var<storage, read> spans: array<vec2<u32>>;
 @group(0) @binding(7) var<uniform> params: Params;
 
-// Four channels of a row of dout, or of the last row; 0 beyond the head.
+// Four channels of a row of dout, clamped to the last row; 0 beyond the head.
 fn dout_four(start: u32, row: u32, d: u32) -> vec4<f32> {
     let at = start + min(row, params.t - 1u) * params.c4 + min(d, params.hs4 - 1u);
     return select(vec4<f32>(), dout[at], d < params.hs4);

@@ -1,11 +1,11 @@
 // attention_flash_tiled_backward_query: the gradient of queries, and row sums of dout * out, through workgroup memory.
 //
 // Shapes:    as attention_flash_direct_backward_query.
-// Work:      one workgroup of 128 per 32 queries of a head, 64 keys at a time; 4 x 4 scores per invocation, and 16 channels
-//            of the gradient with heads of 64.
-// Numerics:  probabilities are exp(score - lse), again; sums in f32 in the order of keys.
+// Work:      one workgroup of 128 per 32 queries of a head, 64 keys at a time; 4 x 4 scores per invocation, and 16
+//            channels of the gradient with heads of 64.
+// Numerics:  probabilities are recomputed, exp(score - lse); sums in f32 in the order of keys.
 // Limits:    as attention_flash_tiled_forward.
-// Source:    Dao et al. 2022, "FlashAttention", algorithm 4, with its loops over queries outside.
+// Source:    Dao et al. 2022, "FlashAttention", algorithm 4, with the loop over queries outermost.
 //: import index flash_tiled
 @group(0) @binding(0) var<storage, read_write> dqkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> delta: array<f32>;
@@ -17,7 +17,7 @@
 @group(0) @binding(7) var<storage, read> spans: array<vec2<u32>>;
 @group(0) @binding(8) var<uniform> params: Params;
 
-// Four channels of a row of dout, or of the last row; 0 beyond the head.
+// Four channels of a row of dout, clamped to the last row; 0 beyond the head.
 fn dout_four(start: u32, row: u32, d: u32) -> vec4<f32> {
     let at = start + min(row, params.t - 1u) * params.c4 + min(d, params.hs4 - 1u);
     return select(vec4<f32>(), dout[at], d < params.hs4);
@@ -87,7 +87,7 @@ fn main(
             let own = tile.first + y + 8u * i;
             var s = scores[i] - vec4<f32>(norm[i]);
             let column = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u);
-            // only the tile on the diagonal holds scores to mask, and those in which documents begin
+            // only tiles on the diagonal and those in which documents begin hold scores to mask
             if k0 + OTHER > tile.first { s = select(vec4<f32>(MASKED), s, column <= vec4<u32>(own)); }
             if DOCUMENTS { s = select(vec4<f32>(MASKED), s, vec4<u32>(since[i]) <= column); }
             var d = dp[i];

@@ -1,10 +1,10 @@
 // attention_flash_tiled_forward: causal attention without the matrix of probabilities, through workgroup memory.
 //
 // Shapes:    as attention_flash_direct_forward.
-// Work:      one workgroup of 128 per 32 queries of a head, 64 keys at a time; 4 x 4 scores per invocation, and 16 channels
-//            of the output with heads of 64. Four invocations take a row's softmax.
+// Work:      one workgroup of 128 per 32 queries of a head, 64 keys at a time; 4 x 4 scores per invocation, and 16
+//            channels of the output with heads of 64. Four invocations compute a row's softmax.
 // Numerics:  a running maximum and sums in f32 in the order of keys; exp of score - max only; masks are finite.
-// Limits:    head sizes are multiples of 4 up to 4 HS4; T <= 64 x 65,535; every index < 2^32, but for the number of a
+// Limits:    head sizes are multiples of 4 up to 4 HS4; T <= 64 x 65,535; every index < 2^32, except the number of a
 //            dropped element, which is taken modulo 2^32.
 // Source:    Dao et al. 2022, "FlashAttention", algorithm 1.
 //: import index flash_tiled
@@ -15,7 +15,7 @@
 @group(0) @binding(4) var<storage, read> spans: array<vec2<u32>>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-// By how much each row's output shrinks.
+// The factor by which each row's output shrinks.
 var<workgroup> factors: array<f32, TILE>;
 
 @compute @workgroup_size(WG)
@@ -62,7 +62,7 @@ fn main(
         for (var c = 0u; c < 4u; c++) { //: unroll
             p[c] = shared_fours[start + 4u * c];
             let column = vec4<u32>(k0 + 16u * c + 4u * quarter) + vec4<u32>(0u, 1u, 2u, 3u);
-            // only the tile on the diagonal holds scores to mask, and those in which documents begin
+            // only tiles on the diagonal and those in which documents begin hold scores to mask
             if k0 + OTHER > tile.first { p[c] = select(vec4<f32>(MASKED), p[c], column <= vec4<u32>(row)); }
             if DOCUMENTS { p[c] = select(vec4<f32>(MASKED), p[c], vec4<u32>(since) <= column); }
             peak = max(peak, max(max(p[c].x, p[c].y), max(p[c].z, p[c].w)));
@@ -78,7 +78,7 @@ fn main(
         for (var c = 0u; c < 4u; c++) { //: unroll
             var e = exp(p[c] - vec4<f32>(peak));
             if DOCUMENTS {
-                // before a row's document nothing but masked scores was met, and the largest is one of them
+                // before a row's document all scores so far are masked, and so is the largest
                 let column = vec4<u32>(k0 + 16u * c + 4u * quarter) + vec4<u32>(0u, 1u, 2u, 3u);
                 e = select(vec4<f32>(), e, vec4<u32>(since) <= column);
             }

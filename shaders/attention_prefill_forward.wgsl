@@ -1,7 +1,7 @@
 // attention_prefill_forward: the keys and values of a prompt, copied into the cache.
 //
 // Shapes:    cache (B, NH, 2, block, 4 quads), keys before values; qkv (B, T, 3 NH HS); fed (B): row b's first fed[b]
-//            positions are copied, none where it is 0.
+//            positions are copied, none if it is 0.
 // Work:      one invocation per 4 elements of the cache.
 // Numerics:  a copy; channels past a head's end are 0.
 // Limits:    the cache has fewer than 2^32 elements; T is at most block; more than 65,535 workgroups fold into y.

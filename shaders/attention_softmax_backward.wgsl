@@ -1,16 +1,16 @@
 // attention_softmax_backward: the gradient of attention scores from that of their dropped-out softmax, in place.
 //
-// Shapes:    datt, dropped, att: n_row rows of T, from row first_row of (B, NH, T, T); rng (4). datt comes as the
-//            gradient of the dropped-out probabilities and leaves as that of the scores before the scale, 0 above the
-//            diagonal and, with DOCUMENTS, before the first of the row's document: spans (B, T, 2). With
-//            DROPOUT, dropped gets the dropped-out probabilities again; without, it is not touched.
+// Shapes:    datt, dropped, att: n_row rows of T, from row first_row of (B, NH, T, T); rng (4). On entry datt is the
+//            gradient of the dropped-out probabilities, on exit that of the scores before the scale, 0 above the
+//            diagonal and, with DOCUMENTS, before the first position of the row's document: spans (B, T, 2). With
+//            DROPOUT, dropped receives the recomputed dropped-out probabilities; without, it is not touched.
 // Work:      LANES invocations per row.
 // Numerics:  the sum in f32, a lane's columns in order and then a tree over lanes.
 // Limits:    elements of the whole att < 2^32; more than 65,535 workgroups fold into y.
 // Reference: src/reference/attention.rs.
 //: import index attention_row rng
 const DROPOUT: bool = false;  //: mode false true
-// whether a row holds several documents, which don't see each other; without, spans is not read
+// whether a row holds several documents, which attention doesn't cross; if false, spans isn't read
 const DOCUMENTS: bool = false;  //: mode false true
 
 struct Params { n_row: u32, t: u32, n_head: u32, first_row: u32, datt_start: u32, dropped_start: u32, att_start: u32,
@@ -29,7 +29,7 @@ fn main(
     @builtin(local_invocation_index) local_id: u32,
 ) {
     let row = linear_group(group_id, num_groups) * (WG / LANES) + local_id / LANES;
-    // with one row per workgroup the whole workgroup leaves, so no barrier waits for it
+    // with one row per workgroup the whole workgroup returns, so no barrier waits for it
     if row >= params.n_row { return; }
     let lane = local_id % LANES;
     let i = (params.first_row + row) % params.t;
@@ -37,7 +37,7 @@ fn main(
     var begin = lane;
     if DOCUMENTS {
         since = spans[(params.first_row + row) / (params.t * params.n_head) * params.t + i].x;
-        // a lane keeps its columns, since it reads again what it wrote
+        // a lane keeps its columns, since it reads back what it wrote
         begin = since + (lane + LANES - since % LANES) % LANES;
     }
     let start = params.att_start + row * params.t;

@@ -1,15 +1,15 @@
 // attention_softmax_forward: scale, causal mask and softmax of attention scores in place, and their dropped-out copy.
 //
 // Shapes:    att, dropped: n_row rows of T, from row first_row of (B, NH, T, T); rng (4). Row i of a head sees columns
-//            up to i; with DOCUMENTS from the first of its document, spans (B, T, 2), on. Without
-//            DROPOUT, dropped is not touched.
+//            up to i; with DOCUMENTS, from the first of its document on, spans (B, T, 2). Without DROPOUT, dropped is
+//            not touched.
 // Work:      LANES invocations per row.
 // Numerics:  exp of (score - max) * scale only; sums in f32, a lane's columns in order and then a tree over lanes.
 // Limits:    elements of the whole att < 2^32; more than 65,535 workgroups fold into y.
 // Reference: src/reference/attention.rs.
 //: import index attention_row rng
 const DROPOUT: bool = false;  //: mode false true
-// whether a row holds several documents, which don't see each other; without, spans is not read
+// whether a row holds several documents, which attention doesn't cross; if false, spans isn't read
 const DOCUMENTS: bool = false;  //: mode false true
 
 struct Params { n_row: u32, t: u32, n_head: u32, first_row: u32, att_start: u32, dropped_start: u32, site: u32,
@@ -27,7 +27,7 @@ fn main(
     @builtin(local_invocation_index) local_id: u32,
 ) {
     let row = linear_group(group_id, num_groups) * (WG / LANES) + local_id / LANES;
-    // with one row per workgroup the whole workgroup leaves, so no barrier waits for it
+    // with one row per workgroup the whole workgroup returns, so no barrier waits for it
     if row >= params.n_row { return; }
     let lane = local_id % LANES;
     let i = (params.first_row + row) % params.t;
@@ -35,7 +35,7 @@ fn main(
     var begin = lane;
     if DOCUMENTS {
         since = spans[(params.first_row + row) / (params.t * params.n_head) * params.t + i].x;
-        // a lane keeps its columns, since it reads again what it wrote
+        // a lane keeps its columns, since it reads back what it wrote
         begin = since + (lane + LANES - since % LANES) % LANES;
     }
     let start = params.att_start + row * params.t;

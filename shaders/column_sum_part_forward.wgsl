@@ -2,7 +2,7 @@
 //
 // Shapes:    inp (n_row, n_col), from row first_row of the whole tensor; parts (n_chunk, n_col).
 // Work:      one invocation per column and chunk of chunk_rows rows.
-// Numerics:  f32, rows in order; a chunk that an earlier dispatch began goes on from its sum.
+// Numerics:  f32, rows in order; a chunk that an earlier dispatch began continues from its sum.
 // Limits:    elements of inp < 2^32; more than 65,535 workgroups fold into y.
 // Reference: src/reference/column_sum.rs.
 //: import index

@@ -2,7 +2,7 @@
 //
 // Shapes:    parts (n_chunk, n_col), out (n_col).
 // Work:      one invocation per column.
-// Numerics:  f32, chunks in order; with ADD one addition at the end.
+// Numerics:  f32, chunks in order; one more addition with ADD.
 // Limits:    elements of parts < 2^32; more than 65,535 workgroups fold into y.
 // Reference: src/reference/column_sum.rs.
 //: import index

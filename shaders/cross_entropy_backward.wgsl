@@ -2,8 +2,8 @@
 //
 // Shapes:    dlogits, logits (n_row, n_col); targets, lse (n_row); scale (1).
 // Work:      one invocation per 4 elements, 4 WG elements per workgroup.
-// Numerics:  (exp(logit - lse) - onehot) scale; one addition more with ADD. 0 in ignored rows.
-// Limits:    n = n_row * n_col < 2^32; a target outside of the row counts as ignored.
+// Numerics:  (exp(logit - lse) - onehot) scale; one more addition with ADD. 0 in ignored rows.
+// Limits:    n = n_row * n_col < 2^32; a target outside the row is ignored.
 // Reference: src/reference/cross_entropy.rs.
 //: import index
 //: variant cpu WG=256u

@@ -4,8 +4,8 @@
 // Work:      LANES invocations per row, WG / LANES rows per workgroup; the row is read twice.
 // Numerics:  exp of logit - largest logit only; loss = log(sum) - (target's logit - largest). A NaN among the logits
 //            makes lse and loss NaN.
-// Limits:    n_row * n_col < 2^32; logits within half of f32's range; a target outside of the row counts as ignored.
-//            llvmpipe ends an invocation's loops after 65,535 rounds in all, so with LANES 1 n_col <= 262,000.
+// Limits:    n_row * n_col < 2^32; logits within half of f32's range; a target outside the row is ignored.
+//            llvmpipe ends an invocation's loops after 65,535 iterations in total, so with LANES 1 n_col <= 262,000.
 // Reference: src/reference/cross_entropy.rs.
 //: import index lanes
 //: variant cpu WG=16u LANES=1u
@@ -28,7 +28,7 @@ fn main(
 ) {
     let row = linear_group(group_id, num_groups) * (WG / LANES) + local_id / LANES;
     let lane = local_id % LANES;
-    // a row past the end has no columns, so that its lanes still meet the others at the barriers
+    // a row past the end has no columns, but its lanes must still reach the barriers
     let n = select(0u, params.n_col, row < params.n_row);
     let base = row * params.n_col;
 

@@ -2,11 +2,11 @@
 //
 // Shapes:    losses, lse, targets (n_row); logits (n_row, 4 ld4), of which n_col columns count; scale (1).
 // Work:      LANES invocations per row, WG / LANES rows per workgroup; with GRADIENT the row is read a second time.
-// Numerics:  a lane keeps its largest logit so far and the sum of exp(logit - largest), scaled again when the largest
-//            changes; lanes by a tree. gradient = exp(logit - lse) scale, less scale at the target; 0 in ignored rows and
-//            in the columns beyond n_col.
-// Limits:    n_row * 4 ld4 < 2^32; logits within half of f32's range; a target outside of the row counts as ignored.
-//            llvmpipe ends an invocation's loops after 65,535 rounds in all, so with LANES 1 n_col <= 262,000.
+// Numerics:  a lane keeps its largest logit so far and the sum of exp(logit - largest), rescaled when the largest
+//            changes; lanes are combined by a tree. gradient = exp(logit - lse) scale, less scale at the target; 0 in
+//            ignored rows and in the columns beyond n_col.
+// Limits:    n_row * 4 ld4 < 2^32; logits within half of f32's range; a target outside the row is ignored.
+//            llvmpipe ends an invocation's loops after 65,535 iterations in total, so with LANES 1 n_col <= 262,000.
 // Source:    Milakov and Gimelshein 2018, "Online normalizer calculation for softmax".
 //: import index lanes
 //: variant cpu WG=16u LANES=1u
@@ -38,19 +38,19 @@ fn main(
 ) {
     let row = linear_group(group_id, num_groups) * (WG / LANES) + local_id / LANES;
     let lane = local_id % LANES;
-    // a row past the end has no columns, so that its lanes still meet the others at the barriers
+    // a row past the end has no columns, but its lanes must still reach the barriers
     let n = select(0u, params.n_col, row < params.n_row);
     let base = min(row, params.n_row - 1u) * params.ld4;
     let n4 = n / 4u;
-    // the columns of the last, partial vector that count
+    // the valid columns of the last, partial vector
     let n_last = n % 4u;
     let counts = vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(n_last);
     let is_last = n_last > 0u && n4 % LANES == lane;
 
-    // a number of the row to begin with, so that no difference below leaves f32's range
+    // starts with a number of the row, so that no difference below leaves f32's range
     var most = logits[base].x;
     var sum = 0.0;
-    // blocks of four vectors, then the vectors left
+    // blocks of four vectors, then the remaining vectors
     let n_block = n4 / (4u * LANES);
     for (var block = 0u; block < n_block; block++) {
         let i = base + block * 4u * LANES + lane;
@@ -87,7 +87,7 @@ fn main(
         losses[row] = loss;
     }
     if GRADIENT {
-        // lane 0 has read the target's logit before its lane replaces it
+        // lane 0 has read the target's logit before its lane overwrites it
         if LANES > 1u { storageBarrier(); workgroupBarrier(); }
         let factor = scale[0];
         for (var block = 0u; block < n_block; block++) {

@@ -2,8 +2,8 @@
 //
 // Shapes:    loss, scale (1); losses (n).
 // Work:      one workgroup; LANES invocations take every LANES-th run of 16 losses.
-// Numerics:  sums of 16 in order, the runs of a lane in order, lanes by a tree; one addition more with ADD.
-// Limits:    n < 2^32 - 2^13; on llvmpipe, which ends an invocation's loops after 65,535 rounds, n <= 1,048,560.
+// Numerics:  sums of 16 in order, the runs of a lane in order, lanes by a tree; one more addition with ADD.
+// Limits:    n < 2^32 - 2^13; on llvmpipe, which ends an invocation's loops after 65,535 iterations, n <= 1,048,560.
 // Reference: src/reference/cross_entropy.rs.
 //: import lanes
 //: variant cpu WG=1u LANES=1u

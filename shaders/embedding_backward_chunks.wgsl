@@ -1,10 +1,10 @@
 // embedding_backward_chunks: first stage of the gradient of a table: sums over chunks of positions of one token.
 //
 // Shapes:    partials (n_row, n_col), written at the first sorted index of each chunk only; dout (n_row, n_col); sorted
-//            (3, n_row): positions sorted by token, the token at each, where in the order that token's run begins.
-// Work:      one invocation per sorted index and column; those that begin no chunk do nothing.
+//            (3, n_row): positions sorted by token, the token at each, and where that token's run begins in this order.
+// Work:      one invocation per sorted index and column; those not at the start of a chunk do nothing.
 // Numerics:  sums of up to CHUNK values in order of positions.
-// Limits:    n_row * n_col < 2^32; positions beyond dout (the host makes none) are read as the last one.
+// Limits:    n_row * n_col < 2^32; positions beyond dout (the host passes none) are read as the last one.
 // Reference: src/reference/embedding.rs.
 //: import index embedding_backward_chunks
 //: variant cpu WG=256u

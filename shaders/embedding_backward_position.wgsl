@@ -2,7 +2,7 @@
 //
 // Shapes:    dwpe (n / n_col rows, n_col); dout (n_batch, n_time, n_col).
 // Work:      one invocation per element of dwpe.
-// Numerics:  sums of n_batch values in order; one addition more with ADD; 0 for positions beyond n_time.
+// Numerics:  sums of n_batch values in order; one more addition with ADD; 0 for positions beyond n_time.
 // Limits:    n_batch * n_time * n_col < 2^32.
 // Reference: src/reference/embedding.rs.
 //: import index

@@ -4,8 +4,8 @@
 //            vocab_size rows; wpe (n_time, n_col).
 // Work:      one invocation per 4 elements, 4 WG elements per workgroup.
 // Numerics:  one f32 addition.
-// Limits:    n_row * n_col < 2^32. Writes only rows whose id lies in this part of the table; an id outside of the whole
-//            table (a row that has no token) counts as a row of zeros. A length beyond wpe counts as its last row.
+// Limits:    n_row * n_col < 2^32. Writes only rows whose id lies in this part of the table; an id outside the whole
+//            table (a row without a token) counts as a row of zeros. A length beyond wpe counts as its last row.
 // Reference: src/reference/embedding/decode.rs.
 //: import index
 //: variant cpu WG=16u

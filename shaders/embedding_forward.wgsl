@@ -4,8 +4,8 @@
 //            (at least n_time, n_col); spans (n_row, 2), read with DOCUMENTS only.
 // Work:      one invocation per 4 elements, 4 WG elements per workgroup.
 // Numerics:  a copy, or one f32 addition with POSITION.
-// Limits:    n_row * n_col < 2^32. Writes only rows whose id lies in this part of the table; an id outside of the whole
-//            table (the host lets none through) counts as a row of zeros.
+// Limits:    n_row * n_col < 2^32. Writes only rows whose id lies in this part of the table; an id outside the whole
+//            table (the host passes none) counts as a row of zeros.
 // Reference: src/reference/embedding.rs.
 //: import index embedding_forward
 //: variant cpu WG=256u

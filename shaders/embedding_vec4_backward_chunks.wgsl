@@ -1,9 +1,9 @@
-// embedding_vec4_backward_chunks: first stage of the gradient of a table, where the number of columns is a multiple of 4.
+// embedding_vec4_backward_chunks: first stage of the gradient of a table, if the number of columns is a multiple of 4.
 //
-// Shapes:    as embedding_backward_chunks; n_col counts fours of columns.
-// Work:      one invocation per sorted index and four columns; those that begin no chunk do nothing.
+// Shapes:    as embedding_backward_chunks; n_col counts groups of 4 columns.
+// Work:      one invocation per sorted index and four columns; those not at the start of a chunk do nothing.
 // Numerics:  as embedding_backward_chunks, element for element.
-// Limits:    n_row * n_col < 2^32; positions beyond dout (the host makes none) are read as the last one.
+// Limits:    n_row * n_col < 2^32; positions beyond dout (the host passes none) are read as the last one.
 // Reference: src/reference/embedding.rs.
 //: import index embedding_backward_chunks
 //: variant cpu WG=256u

@@ -1,10 +1,10 @@
-// embedding_vec4_forward: rows of a table by id, plus a row by position, where the number of columns is a multiple of 4.
+// embedding_vec4_forward: rows of a table by id, plus a row by position, if the number of columns is a multiple of 4.
 //
-// Shapes:    as embedding_forward; n and n_col count fours of columns.
+// Shapes:    as embedding_forward; n and n_col count groups of 4 columns.
 // Work:      one invocation per 4 elements, 4 WG elements per workgroup.
 // Numerics:  as embedding_forward, element for element.
-// Limits:    n < 2^30. Writes only rows whose id lies in this part of the table; an id outside of the whole table (the host
-//            lets none through) counts as a row of zeros.
+// Limits:    n < 2^30. Writes only rows whose id lies in this part of the table; an id outside the whole table (the
+//            host passes none) counts as a row of zeros.
 // Reference: src/reference/embedding.rs.
 //: import index embedding_forward
 //: variant cpu WG=256u

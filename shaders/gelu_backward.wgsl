@@ -2,7 +2,7 @@
 //
 // Shapes:    dinp, dout, inp: n elements each.
 // Work:      one invocation per 4 elements, 4 WG elements per workgroup.
-// Numerics:  dout (s + x s' z'), s the sigmoid; s' = e / (1 + e)^2 doesn't cancel. One addition more with ADD.
+// Numerics:  dout (s + x s' z'), s the sigmoid; s' = e / (1 + e)^2 doesn't cancel. One more addition with ADD.
 // Limits:    n < 2^32; more than 65,535 workgroups fold into y.
 // Reference: src/reference/gelu.rs.
 //: import index gelu

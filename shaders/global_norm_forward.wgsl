@@ -30,7 +30,7 @@ fn main(
 ) {
     let block = linear_group(group_id, num_groups) * (WG / LANES) + local_id / LANES;
     let lane = local_id % LANES;
-    // a block past the end is empty, so that its lanes still meet the others at the barriers
+    // a block past the end is empty, but its lanes must still reach the barriers
     let first = min(block * BLOCK, params.n);
     let end = min(first + BLOCK, params.n);
     var middling = vec4<f32>(0.0);
@@ -39,7 +39,7 @@ fn main(
     var n_bad = vec4<u32>(0u);
     for (var i = first + lane; i < end; i += LANES) {
         let x = grads[i];
-        // an exponent of all ones: NaN or an infinity, told by its bits
+        // an exponent of all ones, NaN or an infinity, detected by its bits
         let is_bad = (bitcast<vec4<u32>>(x) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u);
         n_bad += select(vec4<u32>(0u), vec4<u32>(1u), is_bad);
         let is_huge = abs(x) > vec4<f32>(HUGE);

@@ -1,11 +1,11 @@
 // global_norm_reduce: second stage of the norm of all gradients, and what follows from it for the step.
 //
-// Shapes:    norm (4): norm, clip coefficient, 1 if the step counts, 0 if something isn't finite, -1 if it is passed over,
-//            count of elements that aren't finite; partials (n); loss (1); limits (2): the largest loss and norm of a step
-//            that counts, 0 for none.
+// Shapes:    norm (4): norm, clip coefficient, 1 if the step counts, 0 if something isn't finite, -1 if a limit is
+//            exceeded, count of elements that aren't finite; partials (n); loss (1); limits (2): the largest loss and
+//            norm of a step that counts, 0 for no limit.
 // Work:      one workgroup; LANES invocations take every LANES-th run of 16 partials.
 // Numerics:  each lane in order, lanes by a tree. A norm beyond f32's range counts as not finite, with a count of 0.
-// Limits:    n < 2^31; on llvmpipe, which ends an invocation's loops after 65,535 rounds, n <= 1,048,560.
+// Limits:    n < 2^31; on llvmpipe, which ends an invocation's loops after 65,535 iterations, n <= 1,048,560.
 // Reference: src/reference/global_norm.rs.
 //: import lanes
 //: variant cpu WG=1u LANES=1u

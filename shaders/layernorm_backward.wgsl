@@ -2,8 +2,8 @@
 //
 // Shapes:    dinp, dout, inp, dsum (n_row, n_col); mean, rstd (n_row); weight (n_col).
 // Work:      LANES invocations per row, WG / LANES rows per workgroup; the row is read twice.
-// Numerics:  rstd (g - mean(g) - xhat mean(g xhat)) with g = dout weight; one addition more with ADD,
-//            and one with DSUM, which adds the gradient that comes past the norm.
+// Numerics:  rstd (g - mean(g) - xhat mean(g xhat)) with g = dout weight; one more addition with ADD, and one with
+//            DSUM, which adds the gradient that bypasses the norm.
 // Limits:    n_row * n_col < 2^32; rows fold into y.
 // Reference: src/reference/layernorm.rs.
 //: import index lanes
@@ -31,7 +31,7 @@ fn main(
 ) {
     let row = linear_group(group_id, num_groups) * (WG / LANES) + local_id / LANES;
     let lane = local_id % LANES;
-    // a row past the end has no columns, so that its lanes still meet the others at the barriers
+    // a row past the end has no columns, but its lanes must still reach the barriers
     let n = select(0u, params.n_col, row < params.n_row);
     let base = row * params.n_col;
     let share = 1.0 / f32(params.n_col);

@@ -1,7 +1,7 @@
 // layernorm_residual_forward: the sum of two tensors, and its layer norm, where rows have a multiple of 4 elements.
 //
 // Shapes:    sum, out, a, b (n_row, 4 n_col4); mean, rstd (n_row); weight, bias (4 n_col4).
-// Work:      LANES invocations per row, WG / LANES rows per workgroup; the sum is read twice again.
+// Work:      LANES invocations per row, WG / LANES rows per workgroup; the sum is read back twice.
 // Numerics:  as layernorm_vec4_forward, on the rounded sum.
 // Limits:    n_row * n_col4 < 2^30; differences from the mean below 1e19 / sqrt(n_col); rows fold into y.
 // Reference: src/reference/layernorm.rs.
@@ -30,7 +30,7 @@ fn main(
 ) {
     let row = linear_group(group_id, num_groups) * (WG / LANES) + local_id / LANES;
     let lane = local_id % LANES;
-    // a row past the end has no columns, so that its lanes still meet the others at the barriers
+    // a row past the end has no columns, but its lanes must still reach the barriers
     let n = select(0u, params.n_col4, row < params.n_row);
     let base = row * params.n_col4;
     let share = 0.25 / f32(params.n_col4);

@@ -1,8 +1,8 @@
-// layernorm_vec4_backward: the gradient of layer norm with respect to its input, where rows have a multiple of 4 elements.
+// layernorm_vec4_backward: the gradient of layer norm with respect to its input, if rows have a multiple of 4 elements.
 //
 // Shapes:    dinp, dout, inp, dsum (n_row, 4 n_col4); mean, rstd (n_row); weight (4 n_col4).
 // Work:      LANES invocations per row, WG / LANES rows per workgroup; the row is read twice.
-// Numerics:  as layernorm_backward; one addition more with DSUM, which adds the gradient that comes past the norm.
+// Numerics:  as layernorm_backward; one more addition with DSUM, which adds the gradient that bypasses the norm.
 // Limits:    n_row * n_col4 < 2^30; rows fold into y.
 // Reference: src/reference/layernorm.rs.
 //: import index lanes
@@ -30,7 +30,7 @@ fn main(
 ) {
     let row = linear_group(group_id, num_groups) * (WG / LANES) + local_id / LANES;
     let lane = local_id % LANES;
-    // a row past the end has no columns, so that its lanes still meet the others at the barriers
+    // a row past the end has no columns, but its lanes must still reach the barriers
     let n = select(0u, params.n_col4, row < params.n_row);
     let base = row * params.n_col4;
     let share = 0.25 / f32(params.n_col4);

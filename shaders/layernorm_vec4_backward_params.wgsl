@@ -2,9 +2,9 @@
 //
 // Shapes:    dweight, dbias (chunks of chunk_rows rows, 4 n_col4); dout, inp (n_row, 4 n_col4); mean, rstd (n_row).
 // Work:      one invocation per chunk and 4 columns; neighbours take neighbouring columns.
-// Numerics:  sums of products dout xhat and of dout, four rows at a time in order; one addition more with ADD_*.
-// Limits:    n_row * n_col4 < 2^30; chunk_rows <= 262,000, as llvmpipe ends longer loops; more than 65,535 workgroups
-//            fold into y. Without BIAS, dbias is not touched.
+// Numerics:  sums of products dout xhat and of dout, four rows at a time in order; one more addition with ADD_*.
+// Limits:    n_row * n_col4 < 2^30; chunk_rows <= 262,000, as llvmpipe breaks off longer loops; more than 65,535
+//            workgroups fold into y. Without BIAS, dbias is not touched.
 // Reference: src/reference/layernorm.rs.
 //: import index
 //: variant cpu WG=16u

@@ -4,7 +4,7 @@
 //            with TRANS_B, out (m, out_ld) from column out_start; bias (n) from bias_start.
 // Work:      ROWS rows by 4 columns per invocation and K slice; a workgroup has WG / SLICES such tiles; y counts rows.
 // Numerics:  f32 sums, a slice's terms in order, then the slices in order.
-// Limits:    k is a multiple of 4, and so is n without TRANS_B; k / 4 rounds (65,535 at most on llvmpipe).
+// Limits:    k is a multiple of 4, and so is n without TRANS_B; k / 4 iterations (65,535 at most on llvmpipe).
 // Reference: src/reference/matmul.rs.
 //: import gelu
 //: variant cpu WG=16u SLICES=1u
@@ -43,7 +43,7 @@ fn store(row: u32, col: u32, sums: vec4<f32>) {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) local_id: u32) {
-    // neighbours read what lies side by side: columns of B (k, n), terms of B (n, k)
+    // neighbours read adjacent elements: columns of B (k, n), terms of B (n, k)
     let tile = select(local_id % TILES, local_id / SLICES, TRANS_B);
     let slice = select(local_id / TILES, local_id % SLICES, TRANS_B);
     let col = (group_id.x * TILES + tile) * 4u;

@@ -1,13 +1,13 @@
 // matmul_shuffle: matrix products in the registers of one subgroup, for devices without fast workgroup memory.
 //
 // Shapes:    as matmul_direct.
-// Work:      one subgroup per TM x TN tile of out, 4 terms at a time. A's values are spread over the lanes and handed
-//            round by shuffles with constant lanes; each lane holds CV vec4 of every row of the tile. No barrier.
-// Numerics:  f32, terms in the order of k, four products before a sum is put back; with ADD and BIAS one addition each
-//            at the end.
+// Work:      one subgroup per TM x TN tile of out, 4 terms at a time. A's values are spread over the lanes and passed
+//            on by shuffles with constant lanes; each lane holds CV vec4 of every row of the tile. No barrier.
+// Numerics:  f32, terms in the order of k, four products before a sum is written back; with ADD and BIAS one addition
+//            each at the end.
 // Limits:    every leading dimension, start and stride is a multiple of 4, so that rows are padded to fours, and the
-//            padding may hold anything; TAIL where K isn't a multiple of 4, ODD where N isn't. K < 262,140, by llvmpipe's 65,535 rounds; every element index < 2^32; at
-//            most 65,535 matrices in a batch.
+//            padding may hold anything; TAIL if K isn't a multiple of 4, ODD if N isn't. K < 262,140, because of
+//            llvmpipe's limit of 65,535 iterations; every element index < 2^32; at most 65,535 matrices in a batch.
 // Reference: src/reference/matmul.rs.
 //: import index matmul
 //: variant wide CV=2u
@@ -32,7 +32,7 @@ const N_SUM: u32 = TM * CV;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-// What lies beyond K in a vec4 along k is 0.
+// A vec4 along k, with the elements beyond K set to 0.
 fn within(k: u32, four: vec4<f32>) -> vec4<f32> {
     if !TAIL { return four; }
     return select(vec4<f32>(0.0), four, vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(params.k));
@@ -43,7 +43,7 @@ fn row_of(k: u32) -> u32 {
     return min(k, params.k - 1u);
 }
 
-// The bias of four columns; beyond the last one it is that one's.
+// The bias of four columns; columns beyond the last repeat it.
 fn bias_at(col: u32) -> vec4<f32> {
     if !BIAS { return vec4<f32>(0.0); }
     let last = params.n - 1u;
@@ -74,7 +74,7 @@ fn main(
     @builtin(num_workgroups) num_groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    // neighbouring workgroups take tiles below each other, so that B's strip stays in the cache
+    // neighbouring workgroups take tiles one below the other, so that B's strip stays in the cache
     let tiles_m = (params.m + TM - 1u) / TM;
     let tiles_n = (params.n + TN - 1u) / TN;
     let tile = linear_group(group_id, num_groups);
@@ -82,7 +82,7 @@ fn main(
     let m0 = tile % tiles_m * TM;
     let n0 = tile / tiles_m * TN;
     let starts = batch_starts(group_id.z);
-    // plus 0, which no compiler sees: lavapipe makes a kernel for each value of a parameter that alone ends a loop
+    // plus 0, hidden from the compiler: lavapipe makes a kernel for each value of a parameter that alone ends a loop
     let n_term = params.k + (group_id.x >> 16u);
     let a_step = params.a_ld >> 2u;
     let b_step = params.b_ld >> 2u;
@@ -141,7 +141,7 @@ fn main(
         for (var i = 0u; i < R4; i++) { //: unroll
             for (var r = 0u; r < 4u; r++) { //: unroll
                 for (var l = 0u; l < SUBGROUP; l++) { //: unroll
-                    // the r-th of the rows that lane l holds
+                    // the r-th row that lane l holds
                     var x: vec4<f32>;
                     if TRANS_A {
                         x.x = subgroupShuffle(rows[4u * i][r], l);

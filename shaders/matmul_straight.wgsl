@@ -1,9 +1,10 @@
 // matmul_straight: A B and A' B in straight-line code, for Mesa's llvmpipe from 26 on.
 //
-// Shapes:    a (M, K), or (K, M) with TRANS_A; b (K, N); out (M, N); rows may lie apart. bias: N elements from bias_start on.
-// Work:      one subgroup per 4 x 32 tile of out, GROUP of them in a workgroup; each lane has a column of each of four vectors.
-//            Where all lanes have the same address and no loop or condition is around, llvmpipe loads a number once, without
-//            a test. Eight neighbours that are chosen by lane numbers become one vector load.
+// Shapes:    a (M, K), or (K, M) with TRANS_A; b (K, N); out (M, N); rows may be padded. bias: N elements from
+//            bias_start on.
+// Work:      one subgroup per 4 x 32 tile of out, GROUP of them in a workgroup; each lane has a column of each of four
+//            vectors. If all lanes have the same address, outside loops and conditions, llvmpipe loads a number once,
+//            without a mask. Eight neighbouring elements that are selected by lane number become one vector load.
 // Numerics:  f32, terms in the order of k; with BIAS and ADD one addition each at the end.
 // Limits:    K is TERMS, M a multiple of 4, N of 32, the number of tiles of GROUP; fewer than 65,536 workgroups; every
 //            element index < 2^28.
@@ -62,7 +63,7 @@ fn main(
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    // neighbours take tiles below each other, so that B's strip stays in the cache
+    // neighbours take tiles one below the other, so that B's strip stays in the cache
     let tiles_m = params.m / ROWS;
     let tile = group_id.x * GROUP + subgroup;
     let row0 = tile % tiles_m * ROWS;
@@ -85,7 +86,8 @@ fn main(
                 }
             }
         }
-        // never true, which no compiler sees: else LLVM moves each sum's additions to its store, and spills all it loaded
+        // never true, but the compiler can't know: otherwise LLVM moves each sum's additions to its store and spills
+        // all loads
         if params.never > 0u {
             for (var s = 0u; s < 16u; s++) { //: unroll
                 sums[s] *= 2.0;

@@ -1,11 +1,12 @@
 // matmul_straight_dot: A B' in straight-line code, for Mesa's llvmpipe from 26 on.
 //
-// Shapes:    a (M, K), b (N, K), out (M, N); rows may lie apart. bias: N elements from bias_start on.
-// Work:      one subgroup per 4 x 4 tile of out, GROUP of them in a workgroup. Each lane sums every eighth term of each element;
-//            loads are vectors, as in matmul_straight.
-// Numerics:  f32, eight sums of terms in the order of k, added in pairs; with BIAS and ADD one addition each at the end.
-// Limits:    K is TERMS, M and N multiples of 4, the number of tiles of GROUP; fewer than 65,536 workgroups; every element
-//            index < 2^28.
+// Shapes:    a (M, K), b (N, K), out (M, N); rows may be padded. bias: N elements from bias_start on.
+// Work:      one subgroup per 4 x 4 tile of out, GROUP of them in a workgroup. Each lane sums every eighth term of each
+//            element; loads are vectors, as in matmul_straight.
+// Numerics:  f32, eight sums of terms in the order of k, added in pairs; with BIAS and ADD one addition each at the
+//            end.
+// Limits:    K is TERMS, M and N multiples of 4, the number of tiles of GROUP; fewer than 65,536 workgroups; every
+//            element index < 2^28.
 // Reference: src/reference/matmul.rs.
 //: import straight
 //: variant one GROUP=1u
@@ -58,7 +59,7 @@ fn main(
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    // neighbours take tiles below each other, so that B's rows stay in the cache
+    // neighbours take tiles one below the other, so that B's rows stay in the cache
     let tiles_m = params.m / SIDE;
     let tile = group_id.x * GROUP + subgroup;
     let row0 = tile % tiles_m * SIDE;

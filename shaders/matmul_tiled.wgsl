@@ -22,7 +22,7 @@ const STRIDE: u32 = 66u;
 var<workgroup> a_tile: array<f32, TK * STRIDE>;
 var<workgroup> b_tile: array<f32, TK * STRIDE>;
 
-// What lies outside a matrix is 0.
+// Elements outside a matrix are 0.
 fn a_at(start: u32, row: u32, k: u32) -> f32 {
     let r = min(row, params.m - 1u);
     let c = min(k, params.k - 1u);
@@ -48,7 +48,7 @@ fn main(
     let m0 = tile % tiles_m * TILE;
     let n0 = tile / tiles_m * TILE;
     let starts = batch_starts(group_id.z);
-    // rows y, y + 16, ... and columns x, x + 16, ...: neighbours read neighbouring words, and store them
+    // rows y, y + 16, ... and columns x, x + 16, ...: neighbours load and store adjacent words
     let x = local_id % 16u;
     let y = local_id / 16u;
     var sums: array<vec4<f32>, 4>;

@@ -22,7 +22,7 @@ fn main(
     @builtin(num_workgroups) num_groups: vec3<u32>,
     @builtin(local_invocation_index) local_id: u32,
 ) {
-    // neighbouring invocations touch neighbouring elements, four times
+    // each of the four times, neighbouring invocations access neighbouring elements
     let first = linear_group(group_id, num_groups) * WG * 4u + local_id;
     for (var j = 0u; j < 4u; j++) { //: unroll
         let i = first + j * WG;

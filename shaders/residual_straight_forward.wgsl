@@ -3,7 +3,7 @@
 // Shapes:    out, a, b: n elements each.
 // Work:      one subgroup per ELEMS elements. All lanes have the same addresses, so that llvmpipe does the work of one.
 // Numerics:  one f32 addition (two with ADD).
-// Limits:    n is a multiple of what a workgroup takes; fewer than 65,536 workgroups.
+// Limits:    n is a multiple of the elements per workgroup; fewer than 65,536 workgroups.
 // Reference: src/reference/residual.rs.
 const SUBGROUP: u32 = 8u;          //: tune
 const VECTOR_LOADS: bool = true;   //: tune

@@ -1,11 +1,12 @@
 // sample_forward: each row's next token, chosen from its logits.
 //
 // Shapes:    cursor (n_row, 4): token, length, tokens drawn, stream; text (n_row, n_text); logits (n_row, n_col);
-//            settings: temperature and top-p as the bits of f32, top-k, seed low and high, .., and from word 8
-//            on a bit for each token that is forbidden; fed (n_row).
-// Work:      one workgroup per row. Two sums over the row; top-k and top-p search their least logit, 4 guesses a pass.
+//            settings: temperature and top-p as the bits of f32, top-k, seed low and high, .., and from word 8 on a bit
+//            for each forbidden token; fed (n_row).
+// Work:      one workgroup per row. Two sums over the row; top-k and top-p search for their smallest logit, 4 guesses a
+//            pass.
 // Numerics:  weights exp((logit - max) / temperature); f32 sums in a fixed order; the random number has 24 bits.
-// Limits:    n_col <= 2^18, so that counts are exact in f32 and no invocation loops more than 65,535 rounds.
+// Limits:    n_col <= 2^18, so that counts are exact in f32 and no invocation exceeds 65,535 iterations.
 // Reference: src/reference/sample.rs.
 //: import index sample_search
 //: variant cpu WG=64u
@@ -31,7 +32,7 @@ fn hash(word: u32) -> u32 {
     return x ^ (x >> 16u);
 }
 
-// Uniform in [0, 1), a function of seed, stream and how many were drawn before.
+// Uniform in [0, 1): a function of the seed, the stream and the number drawn before.
 fn uniform_draw(drawn: u32, stream: u32) -> f32 {
     var key = hash(0u);
     key = hash((key ^ drawn) + GOLDEN_RATIO);
@@ -41,21 +42,21 @@ fn uniform_draw(drawn: u32, stream: u32) -> f32 {
     return f32(key >> 8u) * (1.0 / 16777216.0);
 }
 
-// Narrows what is kept to its likeliest part that `need` asks for: a count, or with `by_weight` a sum of weights.
+// Narrows the kept tokens to the most likely ones that reach `need`: a count or, with `by_weight`, a sum of weights.
 fn keep_likeliest(need: f32, by_weight: bool, local_id: u32) {
     let key = search_key(need, by_weight, local_id);
     let above = measure_keys(vec4<u32>(key + 1u), by_weight, local_id).x;
     if key > least_key { last_tie = NONE; }
     least_key = key;
-    // of those that tie for the last places the first ones stay, at least one
+    // of the tokens tied for the last places, the first ones stay, at least one
     var n_tie = need - above;
     if by_weight { n_tie = ceil(n_tie / weight(value_of(key))); }
     last_tie = search_tie(max(n_tie, 1.0), local_id);
 }
 
-// The token at a random point of the kept weights, laid end to end in the order of ids.
+// The token at a random point of the kept weights, laid end to end in order of ids.
 fn draw(point: f32, local_id: u32) -> u32 {
-    // each invocation has a run of ids
+    // each invocation takes a run of ids
     let len = (params.n_col + WG - 1u) / WG;
     let first = min(local_id * len, params.n_col);
     let end = min(first + len, params.n_col);
@@ -73,7 +74,7 @@ fn draw(point: f32, local_id: u32) -> u32 {
     var total = 0.0;
     for (var lane = 0u; lane < WG; lane++) { total += fours[lane].x; }
     let goal = point * total;
-    // the run that holds the goal; where rounding hides it, the last run that holds anything
+    // the run that contains the goal or, if rounding hides it, the last non-empty run
     var before = 0.0;
     var found_before = 0.0;
     var found = 0u;

@@ -1,6 +1,6 @@
-//! Train decoder-only transformers on any GPU that wgpu reaches, with hand-written WGSL.
+//! Train decoder-only transformers on any GPU that wgpu supports, with hand-written WGSL.
 //!
-//! Modules are listed in layer order: each may import only from those above it, and a test says so.
+//! Modules are listed in layer order: each may import only from those above it, and a test enforces it.
 
 pub mod units;
 
@@ -43,6 +43,8 @@ pub mod bench;
 pub mod doctor;
 
 pub mod tune;
+
+pub mod job;
 
 pub mod cli;
 

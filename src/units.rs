@@ -1,13 +1,13 @@
-//! How amounts are written for people.
+//! Human-readable amounts.
 
-/// Bytes in the unit that a person would use: at most four digits before the unit changes.
+/// Formats bytes with a binary unit, with at most four digits before the decimal point.
 pub fn human_bytes(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
     }
     let mut amount = bytes as f64 / 1024.0;
     for unit in ["KiB", "MiB", "GiB", "TiB"] {
-        // what would be rounded up to 1024.0 belongs to the next unit
+        // an amount that would be rounded to 1024.0 belongs to the next unit
         if amount < 1023.95 {
             return format!("{amount:.1} {unit}");
         }
@@ -16,7 +16,7 @@ pub fn human_bytes(bytes: u64) -> String {
     format!("{amount:.1} PiB")
 }
 
-/// A number of things: `1 layer`, `2 layers`. `one` is the name of one of them.
+/// Formats a count with its noun: `1 layer`, `2 layers`. `one` is the singular.
 pub fn count(n: impl TryInto<u128>, one: &str) -> String {
     let n = n.try_into().unwrap_or(u128::MAX);
     let ending = match one {
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_is_not_several() {
+    fn counts_have_singular_and_plural() {
         for (n, one, text) in [
             (0usize, "row", "0 rows"),
             (1, "row", "1 row"),

@@ -5,7 +5,8 @@ use tril::gpu::Gpu;
 use tril::ops::{Attention, AttentionBackward, FlashAttention, FlashAttentionBackward};
 use tril::tensor::{DType, Shape};
 
-/// Both ways side by side. FLOPs are those of the scores up to the diagonal, and of four products backward, for either.
+/// Both kinds of attention side by side. For both, FLOPs are those of the scores up to the diagonal, and of four
+/// products backward.
 pub fn bench(c: &mut Criterion, gpu: &Arc<Gpu>) {
     for (b, t, n_embd, n_head) in [(8, 128, 128, 4), (12, 256, 384, 6), (1, 256, 768, 12), (1, 1024, 768, 12)] {
         for p in [0.0, 0.1] {

@@ -5,8 +5,8 @@ use tril::gpu::Gpu;
 use tril::ops::{Epilogue, Fused, Matmul, Op};
 use tril::tensor::{DType, Shape};
 
-/// The linear layers of nano and GPT-2 with their gradients: forward is NT with a bias, `da` NN, `db` TN. The last is one
-/// whose `db` has few tiles and many terms. Beside them what a GPU's kernels do besides, with the weight stored (K, N).
+/// The linear layers of nano and GPT-2 with their gradients: forward is NT with a bias, `da` NN, `db` TN. In the last
+/// one `db` has few tiles and many terms. Also the epilogues of a GPU's kernels, with the weight stored (K, N).
 pub fn bench(c: &mut Criterion, gpu: &Arc<Gpu>) {
     let shapes = [
         (768, 384, 128),

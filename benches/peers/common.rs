@@ -1,4 +1,4 @@
-//! What the Rust peers share: presets, batch, flags, timing and the JSON line. The same as `tril bench` has.
+//! The code shared by the Rust peers: presets, batch, flags, timing and the JSON line, the same as in `tril bench`.
 
 use std::error::Error;
 use std::fs::read_to_string;
@@ -38,12 +38,12 @@ const PRESETS: [Preset; 3] = [
 ];
 
 impl Preset {
-    /// Standard deviation of a matrix's initial values, and of a residual projection's.
+    /// Standard deviations of the initial values of a matrix and of a residual projection.
     pub fn std(&self) -> (f64, f64) {
         (0.02, 0.02 / (2.0 * self.n_layer as f64).sqrt())
     }
 
-    /// The tokens of `tril bench`, and the targets: no meaning, spread over the vocabulary.
+    /// The tokens of `tril bench`, and the targets: meaningless, spread over the vocabulary.
     pub fn batch(&self) -> (Vec<u32>, Vec<u32>) {
         let ids: Vec<u32> = (0..=self.b * self.t).map(|i| ((i * 31 + i / 7) % self.vocab_size) as u32).collect();
         (ids[..ids.len() - 1].to_vec(), ids[1..].to_vec())
@@ -59,10 +59,10 @@ pub struct Args {
     /// Which backend of the peer, where it has several
     #[arg(long, default_value = "")]
     pub backend: String,
-    /// Most steps that count
+    /// Maximum steps that count
     #[arg(long, default_value_t = 200)]
     steps: usize,
-    /// Most seconds that count, after three steps
+    /// Maximum seconds that count, after three steps
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
     /// Steps before the first that counts
@@ -72,10 +72,10 @@ pub struct Args {
 
 fn preset(name: &str) -> Result<Preset, String> {
     let found = PRESETS.into_iter().find(|p| p.name == name);
-    found.ok_or_else(|| format!("there is no preset called {name}; there are: xs, s, gpt2"))
+    found.ok_or_else(|| format!("unknown preset {name}; available: xs, s, gpt2"))
 }
 
-/// Who is measured.
+/// The program being measured.
 #[derive(Debug)]
 pub struct Peer {
     pub name: &'static str,
@@ -86,7 +86,7 @@ pub struct Peer {
 }
 
 impl Args {
-    /// Runs `step`, which trains once and reads the loss back, and prints the figures.
+    /// Runs `step`, which trains once and reads the loss back, and prints the results.
     pub fn measure(&self, peer: Peer, mut step: impl FnMut() -> AnyResult<f32>) -> AnyResult<()> {
         let began = Instant::now();
         let mut losses = vec![];
@@ -97,7 +97,7 @@ impl Args {
             let started = Instant::now();
             losses.push(step()?);
             let seconds = started.elapsed().as_secs_f64();
-            // for whoever has to stop a slow one
+            // progress, so that a slow run can be stopped
             eprintln!("step {}: {seconds:.3} s", losses.len());
             if losses.len() == 1 {
                 first_step_s = seconds_since_start().unwrap_or(began.elapsed().as_secs_f64());
@@ -130,7 +130,7 @@ impl Args {
     }
 }
 
-/// Since this process began, where Linux says so; its clock there has 100 ticks a second.
+/// Seconds since this process began, if Linux reports it; its clock there has 100 ticks a second.
 fn seconds_since_start() -> Option<f64> {
     let stat = read_to_string("/proc/self/stat").ok()?;
     let ticks: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
@@ -138,7 +138,7 @@ fn seconds_since_start() -> Option<f64> {
     Some(uptime - ticks / 100.0)
 }
 
-/// The largest resident memory so far, where Linux says so.
+/// Peak resident memory so far, if Linux reports it.
 fn peak_memory_mib() -> Option<f64> {
     let status = read_to_string("/proc/self/status").ok()?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().trim_end_matches("kB").trim();

@@ -1,4 +1,4 @@
-// Four channels of a head that begins at an element of `qkv`; those past the head's end are 0, as in the cache.
+// Four channels of the head that begins at an element of `qkv`; those past the head's end are 0, as in the cache.
 fn head_quad(start: u32, quad: u32) -> vec4<f32> {
     let c = 4u * quad;
     var four = vec4<f32>(qkv[start + c], 0.0, 0.0, 0.0);

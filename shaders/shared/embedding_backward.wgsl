@@ -1,5 +1,5 @@
-// What the embedding_backward kernels do: each token's chunks added to its row, in Values. The importing file says what a
-// Value is, and binds dwte, partials and sorted.
+// The body of the embedding_backward kernels: adds each token's chunks to its row, in Values. The importing file
+// defines Value and binds dwte, partials and sorted.
 const WG: u32 = 64u;      //: tune
 const CHUNK: u32 = 32u;
 

@@ -1,5 +1,5 @@
-// What the embedding_backward_chunks kernels do: sums over chunks of positions of one token, in Values. The importing file says
-// what a Value is, and binds partials, dout and sorted.
+// The body of the embedding_backward_chunks kernels: sums over chunks of positions of one token, in Values. The
+// importing file defines Value and binds partials, dout and sorted.
 const WG: u32 = 64u;      //: tune
 const CHUNK: u32 = 32u;
 

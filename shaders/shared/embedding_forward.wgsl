@@ -1,8 +1,8 @@
-// What the embedding_forward kernels do: rows of a table by id, of Values. The importing file says what a Value is, binds out,
-// ids, wte, wpe and spans, and holds how many of them an invocation takes.
+// The body of the embedding_forward kernels: rows of a table by id, in Values. The importing file defines Value, binds
+// out, ids, wte, wpe and spans, and sets EACH, the Values per invocation.
 const WG: u32 = 64u;           //: tune
 const POSITION: bool = false;  //: mode false true
-// whether positions count from the first of a row's document, spans (n_row, 2); without, spans is not read
+// whether positions count from the start of a row's document, spans (n_row, 2); if false, spans isn't read
 const DOCUMENTS: bool = false;  //: mode false true
 
 struct Params { n: u32, n_col: u32, n_time: u32, first_row: u32, first_id: u32, n_id: u32, vocab_size: u32 }

@@ -1,28 +1,28 @@
-// What the flash attention kernels share: their parameters, and how work is cut. The importing file sets TILE, the rows that
-// a workgroup owns, and binds qkv and spans: of each position the first of its document and the one after its last, (B, T).
+// The parts shared by the flash attention kernels: parameters, and the division of work. The importing file sets TILE,
+// the rows that a workgroup owns, and binds qkv and spans: the start and end of each position's document, (B, T).
 //: import rng
 const DROPOUT: bool = false;  //: mode false true
-// whether a row holds several documents, which don't see each other; without, spans is not read
+// whether a row holds several documents, which attention doesn't cross; if false, spans isn't read
 const DOCUMENTS: bool = false;  //: mode false true
-// what a masked score is instead of minus infinity
+// stands for minus infinity as a masked score
 const MASKED: f32 = -3.4028235e38;
 
 struct Params { t: u32, c4: u32, n_head: u32, hs4: u32, n_all: u32, first_head: u32, qkv_start4: u32, out_start4: u32,
     row_start: u32, site: u32, threshold: u32, drop_scale: f32, scale: f32 }
 
-// A head of this dispatch and the tile of rows that a workgroup owns in it.
+// A head of this dispatch and the tile of its rows that a workgroup owns.
 struct Tile {
     head: u32,
     first: u32,
-    // of the head's first row, in fours: in a tensor as wide as qkv, and in one as wide as out
+    // start of the head's first row, in units of 4: in a tensor as wide as qkv, and in one as wide as out
     wide: u32,
     narrow: u32,
-    // of the head's first element in a tensor (B, NH, T), and among all probabilities
+    // start of the head in a tensor (B, NH, T), and among all probabilities
     flat: u32,
     elem: u32,
 }
 
-// `last_first`: tiles with the most work come first where it grows with the row.
+// `last_first`: put the tiles with the most work first, where work grows with the row.
 fn tile_of(group: u32, last_first: bool) -> Tile {
     let n_tile = (params.t + TILE - 1u) / TILE;
     let head = group / n_tile;
@@ -36,13 +36,13 @@ fn tile_of(group: u32, last_first: bool) -> Tile {
         (params.first_head + head) * params.t * params.t);
 }
 
-// Of a position, or of the last one: the first of its document, and the one after its last.
+// The start and end of the document of a position, clamped to the last one.
 fn span(tile: Tile, row: u32) -> vec2<u32> {
     if !DOCUMENTS { return vec2<u32>(0u, params.t); }
     return spans[(params.first_head + tile.head) / params.n_head * params.t + min(row, params.t - 1u)];
 }
 
-// Four channels of a row of qkv, or of the last row; 0 beyond the head.
+// Four channels of a row of qkv, clamped to the last row; 0 beyond the head.
 fn four(start: u32, row: u32, d: u32) -> vec4<f32> {
     let at = start + min(row, params.t - 1u) * 3u * params.c4 + min(d, params.hs4 - 1u);
     return select(vec4<f32>(), qkv[at], d < params.hs4);

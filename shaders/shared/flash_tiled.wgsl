@@ -1,31 +1,31 @@
-// Flash attention through workgroup memory. A workgroup owns TILE rows of a head and takes OTHER rows of the other side at
-// a time. Of the scores between them an invocation holds 4 x 4: of rows y + 8 i and columns 4 x to 4 x + 3. Of a product
-// with OTHER rows it holds ROWS rows, ID_GROUPS apart, and FOURS fours of channels, D apart.
+// Flash attention through workgroup memory. A workgroup owns TILE rows of a head and takes OTHER rows of the other side
+// at a time. Of the scores between them an invocation holds 4 x 4: of rows y + 8 i and columns 4 x to 4 x + 3. Of a
+// product with OTHER rows it holds ROWS rows, ID_GROUPS apart, and FOURS vec4 of channels, D apart.
 //: import flash
 const TILE: u32 = 32u;
 const OTHER: u32 = 64u;
 const WG: u32 = 128u;
-// the head size, or the next larger of these, in fours
+// the head size, rounded up to one of these, in units of 4
 const HS4: u32 = 16u;  //: mode 8u 16u 24u 32u
 const D: u32 = select(16u, 8u, HS4 % 16u > 0u);
 const FOURS: u32 = HS4 / D;
 const GROUPS: u32 = WG / D;
 const ROWS: u32 = TILE / GROUPS;
 const N_SUM: u32 = ROWS * FOURS;
-// fours of channels that scores are summed over at a time, and one more: rows begin in different banks
+// vec4 of channels that scores are summed over at a time; SLICE_LD has one more, so that rows begin in different banks
 const SLICE: u32 = 8u;
 const SLICE_LD: u32 = SLICE + 1u;
 const SCORES_LD: u32 = OTHER / 4u + 1u;
 // rows that a product sums over at a time
 const PIECE: u32 = select(16u, 8u, HS4 > 16u);
-// slices of own and other rows lie here first, then scores and a piece of other rows
+// holds slices of own and other rows, then scores and a piece of other rows
 const OTHER_AT: u32 = TILE * SLICE_LD;
 const PIECE_AT: u32 = TILE * SCORES_LD;
 const N_SHARED: u32 = max(OTHER_AT + OTHER * SLICE_LD, PIECE_AT + PIECE * HS4);
 var<workgroup> shared_fours: array<vec4<f32>, N_SHARED>;
 var<workgroup> quarters: array<f32, WG>;
 
-// Where a slice of one of the other rows lies: those that one invocation takes are 16 apart, so that neighbours read
+// Start of a slice of one of the other rows. The rows that one invocation takes are 16 apart, so that neighbours read
 // neighbouring rows.
 fn other_at(row: u32) -> u32 {
     return OTHER_AT + (row % 4u * 16u + row / 4u) * SLICE_LD;
@@ -51,7 +51,7 @@ fn add_scores(scores: ptr<function, array<vec4<f32>, 4>>, x: u32, y: u32) {
     }
 }
 
-// Adds the products of the scores from column `first` on with a piece of other rows.
+// Adds the products of a piece of other rows with the scores from column `first` on.
 fn add_products(products: ptr<function, array<vec4<f32>, N_SUM>>, id: u32, first: u32) {
     for (var j = 0u; j < PIECE / 4u; j++) {
         for (var f = 0u; f < 3u; f++) { //: unroll

@@ -4,7 +4,7 @@ const GELU_GAIN: f32 = 1.5957691; // 2 sqrt(2 / pi)
 const GELU_CUBIC: f32 = 0.044715;
 const GELU_CLAMP: f32 = 16.0;
 
-// (sigmoid(2u), its derivative by 2u), from exp(-|2u|), which can't overflow and doesn't cancel
+// (sigmoid(2u), its derivative with respect to 2u), from exp(-|2u|), which can't overflow and doesn't cancel
 struct GeluGate { sigmoid: vec4<f32>, slope: vec4<f32> }
 
 fn gelu_gate(x: vec4<f32>) -> GeluGate {
@@ -22,6 +22,6 @@ fn gelu(x: vec4<f32>) -> vec4<f32> {
 fn gelu_derivative(x: vec4<f32>) -> vec4<f32> {
     let gate = gelu_gate(x);
     let c = clamp(x, vec4<f32>(-GELU_CLAMP), vec4<f32>(GELU_CLAMP));
-    // the factor x isn't clamped so that a NaN stays one
+    // the factor x isn't clamped, so that a NaN stays one
     return gate.sigmoid + x * gate.slope * (GELU_GAIN * (1.0 + 3.0 * GELU_CUBIC * c * c));
 }

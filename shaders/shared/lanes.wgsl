@@ -1,5 +1,5 @@
 // Reductions over the LANES neighbouring invocations that share a row; with LANES 1 no barrier remains. All WG
-// invocations must come here together. The order of additions is fixed, and every lane gets the same result.
+// invocations must call them together. The order of additions is fixed, and every lane gets the same result.
 const_assert LANES > 0u && (LANES & (LANES - 1u)) == 0u && WG % LANES == 0u;
 var<workgroup> lane_values: array<f32, WG>;
 

@@ -1,5 +1,5 @@
-// What the matmul kernels have in common: modes, params, which the importing file
-// binds, and where each matrix of a batch begins.
+// The parts shared by the matmul kernels: modes, params, which the importing file binds, and where each matrix of a
+// batch begins.
 const TRANS_A: bool = false;  //: mode false true
 const TRANS_B: bool = false;  //: mode false true
 const ADD: bool = false;      //: mode false true
@@ -25,7 +25,7 @@ struct Params {
     bias_start: u32,
 }
 
-// The first elements of A, B and out in a batch.
+// The first elements of A, B and out for a batch index.
 fn batch_starts(batch: u32) -> vec3<u32> {
     let outer = batch / params.n_inner;
     let inner = batch % params.n_inner;

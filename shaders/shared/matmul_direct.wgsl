@@ -13,7 +13,7 @@ fn main(
     @builtin(num_workgroups) num_groups: vec3<u32>,
     @builtin(local_invocation_index) local_id: u32,
 ) {
-    // neighbouring invocations take tiles below each other, so that B's strip stays in the cache
+    // neighbouring invocations take tiles one below the other, so that B's strip stays in the cache
     let tiles_m = (params.m + TM - 1u) / TM;
     let tiles_n = (params.n + TN - 1u) / TN;
     let tile = linear_group(group_id, num_groups) * WG + local_id;
@@ -52,7 +52,7 @@ fn main(
                 }
             }
         }
-        // four products before a sum is put back: what goes round a loop is costly where lanes are masked
+        // four products before a sum is written back: values carried through a loop are costly if lanes are masked
         for (var i = 0u; i < TM4; i++) { //: unroll
             for (var r = 0u; r < 4u; r++) { //: unroll
                 let row = rows[4u * i + r];

@@ -1,6 +1,6 @@
-// The tiles of the matmul_tiled4 kernels: loaded as blocks of 4 x 4, they lie in workgroup memory with the terms as rows. The
-// importing file binds a, b, bias and out, stores four columns of a row (`store`), and says with SUMS_COLUMNS whether the
-// first row of tiles gives the sums of B's columns to its `store_column_sums`.
+// The tiles of the matmul_tiled4 kernels, loaded as blocks of 4 x 4 and kept in workgroup memory with the terms as
+// rows. The importing file binds a, b, bias and out, stores four columns of a row (`store`), and sets SUMS_COLUMNS if
+// the first row of tiles passes the sums of B's columns to its `store_column_sums`.
 const TM: u32 = 64u;          //: tune
 const TN: u32 = 64u;          //: tune
 const TK: u32 = 16u;          //: tune
@@ -11,26 +11,26 @@ const TAIL: bool = false;     //: mode false true
 const M4: u32 = TM / 4u;
 const N4: u32 = TN / 4u;
 const K4: u32 = TK / 4u;
-// invocations along rows and columns
+// invocations along rows and along columns
 const ROWS: u32 = M4 / R4;
 const COLS: u32 = N4 / C4;
 const WG: u32 = ROWS * COLS;
-// blocks of 4 x 4 that the tiles of A and B have
+// blocks of 4 x 4 in the tiles of A and of B
 const A_BLOCKS: u32 = M4 * K4;
 const B_BLOCKS: u32 = N4 * K4;
 const BOTH: bool = A_BLOCKS == WG && B_BLOCKS == WG;
-// for sums of B's columns: invocations with the same four columns, and the terms of a tile that each of them takes
+// for sums of B's columns: invocations with the same four columns, and the terms of a tile for each of them
 const SHARES: u32 = WG / N4;
 const SHARE_TERMS: u32 = TK / SHARES;
 const N_SUM: u32 = 4u * R4 * C4;
 
-// (k, four rows) and (k, four columns); PAD after every four terms, so that neighbours store into different banks
+// (k, four rows) and (k, four columns); PAD after every four terms, so that neighbours store to different banks
 const A_SIZE: u32 = TK * M4 + (K4 - 1u) * PAD;
 const B_SIZE: u32 = TK * N4 + (K4 - 1u) * PAD;
 var<workgroup> a_tile: array<vec4<f32>, A_SIZE>;
 var<workgroup> b_tile: array<vec4<f32>, B_SIZE>;
 
-// What an invocation brings of a matrix: four vec4 of it, for 4 terms of 4 rows or columns.
+// The part of a matrix that one invocation loads: four vec4, for 4 terms of 4 rows or columns.
 struct Source {
     at: vec4<u32>,      // in the first tile along k
     first: vec4<u32>,   // for the first term
@@ -38,7 +38,7 @@ struct Source {
     slot: u32,
 }
 
-// `along`: the terms lie side by side. `begin` is the tile's first row or column of `end`, `width` its fours.
+// `along`: the terms are adjacent. `begin` is the tile's first row or column of `end`, `width` its number of vec4.
 fn source(block: u32, width: u32, along: bool, start: u32, begin: u32, end: u32, ld: u32) -> Source {
     let x = select(block % width, block / K4, along);
     let k4 = select(block / width, block % K4, along);
@@ -57,14 +57,14 @@ fn source(block: u32, width: u32, along: bool, start: u32, begin: u32, end: u32,
     return s;
 }
 
-// Where the four vec4 are in the tile from k0, which is `step` further; a valid place where there is none.
+// Where the four vec4 are in the tile from k0, which is `step` further; clamped to a valid place past the end.
 fn places(s: Source, along: bool, k0: u32, step: u32) -> vec4<u32> {
     if !TAIL { return s.at + step; }
     let k = vec4<u32>(k0 + s.k) + select(vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(0u), along);
     return select(s.at + step, s.first, k >= vec4<u32>(params.k));
 }
 
-// The four vec4 with a term in each; terms beyond K are 0.
+// The four vec4 transposed so that each holds one term; terms beyond K are 0.
 fn by_term(four: mat4x4<f32>, along: bool, k: u32) -> mat4x4<f32> {
     var terms = four;
     if along { terms = transpose(four); }
@@ -92,7 +92,7 @@ fn bring_b(s: Source, k0: u32) {
     }
 }
 
-// The bias of four columns; beyond the last one it is that one's.
+// The bias of four columns; columns beyond the last repeat it.
 fn bias_at(col: u32) -> vec4<f32> {
     if !BIAS { return vec4<f32>(0.0); }
     let j = min(vec4<u32>(col) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.n - 1u)) + params.bias_start;
@@ -115,7 +115,7 @@ fn main(
     // neighbours form squares of 8 x 8, so that they read few different elements
     let x = local_id % 8u + local_id / 64u % (COLS / 8u) * 8u;
     let y = local_id / 8u % 8u + local_id / 64u / (COLS / 8u) * 8u;
-    // an invocation brings a block of both matrices where there are enough, else of one of them
+    // an invocation loads a block of both matrices if there are enough blocks, else of one of them
     let of_a = source(local_id % A_BLOCKS, M4, !TRANS_A, starts.x, m0, params.m, params.a_ld);
     let of_b = source(local_id % B_BLOCKS, N4, TRANS_B, starts.y, n0, params.n, params.b_ld);
     var sums: array<vec4<f32>, N_SUM>;
@@ -146,7 +146,7 @@ fn main(
             for (var i = 0u; i < R4; i++) { //: unroll
                 rows[i] = a_tile[k * M4 + k / 4u * PAD + y + i * ROWS];
             }
-            // what was read last is used first: so one wait does for all of it
+            // the last read is used first, so that one wait covers all reads
             for (var i = 0u; i < R4; i++) { //: unroll
                 for (var r = 0u; r < 4u; r++) { //: unroll
                     for (var j = 0u; j < C4; j++) { //: unroll

@@ -1,5 +1,6 @@
-// Searches over one row of logits by its WG invocations together. A logit's key is a u32 in the same order, 0 where the
-// logit isn't finite or its token is forbidden. Kept are keys above `least_key`, and those equal to it up to the id `last_tie`.
+// Searches over one row of logits by its WG invocations together. A logit's key is a u32 in the same order, 0 if the
+// logit isn't finite or its token is forbidden. Kept are keys above `least_key`, and those equal to it up to the id
+// `last_tie`.
 var<workgroup> fours: array<vec4<f32>, WG>;
 var<workgroup> keys: array<u32, WG>;
 var<workgroup> ids: array<u32, WG>;
@@ -33,7 +34,7 @@ fn is_kept(i: u32) -> bool {
     return key > least_key || key == least_key && i <= last_tie;
 }
 
-// The largest key, and the first id that has it.
+// The largest key, and the first id with it.
 fn find_best(local_id: u32) -> vec2<u32> {
     var key = 0u;
     var id = 0u;
@@ -77,7 +78,7 @@ fn measured(i: u32, pivots: vec4<u32>, by_weight: bool) -> vec4<f32> {
     return select(vec4<f32>(0.0), vec4<f32>(value), vec4<u32>(key_of(i)) >= pivots);
 }
 
-// How many kept logits have at least each key, or what they weigh together.
+// For each pivot, the number of kept logits with at least that key, or the sum of their weights.
 fn measure_keys(pivots: vec4<u32>, by_weight: bool, local_id: u32) -> vec4<f32> {
     var sums = vec4<f32>(0.0);
     for (var i = local_id; i < params.n_col; i += 4u * WG) {
@@ -87,7 +88,7 @@ fn measure_keys(pivots: vec4<u32>, by_weight: bool, local_id: u32) -> vec4<f32> 
     return sum_over_lanes(sums, local_id);
 }
 
-// The largest key such that the kept logits from it upwards make `need`; `least_key` where all don't.
+// The largest key such that the kept logits from it upwards reach `need`; `least_key` if all of them don't.
 fn search_key(need: f32, by_weight: bool, local_id: u32) -> u32 {
     var low = least_key;
     var high = top_key + 1u;
@@ -96,7 +97,7 @@ fn search_key(need: f32, by_weight: bool, local_id: u32) -> u32 {
         let parts = vec4<u32>(1u, 2u, 3u, 4u);
         let pivots = low + width / 5u * parts + width % 5u * parts / 5u;
         let enough = measure_keys(pivots, by_weight, local_id) >= vec4<f32>(need);
-        // what is measured falls from pivot to pivot
+        // the measured values fall from pivot to pivot
         if enough.w { low = pivots.w; }
         else if enough.z { low = pivots.z; high = pivots.w; }
         else if enough.y { low = pivots.y; high = pivots.z; }
@@ -111,7 +112,7 @@ fn tie(i: u32, pivots: vec4<u32>) -> vec4<f32> {
     return select(vec4<f32>(0.0), vec4<f32>(1.0), vec4<bool>(is_tie) & (vec4<u32>(i) <= pivots));
 }
 
-// The id of the `need`th logit that equals `least_key`; `last_tie` where there are fewer.
+// The id of the `need`th logit that equals `least_key`; `last_tie` if there are fewer.
 fn search_tie(need: f32, local_id: u32) -> u32 {
     var low = 0u; // the answer is at least this
     var high = min(last_tie, params.n_col);

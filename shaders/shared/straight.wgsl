@@ -1,10 +1,10 @@
 // Straight-line code for llvmpipe from Mesa 26 on: see matmul_straight.
 
-// No index is larger, which no compiler sees: with it, LLVM knows that sums of indices don't overflow, and that elements
-// whose indices follow each other are neighbours.
+// No index is larger, and the compiler can't know the value: with it, LLVM knows that sums of indices don't overflow,
+// and that elements with consecutive indices are neighbours.
 const FAR: u32 = 0x0fffffffu;
 
-// Each lane's of eight numbers; where these are loaded from neighbouring elements, LLVM makes one load of it.
+// Selects each lane's number of eight. If they are loaded from neighbouring elements, LLVM makes one load of it.
 fn by_lane(lane: u32, low: vec4<f32>, high: vec4<f32>) -> f32 {
     var x = low.x;
     x = select(x, low.y, lane == 1u);

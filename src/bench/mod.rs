@@ -1,4 +1,5 @@
-//! The speed of training on this device: a few fixed models, synthetic tokens, figures that can be compared and shared.
+//! The speed of training on this device: fixed models and synthetic tokens, with results that can be compared and
+//! shared.
 
 mod rates;
 mod report;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::data::Batch;
 use crate::gpu::Gpu;
+use crate::kernel::Choice;
 use crate::model::{ConfigError, Memory, ModelConfig, ReadBack};
 use crate::speed::Peaks;
 use crate::train::{AdamwConfig, Session, SessionConfig, SessionError};
@@ -19,27 +21,27 @@ use crate::train::{AdamwConfig, Session, SessionConfig, SessionError};
 /// A model and a batch of fixed size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BenchPreset {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
     /// The model.
     pub model: ModelConfig,
-    /// Rows of a step; each has as many tokens as the model's block.
+    /// Rows per step; each has as many tokens as the model's block.
     pub batch_size: u64,
 }
 
 /// The presets' names, smallest first.
 pub const PRESETS: [&str; 5] = ["nano", "xs", "s", "char", "gpt2"];
 
-/// What is measured unless said otherwise.
+/// The presets measured by default.
 pub const USUAL: [&str; 3] = ["nano", "xs", "s"];
 
 impl BenchPreset {
-    /// A preset by name: `nano` and `char` as `tril train` has them, `xs` (4 layers, 4 heads, C 128, T 128, V 256, B 8), `s`
-    /// (6 layers, 6 heads, C 384, T 256, V 65, B 12, without dropout) and `gpt2` (124M, T 256, B 1).
+    /// Returns a preset by name: `nano` and `char` as in `tril train`, `xs` (4 layers, 4 heads, C 128, T 128, V 256, B
+    /// 8), `s` (6 layers, 6 heads, C 384, T 256, V 65, B 12, without dropout) and `gpt2` (124M, T 256, B 1).
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Preset`] listing the names there are.
+    /// [`ConfigError::Preset`], which lists the names.
     pub fn by_name(name: &str) -> Result<Self, ConfigError> {
         let model = ModelConfig::preset;
         Ok(match name {
@@ -57,7 +59,7 @@ impl BenchPreset {
 }
 
 impl BenchPreset {
-    /// The session that is measured.
+    /// The session to measure.
     pub fn session(&self) -> SessionConfig {
         SessionConfig {
             model: self.model.clone(),
@@ -76,32 +78,34 @@ impl BenchPreset {
 /// How long to measure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BenchOptions {
-    /// At most as many steps of each preset.
+    /// Maximum steps per preset.
     pub steps: u64,
-    /// No longer than this for each preset, after three steps.
+    /// Time limit per preset, after three steps.
     pub time: Duration,
 }
 
-/// Steps before the first that counts: kernels are compiled, command buffers reach their size, the queue fills.
+/// Steps before the first that counts, in which kernels are compiled, command buffers reach their size and the queue
+/// fills.
 const WARM_UP: u64 = 4;
 const MIN_STEPS: usize = 3;
 
-/// Measures presets one after another; `on` sees each result at once.
+/// Measures presets one after another; `on` receives each result as soon as it is known.
 ///
 /// # Errors
 ///
-/// A model that doesn't fit, or a failure of the device.
+/// A model doesn't fit, or the device failed.
 pub fn bench(
     gpu: &Arc<Gpu>,
     presets: &[BenchPreset],
+    choice: &Choice,
     options: &BenchOptions,
     mut on: impl FnMut(&PresetResult),
 ) -> Result<BenchReport, SessionError> {
-    let mut peaks = Peaks::measure(gpu)?;
+    let mut peaks = Peaks::measure(gpu, choice)?;
     let mut results: Vec<PresetResult> = vec![];
     for preset in presets {
-        let result = measure(gpu, preset, options, &mut peaks)?;
-        // one that beat the peak has raised it for those before, too
+        let result = measure(gpu, preset, choice, options, &mut peaks)?;
+        // a preset that beat the peak has raised it for the earlier ones too
         results.iter_mut().for_each(|before| before.mfu = peaks.mfu(before.gflops * 1e9));
         on(&result);
         results.push(result);
@@ -112,13 +116,14 @@ pub fn bench(
 fn measure(
     gpu: &Arc<Gpu>,
     preset: &BenchPreset,
+    choice: &Choice,
     options: &BenchOptions,
     peaks: &mut Peaks,
 ) -> Result<PresetResult, SessionError> {
     system::forget_peak_memory();
     let began = Instant::now();
     let (b, t) = (preset.batch_size, preset.model.block_size);
-    let mut session = Session::new(gpu, preset.session())?;
+    let mut session = Session::with_kernels(gpu, preset.session(), choice)?;
     let batch = batch(&preset.model, b, t);
     let mut losses = vec![];
     let mut step = |session: &mut Session| -> Result<Duration, SessionError> {
@@ -135,7 +140,7 @@ fn measure(
     for _ in 1..WARM_UP {
         step(&mut session)?;
     }
-    // the queue is full: a step returns when the oldest one under way is done, so that each takes what the device takes
+    // the queue is full: a step returns when the oldest in flight is done, so each takes as long as the device needs
     let (started, host) = (Instant::now(), session.program().host_time());
     let mut took = vec![];
     let steps = usize::try_from(options.steps).unwrap_or(usize::MAX).max(1);
@@ -175,7 +180,7 @@ fn measure(
     })
 }
 
-/// Tokens without meaning: the same everywhere, and spread over the vocabulary.
+/// Meaningless tokens, the same on every machine and spread over the vocabulary.
 fn batch(model: &ModelConfig, b: u64, t: u64) -> Batch {
     let id = |i: u64| u32::try_from((i * 31 + i / 7) % model.vocab_size).unwrap_or(0);
     let (rows, positions) = (usize::try_from(b).unwrap_or(0), usize::try_from(t).unwrap_or(0));

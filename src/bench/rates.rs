@@ -1,4 +1,4 @@
-//! How fast a device trains, found out with two small models.
+//! The speed at which a device trains, measured with two small models.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,26 +10,26 @@ use crate::model::{ConfigError, ModelConfig};
 use crate::speed::{Rates, TimedStep};
 use crate::train::{Session, SessionError};
 
-/// How long each model is trained, once its kernels are compiled, and the fewest steps.
+/// How long to train each model once its kernels are compiled, and the minimum steps.
 const SPAN: Duration = Duration::from_millis(700);
 const MIN_STEPS: usize = 3;
 
-/// Times the ops of two training steps: a few seconds, and as much as the kernels take to compile.
+/// Times the ops of two training steps: takes a few seconds, plus the time to compile the kernels.
 ///
 /// # Errors
 ///
-/// A failure of the device.
+/// The device failed.
 pub fn rates(gpu: &Arc<Gpu>) -> Result<Rates, SessionError> {
     let [small, large] = models(gpu.caps().is_cpu)?;
     let (small, large) = (time(gpu, &small)?, time(gpu, &large)?);
     let rates = Rates::of(small.step(), large.step());
     drop((small, large));
-    // a model may use other kernels, and on a software device each takes megabytes
+    // the model may use other kernels, and on a software device each takes megabytes
     gpu.forget_pipelines();
     Ok(rates)
 }
 
-/// A small one, in which dispatches count, and one large enough that the device is busy.
+/// A small model, in which dispatches matter, and one large enough to keep the device busy.
 fn models(is_cpu: bool) -> Result<[BenchPreset; 2], ConfigError> {
     let of = |n_layer, n_head, n_embd, block_size, vocab_size, batch_size| -> Result<BenchPreset, ConfigError> {
         let sizes = ModelConfig { n_layer, n_head, n_embd, block_size, vocab_size, ..ModelConfig::preset("nano")? };
@@ -41,11 +41,11 @@ fn models(is_cpu: bool) -> Result<[BenchPreset; 2], ConfigError> {
     Ok([of(2, 4, 128, 128, 128, 8)?, of(2, 12, 768, 1024, 8192, 8)?])
 }
 
-/// The share of all cores' time that a software device uses, at the least, where it has the machine to itself. Where a step
-/// takes longer than this allows, something else had the cores.
+/// The minimum share of all cores' time that a software device uses when it has the machine to itself. If a step takes
+/// longer than this allows, something else used the cores.
 const BUSY: f64 = 0.9;
 
-/// Threads that a software device computes with.
+/// Number of threads that a software device computes with.
 fn threads() -> f64 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let asked = std::env::var("LP_NUM_THREADS").ok().and_then(|n| n.parse::<usize>().ok()).filter(|&n| n > 0);
@@ -55,7 +55,8 @@ fn threads() -> f64 {
 struct Timed {
     session: Session,
     timings: Timings,
-    /// The shortest step whose dispatches weren't timed, seconds; on a software device, as if nothing else had run.
+    /// The shortest step whose dispatches weren't timed, seconds; for a software device, scaled as if nothing else had
+    /// run.
     step_s: f64,
 }
 
@@ -85,7 +86,7 @@ fn time(gpu: &Arc<Gpu>, preset: &BenchPreset) -> Result<Timed, SessionError> {
         }
         Ok(best)
     };
-    // compiles
+    // compiles the kernels
     step(&mut session)?;
     let step_s = several(&mut session)?;
     session.program().start_timing()?;

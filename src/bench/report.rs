@@ -6,57 +6,57 @@ use super::system;
 use crate::gpu::Gpu;
 use crate::speed::Peaks;
 
-/// One preset's figures.
+/// The results of one preset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PresetResult {
     /// Its name.
     pub preset: String,
     /// Trained parameters.
     pub n_param: u64,
-    /// B: rows of a step.
+    /// B: rows per step.
     pub batch_size: u64,
-    /// T: tokens of a row.
+    /// T: tokens per row.
     pub t: u64,
     /// Steps measured.
     pub steps: u64,
-    /// Tokens per second, by the median step.
+    /// Tokens per second, from the median step.
     pub tokens_per_s: f64,
-    /// The median step.
+    /// Duration of the median step.
     pub ms_per_step: f64,
-    /// The mean of all steps.
+    /// Mean duration of all steps.
     pub mean_ms_per_step: f64,
-    /// The shortest step.
+    /// Duration of the shortest step.
     pub best_ms_per_step: f64,
     /// The model's floating-point operations per second, 10^9 ([`crate::model::ModelConfig::train_flops`]).
     pub gflops: f64,
-    /// These as a share of this device's measured matrix product.
+    /// The same as a fraction of this device's measured matrix product.
     pub mfu: f64,
-    /// Dispatches of a step.
+    /// Dispatches per step.
     pub dispatches_per_step: f64,
-    /// Command buffers of a step.
+    /// Command buffers per step.
     pub command_buffers_per_step: f64,
-    /// Processor time of the submitting thread, per dispatch.
+    /// CPU time of the submitting thread, per dispatch.
     pub host_us_per_dispatch: f64,
-    /// From nothing but an open device to the first step's results, compiling included.
+    /// Time from an open device to the first step's results, including compilation.
     pub first_step_s: f64,
-    /// Device memory by the plan.
+    /// Device memory according to the plan.
     pub plan_mib: f64,
-    /// Largest resident memory of the process, where the system says so. A software device's memory is part of it.
+    /// Peak resident memory of the process, if the system reports it. It includes a software device's memory.
     pub peak_memory_mib: Option<f64>,
     /// The loss of the first step, nats: near ln V.
     pub first_loss: f32,
     /// The loss of the last step, on the same batch.
     pub last_loss: f32,
-    /// Steps behind the last loss, warm-up included.
+    /// Steps done before the last loss, including warm-up.
     pub steps_done: u64,
 }
 
-/// Figures with all that is needed to compare them.
+/// Results with everything needed to compare them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BenchReport {
     /// tril's version.
     pub tril: String,
-    /// When, in UTC.
+    /// The date and time, in UTC.
     pub date: String,
     /// The adapter's name.
     pub adapter: String,
@@ -70,13 +70,13 @@ pub struct BenchReport {
     pub os: String,
     /// The processor's architecture.
     pub arch: String,
-    /// Threads that the processor runs at once.
+    /// Number of hardware threads.
     pub n_thread: usize,
     /// The device's measured matrix product, 10^9 floating-point operations per second.
     pub peak_gflops: f64,
     /// The device's measured addition of tensors, 10^9 bytes per second.
     pub peak_gbytes_per_s: f64,
-    /// By preset.
+    /// The results, by preset.
     pub results: Vec<PresetResult>,
 }
 
@@ -99,14 +99,14 @@ impl BenchReport {
         }
     }
 
-    /// As one JSON object.
+    /// Formats the report as one JSON object.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_else(|e| panic!("every figure has a JSON form: {e}"))
     }
 }
 
 impl PresetResult {
-    /// The table's heading, for rows printed with `Display`.
+    /// The table's heading for rows printed with `Display`.
     pub const HEADING: &'static str =
         "preset  parameters    B    T    tok/s    ms/step  GFLOP/s   MFU  host us/dispatch  first step   memory";
 }

@@ -1,8 +1,8 @@
-//! What the system says of the process and the day.
+//! What the system reports of the process and the date.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The largest resident memory since [`forget_peak_memory`], where the system says so (Linux).
+/// Peak resident memory since [`forget_peak_memory`], if the system reports it (Linux).
 pub(super) fn peak_memory_mib() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let kib = text.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
@@ -10,13 +10,13 @@ pub(super) fn peak_memory_mib() -> Option<f64> {
     Some(kib / 1024.0)
 }
 
-/// Counts peak memory from what is resident now, where the system can (Linux).
+/// Resets the peak to the memory resident now, if the system supports it (Linux).
 pub(super) fn forget_peak_memory() {
-    // without it, a preset's peak is at least that of those before it
+    // otherwise a preset's peak is at least that of those before it
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
-/// Now, in UTC, as `2026-03-31T12:00:00Z`.
+/// The current time in UTC, as `2026-03-31T12:00:00Z`.
 pub(super) fn now() -> String {
     date(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
 }

@@ -13,29 +13,30 @@ use super::tune::{TuningArgs, tune_first};
 use crate::bench::{BenchOptions, BenchPreset, PRESETS, PresetResult, USUAL, bench};
 use crate::files::whole_file::WholeFile;
 
-/// As they are given to the flag.
+/// The usual presets, as a value of `--presets`.
 static USUAL_NAMES: LazyLock<String> = LazyLock::new(|| USUAL.join(","));
 
-/// Measure training speed on this device, in figures that can be shared.
+/// Measure training speed on this device, to share the figures.
 ///
-/// Trains models of fixed sizes on synthetic tokens and prints tokens per second, milliseconds per step, the model's GFLOP/s
-/// and MFU: their share of the most that this device has shown, at first in a matrix product. A step's time is the median.
-/// Presets: nano, xs (4 layers, 128 channels, T 128, B 8), s (6 layers, 384 channels, T 256, B 12), char, gpt2 (T 256, B 1).
+/// Trains models of fixed sizes on synthetic tokens and prints tokens per second, milliseconds per step (the median),
+/// the model's GFLOP/s, and MFU: that rate as a share of the highest this device has reached, initially in a matrix
+/// product. Presets: nano, xs (4 layers, 128 channels, T 128, B 8), s (6 layers, 384 channels, T 256, B 12), char, gpt2
+/// (T 256, B 1).
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
-    /// What to measure, with commas between: nano, xs, s, char, gpt2.
+    /// Presets to measure, separated by commas: nano, xs, s, char, gpt2.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = USUAL_NAMES.as_str())]
     presets: Vec<String>,
-    /// Most steps of each.
+    /// Maximum steps per preset.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
-    /// Most seconds of each (three steps at least).
+    /// Time limit per preset, in seconds (at least three steps are run).
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     seconds: f64,
-    /// The figures as JSON on standard output, instead of a table.
+    /// Print the figures as JSON instead of a table.
     #[arg(long)]
     json: bool,
-    /// The figures as JSON into this file.
+    /// Also write the figures to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -50,14 +51,14 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
         .iter()
         .map(|name| BenchPreset::by_name(name))
         .collect::<Result<_, _>>()
-        .map_err(|_| misuse(format!("--presets {}: there are {}", args.presets.join(","), PRESETS.join(", "))))?;
+        .map_err(|_| misuse(format!("--presets {}: choose from {}", args.presets.join(","), PRESETS.join(", "))))?;
     let time = Duration::try_from_secs_f64(args.seconds)
-        .map_err(|_| misuse(format!("--seconds is {}, it must be a number of at least 0", args.seconds)))?;
+        .map_err(|_| misuse(format!("--seconds is {}, it must be a number, at least 0", args.seconds)))?;
     let out = args.out.as_ref().map(|path| WholeFile::begin("--out", path)).transpose()?;
     phases::show(if args.json { Shows::Lines } else { Shows::Live });
     let gpu = args.device.open()?;
     let sessions: Vec<_> = presets.iter().map(BenchPreset::session).collect();
-    let kernels = tune_first(&gpu, &sessions, &args.tuning, None)?;
+    let (choice, kernels) = tune_first(&gpu, &sessions, &args.tuning, None)?;
     if !args.json {
         outln!("device  {}", gpu.name());
         if !kernels.is_empty() {
@@ -74,13 +75,13 @@ pub(super) fn run(args: &BenchArgs) -> Outcome {
             outln!("{result}");
         }
     };
-    let report = bench(&gpu, &presets, &BenchOptions { steps: args.steps, time }, show)?;
+    let report = bench(&gpu, &presets, &choice, &BenchOptions { steps: args.steps, time }, show)?;
     phases::end();
     if args.json {
         outln!("{}", report.to_json());
     } else {
         outln!(
-            "peak    {:.1} GFLOP/s, the most seen here, at first in a matrix product; {:.1} GB/s adding tensors",
+            "peak    {:.1} GFLOP/s, the highest rate seen, initially in a matrix product; {:.1} GB/s adding tensors",
             report.peak_gflops,
             report.peak_gbytes_per_s
         );

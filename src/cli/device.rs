@@ -6,14 +6,14 @@ use clap::Args;
 
 use crate::gpu::{AdapterReport, DeviceSelector, Gpu, GpuError, GpuOptions, find_adapter};
 
-/// Which device, and how its shaders are compiled.
+/// The device to use, and how to compile its shaders.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Device")]
 pub(super) struct DeviceArgs {
-    /// Adapter by index or by part of its name, as `tril devices` lists them [default: the fastest kind there is].
+    /// Adapter, by its index or part of its name in `tril devices` [default: the fastest kind available].
     #[arg(long, value_name = "NAME|INDEX")]
     device: Option<DeviceSelector>,
-    /// ReadBack bounds checks in the shaders: slower, for hunting down a driver's fault.
+    /// Keep bounds checks in the shaders: slower, to track down a driver bug.
     #[arg(long)]
     checked: bool,
 }
@@ -23,7 +23,7 @@ impl DeviceArgs {
         GpuOptions { selector: self.device.clone().unwrap_or_default(), checked: self.checked }
     }
 
-    /// The adapter, without opening it.
+    /// Finds the adapter without opening it.
     pub fn find(&self) -> Result<AdapterReport, GpuError> {
         find_adapter(&self.options().selector)
     }
@@ -32,7 +32,7 @@ impl DeviceArgs {
         Gpu::open(&self.options())
     }
 
-    /// The flags that give these.
+    /// The command-line flags that select the same device and options.
     pub fn as_flags(&self) -> Vec<String> {
         let device = self.device.iter().map(|device| format!("--device={device}"));
         device.chain(self.checked.then(|| "--checked".to_string())).collect()

@@ -8,10 +8,10 @@ use crate::gpu::{GpuError, adapters};
 
 /// List the adapters, with the limits and features that matter.
 ///
-/// Lists the adapters; the index is what --device takes.
+/// Pass an adapter's index, or part of its name, to the --device flag of other commands.
 #[derive(Debug, Args)]
 pub(super) struct DevicesArgs {
-    /// One JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
 }
@@ -54,11 +54,11 @@ pub(super) fn run(args: &DevicesArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A feature and whether it is there; of subgroups also how large they are.
-fn feature(name: &str, has: bool, (least, most): (u32, u32)) -> String {
+/// A feature and whether the device has it; for subgroups also their size.
+fn feature(name: &str, has: bool, (min, max): (u32, u32)) -> String {
     match (name, has) {
-        ("subgroups", true) if least == most => format!("subgroups of {least}"),
-        ("subgroups", true) => format!("subgroups of {least} to {most}"),
+        ("subgroups", true) if min == max => format!("subgroups of {min}"),
+        ("subgroups", true) => format!("subgroups of {min} to {max}"),
         (_, true) => name.to_string(),
         (_, false) => format!("no {name}"),
     }
@@ -69,7 +69,7 @@ mod tests {
     use super::feature;
 
     #[test]
-    fn sizes_stand_beside_the_subgroups_whose_they_are() {
+    fn only_subgroups_have_sizes() {
         for (name, has, sizes, text) in [
             ("subgroups", true, (16, 16), "subgroups of 16"),
             ("subgroups", true, (8, 32), "subgroups of 8 to 32"),

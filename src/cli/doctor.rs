@@ -13,19 +13,19 @@ use crate::units::count;
 
 /// Check every kernel against its CPU reference on this machine's adapter.
 ///
-/// Runs every op's case table, and a whole small model, on the adapter and compares each result with the f64 reference on
-/// the CPU. Prints the largest error of each op (as a share of the output's largest value, and of what the op's error model
-/// allows); exits with 1 if anything is wrong.
+/// Runs every op's case table and a small model on the adapter and compares each result with the f64 reference on the
+/// CPU. Prints the largest error of each op, as a share of the output's largest value and of what the op's error model
+/// allows. Exits with 1 if anything fails.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     device: DeviceArgs,
 
-    /// Only what `tril train` checks before it first trains on a device: small models
+    /// Run only the check that `tril train` makes before it first trains on a device: small models.
     #[arg(long)]
     quick: bool,
 
-    /// For each line of standard input, what a small piece of work takes, in nanoseconds of processor time
+    /// For each line of standard input, time a small piece of work, in nanoseconds of processor time.
     #[arg(long, hide = true)]
     sprint: bool,
 }
@@ -57,11 +57,11 @@ pub(super) fn run(args: &DoctorArgs) -> Outcome {
     }
     outln!("{:<14} {:>5}  {:>12}  {:>10}  result", "op", "cases", "max error", "of allowed");
     let mut failures = vec![];
-    let mut left_out = 0;
+    let mut n_skipped = 0;
     for (stem, mut cases) in cases::all() {
         let n_all = cases.len();
         cases.retain(|case| case.choice.fits(gpu.caps()));
-        left_out += n_all - cases.len();
+        n_skipped += n_all - cases.len();
         let (mut max_error, mut worst, mut failed) = (0f64, 0f64, 0);
         phases::begin(format!("checking {stem}"));
         for (case, done) in cases.iter().zip(0..) {
@@ -88,9 +88,8 @@ pub(super) fn run(args: &DoctorArgs) -> Outcome {
         }
     }
     phases::end();
-    if left_out > 0 {
-        let cases = count(left_out, "case");
-        outln!("left out: {cases} of kernels that this device can't run and that tril doesn't use on it");
+    if n_skipped > 0 {
+        outln!("skipped {} of kernels that this device can't run and tril doesn't use on it", count(n_skipped, "case"));
     }
     for failure in &failures {
         outln!("FAILED {failure}");

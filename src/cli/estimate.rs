@@ -1,4 +1,4 @@
-//! How long a run takes, from the device's measured speed.
+//! Estimates how long a run takes, from the device's measured speed.
 
 use std::fs;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::speed::Rates;
 use crate::train::SessionError;
 use crate::tune::cache_dir;
 
-/// Whether to measure what was measured before.
+/// Whether to reuse an earlier measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Measure {
     Once,
@@ -27,7 +27,7 @@ struct Kept {
     rates: Rates,
 }
 
-/// The rates of a device, measured once for each device, driver and set of kernels, as the folder of caches remembers.
+/// The rates of a device, measured once per device, driver and set of kernels, and then read from the cache folder.
 ///
 /// # Errors
 ///
@@ -42,7 +42,7 @@ pub(super) fn rates_of(gpu: &Arc<Gpu>, measure: Measure) -> Result<Rates, Sessio
         return Ok(kept.rates);
     }
     let kept = Kept { subject, rates: rates(gpu)? };
-    // without a place to remember, it is measured again next time
+    // without a cache folder, it is measured again next time
     if let (Some(path), Ok(text)) = (path, serde_json::to_string_pretty(&kept)) {
         let _ = path.parent().map_or(Ok(()), fs::create_dir_all);
         let _ = atomic::write_shared(&path, (text + "\n").as_bytes());
@@ -57,10 +57,10 @@ pub(super) fn step(seconds: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// A run's time, no more exact than an estimate is.
+/// A run's time, rounded as coarsely as an estimate deserves.
 pub(super) fn about(seconds: f64) -> String {
     const UNITS: [(f64, &str); 4] = [(86_400.0, "days"), (3_600.0, "hours"), (60.0, "minutes"), (1.0, "seconds")];
-    // from one and a half of a unit on, so that what is said is off by a third at most
+    // a unit is used from 1.5 of it, so that rounding is off by at most a third
     let unit = UNITS.into_iter().find(|(unit, _)| seconds >= unit * 1.5);
     let Some((unit, name)) = unit else { return "about a second".into() };
     let n = seconds / unit;
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_said_in_the_unit_of_a_person_and_roughly() {
+    fn a_runs_time_is_rounded_to_a_convenient_unit() {
         for (seconds, words) in [
             (0.0, "about a second"),
             (1.2, "about a second"),

@@ -17,45 +17,46 @@ use crate::run::RunDir;
 use crate::train::Evaluator;
 use crate::units::count;
 
-/// Measure a trained model: teacher-forced loss, and how far it gets on its own predictions.
+/// Measure a trained model: teacher-forced loss, and accuracy on its own predictions.
 ///
-/// Measures a trained model on its own validation split, or on the text of the given paths. Teacher-forced: loss,
-/// perplexity and bits per byte over every position, the true past always shown. Free-running: the model continues a
-/// window on its own greedy predictions, and the share of tokens still right after k of them shows what teacher forcing
+/// Measures a trained model on its run's validation split, or on the text of the given paths. Teacher-forced: loss,
+/// perplexity and bits per byte over every position, always given the true past. Free-running: the model continues each
+/// window on its own greedy predictions; the share of tokens still right after k of them shows what teacher forcing
 /// hides.
 #[derive(Debug, Args)]
 pub(super) struct EvalArgs {
-    /// A run directory that `tril train` wrote.
+    /// Run directory that `tril train` wrote.
     run: PathBuf,
-    /// Text files, folders, - for standard input, or token files (.bin) of the run's vocabulary; of a folder with a val.bin
-    /// that one [default: the run's validation split].
+    /// Text files, folders, - for standard input, or token files (.bin) of the run's vocabulary; a folder with a
+    /// val.bin stands for that file [default: the run's validation split].
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Replace bytes of PATH that aren't UTF-8 by U+FFFD, instead of refusing the text.
+    /// Replace bytes of PATH that aren't UTF-8 with U+FFFD instead of refusing the text.
     #[arg(long)]
     lossy: bool,
-    /// Bits of a token in token files without a header: 8, 16, 32 or 64 [default: 16, unless they look like something else].
+    /// Bits per token in token files without a header: 8, 16, 32 or 64 [default: 16, unless they look like another
+    /// width].
     #[arg(long, value_name = "BITS")]
     token_width: Option<Width>,
-    /// Look at N windows, always the same ones, instead of all; 0 means all.
+    /// Evaluate N windows, always the same ones; 0 means all.
     #[arg(long, default_value_t = 0, value_name = "N")]
     eval_windows: usize,
     /// Rows evaluated at a time.
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch_size: u32,
-    /// Windows for free-running; 0 leaves it out.
+    /// Windows for free-running; 0 skips it.
     #[arg(long, default_value_t = 32, value_name = "N")]
     free_windows: usize,
     #[command(flatten)]
     which: WhichArgs,
-    /// One JSON object.
+    /// Print one JSON object.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     device: DeviceArgs,
 }
 
-/// Tokens that the model generates on its own at most.
+/// Maximum number of tokens that the model predicts from its own predictions.
 const FREE_TOKENS: usize = 32;
 
 pub(super) fn run(args: &EvalArgs) -> Outcome {
@@ -75,11 +76,11 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
         Dataset::evaluation_watched(&reading::load(&source)?, &tokenizer, &config.data_options(), &reading::watch)?
     };
     phases::end();
-    reading::warn_of_unknown(dataset.findings(), "what is measured says little of the model");
+    reading::warn_of_unknown(dataset.findings(), "the results say little about the model");
     let limit = Some(args.eval_windows).filter(|&n| n > 0);
     let extent = dataset.eval_extent(limit);
     if extent.targets == 0 {
-        return Err("there is nothing to evaluate: the run held out no validation split; give a PATH".into());
+        return Err("nothing to evaluate: the run has no validation split; give a PATH".into());
     }
     phases::begin("loading the model");
     let gpu = args.device.open()?;
@@ -97,7 +98,7 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     })?;
     let (loss, n_target) = evaluated.unwrap_or_default();
     if !loss.is_finite() {
-        return Err("the loss is not finite: the model's weights have diverged or are damaged; train another".into());
+        return Err("the loss is not finite: the model's weights diverged or are damaged; train another".into());
     }
     let bits_per_byte = extent.bits_per_byte(loss);
 
@@ -106,14 +107,14 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     let windows: Vec<Vec<u32>> = dataset
         .eval_batches(1, Some(args.free_windows).filter(|&n| n > 0))
         .take(if args.free_windows == 0 { 0 } else { usize::MAX })
-        // a window of several documents has no one text to go on with
+        // a window of several documents has no single text to continue
         .filter(|batch| batch.n_targets() == t && batch.firsts.iter().all(|&first| first == 0))
         .map(|batch| batch.tokens[..width].to_vec())
         .collect();
     let n_row = Decoder::rows_for(&config.model, gpu.caps(), windows.len().clamp(1, b as usize) as u64);
     let mut decoder = Decoder::new(model.program(), &config.model, n_row, SamplerConfig::default())?;
     decoder.forbid(|id| !tokenizer.is_in_texts(id));
-    phases::begin(format!("letting the model go on by itself from {}", count(windows.len(), "window")));
+    phases::begin(format!("continuing {} on the model's own predictions", count(windows.len(), "window")));
     let free = free_run(&mut decoder, &windows, prompt)?;
     phases::end();
 
@@ -145,7 +146,7 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let (windows, given) = (count(free.n_window, "window"), count(prompt, "token"));
-    outln!("free-running     {windows}, {given} given, then its own predictions");
+    outln!("free-running     {windows}: {given} given, then the model's own predictions");
     for k in [1, 2, 4, 8, 16, 32] {
         if let Some(share) = free.share.get(k - 1) {
             outln!("  token {k:>2}       {:.1} % right", share * 100.0);

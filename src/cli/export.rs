@@ -10,18 +10,18 @@ use crate::interop::export::{Model, Target, export};
 use crate::run::RunDir;
 use crate::units::{count, human_bytes};
 
-/// Write a trained model in the files of transformers, llm.c or llama.cpp.
+/// Write a trained model as files for transformers, llm.c or llama.cpp.
 ///
-/// Needs no device. The weights are f32, as they were trained. What a format has no words for is refused, with what to use
-/// instead; biases that the model was trained without are written as zeros, which is the same function.
+/// Needs no device. The weights are f32, as they were trained. Whatever a format cannot represent is refused, with a
+/// suggestion what to use instead. Biases that the model lacks are written as zeros, which computes the same.
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// A run directory that `tril train` wrote.
+    /// Run directory that `tril train` wrote.
     run: PathBuf,
-    /// Whose files to write.
+    /// Format of the files.
     #[arg(long, value_enum)]
     to: Target,
-    /// The folder to write, which must be empty or new.
+    /// Folder to write to; must be empty or new.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub(super) fn run(args: &ExportArgs) -> Outcome {
     let from = WhichArgs::name(&weights);
     let mut model = Model { weights, config: config.model, tokenizer };
     phases::show(Shows::Live);
-    signals::end_with("stopped; nothing is kept of the export");
+    signals::end_with("stopped; nothing was exported");
     phases::begin("writing the model");
     export(&mut model, args.to, &args.out)?;
     phases::end();
@@ -46,12 +46,12 @@ pub(super) fn run(args: &ExportArgs) -> Outcome {
     }
     let t = model.config.block_size;
     outln!(
-        "window: {}, prompt included; positions are absolute, and beyond {t} other programs fail or write nonsense",
+        "window: {}, prompt included; positions are absolute, so other programs fail or write nonsense beyond {t}",
         count(t, "token")
     );
     if let (Some(id), Target::Llmc) = (model.tokenizer.start_id(), args.to) {
         outln!(
-            "start: every text begins with token {id}, in tokenizer.bin the one that ends a text; put it before a prompt"
+            "start: every text begins with token {id}, the end-of-text token of tokenizer.bin; put it before a prompt"
         );
     }
     Ok(ExitCode::SUCCESS)

@@ -13,35 +13,35 @@ use crate::data::{Decoder as TextDecoder, Tokenizer};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig};
 use crate::run::RunDir;
 
-/// Let a trained model talk.
+/// Generate text with a trained model.
 ///
-/// Continues a prompt, token by token, with the keys and values of earlier tokens kept on the device; all samples of a batch
-/// at once, the first one shown as it is made. Positions are absolute, so what is kept is of no use once the window slides:
-/// whenever a text has filled the model's block, its last block_size / 2 tokens are computed anew, as a prompt at
-/// position 0, in one forward pass. So the model sees between block_size / 2 and block_size tokens from then on.
+/// Continues a prompt token by token, caching the keys and values of earlier tokens on the device. Samples are
+/// generated in batches; the first one streams as it is made. Positions are absolute, so the cache is useless once the
+/// window slides: whenever a text has filled the model's block, its last block_size / 2 tokens are recomputed as a
+/// prompt at position 0, in one forward pass. From then on the model sees between block_size / 2 and block_size tokens.
 #[derive(Debug, Args)]
 pub(super) struct GenerateArgs {
-    /// A run directory that `tril train` wrote.
+    /// Run directory that `tril train` wrote.
     run: PathBuf,
-    /// The text to continue [default: the start of a document, or a line break].
+    /// Text to continue [default: the start of a document, or a line break].
     #[arg(long)]
     prompt: Option<String>,
-    /// Most tokens to generate for each sample.
+    /// Maximum number of tokens to generate for each sample.
     #[arg(long, default_value_t = 500)]
     tokens: usize,
-    /// Divides the logits: below 1 bolder, above 1 wilder, 0 always the likeliest token.
+    /// Divides the logits: below 1 favours likely tokens, above 1 varies more, 0 always takes the likeliest token.
     #[arg(long, default_value_t = 0.8)]
     temperature: f32,
-    /// Choose among the K likeliest tokens only; 0 means all.
+    /// Sample from the K likeliest tokens only; 0 means all.
     #[arg(long, default_value_t = 0, value_name = "K")]
     top_k: usize,
-    /// Choose among the likeliest tokens that together have probability P.
+    /// Sample from the likeliest tokens that together have probability P.
     #[arg(long, default_value_t = 1.0, value_name = "P")]
     top_p: f32,
-    /// The same seed gives the same text on the same device.
+    /// Random seed; the same seed gives the same text on the same device.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many texts.
+    /// Number of texts to generate.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     samples: u64,
     #[command(flatten)]
@@ -80,14 +80,14 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A text in the making.
+/// A text being generated.
 struct Text<'a> {
-    /// None once the text has ended.
+    /// `None` once the text has ended.
     decoder: Option<TextDecoder<'a>>,
     n_token: usize,
 }
 
-/// Makes some of the samples at once: prints the first as it grows, then the others.
+/// Generates a batch of samples: prints the first one as it grows, then the others.
 fn batch(
     args: &GenerateArgs,
     tokenizer: &Tokenizer,
@@ -103,7 +103,7 @@ fn batch(
         n => format!("--- sample {} of {n}\n", samples.start + i as u64 + 1),
     };
     let begin = args.prompt.as_deref().unwrap_or("");
-    // nothing is printed before there is something to go on with it, so that what takes long can be named
+    // the prompt is printed with the first tokens, so that a slow phase before them can be named
     let mut head = Some(format!("{}{begin}", title(0)));
     if args.tokens > 0 {
         phases::begin("reading the prompt");
@@ -125,8 +125,7 @@ fn batch(
                 let Some(decoder) = &mut text.decoder else { break };
                 if token == Decoder::NO_TOKEN {
                     return Err(
-                        "the model gives no finite logit: its weights have diverged or are damaged; train another"
-                            .into(),
+                        "the model gives no finite logit: its weights diverged or are damaged; train another".into()
                     );
                 }
                 let is_end = Some(token) == tokenizer.end_id();
@@ -155,17 +154,17 @@ fn batch(
     Ok(())
 }
 
-/// Prints at once: text streams as it is made.
+/// Prints without buffering, so that text streams as it is made.
 fn emit(text: &str) -> Result<(), String> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // whoever reads has seen enough
+        // the reader closed the pipe
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        other => other.map_err(|e| stdout::in_words(&e)),
+        other => other.map_err(|e| stdout::describe(&e)),
     }
 }
 
-/// The prompt with the start token in front where the model knows one; never empty.
+/// The prompt's tokens, after the start token if the tokenizer has one; never empty.
 fn prompt_tokens(tokenizer: &Tokenizer, prompt: Option<&str>) -> Result<Vec<u32>, Box<dyn std::error::Error>> {
     let mut tokens: Vec<u32> = tokenizer.start_id().into_iter().collect();
     tokens.extend(tokenizer.encode(prompt.unwrap_or("")).map_err(|error| misuse(format!("--prompt: {error}")))?);

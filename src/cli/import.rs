@@ -11,34 +11,35 @@ use crate::files::shell::quoted;
 use crate::interop::import::{ImportOptions, import};
 use crate::units::count;
 
-/// Make a run of a GPT-2 that another program wrote (transformers, nanoGPT, llm.c), or of another run's weights.
+/// Make a run from a GPT-2 that another program wrote (transformers, nanoGPT, llm.c), or from another run's weights.
 ///
-/// PATH is a folder of Hugging Face's (config.json, and model.safetensors or pytorch_model.bin, or shards of these), a
-/// .safetensors file, nanoGPT's ckpt.pt or another file of torch.save, or a model file of llm.c. Pickles are read without
-/// running what they say. Names of tensors may have the prefixes of torch.compile, DataParallel and other wrappers. The run is like any other: generate and eval use it, and `tril train TEXT --resume RUN` trains it further. A model
-/// that would compute something else than tril does is refused. No device is needed.
+/// PATH is a Hugging Face folder (config.json with model.safetensors or pytorch_model.bin, or shards of these), a
+/// .safetensors file, nanoGPT's ckpt.pt or another file of torch.save, or a model file of llm.c. Pickles are read,
+/// never executed. Tensor names may have the prefixes of torch.compile, DataParallel and other wrappers. The run is
+/// like any other: generate and eval use it, and `tril train TEXT --resume RUN` trains it further. A model that
+/// computes something else than tril does is refused. No device is needed.
 ///
-/// Of a run of tril it makes one that stands before its first step, with the weights of the best model: to train them on
-/// another text, or with other settings, as after a learning rate that was too high.
+/// If PATH is a run of tril, the new run starts at step 0 with the weights of its best model: to train them on another
+/// text or with other settings, for example after a learning rate that was too high.
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
     /// The model: a folder or a file, or a run of tril.
     #[arg(value_name = "PATH")]
     path: PathBuf,
-    /// Where the run goes; must not exist yet.
+    /// Directory of the new run; must not exist yet.
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
-    /// How text becomes tokens: gpt2, byte, a tokenizer.json, or a meta.pkl of nanoGPT [default: tokenizer.json, or vocab.json
-    /// and merges.txt, beside the model; for ckpt.pt the meta.pkl of its data set; GPT-2's for a vocabulary of 50257].
+    /// Tokenizer: gpt2, byte, a tokenizer.json, or a meta.pkl of nanoGPT [default: tokenizer.json, or vocab.json and
+    /// merges.txt, next to the model; for ckpt.pt the meta.pkl of its data set; GPT-2's for a vocabulary of 50257].
     #[arg(long, value_name = "KIND")]
     tokenizer: Option<TokenizerSpec>,
-    /// Attention heads, for a .safetensors file without a config.json beside it.
+    /// Attention heads, for a .safetensors file without a config.json next to it.
     #[arg(long, value_name = "N")]
     n_head: Option<u64>,
-    /// Of a run of tril, take the weights of the last checkpoint, not the ones with the best validation loss.
+    /// From a run of tril, use the weights of the last checkpoint instead of those with the best validation loss.
     #[arg(long)]
     last: bool,
-    /// One JSON object.
+    /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
@@ -46,7 +47,7 @@ pub(super) struct ImportArgs {
 pub(super) fn run(args: &ImportArgs) -> Outcome {
     let options = ImportOptions { tokenizer: args.tokenizer.clone(), n_head: args.n_head, last: args.last };
     phases::show(if args.json { Shows::Lines } else { Shows::Live });
-    signals::end_with("stopped; nothing is kept of the run");
+    signals::end_with("stopped; no run was made");
     phases::begin(format!("reading {} and writing the run", args.path.display()));
     let imported = import(&args.path, &args.out, &options)?;
     phases::end();
@@ -65,7 +66,7 @@ pub(super) fn run(args: &ImportArgs) -> Outcome {
     for note in &imported.notes {
         outln!("note     {note}");
     }
-    outln!("run      {}; let it talk with: tril generate {run}", args.out.display());
+    outln!("run      {}; generate text with: tril generate {run}", args.out.display());
     outln!("         or train it further with: tril train TEXT --resume {run}");
     Ok(ExitCode::SUCCESS)
 }

@@ -1,13 +1,14 @@
-//! The command started again, as this process was started.
+//! Starts this program again, the way this process was started.
 
 use std::ffi::OsString;
 use std::process::Command;
 
-/// This program without arguments; `None` where the system doesn't say what it is.
+/// This program without arguments; `None` if the system doesn't know its path.
 pub(super) fn itself() -> Option<Command> {
     let program = std::env::current_exe().ok()?;
     let words = command_line();
-    // a process that was started through a dynamic loader (`ld.so --library-path DIR tril ...`) is the loader, to the system
+    // for a process started through a dynamic loader (`ld.so --library-path DIR tril ...`), the system reports the
+    // loader
     let n_before = words.len().saturating_sub(std::env::args_os().len());
     let mut command = Command::new(program);
     if n_before > 0 {
@@ -16,7 +17,7 @@ pub(super) fn itself() -> Option<Command> {
     Some(command)
 }
 
-/// All words of the command line, a loader's included; empty where the system has no file that tells.
+/// All words of the command line, including a loader's; empty on systems without /proc.
 #[cfg(unix)]
 fn command_line() -> Vec<OsString> {
     use std::os::unix::ffi::OsStringExt;

@@ -15,22 +15,22 @@ use crate::units::{count, human_bytes};
 /// List the shaders of a training step, and write them to files for the compilers of other devices.
 ///
 /// With --emit, each shader is written as tril specialises it, in WGSL and, translated by naga, in SPIR-V (.spv), MSL
-/// (.metal) and HLSL (.hlsl), with a manifest.json that says which dispatches use it, its workgroup and its bindings.
-/// Nothing is run: --limits desktop --family gpu shows on any machine what a GPU would be given.
+/// (.metal) and HLSL (.hlsl), with a manifest.json that lists its dispatches, workgroup and bindings. Nothing is run:
+/// --limits desktop --family gpu shows on any machine what a GPU would run.
 #[derive(Debug, Args)]
 pub(super) struct KernelsArgs {
     #[command(flatten)]
     settings: SettingsArgs,
-    /// Tokens in the vocabulary [default: the preset's; a run takes its tokenizer's].
+    /// Vocabulary size [default: the preset's; a run uses its tokenizer's].
     #[arg(long, value_name = "N")]
     vocab_size: Option<u64>,
-    /// Plan for these limits instead of a device that is there.
+    /// Plan for these limits instead of this machine's device.
     #[arg(long, value_enum, conflicts_with = "device")]
     limits: Option<Limits>,
-    /// Which kernels to take [default: those of the device or limits].
+    /// Which kernels to use [default: those of the device or limits].
     #[arg(long, value_enum)]
     family: Option<Family>,
-    /// Write the shaders and manifest.json into this folder, which must be empty or new.
+    /// Write the shaders and manifest.json to this folder; must be empty or new.
     #[arg(long, value_name = "DIR")]
     emit: Option<PathBuf>,
     #[command(flatten)]
@@ -39,9 +39,9 @@ pub(super) struct KernelsArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Family {
-    /// Those of a GPU: tiles in workgroup memory.
+    /// For GPUs: tiles in workgroup memory.
     Gpu,
-    /// Those of a software device: no workgroup memory, no barriers, subgroups where there are any.
+    /// For software devices: no workgroup memory, no barriers, subgroups if available.
     Cpu,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn run(args: &KernelsArgs) -> Outcome {
             (adapter.caps, shares)
         }
     };
-    // it settles the micro-batch; what doesn't fit this machine may be meant for another
+    // this settles the micro-batch; a configuration that doesn't fit this machine may be meant for another
     let fitted = args.settings.fit(&mut config, &caps, SharesMemory(shares), process_bytes(args.limits.is_some()));
     if let Err(error @ (FitError::Session(_) | FitError::Rows { .. })) = fitted {
         return Err(error.into());
@@ -81,7 +81,7 @@ pub(super) fn run(args: &KernelsArgs) -> Outcome {
     let manifest = emit::emit(&plan, dir)?;
     show(&manifest.kernels);
     let shaders = count(manifest.kernels.len(), "shader");
-    outln!("wrote {shaders} in 4 forms and manifest.json to {}", dir.display());
+    outln!("wrote {shaders} in 4 languages and manifest.json to {}", dir.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,8 +1,9 @@
-//! Software Vulkan with the vectors that suit the CPU.
+//! Chooses the vector width of software Vulkan.
 //!
-//! Mesa's llvmpipe computes with vectors of 256 bits, unless `LP_NATIVE_VECTOR_WIDTH` says otherwise before it is loaded. On a
-//! CPU with AVX-512 it can have 512 bits, and subgroups of 16 lanes. Which is faster depends on the driver and on the CPU: Mesa
-//! 22 trained a quarter faster so on one CPU and no faster on another, Mesa 26 takes several times as long. So it is measured.
+//! Mesa's llvmpipe computes with vectors of 256 bits unless `LP_NATIVE_VECTOR_WIDTH` sets another width before it is
+//! loaded. On a CPU with AVX-512 it can use 512 bits, and subgroups of 16 lanes. Which is faster depends on the driver
+//! and the CPU: with 512 bits, Mesa 22 trained a quarter faster on one CPU and no faster on another, and Mesa 26 takes
+//! several times as long. So it is measured.
 
 mod race;
 
@@ -22,75 +23,75 @@ use crate::files::atomic;
 use crate::gpu::{AdapterReport, DeviceSelector, find_adapter};
 use crate::tune::cache_dir;
 
-/// The width that llvmpipe is asked for, bits; `tril` sets it for itself, and leaves it alone where it is set.
+/// The environment variable for llvmpipe's vector width in bits. `tril` sets it for itself unless it is already set.
 const WIDTH: &str = "LP_NATIVE_VECTOR_WIDTH";
-/// Mesa's folder for compiled kernels.
+/// The environment variable for Mesa's folder of compiled kernels.
 const KERNELS: &str = "MESA_SHADER_CACHE_DIR";
-/// What llvmpipe does by itself, and what it can do besides. Vectors of 128 bits were slower wherever they were tried.
+/// llvmpipe's default width and the alternative, in bits. Vectors of 128 bits were slower wherever they were tried.
 const USUAL: u32 = 256;
 const WIDE: u32 = 512;
-/// Wide vectors are taken where they need at most this share of the time.
+/// Wide vectors are used if they need at most this share of the time.
 const CLEARLY: f64 = 0.95;
 
-/// What a command wants to know before it opens a device.
+/// What a command needs to know before it opens a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
-    /// What was measured before.
+    /// An earlier measurement, if there is one.
     Known,
-    /// That, or what is measured now.
+    /// An earlier measurement, or a new one.
     Measured,
 }
 
-/// What was measured on a CPU with a driver.
+/// A measurement of both widths on one CPU with one driver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Measured {
-    /// Of what.
+    /// The driver, the CPU and the kernels.
     subject: String,
-    /// Nanoseconds of the same small work with each; none where the device failed with it.
+    /// Nanoseconds of the same small work with each width; `None` if the device failed with it.
     usual_ns: Option<u64>,
     wide_ns: Option<u64>,
-    /// The width to take.
+    /// The width to use, in bits.
     width: u32,
 }
 
-/// Starts this command anew, as the same process, where the software device that it will use is faster with wider vectors.
-/// Returns where it isn't, and where that can't be done.
+/// Restarts this command, as the same process, if the software device that it will use is faster with wider vectors.
+/// Returns if it isn't, or if the restart fails.
 pub(super) fn widen(need: Need, flags: &ArgMatches) {
-    // a plan by limits needs no device
+    // a plan for --limits needs no device
     let by_limits = flags.try_get_raw("limits").is_ok_and(|limits| limits.is_some());
     if std::env::var_os(WIDTH).is_some() || !has_wide_vectors() || by_limits {
         return;
     }
     let device = flags.try_get_one::<String>("device").ok().flatten();
     let selector = device.map_or(DeviceSelector::Best, |d| d.parse().unwrap_or_default());
-    // without the folder, there is no place for kernels of the other width, which have the same key in Mesa's cache
+    // kernels of both widths have the same keys in Mesa's cache, so the other width needs a folder of its own
     let (Ok(report), Some(dir)) = (find_adapter(&selector), cache_dir()) else { return };
     if !has_a_choice(&report) {
         return;
     }
     let kernels = std::env::var_os(KERNELS).map_or_else(|| dir.join("mesa-512"), |own| PathBuf::from(own).join("512"));
     // `tril tune --force`
-    let anew = flags.try_get_one::<bool>("force").is_ok_and(|force| force == Some(&true));
-    let known = known(&report).filter(|_| !anew);
+    let again = flags.try_get_one::<bool>("force").is_ok_and(|force| force == Some(&true));
+    let known = known(&report).filter(|_| !again);
     let measured = match need {
         _ if known.is_some() => known,
         Need::Known => None,
-        Need::Measured => measure(&report, &dir, &kernels, anew),
+        Need::Measured => measure(&report, &dir, &kernels, again),
     };
     if measured.is_some_and(|measured| measured.width == WIDE) && fs::create_dir_all(&kernels).is_ok() {
-        again(&kernels);
+        restart(&kernels);
     }
 }
 
-/// A line that says what is known of the vectors of a device; `None` of one that has no choice.
+/// A line about the vector width of a device; `None` if there is no choice of widths.
 pub(super) fn line(report: &AdapterReport) -> Option<String> {
     if !(is_llvmpipe(report) && has_wide_vectors()) {
         return None;
     }
-    Some(
-        known(report)
-            .map_or_else(|| "512 bits are possible; the first training measures them".into(), |m| m.to_string()),
-    )
+    Some(known(report).map_or_else(
+        || "512 bits are possible; the first command that needs it measures them".into(),
+        |m| m.to_string(),
+    ))
 }
 
 impl std::fmt::Display for Measured {
@@ -99,11 +100,11 @@ impl std::fmt::Display for Measured {
         let (usual, wide) = (ms(self.usual_ns), ms(self.wide_ns));
         write!(
             f,
-            "{} bits, as measured: {USUAL} bits {usual}, {WIDE} bits {wide}; {WIDTH} overrides this",
+            "{} bits, as measured: {USUAL} bits take {usual}, {WIDE} bits {wide}; {WIDTH} overrides this",
             self.width
         )?;
         if self.width == USUAL && is_clearly_faster(self.usual_ns, self.wide_ns) {
-            write!(f, " ({WIDE} bits compute wrongly)")?;
+            write!(f, " ({WIDE} bits give wrong results)")?;
         }
         Ok(())
     }
@@ -113,7 +114,7 @@ fn is_llvmpipe(report: &AdapterReport) -> bool {
     report.kind == "software" && report.name.contains("llvmpipe")
 }
 
-/// Whether a device can have wider vectors than it has.
+/// Whether a device could use wider vectors than it does.
 fn has_a_choice(report: &AdapterReport) -> bool {
     is_llvmpipe(report) && report.name.contains("256 bits")
 }
@@ -127,7 +128,7 @@ fn has_wide_vectors() -> bool {
     has
 }
 
-/// Where a measurement is kept, and of what it is: a driver on a CPU with these kernels.
+/// The file of a measurement, and its subject: the driver, the CPU and the kernels.
 fn place(report: &AdapterReport, dir: &Path) -> (PathBuf, String) {
     let subject = format!("{}; {}; kernels {:08x}", report.driver, cpu(), kernels_crc());
     (dir.join(format!("vectors-{:08x}.json", crc32fast::hash(subject.as_bytes()))), subject)
@@ -148,15 +149,16 @@ fn known(report: &AdapterReport) -> Option<Measured> {
     (measured.subject == subject).then_some(measured)
 }
 
-/// Measures, remembers and says it; `None` where it can't be remembered, as it would take its time again with every command.
-fn measure(report: &AdapterReport, dir: &Path, kernels: &Path, anew: bool) -> Option<Measured> {
+/// Measures both widths, saves the result and prints it. Returns `None` if it can't be saved: measuring would slow down
+/// every command.
+fn measure(report: &AdapterReport, dir: &Path, kernels: &Path, again: bool) -> Option<Measured> {
     fs::create_dir_all(kernels).ok()?;
     fs::create_dir_all(dir).ok()?;
     let (path, subject) = place(report, dir);
     let lock = File::options().append(true).create(true).open(dir.join("vectors.lock")).ok()?;
-    // one that measures beside another would disturb it, and choose otherwise
+    // two processes that measure at the same time would distort each other's times
     let _ = lock.lock();
-    if let Some(measured) = known(report).filter(|_| !anew) {
+    if let Some(measured) = known(report).filter(|_| !again) {
         return Some(measured);
     }
     errln!("vectors  measuring whether {WIDE} bits are faster than {USUAL} here: a few seconds, once");
@@ -169,7 +171,7 @@ fn measure(report: &AdapterReport, dir: &Path, kernels: &Path, anew: bool) -> Op
     });
     let [Some(usual), Some(wide)] = commands else { return None };
     let [usual_ns, wide_ns] = race([usual, wide]).map(|best: Option<Duration>| best.map(|best| best.as_nanos() as u64));
-    // without anything to compare with, it is as it was
+    // without a time to compare with, keep the default
     usual_ns?;
     let takes_wide =
         is_clearly_faster(usual_ns, wide_ns) && width(WIDE).is_some_and(|mut command| is_right(&mut command));
@@ -184,16 +186,16 @@ fn is_clearly_faster(usual_ns: Option<u64>, wide_ns: Option<u64>) -> bool {
     usual_ns.zip(wide_ns).is_some_and(|(usual, wide)| wide as f64 <= usual as f64 * CLEARLY)
 }
 
-/// Whether a small model is right on the device.
+/// Whether the device computes small models correctly.
 fn is_right(command: &mut Command) -> bool {
     let quick = command.arg("--quick").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     run_child(quick).is_some_and(|status| status.success())
 }
 
-/// `tril doctor` on the device with vectors of so many bits.
+/// `tril doctor` on the device with vectors of `bits` bits.
 fn doctor(report: &AdapterReport, bits: u32, kernels: &Path) -> Option<Command> {
     let mut command = itself()?;
-    // its name ends in its width
+    // the device's name ends in its width
     let name = report.name.split(" (").next().unwrap_or(&report.name);
     command.args(["doctor", "--device", name]).env(WIDTH, bits.to_string());
     if bits == WIDE {
@@ -202,16 +204,16 @@ fn doctor(report: &AdapterReport, bits: u32, kernels: &Path) -> Option<Command> 
     Some(command)
 }
 
-/// Runs the command again in place of this one; returns where that fails.
+/// Replaces this process by the same command with wide vectors; returns only on failure.
 #[cfg(unix)]
-fn again(kernels: &Path) {
+fn restart(kernels: &Path) {
     use std::os::unix::process::CommandExt;
     let Some(mut command) = itself() else { return };
     let _ = command.args(std::env::args_os().skip(1)).env(WIDTH, WIDE.to_string()).env(KERNELS, kernels).exec();
 }
 
 #[cfg(not(unix))]
-fn again(_: &Path) {}
+fn restart(_: &Path) {}
 
 #[cfg(test)]
 mod tests {

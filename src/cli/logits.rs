@@ -15,18 +15,18 @@ use crate::units::count;
 
 /// Write a model's logits for some tokens to a file, to compare it with other programs.
 ///
-/// FILE holds `logits` (T, V) in F32, for each token those of the next one, and `tokens` (T) in I64.
+/// FILE contains `logits` (T, V) in F32, which predict the token after each of `tokens` (T) in I64.
 #[derive(Debug, Args)]
 pub(super) struct LogitsArgs {
-    /// A run directory.
+    /// Run directory that `tril train` wrote.
     run: PathBuf,
-    /// Token ids, at most the model's block.
+    /// Token ids, at most as many as the model's block.
     #[arg(long, value_name = "ID,ID,...", value_delimiter = ',', allow_hyphen_values = true, value_parser = id, required_unless_present = "prompt")]
     tokens: Vec<u32>,
-    /// A text in the place of ids.
+    /// Text to encode, instead of ids.
     #[arg(long, value_name = "TEXT", conflicts_with = "tokens")]
     prompt: Option<String>,
-    /// Where the logits go.
+    /// File to write.
     #[arg(long, value_name = "FILE.safetensors")]
     out: PathBuf,
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub(super) struct LogitsArgs {
 }
 
 fn id(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| "an id is a whole number, and not negative; several have commas between them".into())
+    text.parse().map_err(|_| "an id must be a whole number, not negative; separate several with commas".into())
 }
 
 pub(super) fn run(args: &LogitsArgs) -> Outcome {
@@ -45,20 +45,16 @@ pub(super) fn run(args: &LogitsArgs) -> Outcome {
         Some(text) => tokenizer.encode(text).map_err(|error| misuse(format!("--prompt: {error}")))?,
         None => args.tokens.clone(),
     };
-    let (t, most) = (tokens.len(), config.model.block_size);
-    if t == 0 || t as u64 > most {
-        let there = if t == 1 { "is" } else { "are" };
+    let (t, max) = (tokens.len(), config.model.block_size);
+    if t == 0 || t as u64 > max {
         return Err(misuse(format!(
-            "there {there} {}, and the model takes 1 to {most}; see --tokens and --prompt",
+            "got {}, but the model takes 1 to {max}; see --tokens and --prompt",
             count(t, "token")
         )));
     }
     let n_id = config.model.vocab_size;
     if let Some(id) = tokens.iter().find(|&&id| u64::from(id) >= n_id) {
-        return Err(misuse(format!(
-            "--tokens: there is no id {id}, the vocabulary ends at {}",
-            n_id.saturating_sub(1)
-        )));
+        return Err(misuse(format!("--tokens: id {id} is out of range; the largest is {}", n_id.saturating_sub(1))));
     }
     let mut weights = args.which.open(&dir, &config.model)?;
     let out = WholeFile::begin("--out", &args.out)?;
@@ -71,7 +67,7 @@ pub(super) fn run(args: &LogitsArgs) -> Outcome {
         ("logits", TensorView::new(Dtype::F32, vec![t, values.len() / t], bytemuck::cast_slice(&values))?),
         ("tokens", TensorView::new(Dtype::I64, vec![t], bytemuck::cast_slice(&ids))?),
     ];
-    // serialize_to_file would make a file that only its owner may read
+    // serialize_to_file would make the file readable by its owner only
     let bytes = safetensors::serialize(tensors, None)?;
     out.write(&bytes)?;
     Ok(ExitCode::SUCCESS)

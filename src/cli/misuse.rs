@@ -1,4 +1,4 @@
-//! Commands that their flags alone make wrong: exit code 2, wherever that is noticed.
+//! Usage errors: exit code 2, wherever they are noticed.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ use crate::model::ConfigError;
 use crate::train::memory::FitError;
 use crate::train::{RunError, SessionError};
 
-/// A flag that can't have its value, or flags that don't go together.
+/// An invalid value of a flag, or flags that don't go together.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Misuse(String);
@@ -18,7 +18,7 @@ pub(super) fn misuse(what: impl ToString) -> Box<dyn Error> {
     Misuse(what.to_string()).into()
 }
 
-/// Whether an error says that the command was used wrongly. What a file holds is never misuse, and its errors are other ones.
+/// Whether an error is a usage error. Errors in a file's contents never are.
 pub(super) fn is_misuse(error: &(dyn Error + 'static)) -> bool {
     let (run, fit) = (error.downcast_ref(), error.downcast_ref());
     let session = match (run, fit) {

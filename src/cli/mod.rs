@@ -46,7 +46,7 @@ use crate::files::unfinished::{self, Unfinished};
 use crate::gpu::GpuError;
 use crate::train::{RunError, SessionError};
 
-/// Train GPTs on the GPU that is there: hand-written WGSL on Vulkan, Metal or DX12.
+/// Train GPTs on whatever GPU you have: hand-written WGSL on Vulkan, Metal or DX12.
 #[derive(Debug, Parser)]
 #[command(name = "tril", version, arg_required_else_help = true, max_term_width = 110)]
 struct Cli {
@@ -74,7 +74,7 @@ enum Command {
 }
 
 impl Command {
-    /// What it needs to know of a software device's vectors; `None` where it opens no device.
+    /// Whether to look up or measure a software device's vector width; `None` if the command opens no device.
     fn vectors(&self) -> Option<llvmpipe_width::Need> {
         match self {
             Self::Tokenize(_) | Self::Import(_) | Self::Export(_) => None,
@@ -86,8 +86,8 @@ impl Command {
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
-/// Fails on a file that couldn't be written in the end, before there is anything to lose. One that is there stays as it is;
-/// one that is made for that counts as unfinished.
+/// Fails early if `path` can't be written. An existing file is left as it is; a file that this creates counts as
+/// unfinished.
 fn must_be_writable(flag: &str, path: &Path) -> Result<Option<Unfinished>, String> {
     let is_new = !path.exists();
     let opened = File::options().append(true).create(true).open(path);
@@ -95,7 +95,7 @@ fn must_be_writable(flag: &str, path: &Path) -> Result<Option<Unfinished>, Strin
     Ok(is_new.then(|| Unfinished::new(path)))
 }
 
-/// Exit codes for what a script may want to react to.
+/// Exit codes that a script may want to react to.
 const MISUSE: u8 = 2;
 const DIVERGED: u8 = 3;
 const DEVICE_LOST: u8 = 4;
@@ -125,20 +125,20 @@ fn code_of(error: &(dyn Error + 'static)) -> u8 {
     }
 }
 
-/// Runs the command line and returns its exit code: 0 on success and after a training was stopped and saved, 1 on failure, also
-/// to write standard output, 2 on wrong usage; 3 where training has diverged, 4 where the device was lost, 5 where it is out of
-/// memory. A signal that ends any other command gives 128 and its number.
+/// Runs the command line and returns its exit code: 0 on success or after training was stopped and saved; 1 on failure,
+/// also to write standard output; 2 on wrong usage; 3 if training diverged; 4 if the device was lost; 5 if it is out of
+/// memory. A signal that ends any other command gives 128 plus its number.
 pub fn main() -> ExitCode {
     signals::survive_file_limits();
     let matches = numbers::with_negative(Cli::command()).try_get_matches();
-    let matches = matches.unwrap_or_else(|e| numbers::in_words(e).exit());
+    let matches = matches.unwrap_or_else(|e| numbers::reworded(e).exit());
     let command = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit()).command;
     let watched = signals::watch().map_err(Box::from);
     if let (Some(need), Some((_, flags))) = (command.vectors(), matches.subcommand()) {
         llvmpipe_width::widen(need, flags);
     }
     if matches!(command, Command::Train(_)) {
-        stdout::tell_at_once();
+        stdout::report_at_once();
     }
     let outcome = watched.and_then(|()| match command {
         Command::Train(args) => train::run(&args),
@@ -159,14 +159,14 @@ pub fn main() -> ExitCode {
     phases::end_training();
     unfinished::wait_if_ending();
     let code = outcome.unwrap_or_else(|error| {
-        // the terminal may be gone, and the exit code tells even so
+        // the terminal may be gone; the exit code still reports the error
         errln!("error: {error}");
         ExitCode::from(code_of(error.as_ref()))
     });
-    match stdout::fault().filter(|_| code == ExitCode::SUCCESS) {
+    match stdout::write_error().filter(|_| code == ExitCode::SUCCESS) {
         None => code,
-        Some(fault) => {
-            errln!("error: {fault}");
+        Some(error) => {
+            errln!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_or_full_device_has_its_exit_code_wherever_it_is_met() {
+    fn device_errors_keep_their_exit_code_when_wrapped() {
         let device = || "a device".to_string();
         for (gpu, code) in [
             (GpuError::Lost { device: device(), reason: String::new() }, 4),

@@ -1,4 +1,4 @@
-//! Numbers in flags, and what is said of a value that is none.
+//! Numbers in flags, and the errors for values that aren't numbers.
 
 use std::error::Error;
 use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
@@ -6,7 +6,7 @@ use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
 use clap::Command;
 use clap::error::{ContextKind, ErrorKind};
 
-/// Takes a negative number as the value of any flag that has one, so that the flag itself says what is wrong with it.
+/// Accepts negative numbers as values of flags, so that each flag's own parser can explain what is wrong.
 pub(super) fn with_negative(command: Command) -> Command {
     command.mut_subcommands(|command| {
         command.mut_args(|arg| {
@@ -16,8 +16,8 @@ pub(super) fn with_negative(command: Command) -> Command {
     })
 }
 
-/// The same error, but what is no number is told in words for those who give flags.
-pub(super) fn in_words(error: clap::Error) -> clap::Error {
+/// Rewords clap's error for a value that isn't a number; returns other errors as they are.
+pub(super) fn reworded(error: clap::Error) -> clap::Error {
     let Some(what) = error.source().and_then(expected) else { return error };
     let part = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
     let (flag, value) = (part(ContextKind::InvalidArg), part(ContextKind::InvalidValue));
@@ -31,6 +31,6 @@ fn expected(error: &(dyn Error + 'static)) -> Option<&'static str> {
     }
     Some(match error.downcast_ref::<ParseIntError>()?.kind() {
         IntErrorKind::PosOverflow => "it is too large",
-        _ => "it must be a whole number, and not negative",
+        _ => "it must be a whole number, not negative",
     })
 }

@@ -1,7 +1,7 @@
-//! Signs of life: what a command is doing while nothing else is to be seen of it.
+//! Progress display: what a command is doing while it prints nothing else.
 //!
-//! On a terminal that is a line below everything else, drawn anew ten times a second. Elsewhere a phase that takes long gets a
-//! line on standard error, and now and then another.
+//! On a terminal this is a line below everything else, redrawn ten times a second. Elsewhere a long phase gets a line
+//! on standard error, and another one from time to time.
 
 mod narrow;
 
@@ -18,15 +18,15 @@ use super::wrap::for_stderr;
 use crate::gpu::{Compiling, Gpu};
 use crate::units::human_bytes;
 
-/// Between two looks at what there is to show.
+/// Interval between updates of the display.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// What is over sooner isn't shown on a terminal, so that nothing flickers.
+/// Shorter phases aren't shown on a terminal, to avoid flicker.
 const SHOWN_AFTER: Duration = Duration::from_millis(300);
-/// A phase that takes longer gets a line where there is no terminal.
+/// Without a terminal, a phase that takes longer gets a line.
 const LINE_AFTER: Duration = Duration::from_secs(2);
 /// A step that takes longer is named like a phase.
 const LONG_STEP: Duration = Duration::from_secs(3);
-/// Between its first line and the next ones.
+/// Interval between further lines of a phase.
 const LINE_EVERY: Duration = Duration::from_secs(30);
 
 static LINE: Mutex<Line> = Mutex::new(Line {
@@ -38,59 +38,59 @@ static LINE: Mutex<Line> = Mutex::new(Line {
     has_thread: false,
 });
 
-/// What is shown, and how.
+/// The display's state.
 struct Line {
     shows: Shows,
     bar: Option<ProgressBar>,
-    /// That of the bar.
+    /// The look of `bar`.
     look: Look,
     phase: Option<Phase>,
     training: Option<Training>,
     has_thread: bool,
 }
 
-/// How a command shows what it is doing.
+/// How a command shows its progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shows {
-    /// Not at all: so it is before a command has said otherwise.
+    /// Not at all, the initial state.
     Nothing,
-    /// By a line of a terminal that changes, or, where there is none, as [`Shows::Lines`].
+    /// As a changing line on a terminal; without a terminal, as [`Shows::Lines`].
     Live,
-    /// By lines, for phases that take long.
+    /// As lines, for phases that take long.
     Lines,
 }
 
-/// Something that takes time.
+/// A part of a command that takes time.
 struct Phase {
     name: String,
     since: Instant,
     amount: Option<Amount>,
-    /// What is done within it, and how far that is: while kernels are compiled, or run for the first time.
+    /// A part of the phase and its progress: compiling kernels, or running them for the first time.
     within: Option<(&'static str, Amount)>,
     next_line: Duration,
 }
 
-/// How far a phase is.
+/// The progress of a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Amount {
-    /// What is done.
+    /// The amount done.
     pub done: u64,
-    /// What there is to do, where that is known.
+    /// The total, if known.
     pub of: Option<u64>,
-    /// What is counted; empty for bytes.
+    /// The unit; empty for bytes.
     pub unit: &'static str,
 }
 
-/// How far a training is.
+/// The progress of training.
 struct Training {
     step: u64,
     steps: u64,
     message: String,
-    /// When that was so.
+    /// When `step` ended.
     since: Instant,
 }
 
-/// What is drawn in front of a message.
+/// The symbol in front of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Look {
     Bar,
@@ -101,7 +101,7 @@ fn line() -> MutexGuard<'static, Line> {
     LINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Begins to show phases.
+/// Starts showing phases.
 pub(super) fn show(shows: Shows) {
     let mut line = line();
     let is_live = shows == Shows::Live && std::io::stderr().is_terminal();
@@ -109,14 +109,14 @@ pub(super) fn show(shows: Shows) {
     if !line.has_thread {
         let look = || loop {
             std::thread::sleep(LOOK_EVERY);
-            self::line().look();
+            self::line().update();
         };
-        // without a thread, there are no signs of life
+        // without a thread, no progress is shown
         line.has_thread = std::thread::Builder::new().name("phases".into()).spawn(look).is_ok();
     }
 }
 
-/// Begins a phase, and ends the one before.
+/// Begins a phase; ends the previous one.
 pub(super) fn begin(name: impl Into<String>) {
     let mut line = line();
     line.phase = Some(Phase::new(name.into()));
@@ -125,7 +125,7 @@ pub(super) fn begin(name: impl Into<String>) {
     }
 }
 
-/// Says how far a phase is, and begins it where it isn't the one that there is.
+/// Updates a phase's progress; begins the phase if it isn't the current one.
 pub(super) fn doing(name: &str, amount: Amount) {
     let is_new = line().phase.as_ref().is_none_or(|phase| phase.name != name);
     if is_new {
@@ -134,18 +134,18 @@ pub(super) fn doing(name: &str, amount: Amount) {
     at(amount);
 }
 
-/// Says how far the phase is.
+/// Updates the current phase's progress.
 pub(super) fn at(amount: Amount) {
     if let Some(phase) = &mut line().phase {
         phase.at(amount);
     }
 }
 
-/// Has phases say while kernels of a device are compiled.
+/// Lets phases show the progress of compiling a device's kernels.
 pub(super) fn follow(gpu: &Gpu) {
-    gpu.on_compiling(|how_far| {
+    gpu.on_compiling(|progress| {
         let amount = |done, of, unit| Amount { done, of: Some(of), unit };
-        let within = match how_far {
+        let within = match progress {
             Compiling::Kernels { done, of } if done == of => None,
             Compiling::Kernels { done, of } => Some(("compiling", amount(done, of, "kernels"))),
             Compiling::FirstRun { compiles: true, done, of } if done == of => None,
@@ -158,7 +158,7 @@ pub(super) fn follow(gpu: &Gpu) {
     });
 }
 
-/// Ends the phase.
+/// Ends the current phase.
 pub(super) fn end() {
     let mut line = line();
     line.phase = None;
@@ -167,7 +167,7 @@ pub(super) fn end() {
     }
 }
 
-/// Shows the progress of a training, until [`end_training`]; whether there is a line that shows it.
+/// Shows the progress of training until [`end_training`]. Returns whether the display is live.
 pub(super) fn training(step: u64, steps: u64, message: String) -> bool {
     let mut line = line();
     let is_new = line.training.is_none();
@@ -181,14 +181,14 @@ pub(super) fn training(step: u64, steps: u64, message: String) -> bool {
     line.shows == Shows::Live
 }
 
-/// Ends the phase and the training.
+/// Ends the phase and the display of training.
 pub(super) fn end_training() {
     let mut line = line();
     (line.phase, line.training) = (None, None);
     line.clear();
 }
 
-/// Writes something to the terminal or elsewhere, with what is drawn out of the way.
+/// Runs `write`, which prints something, with the progress line out of the way.
 pub(super) fn around<T>(write: impl FnOnce() -> T) -> T {
     match &line().bar {
         Some(bar) => bar.suspend(write),
@@ -196,18 +196,18 @@ pub(super) fn around<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Whether a command goes on after what it says.
+/// What a command does after a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {
-    GoesOn,
+    Continues,
     Ends,
 }
 
-/// Says something at once, even if others can't write any more; for whoever answers a signal.
+/// Prints a message at once, even if another thread holds the display's lock; for signal handlers.
 pub(super) fn say_now(words: &str, then: Then) {
     const TRIES: u32 = 20;
     let say = || {
-        // the terminal may be gone, so that what is said there is lost
+        // the terminal may be gone
         let _ = writeln!(std::io::stderr(), "{}", for_stderr(words));
     };
     for _ in 0..TRIES {
@@ -222,7 +222,7 @@ pub(super) fn say_now(words: &str, then: Then) {
 
 impl Line {
     fn say(&mut self, say: impl FnOnce(), then: Then) {
-        // the terminal shows ^C where the cursor is
+        // the terminal shows ^C at the cursor
         if self.bar.is_none() && std::io::stderr().is_terminal() {
             let _ = writeln!(std::io::stderr());
         }
@@ -242,8 +242,8 @@ impl Line {
         }
     }
 
-    /// Shows what there is to show now.
-    fn look(&mut self) {
+    /// Shows the current state.
+    fn update(&mut self) {
         match self.shows {
             Shows::Nothing => {}
             Shows::Live => self.draw(),
@@ -287,7 +287,7 @@ impl Line {
     }
 }
 
-/// A text in so many columns: where it is longer, the middle goes, as what is said last is the time.
+/// Shortens a text to `width` columns. The middle is cut, as the last part is the time.
 fn shortened(text: &str, width: usize) -> String {
     const GAP: &str = "...";
     let n = text.chars().count();
@@ -299,12 +299,12 @@ fn shortened(text: &str, width: usize) -> String {
     head.chars().take(width - kept).collect::<String>() + GAP + last
 }
 
-/// Columns of a spinner and of a bar, with the space behind.
+/// Columns of a spinner and of a bar, including the space after it.
 const SPINNER: usize = 2;
 const BAR: usize = 17;
 
 impl Training {
-    /// What is drawn, and how many columns are taken by what is in front of the text.
+    /// The symbol, the text, and the number of columns in front of the text.
     fn describe(&self, phase: Option<String>) -> (Look, String, usize) {
         let Self { step, steps, message, since } = self;
         let at = format!("{step}/{steps}  ");
@@ -312,7 +312,7 @@ impl Training {
         match phase {
             Some(phase) => (Look::Spinner, at + &phase, SPINNER),
             None if in_step >= LONG_STEP && step < steps => {
-                (Look::Spinner, format!("{at}step {} for {}  {message}", step + 1, in_words(in_step)), SPINNER)
+                (Look::Spinner, format!("{at}step {}: {}  {message}", step + 1, in_words(in_step)), SPINNER)
             }
             None => (Look::Bar, message.clone(), BAR + at.len()),
         }
@@ -321,7 +321,7 @@ impl Training {
 
 impl Phase {
     fn at(&mut self, amount: Amount) {
-        // once the phase itself gets further, it no longer waits for kernels
+        // once the phase itself advances, it no longer waits for kernels
         self.within = self.within.take().filter(|_| self.amount.is_none_or(|before| before == amount));
         self.amount = Some(amount);
     }
@@ -334,7 +334,7 @@ impl Phase {
         let mut text = self.name.clone();
         let amount = self.amount.filter(|amount| amount.of != Some(amount.done));
         match (self.within, amount) {
-            (Some((what, how_far)), _) => text = format!("{text}: {what}, {how_far}"),
+            (Some((what, progress)), _) => text = format!("{text}: {what}, {progress}"),
             (None, Some(amount)) => text = format!("{text}: {amount}"),
             (None, None) => {}
         }
@@ -361,16 +361,16 @@ impl std::fmt::Display for Amount {
 }
 
 impl Amount {
-    /// How long the rest takes at the speed so far; unknown where there is too little to go by.
+    /// The time left at the speed so far; `None` if it is too early to tell.
     fn left(&self, elapsed: Duration) -> Option<Duration> {
         const MIN_TIME: Duration = Duration::from_secs(2);
-        const LEAST: u64 = 2;
-        let of = self.of.filter(|&of| self.done >= LEAST && self.done < of && elapsed >= MIN_TIME)?;
+        const MIN_DONE: u64 = 2;
+        let of = self.of.filter(|&of| self.done >= MIN_DONE && self.done < of && elapsed >= MIN_TIME)?;
         Some(elapsed.mul_f64((of - self.done) as f64 / self.done as f64))
     }
 }
 
-/// A time as people say it.
+/// A duration in a convenient unit.
 pub(super) fn in_words(time: Duration) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn no_time_is_claimed_before_it_is_known() {
+    fn the_time_left_is_shown_only_once_it_can_be_estimated() {
         assert_eq!(described(0, Some(80), "windows", 0), "reading: 0 of 80 windows");
         assert_eq!(described(0, Some(80), "windows", 90), "reading: 0 of 80 windows, 90 s");
         assert_eq!(described(1, Some(80), "windows", 90), "reading: 1 of 80 windows, 90 s");
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_phase_that_gets_further_does_not_compile_any_more() {
+    fn a_phase_that_advances_no_longer_shows_compiling() {
         let windows = |done| Amount { done, of: Some(80), unit: "windows" };
         let mut phase = Phase::new("evaluating".into());
         phase.at(windows(0));
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_runs_for_the_first_time_is_not_said_to_compile_once_it_has() {
+    fn a_first_run_shows_compiling_and_running_separately() {
         let described = |what| {
             let within = Some((what, Amount { done: 30, of: Some(80), unit: "dispatches" }));
             Phase { within, ..Phase::new("first step".into()) }.describe(Duration::from_secs(5))
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_stays_where_a_line_is_short() {
+    fn a_shortened_line_keeps_the_time() {
         let text = "0/2000  first step: compiling, 30 of 80 dispatches, 57 s";
         assert_eq!(shortened(text, 56), text);
         assert_eq!(shortened(text, 54), "0/2000  first step: compiling, 30 of 80 dispa..., 57 s");
@@ -436,8 +436,8 @@ mod tests {
     }
 
     #[test]
-    fn times_are_said_as_people_say_them() {
-        let said = [0, 119, 120, 7199, 7200, 90_061, 172_800].map(|s| in_words(Duration::from_secs(s)));
-        assert_eq!(said, ["0 s", "119 s", "2 min", "119 min", "2 h 0 min", "25 h 1 min", "2 days"]);
+    fn durations_have_convenient_units() {
+        let shown = [0, 119, 120, 7199, 7200, 90_061, 172_800].map(|s| in_words(Duration::from_secs(s)));
+        assert_eq!(shown, ["0 s", "119 s", "2 min", "119 min", "2 h 0 min", "25 h 1 min", "2 days"]);
     }
 }

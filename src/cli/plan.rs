@@ -16,23 +16,23 @@ use crate::units::{count, human_bytes};
 
 /// Show what a configuration needs on a device, before anything is allocated.
 ///
-/// Plans a training step on the CPU alone: parameters, memory by role, dispatches, the largest binding, the work of a step,
-/// and whether it fits the device. Exits with 1 if it doesn't.
+/// Plans a training step on the CPU alone: parameters, memory by role, dispatches, the largest binding, the work of a
+/// step, and whether it fits the device. Exits with 1 if it doesn't.
 ///
-/// How long the run takes is an estimate from the device's speed: once for each device and driver, two small models are trained
-/// on it for a few seconds and every op is timed; each op of the planned step then counts with its work and its dispatches.
-/// Evaluations, samples and compiling come on top. With --limits there is no device to measure.
+/// The run's time is estimated from the device's speed. Once per device and driver, two small models are trained for a
+/// few seconds and every op is timed; each op of the planned step then counts with its work and its dispatches.
+/// Evaluations, samples and compiling are not included. With --limits there is no device to measure.
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
     #[command(flatten)]
     settings: SettingsArgs,
-    /// Tokens in the vocabulary [default: the preset's; a run takes its tokenizer's].
+    /// Vocabulary size [default: the preset's; a run uses its tokenizer's].
     #[arg(long, value_name = "N")]
     vocab_size: Option<u64>,
-    /// Plan for these limits instead of a device that is there.
+    /// Plan for these limits instead of this machine's device.
     #[arg(long, value_enum, conflicts_with = "device")]
     limits: Option<Limits>,
-    /// Measure the device's speed again, as where it was busy with something else the first time.
+    /// Measure the device's speed again, for example because it was busy the first time.
     #[arg(long, conflicts_with = "limits")]
     measure: bool,
     /// List every dispatch.
@@ -46,9 +46,9 @@ pub(super) struct PlanArgs {
 pub(super) enum Limits {
     /// WebGPU's default limits: bindings of 128 MiB, buffers of 256 MiB.
     Webgpu,
-    /// A desktop GPU's.
+    /// Limits of a desktop GPU.
     Desktop,
-    /// Mesa's software device.
+    /// Limits of Mesa's software device.
     Lavapipe,
 }
 
@@ -107,11 +107,11 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
             show(&footprint, shares);
             match room {
                 MemoryBudget::Unknown => outln!(
-                    "fits             yes, within the device's limits; how much memory a GPU has free, drivers don't say \
-                     (--memory does): it needs {}",
+                    "fits             yes, within the device's limits; it needs {} of GPU memory, but drivers don't \
+                     report how much is free (tell tril with --memory)",
                     human_bytes(footprint.device())
                 ),
-                room => outln!("fits             yes: within the device's limits, and there are {room}"),
+                room => outln!("fits             yes, within the device's limits and the available {room}"),
             }
             if args.limits.is_none() {
                 outln!("{}", time(args, &config, &plan));
@@ -121,7 +121,7 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How long the run takes on the device that is there.
+/// A line with the run's estimated time on this machine's device.
 fn time(args: &PlanArgs, config: &RunConfig, plan: &Plan) -> String {
     let measure = if args.measure { Measure::Again } else { Measure::Once };
     let opened = args.device.open().map_err(Box::<dyn Error>::from);
@@ -130,16 +130,17 @@ fn time(args: &PlanArgs, config: &RunConfig, plan: &Plan) -> String {
             let (steps, step_s) = (config.train.steps, rates.step_s(plan, config.train.grad_accum));
             let (about, step, steps) = (about(step_s * steps as f64), step(step_s), count(steps, "step"));
             format!(
-                "time             {about} for {steps} of {step}: an estimate for a machine with nothing else to do; evaluations come on top"
+                "time             {about} for {steps} of {step}: an estimate for an idle machine, without evaluations"
             )
         }
         Err(error) => format!("time             unknown: the device's speed could not be measured: {error}"),
     }
 }
 
-/// What the process takes when a run begins: the drivers, now that the adapters are listed, and what opening one adds.
+/// The memory of the process when a run begins: what it takes now, with the drivers loaded, and what opening a device
+/// adds.
 pub(super) fn process_bytes(by_limits: bool) -> Process {
-    // measured: llvmpipe
+    // measured with llvmpipe
     const OPENED: u64 = 15 << 20;
     const DRIVER: u64 = 72 << 20;
     let resident = resident_bytes();
@@ -147,22 +148,22 @@ pub(super) fn process_bytes(by_limits: bool) -> Process {
     Process { now, peak: now, compiles: false }
 }
 
-/// The whole run, beyond the training program's buffers.
+/// Prints the memory of the whole run, not only of the training program's buffers.
 fn show(footprint: &MemoryEstimate, shares: SharesMemory) {
     let device = ("training", footprint.training, "the memory above");
     let mut rows = vec![
         device,
-        ("evaluation", footprint.evaluation, "evaluation and samples, beyond what they share with training"),
-        ("transfers", footprint.transfers, "pieces of tensors on their way"),
+        ("evaluation", footprint.evaluation, "evaluation and samples, without what they share with training"),
+        ("transfers", footprint.transfers, "parts of tensors in transfer"),
     ];
     let mut total = footprint.device();
     if shares.0 {
-        rows.push(("kernels", footprint.kernels, "compiled, an estimate"));
-        rows.push(("process", footprint.process.now, "tril and the drivers, measured; without the text"));
+        rows.push(("kernels", footprint.kernels, "compiled code, estimated"));
+        rows.push(("process", footprint.process.now, "tril and the drivers, measured, without the text"));
         total = footprint.total();
     }
-    let whose = if shares.0 { "of the process" } else { "on the device" };
-    outln!("run              {} {whose}", human_bytes(total));
+    let place = if shares.0 { "in the process" } else { "on the device" };
+    outln!("run              {} {place}", human_bytes(total));
     for (name, bytes, what) in rows {
         outln!("  {name:<14} {:>12}  {what}", human_bytes(bytes));
     }

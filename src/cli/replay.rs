@@ -8,18 +8,18 @@ use super::phases::{self, Shows};
 use super::settings::DeviceArgs;
 use crate::train::evidence::{self, Replayed};
 
-/// Do a step again whose loss or gradients weren't finite, and say where that began.
+/// Replay a step that produced NaN or infinity, and report the first op that did.
 ///
-/// Where a step gives something that isn't finite, `tril train` keeps the batch, the last checkpoint before the step and a first
-/// report in RUN/nonfinite. This trains from that checkpoint up to the step, runs the step op by op with the batch that was kept,
-/// and prints the first op whose output isn't finite and the gradients' norms by layer. The run's text is needed only where the
-/// steps in between have too many tokens (a million) to be kept as well. Nothing is written.
+/// When a step's loss or gradients aren't finite, `tril train` keeps the batch, the last checkpoint before the step and
+/// a first report in RUN/nonfinite. This command trains from that checkpoint up to the step, runs the step op by op on
+/// the kept batch, and prints the first op whose output isn't finite and the gradients' norms by layer. It needs the
+/// run's text only if the steps in between had too many tokens (over a million) to be kept too. Nothing is written.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// A folder in RUN/nonfinite.
+    /// Folder in RUN/nonfinite.
     #[arg(value_name = "RUN/nonfinite/STEP")]
     path: PathBuf,
-    /// One JSON object.
+    /// Print one JSON object.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub(super) fn run(args: &ReplayArgs) -> Outcome {
     let gpu = args.device.open()?;
     errln!("device: {}", gpu.name());
     phases::show(if args.json { Shows::Lines } else { Shows::Live });
-    phases::begin("doing the step again");
+    phases::begin("replaying the step");
     phases::follow(&gpu);
     let Replayed { evidence, note } = evidence::replay(&gpu, &args.path)?;
     phases::end();

@@ -1,4 +1,4 @@
-//! The text or token files that a run began with, read again.
+//! Rereads the text or token files that a run began with.
 
 use std::error::Error;
 use std::io::IsTerminal;
@@ -9,11 +9,11 @@ use super::settings::SettingsArgs;
 use crate::data::{Corpus, DataError, Source};
 use crate::units::count;
 
-/// Where they were. `root` is the run.
+/// Reads them from where they were. `root` is the run's directory.
 ///
 /// # Errors
 ///
-/// As [`Source::load`], and where the text came from standard input and nothing is piped in now.
+/// As [`Source::load`], and if the text came from standard input and nothing is piped in now.
 pub(super) fn text_of_run(source: &Source, root: &Path) -> Result<Corpus, Box<dyn Error>> {
     if is_piped(source) && std::io::stdin().is_terminal() {
         return Err("this run's text came from standard input; pipe the same text in again".into());
@@ -24,11 +24,12 @@ pub(super) fn text_of_run(source: &Source, root: &Path) -> Result<Corpus, Box<dy
     })?)
 }
 
-/// Where they were, or where they are said to be now, and then the place to remember. That they are the same is checked later.
+/// Reads them from `paths`, or from where they were; also returns the new source, if the run is to remember one. The
+/// caller checks that the content is the same.
 ///
 /// # Errors
 ///
-/// As [`text_of_run`], and other files to validate on.
+/// As [`text_of_run`], and if the number of validation files differs.
 pub(super) fn text_again(
     (paths, settings): (&[PathBuf], &SettingsArgs),
     source: &Source,
@@ -47,18 +48,18 @@ pub(super) fn text_again(
         && val.len() != val_now.len()
     {
         return Err(format!(
-            "this run has {} to train on and {} to validate on; name them alike, the latter with --val",
+            "this run trains on {} and validates on {}; name as many of each, the latter with --val",
             count(train.len(), "file"),
             val.len()
         )
         .into());
     }
     let corpus = reading::load(&now)?;
-    // what is piped in has no place
+    // piped text has no path to remember
     Ok((corpus, Some(now).filter(|now| !is_piped(now) && now != source)))
 }
 
-/// Whether any of it came from standard input.
+/// Whether any of the text came from standard input.
 fn is_piped(source: &Source) -> bool {
     matches!(source, Source::Files { paths, .. } if paths.iter().any(|p| p.as_os_str() == "-"))
 }

@@ -14,11 +14,11 @@ use crate::kernel;
 use crate::train::{Session, SessionError};
 use crate::tune::cache_dir;
 
-/// What `TRIL_FAULT` holds in tests that want a device to compute wrongly.
+/// The value of `TRIL_FAULT` with which tests make a device compute wrongly.
 pub(super) const WRONG: &str = "wrong";
 
-/// Has a device prove on small models that it computes them, before anything is trained on it: once for each device, driver
-/// and set of kernels, as the folder of caches remembers. Returns whether this was the first time.
+/// Checks on small models that the device computes correctly, before anything is trained on it: once per device, driver
+/// and set of kernels, recorded in the cache folder. Returns whether this was the first time.
 pub(super) fn self_check(gpu: &Arc<Gpu>, device: &DeviceArgs) -> Result<bool, Box<dyn Error>> {
     let checks = if gpu.is_checked() { ", checked" } else { "" };
     let subject = format!("{}{checks} {:08x}\n", gpu.name(), kernels_crc());
@@ -31,13 +31,11 @@ pub(super) fn self_check(gpu: &Arc<Gpu>, device: &DeviceArgs) -> Result<bool, Bo
     if !(gpu.caps().is_cpu && passes_elsewhere(device)) {
         quick(gpu).map_err(|e| {
             let device = gpu.name();
-            format!(
-                "{device} computes a small model wrongly ({e}), so nothing is trained on it; `tril doctor` says more, --device takes another"
-            )
+            format!("{device} computes a small model wrongly ({e}); see `tril doctor`, or choose another with --device")
         })?;
     }
     phases::end();
-    // without a place to remember, it is checked again next time
+    // without a cache folder, it is checked again next time
     if let Some(path) = path {
         let _ = path.parent().map(fs::create_dir_all);
         let _ = fs::write(path, subject);
@@ -45,7 +43,7 @@ pub(super) fn self_check(gpu: &Arc<Gpu>, device: &DeviceArgs) -> Result<bool, Bo
     Ok(true)
 }
 
-/// Changes with every kernel.
+/// A checksum over the sources of all kernels.
 pub(super) fn kernels_crc() -> u32 {
     let mut kernels = crc32fast::Hasher::new();
     kernel::ALL.iter().for_each(|kernel| kernels.update(kernel.source.as_bytes()));
@@ -63,8 +61,8 @@ pub(super) fn quick(gpu: &Arc<Gpu>) -> Result<(), ModelFailure> {
     doctor::self_check(gpu, &mut tamper)
 }
 
-/// Whether the check passes in a process of its own. A software device compiles in the process that opens it, and what that
-/// takes, some 30 MiB, would stay with the run. Where no such process can be started, nothing is said of the device.
+/// Whether the check passes in a separate process. A software device compiles in the process that opens it, and the
+/// memory for that, about 30 MiB, would stay with the run. Returns false if no process can be started.
 fn passes_elsewhere(device: &DeviceArgs) -> bool {
     let Some(mut doctor) = itself() else { return false };
     doctor.args(["doctor", "--quick"]).args(device.as_flags());
@@ -72,7 +70,7 @@ fn passes_elsewhere(device: &DeviceArgs) -> bool {
     run_child(&mut doctor).is_some_and(|status| status.success())
 }
 
-/// Whether a test wants the device to compute wrongly.
+/// Whether a test makes the device compute wrongly.
 fn is_faulty() -> bool {
     std::env::var_os("TRIL_FAULT").is_some_and(|fault| fault == WRONG)
 }

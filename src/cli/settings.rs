@@ -1,4 +1,4 @@
-//! Flags that several commands share, and how they become settings.
+//! Flags shared by several commands, and how they become settings.
 
 mod again;
 mod fit;
@@ -11,24 +11,26 @@ use clap::{Args, ValueEnum};
 pub(super) use self::fit::Fit;
 pub(super) use super::device::DeviceArgs;
 use super::misuse::misuse;
-use super::{phases, reading, token_files};
+use super::{phases, reading};
 use crate::data::tokens::Width;
-use crate::data::{Corpus, DataError, Mode, Source, Tokenizer, TokenizerSpec, embedded, tokens};
+use crate::data::{Corpus, DataError, Mode, Source, Tokenizer, TokenizerSpec, tokens};
 use crate::graph::Recompute;
 use crate::model::{ModelConfig, Positions};
+use crate::run::prepare::{self, PrepareError};
 use crate::run::spikes::OnSpike;
 use crate::run::{OnNonfinite, RunConfig, ScheduleKind};
 pub(super) use crate::train::memory::SharesMemory;
 use crate::train::memory::parse_bytes;
 
-/// Model and training settings. A flag beats --config, which beats --preset.
+/// Model and training settings. A flag overrides --config, which overrides --preset.
 #[derive(Debug, Args)]
 pub(super) struct SettingsArgs {
-    /// Start from this preset: stories (for the embedded stories: whole stories, bpe:1280), nano (nanoGPT's small CPU setting), char
-    /// (its shakespeare-char), gpt2, gpt2-medium, gpt2-large or gpt2-xl [default: nano; where train and tune have no text, stories].
+    /// Preset to start from: stories (for the embedded stories: whole stories, bpe:1280), nano (nanoGPT's small CPU
+    /// setting), char (its shakespeare-char), gpt2, gpt2-medium, gpt2-large or gpt2-xl [default: nano; stories if train
+    /// or tune has no text].
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Settings in TOML, any part of what config.toml of a run holds.
+    /// TOML file with settings: any part of a run's config.toml.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -40,28 +42,28 @@ pub(super) struct SettingsArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 struct ModelArgs {
-    /// Transformer blocks.
+    /// Number of transformer blocks.
     #[arg(long, value_name = "N")]
     n_layer: Option<u64>,
-    /// Attention heads; must divide --n-embd.
+    /// Number of attention heads; must divide --n-embd.
     #[arg(long, value_name = "N")]
     n_head: Option<u64>,
-    /// Channels.
+    /// Number of channels.
     #[arg(long, value_name = "N")]
     n_embd: Option<u64>,
-    /// Most tokens that the model sees at once.
+    /// Maximum number of tokens that the model sees at once.
     #[arg(long, value_name = "N")]
     block_size: Option<u64>,
-    /// Biases in linear and norm layers.
+    /// Use biases in linear and norm layers.
     #[arg(long, value_name = "BOOL")]
     bias: Option<bool>,
-    /// Use the token embedding as output projection, too.
+    /// Also use the token embedding as the output projection.
     #[arg(long, value_name = "BOOL")]
     tied: Option<bool>,
-    /// How positions enter the model.
+    /// Kind of position embedding.
     #[arg(long, value_enum)]
     positions: Option<PositionsArg>,
-    /// Dropout probability at embedding, attention and residual.
+    /// Dropout probability for embeddings, attention and residuals.
     #[arg(long, value_name = "P")]
     dropout: Option<f32>,
 }
@@ -75,20 +77,20 @@ enum PositionsArg {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training")]
 struct TrainingArgs {
-    /// Optimizer steps.
+    /// Number of optimizer steps.
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
-    /// Rows of a micro-batch.
+    /// Rows per micro-batch.
     #[arg(long, value_name = "N")]
     batch_size: Option<u64>,
-    /// Micro-batches of a step: their gradients are added up.
+    /// Micro-batches per step; their gradients are added up.
     #[arg(long, value_name = "N")]
     grad_accum: Option<u64>,
-    /// Tokens of a step: takes as many rows at a time as memory allows, in place of --batch-size and --grad-accum.
+    /// Tokens per step, in the largest micro-batches that memory allows; replaces --batch-size and --grad-accum.
     #[arg(long, value_name = "N")]
     batch_tokens: Option<u64>,
-    /// The most memory to take, such as 1500M or 4G: of the process on a device that takes the machine's memory, of the
-    /// buffers on another [default: what is free, where that can be known].
+    /// Memory limit, such as 1500M or 4G: for the process on a device that uses the machine's memory, for the device's
+    /// buffers otherwise [default: what is free, if that is known].
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     memory: Option<u64>,
     /// Peak learning rate.
@@ -97,10 +99,10 @@ struct TrainingArgs {
     /// Learning rate at the end [default: a tenth of --lr].
     #[arg(long, value_name = "LR")]
     min_lr: Option<f64>,
-    /// Shape of the learning rate after warm-up.
+    /// Learning rate schedule after warm-up.
     #[arg(long, value_enum)]
     schedule: Option<ScheduleKind>,
-    /// Steps of linear warm-up.
+    /// Number of steps of linear warm-up.
     #[arg(long, value_name = "N")]
     warmup_steps: Option<u64>,
     /// AdamW's decay of the first moment.
@@ -115,74 +117,75 @@ struct TrainingArgs {
     /// Decoupled weight decay of matrices and embeddings.
     #[arg(long, value_name = "DECAY")]
     weight_decay: Option<f64>,
-    /// Largest global gradient norm; 0 turns clipping off.
+    /// Maximum global gradient norm; 0 turns clipping off.
     #[arg(long, value_name = "NORM")]
     clip: Option<f64>,
-    /// Seed of weights, batch order and dropout.
+    /// Random seed for weights, batch order and dropout.
     #[arg(long)]
     seed: Option<u64>,
-    /// Steps between evaluations of the validation split; 0 for one at the end only.
+    /// Steps between evaluations of the validation split; 0 evaluates only at the end.
     #[arg(long, value_name = "N")]
     eval_every: Option<u64>,
-    /// Evaluate on N windows, always the same ones, instead of the whole split; 0 means all.
+    /// Evaluate N windows, always the same ones, instead of the whole split; 0 means all.
     #[arg(long, value_name = "N")]
     eval_windows: Option<u64>,
-    /// Steps between samples, with one at the end; 0 for none.
+    /// Steps between samples, with another at the end; 0 for none.
     #[arg(long, value_name = "N")]
     sample_every: Option<u64>,
-    /// Steps between checkpoints; 0 for one at the end only.
+    /// Steps between checkpoints; 0 saves only at the end.
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<u64>,
-    /// Checkpoints to keep: the last ones, at least 1.
+    /// Number of checkpoints to keep, at least 1; older ones are deleted.
     #[arg(long, value_name = "N")]
     keep: Option<u64>,
-    /// What to do about a step whose loss or gradients aren't finite; the step itself changes nothing in any case.
+    /// What to do after a step whose loss or gradients aren't finite; the step itself never changes anything.
     #[arg(long, value_enum)]
     on_nonfinite: Option<OnNonfinite>,
-    /// What to do about a loss or gradient norm more than 6 standard deviations above those of the steps before; a skipped step
-    /// changes nothing, and is judged by what was known three steps before it.
+    /// What to do about a loss or gradient norm more than 6 standard deviations above those of the steps before. A
+    /// skipped step changes nothing; it is judged by the statistics of three steps earlier.
     #[arg(long, value_enum)]
     on_spike: Option<OnSpike>,
-    /// Compute the logits of this many positions at a time: fewer take less memory. Rounded up to a multiple of 64; 0 for
+    /// Positions whose logits are computed at a time; fewer take less memory. Rounded up to a multiple of 64; 0 for
     /// about 32 MiB of logits.
     #[arg(long, value_name = "ROWS")]
     loss_chunk: Option<u64>,
-    /// What the backward pass computes again instead of keeping it; results are the same to the last bit.
+    /// What the backward pass recomputes instead of keeping it; results are the same to the last bit.
     #[arg(long, value_enum)]
     recompute: Option<Recompute>,
-    /// How text becomes tokens: char, byte, gpt2, bpe:SIZE (learned from the text), a tokenizer.json of tril or Hugging Face,
-    /// or auto, which goes by the size of the text [default: auto; gpt2 with its presets].
+    /// Tokenizer: char, byte, gpt2, bpe:SIZE (learned from the text), a tokenizer.json of tril or Hugging Face, or
+    /// auto, which chooses by the size and alphabet of the text [default: auto; gpt2 with its presets].
     #[arg(long, value_name = "KIND")]
     tokenizer: Option<TokenizerSpec>,
-    /// Replace bytes that aren't UTF-8 by U+FFFD, instead of refusing the text.
+    /// Replace bytes that aren't UTF-8 with U+FFFD instead of refusing the text.
     #[arg(long)]
     lossy: bool,
-    /// Let the names of special tokens in the text, such as <|endoftext|>, become their ids; without, they are text.
+    /// Read the names of special tokens in the text, such as <|endoftext|>, as those tokens instead of plain text.
     #[arg(long)]
     special_tokens: bool,
-    /// stream: random windows of one long text; documents: rows of whole documents with start and end tokens, and padding.
+    /// stream: random windows of one long text; documents: rows of whole documents with start and end tokens, padded.
     #[arg(long, value_enum)]
     mode: Option<ModeArg>,
-    /// What separates documents (\n and \t are understood) [default: a line break; stories: a blank line].
+    /// Separator between documents, with \n and \t as escapes [default: a line break; stories: a blank line].
     #[arg(long, value_name = "TEXT")]
     separator: Option<String>,
-    /// Put as many documents into a row as fit (best-fit), so that little of it is padding; without, a row holds one
-    /// [default: true with --mode documents].
+    /// Pack several documents into a row (best-fit), to reduce padding; otherwise each row has one document [default:
+    /// true with --mode documents].
     #[arg(long, value_name = "BOOL")]
     pack: Option<bool>,
-    /// ReadBack attention and positions within a document, so that it is learned as in a row of its own; without, a document
-    /// sees those before it in its row. In a stream it needs a tokenizer with an end-of-text token, and documents begin
-    /// there [default: true with --pack].
+    /// Keep attention and positions within each document, as if it had a row of its own; otherwise a document attends
+    /// to those before it in its row. In a stream this needs a tokenizer with an end-of-text token, which separates
+    /// documents [default: true with --pack].
     #[arg(long, value_name = "BOOL")]
     document_mask: Option<bool>,
-    /// Token files to validate on; without, those of a folder or a pattern with val in their names, or the last --val-fraction
-    /// of the tokens.
+    /// Token files to validate on [default: files with val in their names in a folder or pattern, else the last
+    /// --val-fraction of the tokens].
     #[arg(long, value_name = "PATH", num_args = 1..)]
     val: Vec<PathBuf>,
-    /// Bits of a token in token files without a header: 8, 16, 32 or 64 [default: 16, unless they look like something else].
+    /// Bits per token in token files without a header: 8, 16, 32 or 64 [default: 16, unless they look like another
+    /// width].
     #[arg(long, value_name = "BITS")]
     token_width: Option<Width>,
-    /// The share of the text, or of token files without others to validate on, held out for validation.
+    /// Share of the text, or of token files without a validation file, to hold out for validation.
     #[arg(long, value_name = "SHARE")]
     val_fraction: Option<f64>,
 }
@@ -193,11 +196,9 @@ enum ModeArg {
     Documents,
 }
 
-/// With what the mode decides where nothing else does.
+/// Sets the defaults of `pack` and `document_mask`, which depend on the mode.
 fn packed(mut config: RunConfig) -> RunConfig {
-    let d = &mut config.data;
-    let pack = *d.pack.get_or_insert(d.mode != Mode::Stream);
-    d.document_mask.get_or_insert(pack);
+    prepare::set_packing(&mut config);
     config
 }
 
@@ -208,14 +209,14 @@ fn set<T>(place: &mut T, value: Option<T>) {
 }
 
 impl SettingsArgs {
-    /// Preset, then file, then flags. The text's source isn't among them.
+    /// Applies preset, file and flags, in this order. The text's source isn't among them.
     pub fn resolve(&self) -> Result<RunConfig, Box<dyn Error>> {
         let preset = self.preset.as_deref().unwrap_or("nano");
         Ok(packed(self.resolve_over(&RunConfig::preset(preset)?)?))
     }
 
-    /// [`SettingsArgs::resolve`] for a run on these paths: without any, on the embedded stories, their own preset stands in for the
-    /// general one. The second says whether it does.
+    /// [`SettingsArgs::resolve`] for a run on these paths; without any, the default is the preset of the embedded
+    /// stories. Also returns whether that preset was used.
     pub fn resolve_on(&self, paths: &[PathBuf]) -> Result<(RunConfig, bool), Box<dyn Error>> {
         if paths.is_empty() && self.preset.is_none() {
             let config = packed(self.resolve_over(&RunConfig::preset("stories")?)?);
@@ -227,7 +228,7 @@ impl SettingsArgs {
         Ok((self.resolve()?, false))
     }
 
-    /// File, then flags, over the settings of a run that was imported: all but the model may change, and rows may be shorter
+    /// Applies file and flags to the settings of an imported run: all but the model may change, and rows may be shorter
     /// than its block.
     pub fn resolve_for(&self, imported: &RunConfig) -> Result<RunConfig, Box<dyn Error>> {
         let mut config = packed(self.resolve_over(imported)?);
@@ -237,37 +238,37 @@ impl SettingsArgs {
             config.model.block_size = model.block_size;
         }
         if config.model.block_size > model.block_size {
-            let (n, most) = (config.model.block_size, model.block_size);
+            let (n, max) = (config.model.block_size, model.block_size);
             return Err(misuse(format!(
-                "--block-size is {n}, and the imported model has positions for {most}; give at most that"
+                "--block-size is {n}, but the imported model has only {max} positions; give at most {max}"
             )));
         }
         if config.model != (ModelConfig { dropout: config.model.dropout, ..model.clone() }) {
             return Err(misuse(
-                "an imported model stays what it is: of its settings, only --dropout and a smaller --block-size can be given",
+                "an imported model can't be changed: only --dropout and a smaller --block-size are allowed",
             ));
         }
         if config.data.tokenizer != imported.data.tokenizer {
             return Err(misuse(
-                "an imported model keeps its tokenizer; leave --tokenizer out, or import the model with it",
+                "an imported model keeps its tokenizer; leave --tokenizer out, or pass it to tril import",
             ));
         }
         Ok(config)
     }
 
-    /// The settings of `--config` over given ones.
+    /// Applies the settings of `--config` to `base`.
     fn with_file(&self, base: &RunConfig) -> Result<RunConfig, Box<dyn Error>> {
         let Some(path) = &self.config else { return Ok(base.clone()) };
         let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
             std::io::ErrorKind::InvalidData => {
-                format!("--config {}: it is not UTF-8 text; save it as that", path.display())
+                format!("--config {}: it is not UTF-8 text; save it as UTF-8", path.display())
             }
             _ => format!("--config {}: {e}; check the path", path.display()),
         })?;
         Ok(base.overlaid(&path.display().to_string(), &text)?)
     }
 
-    /// Fails on a setting out of its range, and says whether the flags or `--config` are to blame.
+    /// Fails if a setting is out of range, and names `--config` if the file is to blame.
     pub fn check(&self, config: &RunConfig) -> Result<(), Box<dyn Error>> {
         let Err(error) = config.validate() else { return Ok(()) };
         let preset = RunConfig::preset(self.preset.as_deref().unwrap_or("nano"))?;
@@ -279,7 +280,7 @@ impl SettingsArgs {
         }
     }
 
-    /// File, then flags, over given settings.
+    /// Applies file and flags to `base`.
     pub fn resolve_over(&self, base: &RunConfig) -> Result<RunConfig, Box<dyn Error>> {
         let mut config = self.with_file(base)?;
         let m = &mut config.model;
@@ -342,46 +343,48 @@ impl SettingsArgs {
         Ok(config)
     }
 
-    /// Whether the separator of documents was chosen by the user.
+    /// Whether the user may have chosen the separator of documents.
     pub fn has_separator(&self) -> bool {
         self.train.separator.is_some() || self.config.is_some()
     }
 
-    /// What paths mean as the source of a run.
+    /// The source of a run on these paths.
     pub fn source(&self, paths: &[PathBuf]) -> Result<Source, Box<dyn Error>> {
         let source = tokens::find(paths, &self.train.val)?;
         if self.train.lossy && matches!(source, Source::Tokens { .. }) {
-            return Err(misuse("--lossy is about text, and these are token files; leave it out"));
+            return Err(misuse("--lossy is for text, but these are token files; leave it out"));
         }
         if let (Source::Tokens { val, .. }, Some(share)) = (&source, self.train.val_fraction)
             && let Some(val) = val.first()
         {
             let val = val.display();
             return Err(misuse(format!(
-                "--val-fraction {share} and {val} are two validation splits; leave the flag out, or name the files to train on alone"
+                "--val-fraction {share} and {val} are two validation splits; leave the flag out, or name only files to \
+                 train on"
             )));
         }
         Ok(source.lossily(self.train.lossy).of_width(self.train.token_width)?)
     }
 
-    /// The flag --token-width alone.
+    /// The value of --token-width.
     pub fn token_width(&self) -> Option<Width> {
         self.train.token_width
     }
 }
 
-/// A new run's text or token files, its tokenizer, and where that was chosen for it, how.
+/// A new run's text or token files, and its tokenizer.
 pub(super) struct Read {
     pub corpus: Corpus,
     pub tokenizer: Tokenizer,
+    /// How the tokenizer was chosen, if the user didn't choose it.
     pub chosen: Option<String>,
 }
 
-/// Reads the text of a new run, or opens its token files, completes the settings by them, and makes the tokenizer.
+/// Reads the text of a new run, or opens its token files, completes the settings, and makes the tokenizer.
 ///
 /// # Errors
 ///
-/// As [`Source::load`], and a setting that is wrong with any text.
+/// As [`Source::load`], and an invalid setting.
 pub(super) fn read_text(
     config: &mut RunConfig,
     paths: &[PathBuf],
@@ -393,30 +396,18 @@ pub(super) fn read_text(
         }
         _ => error,
     })?;
-    let Some(text) = corpus.text() else {
-        let (tokenizer, how) = token_files::tokenizer(config, settings.train.tokenizer.as_ref())?;
-        config.model.vocab_size = tokenizer.vocab_size() as u64;
-        return Ok(Read { corpus, tokenizer, chosen: Some(how) });
-    };
-    let is_chosen = config.data.tokenizer == TokenizerSpec::Auto;
-    let spec = config.data.tokenizer.resolve(text);
-    let tokenizer = spec.make(text, &config.data.mode, config.data.val_fraction, &reading::watch)?;
+    let asked = settings.train.tokenizer.as_ref();
+    let made = prepare::tokenizer(config, &corpus, asked, &reading::watch);
     phases::end();
-    config.data.tokenizer = spec;
-    if config.data.special_tokens {
-        check_specials(&config.data.tokenizer)?;
-    }
-    let tokenizer = tokenizer.for_data(&config.data.mode, config.data.special_tokens);
-    config.model.vocab_size = tokenizer.vocab_size() as u64;
-    let how = || format!("{}, for the size and alphabet of the text; --tokenizer takes another", config.data.tokenizer);
-    Ok(Read { chosen: is_chosen.then(how), corpus, tokenizer })
+    let (tokenizer, chosen) = made.map_err(boxed)?;
+    Ok(Read { corpus, tokenizer, chosen })
 }
 
-/// Reads the text or opens the token files that a run begins with, and notes them in the settings.
+/// Reads the text or opens the token files that a run begins with, and records them in the settings.
 ///
 /// # Errors
 ///
-/// As [`Source::load`], and a setting that is wrong with any text.
+/// As [`Source::load`], and an invalid setting.
 pub(super) fn load_corpus(
     config: &mut RunConfig,
     paths: &[PathBuf],
@@ -427,25 +418,22 @@ pub(super) fn load_corpus(
     } else if let Some(val) = settings.train.val.first() {
         return Err(misuse(format!("--val {} needs token files to train on; name them as PATH", val.display())));
     }
-    let stories = matches!(config.data.source, Source::Embedded { .. });
-    if let (true, false, Mode::Documents { separator }) = (stories, settings.has_separator(), &mut config.data.mode) {
-        *separator = embedded::SEPARATOR.into();
-    }
-    // a bad setting is found before a long text is read
+    prepare::set_separator(config, settings.has_separator());
+    // finds an invalid setting before a long text is read
     let any_text = RunConfig { model: ModelConfig { vocab_size: 1, ..config.model.clone() }, ..config.clone() };
     settings.check(&any_text)?;
-    let corpus = reading::load(&config.data.source)?;
-    config.data.crc32 = corpus.crc32();
+    reading::begin(&config.data.source);
+    let corpus = prepare::load(config, &reading::watch);
+    phases::end();
+    let corpus = corpus?;
     reading::warn(&corpus);
     Ok(corpus)
 }
 
-/// Fails where special tokens are to be read by a tokenizer that has none.
-pub(super) fn check_specials(spec: &TokenizerSpec) -> Result<(), Box<dyn Error>> {
-    if matches!(spec, TokenizerSpec::Char | TokenizerSpec::Byte) {
-        return Err(misuse(format!(
-            "--special-tokens is for byte-pair encodings, and the tokenizer is {spec}; see --tokenizer"
-        )));
+/// Fails if `--special-tokens` is given for a tokenizer that has none.
+pub(super) fn boxed(error: PrepareError) -> Box<dyn Error> {
+    match error {
+        PrepareError::Data(error) => error.into(),
+        PrepareError::Mismatch(what) => misuse(what),
     }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the system asks of a process.
+//! Signals, and child processes that they must end.
 
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,20 +10,20 @@ use crate::files::unfinished;
 /// Who wants the command to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// Ctrl-C: whoever gives it twice means it.
+    /// Ctrl-C. A second one exits immediately.
     User,
-    /// SIGTERM or SIGHUP. Some send it twice, such as `timeout`, and a shell whose terminal was closed; so that says no more.
+    /// SIGTERM or SIGHUP. A second one means nothing: `timeout` and shells whose terminal closes may send it twice.
     System,
 }
 
 /// What a command does about a signal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// It goes on until it can stop without losing anything, and says so.
+    /// It continues until it can stop without losing anything, and prints this message.
     Finish(String),
-    /// It has answered before.
+    /// Nothing: it is already stopping.
     Nothing,
-    /// The process ends now, with these last words.
+    /// The process ends now, with this message.
     End(String),
 }
 
@@ -35,21 +35,21 @@ fn lock<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Decides from now on what a signal does. Until this is called, any of them ends the process at once.
+/// Sets what signals do from now on. Until this is called, any of them ends the process at once.
 pub(super) fn answer(answers: impl FnMut(Stop) -> Answer + Send + 'static) {
     *lock(&ANSWERS) = Some(Box::new(answers));
 }
 
-/// What a signal does to a command that writes nothing, or nothing that it has begun is kept of.
+/// Makes signals end the process at once with this message; for commands that have nothing to save.
 pub(super) fn end_with(words: &'static str) {
     answer(move |_| Answer::End(words.into()));
 }
 
-/// Ends the process, or lets the command know, when a signal asks for it.
+/// Starts handling signals: they end the process or notify the command.
 ///
 /// # Errors
 ///
-/// The operating system's refusal.
+/// If the operating system refuses the handler.
 #[cfg(unix)]
 pub(super) fn watch() -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -63,11 +63,11 @@ pub(super) fn watch() -> std::io::Result<()> {
     std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop)
 }
 
-/// Ends the process, or lets the command know, when a signal asks for it.
+/// Starts handling signals: they end the process or notify the command.
 ///
 /// # Errors
 ///
-/// The operating system's refusal.
+/// If the operating system refuses the handler.
 #[cfg(not(unix))]
 pub(super) fn watch() -> Result<(), ctrlc::Error> {
     const SIGINT: i32 = 2;
@@ -78,9 +78,9 @@ fn heed(by: Stop, signal: i32) {
     let answer = lock(&ANSWERS).as_mut().map_or_else(|| Answer::End("stopped".into()), |answers| answers(by));
     match answer {
         Answer::Nothing => {}
-        Answer::Finish(words) => phases::say_now(&words, Then::GoesOn),
+        Answer::Finish(words) => phases::say_now(&words, Then::Continues),
         Answer::End(words) => {
-            // nothing can be begun or finished any more
+            // holding this, no other thread can begin or finish a file
             let _ending = unfinished::remove_all();
             if let Some(child) = lock(&CHILD).as_mut() {
                 let _ = child.kill();
@@ -91,7 +91,7 @@ fn heed(by: Stop, signal: i32) {
     }
 }
 
-/// Ends the process as it is: what runs at an orderly exit may trip over threads that still use the device.
+/// Ends the process without running exit handlers, which may crash while other threads still use the device.
 fn exit(code: i32) -> ! {
     #[cfg(unix)]
     signal_hook::low_level::exit(code);
@@ -101,7 +101,7 @@ fn exit(code: i32) -> ! {
 
 static CHILD: Mutex<Option<Child>> = Mutex::new(None);
 
-/// Runs another process, which ends where this one is told to. `None` where it can't be started.
+/// Runs a child process, which is killed if a signal ends this one. `None` if it can't be started.
 pub(super) fn run_child(command: &mut Command) -> Option<ExitStatus> {
     const LOOK_EVERY: Duration = Duration::from_millis(10);
     *lock(&CHILD) = Some(command.spawn().ok()?);
@@ -115,8 +115,8 @@ pub(super) fn run_child(command: &mut Command) -> Option<ExitStatus> {
     }
 }
 
-/// Whether the process was started to outlive its terminal, as by nohup. Where the system has no file that tells, output that
-/// goes elsewhere counts as a sign of it.
+/// Whether the process was started to outlive its terminal, as by nohup. Without /proc, redirected output counts as a
+/// sign of it.
 #[cfg(unix)]
 fn ignores_hangup() -> bool {
     use std::io::IsTerminal;
@@ -129,11 +129,11 @@ fn ignores_hangup() -> bool {
     known.unwrap_or_else(|| !std::io::stdout().is_terminal())
 }
 
-/// Has a write beyond the limit of a file's size (`ulimit -f`) fail, as one to a full disk does, instead of ending the process.
+/// Makes a write beyond the file size limit (`ulimit -f`) fail, like one to a full disk, instead of ending the process.
 pub(super) fn survive_file_limits() {
     #[cfg(unix)]
     {
-        // whatever is called in the place of the end; without it, things are as they were
+        // any handler prevents the end of the process; if it can't be registered, the default remains
         let seen = std::sync::Arc::default();
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, seen);
     }

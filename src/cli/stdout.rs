@@ -1,4 +1,4 @@
-//! Standard output, whose faults are remembered: a command goes on without it, and doesn't end well.
+//! Standard output. A write error is recorded; the command carries on and exits non-zero.
 
 use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
@@ -7,29 +7,29 @@ use std::sync::OnceLock;
 use super::phases;
 use super::wrap::{for_stderr, for_stdout};
 
-/// Prints a line. What can't be printed ends no command, since a training run is worth more than its lines; see
-/// [`stdout::fault`](fault).
+/// Prints a line. A failed print doesn't abort the command, since a training run is worth more than its output; see
+/// [`stdout::write_error`](write_error).
 macro_rules! outln {
     ($($arg:tt)*) => {
         $crate::cli::stdout::line(format_args!($($arg)*))
     };
 }
 
-/// Prints a line on standard error. Where even that fails, nobody is left to tell, and a run goes on.
+/// Prints a line on standard error. If that fails, there is nowhere left to report it, and the command carries on.
 macro_rules! errln {
     ($($arg:tt)*) => {
         $crate::cli::stdout::error_line(&format!($($arg)*))
     };
 }
 
-/// Why standard output could not be written, the first time.
-static FAULT: OnceLock<String> = OnceLock::new();
-/// Set where a fault is to be told at once.
-static TELLS: OnceLock<()> = OnceLock::new();
+/// The first error of writing standard output.
+static WRITE_ERROR: OnceLock<String> = OnceLock::new();
+/// Set if write errors are reported immediately.
+static REPORTS_AT_ONCE: OnceLock<()> = OnceLock::new();
 
-/// Has a fault be told as soon as it is met, for commands that go on for long.
-pub(super) fn tell_at_once() {
-    let _ = TELLS.set(());
+/// Reports write errors immediately, for commands that run for long.
+pub(super) fn report_at_once() {
+    let _ = REPORTS_AT_ONCE.set(());
 }
 
 pub(super) fn line(text: Arguments<'_>) {
@@ -40,13 +40,13 @@ pub(super) fn line(text: Arguments<'_>) {
         out.flush()
     };
     let Err(error) = phases::around(write) else { return };
-    // whoever reads has seen enough
+    // the reader closed the pipe
     if error.kind() == io::ErrorKind::BrokenPipe {
         return;
     }
-    let is_first = FAULT.set(error.to_string()).is_ok();
-    if is_first && TELLS.get().is_some() {
-        errln!("warning: standard output: {error}; training goes on, and lines are lost");
+    let is_first = WRITE_ERROR.set(error.to_string()).is_ok();
+    if is_first && REPORTS_AT_ONCE.get().is_some() {
+        errln!("warning: standard output: {error}; training continues, but output is lost");
     }
 }
 
@@ -54,12 +54,12 @@ pub(super) fn error_line(text: &str) {
     let _ = phases::around(|| writeln!(io::stderr(), "{}", for_stderr(text)));
 }
 
-/// What is wrong with standard output, where a line was lost.
-pub(super) fn fault() -> Option<String> {
-    FAULT.get().map(in_words)
+/// The error message if output was lost.
+pub(super) fn write_error() -> Option<String> {
+    WRITE_ERROR.get().map(describe)
 }
 
-/// What is wrong with standard output.
-pub(super) fn in_words(error: &impl Display) -> String {
-    format!("standard output: {error}; not all of it was written, send it elsewhere")
+/// The error message for a write error of standard output.
+pub(super) fn describe(error: &impl Display) -> String {
+    format!("standard output: {error}; some output was lost, send it elsewhere")
 }

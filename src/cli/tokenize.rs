@@ -8,68 +8,68 @@ use serde_json::json;
 use super::Outcome;
 use super::phases::{self, Amount, Shows};
 use super::reading;
-use super::settings::check_specials;
+use super::settings::boxed;
 use super::signals;
 use crate::data::tokenize::{Form, Job};
 use crate::data::{Source, TokenizerSpec, tokens};
 use crate::files::shell::quoted;
+use crate::run::prepare::{check_special_tokens, chosen_by_text};
 use crate::units::{count, human_bytes};
 
-/// Turn text into token files once, to train on them as often as you like.
+/// Encode text into token files once, to train on them any number of times.
 ///
-/// Writes train.bin, val.bin and tokenizer.json into DIR, a data set for `tril train DIR` and for nanoGPT or llm.c. Text is read
-/// and written as it goes, on all cores, so that memory doesn't grow with it. An end-of-text token, where the tokenizer has one,
-/// stands in front of each document, which is a file or a line of JSON lines; a single plain file is one text without any.
+/// Writes train.bin, val.bin and tokenizer.json to DIR, a data set for `tril train DIR` and for nanoGPT or llm.c. Text
+/// is streamed and encoded on all cores, so memory doesn't grow with its size. Each document, which is a file or a line
+/// of JSON lines, begins with an end-of-text token if the tokenizer has one; a single plain file is one text without
+/// any.
 #[derive(Debug, Args)]
 pub(super) struct TokenizeArgs {
-    /// Text files, folders, or - for standard input. .gz and .zst are unpacked; a line of .jsonl or .ndjson is an object whose
-    /// "text" is a document.
+    /// Text files, folders, or - for standard input. .gz and .zst are unpacked; each line of .jsonl or .ndjson is an
+    /// object whose "text" is a document.
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
-    /// Where the files go; made where it isn't there, and it must not hold a data set.
+    /// Folder to write to; created if needed, and must not contain a data set yet.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// How text becomes tokens: char, byte, gpt2, bpe:SIZE (learned from at most the first 64 MiB of the text), or a
-    /// tokenizer.json of tril or Hugging Face; auto chooses as tril train does.
+    /// Tokenizer: char, byte, gpt2, bpe:SIZE (learned from at most the first 64 MiB of the text), or a tokenizer.json
+    /// of tril or Hugging Face; auto chooses as tril train does.
     #[arg(long, value_name = "KIND", default_value = "auto")]
     tokenizer: TokenizerSpec,
-    /// The share of the text, at its end, that goes into val.bin; 0 for none.
+    /// Share of the text, at its end, that goes to val.bin; 0 for none.
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     val_fraction: f64,
-    /// Whose form the files have [default: nanogpt; llmc where the vocabulary is beyond 16 bits].
+    /// Output format [default: nanogpt; llmc if the vocabulary exceeds 16 bits].
     #[arg(long, value_enum)]
     format: Option<Form>,
-    /// Replace bytes that aren't UTF-8 by U+FFFD, instead of refusing the text.
+    /// Replace bytes that aren't UTF-8 with U+FFFD instead of refusing the text.
     #[arg(long)]
     lossy: bool,
-    /// Let the names of special tokens in the text, such as <|endoftext|>, become their ids; without, they are text.
+    /// Read the names of special tokens in the text, such as <|endoftext|>, as those tokens instead of plain text.
     #[arg(long)]
     special_tokens: bool,
-    /// One JSON object on standard output when it is done.
+    /// Print one JSON object when done.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &TokenizeArgs) -> Outcome {
     let Source::Files { paths, .. } = tokens::find(&args.paths, &[])? else {
-        return Err("these are token files already; train on them with tril train".into());
+        return Err("these are already token files; train on them with tril train".into());
     };
     let spec = &args.tokenizer;
-    if args.special_tokens {
-        check_specials(spec)?;
-    }
+    check_special_tokens(args.special_tokens, spec).map_err(boxed)?;
     signals::end_with("stopped; nothing is kept of the data set");
     phases::show(if args.json { Shows::Lines } else { Shows::Live });
     let job = Job { paths: &paths, lossy: args.lossy, val_fraction: args.val_fraction, form: args.format };
     phases::begin("reading the text");
     let mut chosen = job.choose(spec, &reading::watch)?;
     phases::end();
+    check_special_tokens(args.special_tokens, &chosen.spec).map_err(boxed)?;
     if args.special_tokens {
-        check_specials(&chosen.spec)?;
         chosen.tokenizer = chosen.tokenizer.reading_specials();
     }
     if *spec == TokenizerSpec::Auto {
-        errln!("tokenizer {}, for the size and alphabet of the text; --tokenizer takes another", chosen.spec);
+        errln!("tokenizer {}", chosen_by_text(&chosen.spec));
     }
     let (spec, tokenizer) = (&chosen.spec, &chosen.tokenizer);
     let started = Instant::now();
@@ -84,10 +84,10 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
     let done = done?;
     let seconds = started.elapsed().as_secs_f64();
     if done.n_skipped > 0 {
-        errln!("left out {}, binary or empty", count(done.n_skipped, "file"));
+        errln!("skipped {}, binary or empty", count(done.n_skipped, "file"));
     }
     if done.n_replaced > 0 {
-        errln!("replaced bytes that are not UTF-8 in {} by U+FFFD", count(done.n_replaced, "place"));
+        errln!("replaced bytes that are not UTF-8 with U+FFFD in {}", count(done.n_replaced, "place"));
     }
     reading::warn_of_unknown(&done.findings, reading::ANOTHER_TOKENIZER);
     reading::note_names_with(&done.findings, tokenizer, |_, is_end| {
@@ -105,7 +105,7 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let parted = if done.is_parted {
-        format!("; {}, each behind an end-of-text token", count(done.documents, "document"))
+        format!("; {}, each after an end-of-text token", count(done.documents, "document"))
     } else {
         String::new()
     };
@@ -116,7 +116,7 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
         tokenizer.vocab_size()
     );
     let rate = human_bytes((done.n_read as f64 / seconds.max(1e-3)) as u64);
-    outln!("text     {} in {seconds:.1} s, {rate} a second", human_bytes(done.n_read));
+    outln!("text     {} in {seconds:.1} s, {rate} per second", human_bytes(done.n_read));
     outln!("done; train on it with: tril train {}", quoted(&args.out));
     Ok(ExitCode::SUCCESS)
 }

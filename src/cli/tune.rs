@@ -2,12 +2,11 @@ mod long_run;
 
 pub(super) use long_run::LongRun;
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -18,37 +17,38 @@ use crate::bench::BenchPreset;
 use crate::gpu::Gpu;
 use crate::kernel::Choice;
 use crate::run::RunConfig;
+use crate::train::SessionConfig;
 use crate::train::memory::Process;
-use crate::train::{Session, SessionConfig, SessionError};
-use crate::tune::{Cache, Entry, OnDevice, Shapes, Tuned, Which, cache_dir, shapes, tune};
+use crate::tune::{Cache, Entry, OnDevice, Shapes, Tuned, Which, at_first_use, cache_dir, shapes_of, tune};
 use crate::units::count;
 
-/// Measure which kernel is the fastest for each shape of a model on this device, and remember it.
+/// Measure which kernel is fastest for each shape of a model on this device, and remember it.
 ///
-/// Every matrix product of a training step is run by every kernel and variant that may be the fastest. Each is checked first,
-/// and one that computes wrongly is never picked. Later runs on the same device and driver use what was found, as long as the
-/// kernels are the same. On a GPU, `tril train` and `tril bench` do this by themselves when they meet a new shape; on a software
-/// device `tril train` does, where the run is so long that it takes at most a fiftieth of it. Takes the settings that `tril train` takes.
+/// Runs every matrix product of a training step with every kernel and variant that may be the fastest. Each is verified
+/// first, and one that computes wrongly is never picked. Later runs on the same device and driver use the result as
+/// long as the kernels are the same. On a GPU, `tril train` and `tril bench` also do this when they meet a new shape;
+/// on a software device, `tril train` does so if it takes at most a fiftieth of the run. Takes the same settings as
+/// `tril train`.
 #[derive(Debug, Args)]
 pub(super) struct TuneArgs {
-    /// The text of the run, whose tokens are the vocabulary [default: the embedded stories].
+    /// Text of the run, which determines the vocabulary [default: the embedded stories].
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
     settings: SettingsArgs,
-    /// Tokens in the vocabulary, instead of those of a text.
+    /// Vocabulary size, instead of a text.
     #[arg(long, value_name = "N", conflicts_with = "paths")]
     vocab_size: Option<u64>,
-    /// The models that `tril bench` measures, by name with commas between, instead of a run's.
+    /// Presets of `tril bench` to tune, separated by commas, instead of a run's model.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["paths", "preset", "config", "vocab_size"])]
     bench: Vec<String>,
-    /// Measure again what was measured before.
+    /// Repeat earlier measurements.
     #[arg(long)]
     force: bool,
-    /// The settings of a run that is about to begin, for whose sake this process was started.
+    /// Settings of the run that started this process.
     #[arg(long, hide = true, value_name = "TOML")]
     for_run: Option<String>,
-    /// With --for-run: begin no measurement after so many seconds.
+    /// With --for-run: begin no measurement after this many seconds.
     #[arg(long, hide = true, value_name = "S", default_value_t = 60)]
     seconds: u64,
     #[command(flatten)]
@@ -59,7 +59,7 @@ pub(super) struct TuneArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Device")]
 pub(super) struct TuningArgs {
-    /// Choose kernels by the kind of device alone: measure nothing, and use nothing that was measured before.
+    /// Choose kernels by the kind of device alone: measure nothing, and ignore earlier measurements.
     #[arg(long)]
     no_tune: bool,
 }
@@ -68,12 +68,12 @@ pub(super) fn run(args: &TuneArgs) -> Outcome {
     if let Some(toml) = &args.for_run {
         let config = RunConfig::from_toml("--for-run", toml)?;
         let gpu = args.device.open()?;
-        let dir = cache_dir().ok_or("this system has no folder for caches")?;
+        let dir = cache_dir().ok_or("this system has no cache folder")?;
         return long_run::tune_for_run(&config, args.seconds, &gpu, &mut Cache::open(&dir, &gpu));
     }
     let sessions = if args.bench.is_empty() { vec![of_run(args)?] } else { of_bench(&args.bench)? };
     let gpu = args.device.open()?;
-    let dir = cache_dir().ok_or("this system has no folder for caches; name one with TRIL_CACHE_DIR")?;
+    let dir = cache_dir().ok_or("this system has no cache folder; set one with TRIL_CACHE_DIR")?;
     let mut cache = Cache::open(&dir, &gpu);
     warn(&mut cache);
     outln!("device  {}", gpu.name());
@@ -82,7 +82,7 @@ pub(super) fn run(args: &TuneArgs) -> Outcome {
     }
     let shapes = shapes_of(&gpu, &sessions)?;
     if shapes.is_empty() {
-        outln!("nothing to measure: every product of this model is so small that any kernel is done with it at once");
+        outln!("nothing to measure: all matrix products of this model are too small for the choice to matter");
         return Ok(ExitCode::SUCCESS);
     }
     let which = if args.force { Which::All } else { Which::Missing };
@@ -98,12 +98,12 @@ pub(super) fn run(args: &TuneArgs) -> Outcome {
     warn(&mut cache);
     outln!("{}", summary(&tuned, &shapes));
     if tuned.n_measured < tuned.n_task {
-        outln!("{} were measured before; --force measures them again", tuned.n_task - tuned.n_measured);
+        outln!("{} already measured; --force repeats them", tuned.n_task - tuned.n_measured);
     }
-    outln!("kept in {}", cache.path().display());
+    outln!("saved in {}", cache.path().display());
     let unsound = tuned.entries.values().any(|entry| entry.laps.iter().any(|lap| lap.failed.is_some()));
     if unsound {
-        errln!("warning: some kernels compute wrongly here and are not used; `tril doctor` says more");
+        errln!("warning: some kernels compute wrongly here and are not used; see `tril doctor`");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -135,70 +135,43 @@ fn of_bench(names: &[String]) -> Result<Vec<SessionConfig>, Box<dyn Error>> {
     names.iter().map(session).collect()
 }
 
-fn shapes_of(gpu: &Gpu, sessions: &[SessionConfig]) -> Result<Shapes, SessionError> {
-    let mut all = BTreeMap::new();
-    for session in sessions {
-        let plan = Session::plan(session, gpu.caps(), &Choice::default())?;
-        for (key, (task, n)) in shapes(&plan.graph, gpu.caps()) {
-            all.entry(key).or_insert((task, 0)).1 += n;
-        }
-    }
-    Ok(all)
-}
-
-/// What measuring at first use may take: a GPU does all shapes of a model within it, a slow driver's compiler may not.
-const FIRST_USE: Duration = Duration::from_secs(20);
-
-/// Has a device use what is known to be fastest for these models, and measures what isn't known. A line that says so;
-/// empty where there was nothing to choose.
+/// Chooses the fastest known kernels for these models, and measures unknown shapes. Also returns a line that says so, or an
+/// empty one if there was nothing to choose.
 ///
-/// On a software device only a long run measures: what the kind of device suggests is mostly within a tenth of the best, and
-/// compiling all the others takes longer than a short run would gain.
+/// On a software device only a long run measures, in a process of its own.
 pub(super) fn tune_first(
     gpu: &Arc<Gpu>,
     sessions: &[SessionConfig],
     args: &TuningArgs,
     run: Option<LongRun<'_>>,
-) -> Result<String, Box<dyn Error>> {
-    gpu.choose(Choice::default());
-    let Some(dir) = cache_dir().filter(|_| !args.no_tune) else { return Ok(String::new()) };
+) -> Result<(Choice, String), Box<dyn Error>> {
+    let Some(dir) = cache_dir().filter(|_| !args.no_tune) else { return Ok(Default::default()) };
     let mut cache = Cache::open(&dir, gpu);
     warn(&mut cache);
-    let (shapes, started, before) = (shapes_of(gpu, sessions)?, Instant::now(), cache.len());
-    let which = if gpu.caps().is_cpu { Which::Cached } else { Which::Missing };
+    let shapes = shapes_of(gpu, sessions)?;
     begin_tuning(&shapes);
-    if let (Which::Cached, Some(run)) = (which, run)
-        && run.learn(gpu, &cache, &shapes)?
-    {
-        cache = Cache::open(&dir, gpu);
-    }
+    let learn = |cache: &Cache| run.map_or(Ok(false), |run| run.learn(gpu, cache, &shapes));
     let mut done = 0;
     let on = |_: &str, _: &Entry| tuned_one(&mut done, &shapes);
-    let mut tuned = tune(&shapes, which, FIRST_USE, &mut cache, &mut OnDevice::new(gpu), on)?;
-    if which == Which::Cached {
-        (tuned.n_measured, tuned.took) = (cache.len() - before.min(cache.len()), started.elapsed());
-    }
+    let tuned = at_first_use(gpu, &mut cache, &shapes, learn, on)?;
     phases::end();
     warn(&mut cache);
     let (known, all) = (tuned.entries.len(), tuned.n_task);
     let line = match (tuned.n_measured, known) {
         _ if all == 0 => String::new(),
-        (0, 0) => {
-            "chosen by the kind of device; `tril tune` measures which are the fastest, as a long run does itself".into()
-        }
-        (0, _) => format!("tuned before for {known} of {}; --no-tune does without", count(all, "shape")),
+        (0, 0) => "chosen by the kind of device; `tril tune` measures which are fastest, and so does a long run".into(),
+        (0, _) => format!("tuned before for {known} of {}; --no-tune ignores this", count(all, "shape")),
         (n, _) => {
             let rest =
                 if known < all { format!("; `tril tune` measures the other {}", all - known) } else { String::new() };
             let seconds = tuned.took.as_secs_f64();
             format!(
-                "tuned for {n} of {} in {seconds:.1} s, for the next runs too; --no-tune skips this{rest}",
+                "tuned for {n} of {} in {seconds:.1} s, also for later runs; --no-tune skips this{rest}",
                 count(all, "shape")
             )
         }
     };
-    gpu.choose(tuned.choice);
-    Ok(line)
+    Ok((tuned.choice, line))
 }
 
 fn begin_tuning(shapes: &Shapes) {
@@ -217,7 +190,7 @@ fn warn(cache: &mut Cache) {
     }
 }
 
-/// A task with its candidates, the fastest first.
+/// A table of a task's candidates, the fastest first.
 fn table(key: &str, entry: &Entry) -> String {
     let mut laps: Vec<_> = entry.laps.iter().collect();
     laps.sort_by(|a, b| a.ms.unwrap_or(f64::INFINITY).total_cmp(&b.ms.unwrap_or(f64::INFINITY)));
@@ -239,7 +212,7 @@ fn table(key: &str, entry: &Entry) -> String {
     format!("{key}{}", laps.into_iter().map(line).collect::<String>())
 }
 
-/// What the picks gain over the usual kernels, over all products of the models.
+/// Describes what the picks gain over the usual kernels, over all products of the models.
 fn summary(tuned: &Tuned, shapes: &Shapes) -> String {
     let (mut usual_ms, mut pick_ms, mut faster) = (0.0, 0.0, 0);
     for (key, entry) in &tuned.entries {
@@ -251,8 +224,8 @@ fn summary(tuned: &Tuned, shapes: &Shapes) -> String {
         }
     }
     format!(
-        "{} measured in {:.1} s; for {faster} of {} another kernel than usual is faster: {pick_ms:.2} ms instead of \
-         {usual_ms:.2} for all products",
+        "{} measured in {:.1} s; for {faster} of {} a kernel other than the usual one is faster: {pick_ms:.2} ms \
+         instead of {usual_ms:.2} ms for all products",
         count(tuned.n_measured, "shape"),
         tuned.took.as_secs_f64(),
         tuned.n_task

@@ -3,16 +3,16 @@ use clap::Args;
 use crate::model::ModelConfig;
 use crate::run::{RunDir, RunDirError, Weights};
 
-/// Which of a run's weights a command takes.
+/// Which of a run's weights a command uses.
 #[derive(Debug, Args)]
 pub(super) struct WhichArgs {
-    /// Take the weights of the last checkpoint, not the ones with the best validation loss.
+    /// Use the weights of the last checkpoint instead of those with the best validation loss.
     #[arg(long)]
     last: bool,
 }
 
 impl WhichArgs {
-    /// Opens them, and says on standard error what the user may not expect of them.
+    /// Opens the weights, and prints warnings and notes about them on standard error.
     pub fn open(&self, dir: &RunDir, model: &ModelConfig) -> Result<Weights, RunDirError> {
         for line in dir.warnings() {
             errln!("warning: {line}");
@@ -23,14 +23,14 @@ impl WhichArgs {
         }
         if let Some(step) = weights.imported_before(dir) {
             errln!(
-                "note: no step of training has improved on the imported model, so this is still it; --last takes the \
-                 checkpoint of step {step}"
+                "note: this is still the imported model, as no step improved on it; --last uses the checkpoint of \
+                 step {step}"
             );
         }
         Ok(weights)
     }
 
-    /// The weights in words.
+    /// A name for the weights.
     pub fn name(weights: &Weights) -> String {
         match weights.step {
             Some(step) => format!("the checkpoint of step {step}"),

@@ -1,24 +1,24 @@
-//! Long lines on narrow terminals: broken between words, and not within the commands that they tell.
+//! Wraps long lines on narrow terminals: between words, but not within commands.
 
 use std::borrow::Cow;
 
 use terminal_size::{Width, terminal_size_of};
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
-/// A terminal too narrow to gain anything from breaks.
+/// Narrower terminals gain nothing from wrapping.
 const NARROW: usize = 24;
 
-/// A text as standard output shows it best.
+/// Wraps a text for standard output.
 pub(super) fn for_stdout(text: &str) -> Cow<'_, str> {
     fitted(text, terminal_size_of(std::io::stdout()))
 }
 
-/// A text as standard error shows it best.
+/// Wraps a text for standard error.
 pub(super) fn for_stderr(text: &str) -> Cow<'_, str> {
     fitted(text, terminal_size_of(std::io::stderr()))
 }
 
-/// A text for a terminal of this size; where there is none, as it is.
+/// Wraps a text for a terminal of this size; without a terminal, returns it as it is.
 fn fitted(text: &str, size: Option<(Width, terminal_size::Height)>) -> Cow<'_, str> {
     match size {
         Some((Width(width), _)) if usize::from(width) >= NARROW => wrapped(text, width.into()),
@@ -26,7 +26,7 @@ fn fitted(text: &str, size: Option<(Width, terminal_size::Height)>) -> Cow<'_, s
     }
 }
 
-/// Breaks lines that are wider; each goes on below what its first part is about. JSON stays as it is.
+/// Wraps lines wider than `width`, with a hanging indent. JSON stays as it is.
 fn wrapped(text: &str, width: usize) -> Cow<'_, str> {
     if text.lines().all(|line| textwrap::core::display_width(line) <= width) {
         return text.into();
@@ -39,7 +39,7 @@ fn wrapped_line(line: &str, width: usize) -> Cow<'_, str> {
     if textwrap::core::display_width(line) <= width || line.starts_with('{') {
         return line.into();
     }
-    // a command is to be copied, so that no break may come into it
+    // commands are meant to be copied, so they stay whole
     let whole = with_whole_commands(line);
     let indent = hanging(line, width);
     let options = Options::new(width)
@@ -51,7 +51,7 @@ fn wrapped_line(line: &str, width: usize) -> Cow<'_, str> {
     textwrap::fill(&whole, options).replace(TIED, " ").into()
 }
 
-/// Stands for a space at which a line is not to be broken; no text has it.
+/// A placeholder for a space where the line must not break; a private-use character.
 const TIED: char = '\u{f8ff}';
 
 /// Ties the words between backticks, and those of a command at the end of a line.
@@ -63,7 +63,7 @@ fn with_whole_commands(line: &str) -> String {
         if i > 0 {
             whole.push('`');
         }
-        // an odd part is between two of them
+        // odd parts are between backticks
         if i % 2 == 1 { whole.extend(part.chars().map(tied)) } else { whole.push_str(part) }
     }
     whole.extend(command.chars().map(tied));
@@ -74,7 +74,7 @@ fn tied(c: char) -> char {
     if c == ' ' { TIED } else { c }
 }
 
-/// What a line's other rows begin with: its own margin, or the width of its name where it is a name and what is said of it.
+/// The hanging indent of a line: its own margin, or the width of its label if it begins with one.
 fn hanging(line: &str, width: usize) -> String {
     if let Some(text) = line.strip_prefix("  | ") {
         return line[..line.len() - text.len()].into();
@@ -84,7 +84,7 @@ fn hanging(line: &str, width: usize) -> String {
         let rest = &line[margin + gap..];
         margin + gap + (rest.len() - rest.trim_start().len())
     });
-    // a name that takes half the terminal leaves too little room beside it
+    // a label wider than half the terminal leaves too little room next to it
     " ".repeat(named.filter(|&at| at <= width / 2).unwrap_or(margin))
 }
 
@@ -93,7 +93,7 @@ mod tests {
     use super::wrapped;
 
     #[test]
-    fn lines_break_between_words_below_what_they_are_about() {
+    fn lines_break_between_words_with_a_hanging_indent() {
         for (width, text, lines) in [
             (30, "short", "short"),
             (
@@ -109,8 +109,8 @@ mod tests {
             (30, "  | Once upon a time there was a fox", "  | Once upon a time there was\n  | a fox"),
             (30, "error: there is no such thing as that", "error: there is no such thing\nas that"),
             (30, "one\ntwo words and more words than fit\nthree", "one\ntwo words and more words than\nfit\nthree"),
-            // what is to be copied stays whole
-            (30, "done; let it talk with: tril generate runs/a", "done; let it talk with:\ntril generate runs/a"),
+            // commands stay whole
+            (30, "done; generate text with: tril generate runs/a", "done; generate text with:\ntril generate runs/a"),
             (30, "give what `tril train` wrote with --out", "give what `tril train` wrote\nwith --out"),
             (30, "it is better to say `tril train` here", "it is better to say\n`tril train` here"),
             (30, "{\"a\": 1, \"b\": 2, \"c\": 3, \"d\": 4}", "{\"a\": 1, \"b\": 2, \"c\": 3, \"d\": 4}"),

@@ -1,4 +1,4 @@
-//! A model in f64: its graph, op by op, by the ops' references.
+//! A model evaluated in f64: its graph, op by op, by the ops' references.
 
 use std::collections::BTreeMap;
 
@@ -8,26 +8,27 @@ use crate::model::{BatchShape, Gpt, Memory, ModelConfig, Purpose, ReadBack};
 use crate::tensor::{Role, Shape, TensorId};
 use crate::train::{batch_words, loss_scale};
 
-/// What a model makes of one batch, without dropout.
+/// The results of a model for one batch, without dropout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Interpreted {
-    /// The mean over the real targets, in nats; 0 where there is none.
+    /// The mean over the real targets, in nats; 0 if there are none.
     pub loss: f64,
-    /// (B, T, V).
+    /// The logits (B, T, V).
     pub logits: Vec<f64>,
-    /// The gradient of every parameter, by its name.
+    /// The gradient of every parameter, by name.
     pub gradients: BTreeMap<String, Vec<f64>>,
 }
 
-/// Forward and backward of one batch in f64, for models of a few thousand weights: the graph that a device would run.
+/// Runs forward and backward on one batch in f64, for models of a few thousand weights, using the graph that a device
+/// would run.
 ///
 /// # Errors
 ///
-/// [`GraphError`] where a tensor is too large to index.
+/// [`GraphError`] if a tensor is too large to index.
 ///
 /// # Panics
 ///
-/// Where a parameter is missing or has a wrong size, and as [`Gpt::build`].
+/// If a parameter is missing or has a wrong size, and as [`Gpt::build`].
 pub fn interpret(
     model: &ModelConfig,
     params: &BTreeMap<String, Vec<f64>>,
@@ -68,13 +69,13 @@ pub fn interpret(
     Ok(Interpreted { loss: of(loss)[0], logits: of(logits), gradients })
 }
 
-/// The tensors that have values so far.
+/// The values computed so far, by tensor.
 struct Values(Vec<Option<Vec<f64>>>);
 
 impl Values {
     fn set(&mut self, graph: &Graph, tensor: TensorId, value: Vec<f64>) {
         let spec = graph.spec(tensor);
-        assert_eq!(value.len() as u64, spec.shape.numel(), "{} has a wrong number of elements", spec.name);
+        assert_eq!(value.len() as u64, spec.shape.numel(), "{} has the wrong number of elements", spec.name);
         self.0[tensor.0] = Some(value);
     }
 

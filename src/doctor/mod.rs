@@ -1,4 +1,5 @@
-//! Each op and a whole model on a device against the CPU reference: what the GPU tests and `tril doctor` run.
+//! Checks of each op and of a whole model on a device against the CPU reference, run by the GPU tests and `tril
+//! doctor`.
 
 pub mod cases;
 mod interpret;

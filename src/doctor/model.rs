@@ -14,30 +14,30 @@ use crate::train::{AdamwConfig, Session, SessionConfig, SessionError};
 /// Why the whole model failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelFailure {
-    /// It can't be run.
+    /// The model can't be run.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// Its graph can't be made.
+    /// Its graph can't be built.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// A wrong value.
+    /// A value is wrong.
     #[error("{what}: {mismatch}")]
     Wrong {
-        /// Logits, loss, or a gradient.
+        /// The tensor: logits, loss, or a gradient.
         what: String,
         /// Where and by how much.
         mismatch: Mismatch,
     },
 }
 
-/// A small GPT with awkward sizes: its logits, loss and every gradient against the f64 reference.
+/// Checks a small GPT with awkward sizes: its logits, loss and every gradient against the f64 reference.
 ///
 /// # Errors
 ///
-/// [`ModelFailure`] with the first tensor that is wrong.
+/// [`ModelFailure`] with the first wrong tensor.
 pub fn check_model(gpu: &Arc<Gpu>) -> Result<Report, ModelFailure> {
-    // some 40 roundings of values of order 1 lie between the weights and a logit or a gradient, each within 6e-8 of its
-    // operand; exp of the moderate numbers here adds 1e-6 or so on the coarsest device known
+    // about 40 roundings of values of order 1 lie between the weights and a logit or a gradient, each within 6e-8 of
+    // its operand; exp of the moderate numbers here adds about 1e-6 on the least exact device known
     let tolerance = Tolerance { abs: 2e-6, rel: 2e-5 };
     let mut report = Report { max_error: 0.0, worst: 0.0, n_dispatch: 0 };
     let mut check = |what: &str, got: &[f32], want: &[f64]| -> Result<(), ModelFailure> {
@@ -51,9 +51,9 @@ pub fn check_model(gpu: &Arc<Gpu>) -> Result<Report, ModelFailure> {
     Ok(Report { n_dispatch, ..report })
 }
 
-/// Whether a device computes a model at all, in seconds: two small GPTs, so that kernels for awkward sizes and for vectors
-/// take part; on a software device, where compiling takes most of the time, the one for vectors. It looks for what is plainly wrong; [`check_model`] is as strict as rounding allows. `tamper` is for tests, to
-/// make a session wrong.
+/// Checks within seconds whether a device computes a model correctly: two small GPTs, so that kernels for awkward sizes
+/// and for vectors take part; on a software device, where compiling takes most of the time, only the one for vectors.
+/// It finds plain errors; [`check_model`] is as strict as rounding allows. `tamper` lets tests make a session wrong.
 ///
 /// # Errors
 ///
@@ -67,10 +67,10 @@ pub fn self_check(
         let wrong = |mismatch| ModelFailure::Wrong { what: what.into(), mismatch };
         compare(got, want, tolerance).map(|_| ()).map_err(wrong)
     };
-    // a software device compiles for five seconds a model, which its first step must not wait for twice
+    // a software device compiles for five seconds per model, and its first step must not wait for that twice
     let models: &[&Sizes] = if gpu.caps().is_cpu { &[&EVEN] } else { &[&EVEN, &AWKWARD] };
     models.iter().try_for_each(|sizes| compare_model(gpu, sizes, tamper, &mut check).map(|_| ()))?;
-    // the run has other kernels, and on a software device each takes megabytes
+    // the run uses other kernels, and on a software device each takes megabytes
     gpu.forget_pipelines();
     Ok(())
 }
@@ -90,7 +90,7 @@ const EVEN: Sizes = Sizes { n_layer: 1, n_head: 2, n_embd: 64, vocab_size: 96, b
 
 type Check<'a> = dyn FnMut(&str, &[f32], &[f64]) -> Result<(), ModelFailure> + 'a;
 
-/// Gives each tensor of a model to `check`, as the device and as the reference have it; the number of dispatches.
+/// Passes each tensor of a model to `check`, from the device and from the reference; returns the number of dispatches.
 fn compare_model(
     gpu: &Arc<Gpu>,
     sizes: &Sizes,

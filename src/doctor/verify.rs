@@ -23,7 +23,7 @@ pub enum Data {
 }
 
 impl Data {
-    /// Uniform in [-scale, scale), the same for the same seed everywhere.
+    /// Uniform values in [-scale, scale); the same seed gives the same values everywhere.
     pub fn uniform(seed: u64, n: u64, scale: f32) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         Self::F32((0..n).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * scale).collect())
@@ -34,7 +34,7 @@ impl Data {
         Self::F32((0..n).map(|_| value).collect())
     }
 
-    /// Uniform ids below `below`.
+    /// Uniform ids less than `below`.
     pub fn ids(seed: u64, n: u64, below: u32) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         Self::U32((0..n).map(|_| rng.random_range(0..below)).collect())
@@ -55,10 +55,10 @@ impl Data {
     }
 }
 
-/// One op on given inputs.
+/// A test case: one op on given inputs.
 #[derive(Debug)]
 pub struct Case {
-    /// What is special about it.
+    /// Its name, which tells what is special about it.
     pub name: String,
     /// The op.
     pub op: Arc<dyn Op>,
@@ -68,16 +68,16 @@ pub struct Case {
     pub state: Vec<(Shape, Data)>,
     /// The bound on the error of each real output, by its error model.
     pub tolerance: Vec<Tolerance>,
-    /// Largest binding to pretend the device has, bytes: makes ops split their work.
+    /// A smaller maximum binding size than the device's, bytes: makes ops split their work.
     pub max_binding_bytes: Option<u64>,
-    /// Most work of one dispatch, where it is to be less than the device's: makes ops split theirs, too.
+    /// A lower maximum of work per dispatch than the device's: makes ops split their work too.
     pub max_dispatch_work: Option<u64>,
     /// Kernels or variants other than the device's usual ones.
     pub choice: Choice,
 }
 
 impl Case {
-    /// A case of an op that makes new outputs, which has the same tolerance for each of them.
+    /// Makes a case of an op with new outputs, all with the same tolerance.
     pub fn new(
         name: impl Into<String>,
         op: impl Op + 'static,
@@ -97,45 +97,45 @@ impl Case {
         }
     }
 
-    /// With a tolerance for each real output.
+    /// Sets a tolerance for each real output.
     #[must_use]
     pub fn tolerances(self, tolerance: &[Tolerance]) -> Self {
         Self { tolerance: tolerance.to_vec(), ..self }
     }
 
-    /// With a smaller largest binding.
+    /// Sets a smaller maximum binding size.
     #[must_use]
     pub fn max_binding(self, bytes: u64) -> Self {
         Self { max_binding_bytes: Some(bytes), ..self }
     }
 
-    /// With less work for one dispatch.
+    /// Sets a lower maximum of work per dispatch.
     #[must_use]
     pub fn max_work(self, work: u64) -> Self {
         Self { max_dispatch_work: Some(work), ..self }
     }
 
-    /// With pinned kernels or variants.
+    /// Pins kernels or variants.
     #[must_use]
     pub fn choice(self, choice: Choice) -> Self {
         Self { choice, ..self }
     }
 
-    /// With the old values of the outputs.
+    /// Sets the old values of the outputs.
     #[must_use]
     pub fn state(self, state: Vec<(Shape, Data)>) -> Self {
         Self { state, ..self }
     }
 }
 
-/// What a passed case showed.
+/// The results of a passing case.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// Largest error of any output, as a share of that output's largest value.
+    /// Largest error of any output, as a fraction of that output's largest value.
     pub max_error: f64,
-    /// Largest error as a share of what is allowed.
+    /// Largest error as a fraction of the allowed error.
     pub worst: f64,
-    /// Dispatches of one run.
+    /// Dispatches per run.
     pub n_dispatch: usize,
 }
 
@@ -145,44 +145,44 @@ pub enum Failure {
     /// The op can't be run.
     #[error(transparent)]
     Exec(#[from] ExecError),
-    /// The op refuses its inputs.
+    /// The op rejects its inputs.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// The plan.
+    /// The plan is invalid.
     #[error(transparent)]
     Plan(#[from] crate::plan::PlanError),
-    /// A wrong value.
+    /// A value is wrong.
     #[error("{output}{added}: {mismatch}")]
     Wrong {
-        /// Which output.
+        /// The output.
         output: String,
-        /// ` (added)` when the output was added to.
+        /// ` (added)` if the output was added to.
         added: &'static str,
         /// Where and by how much.
         mismatch: Mismatch,
     },
-    /// A write outside an output.
-    #[error("{0}: the memory before or after it was written to")]
+    /// The kernel wrote outside an output.
+    #[error("{0}: memory outside the tensor was overwritten")]
     Guard(String),
-    /// A comparison that accepts a wrong result.
-    #[error("{0}: a changed element went unnoticed, so this check proves nothing: {1}")]
+    /// The comparison accepts a wrong result.
+    #[error("{0}: the check did not notice a changed element, so it proves nothing: {1}")]
     Canary(String, String),
-    /// Two runs that differ.
-    #[error("{0}: a second run gave other bits")]
+    /// Two runs differ.
+    #[error("{0}: a second run gave different bits")]
     Nondeterministic(String),
 }
 
 /// Bytes of room around each tensor.
 const GUARD_BYTES: u64 = 1024;
-/// A NaN with a payload: a kernel that reads what it hasn't written shows it.
+/// A NaN with a payload, which reveals a kernel that reads uninitialised memory.
 const PATTERN: u32 = 0x7fc5_a5a5;
 
-/// Runs a case: storing; and, where the op can, adding to what was there. Values are compared with the reference, guard
-/// bands must be untouched, a second run must give the same bits, and a changed element must be noticed.
+/// Runs a case: storing and, if the op supports it, adding to existing values. Checks that values agree with the
+/// reference, guard bands are untouched, a second run gives the same bits, and a changed element is noticed.
 ///
 /// # Errors
 ///
-/// [`Failure`] with what went wrong first.
+/// [`Failure`] with the first fault found.
 pub fn verify(gpu: &Arc<Gpu>, case: &Case) -> Result<Report, Failure> {
     let mut report = run(gpu, case, false)?;
     if case.op.accumulates(0) {
@@ -253,7 +253,7 @@ fn run(gpu: &Arc<Gpu>, case: &Case, add: bool) -> Result<Report, Failure> {
     let shapes: Vec<Shape> = all.iter().map(|(s, _)| *s).collect();
     let mut want = case.op.reference(&values, &shapes);
     for (_, want) in outs.iter().zip(&mut want).filter(|(out, _)| out.dtype == DType::U32) {
-        // words come back as f32, so what is expected goes the same way
+        // words come back as f32, so expected values are converted the same way
         want.iter_mut().for_each(|w| *w = f64::from(*w as f32));
     }
     let mut report = Report { max_error: 0.0, worst: 0.0, n_dispatch };
@@ -281,7 +281,7 @@ fn run(gpu: &Arc<Gpu>, case: &Case, add: bool) -> Result<Report, Failure> {
     Ok(report)
 }
 
-/// An absolute error as a share of the largest expected value; of 1 where all are 0.
+/// An absolute error as a fraction of the largest expected value, or of 1 if all are 0.
 pub(super) fn share(max_abs: f64, want: &[f64]) -> f64 {
     let largest = want.iter().fold(0.0f64, |most, w| most.max(w.abs()));
     if largest > 0.0 { max_abs / largest } else { max_abs }

@@ -1,4 +1,4 @@
-//! The shaders of a plan as files: the WGSL that a device is given, and what naga makes of it for Vulkan, Metal and DX12.
+//! A plan's shaders as files: the WGSL that the device gets, and naga's translations for Vulkan, Metal and DX12.
 
 mod translate;
 
@@ -16,31 +16,31 @@ use crate::files::unfinished::Goes;
 use crate::kernel::{Access, KernelDef, Variant};
 use crate::plan::Plan;
 
-/// Why nothing, or not everything, was written.
+/// Why the shaders could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum EmitError {
-    /// The folder holds files already.
-    #[error("{} is not empty: name a new folder", .0.display())]
+    /// The folder is not empty.
+    #[error("{} is not empty: choose another --emit", .0.display())]
     NotEmpty(PathBuf),
-    /// Another process is writing there.
+    /// Another process is writing to the folder.
     #[error("{} is being written by another tril; wait for it or choose another --emit", .0.display())]
     Busy(PathBuf),
     /// A file or folder can't be written.
     #[error("can't write {}: {source}", .path.display())]
     Write {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// naga refuses a shader in one of the forms.
-    #[error("{name}: naga can't write it as {form}: {reason}")]
+    /// naga can't translate a shader.
+    #[error("{name}: naga can't translate it to {form}: {reason}")]
     Translate {
         /// The kernel, its variant and modes.
         name: String,
         /// WGSL, SPIR-V, MSL or HLSL.
         form: &'static str,
-        /// naga's words.
+        /// naga's message.
         reason: String,
     },
 }
@@ -59,7 +59,7 @@ pub struct BindingEntry {
 /// One specialised shader of a plan, as in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelEntry {
-    /// The kernel's name, that of its file in `shaders/`.
+    /// The kernel's name, which is its file name in `shaders/`.
     pub kernel: String,
     /// The variant's name.
     pub variant: String,
@@ -71,23 +71,23 @@ pub struct KernelEntry {
     pub workgroup: [u32; 3],
     /// Workgroup memory, bytes.
     pub workgroup_bytes: u32,
-    /// The subgroup size that it is written for; 0 where any will do.
+    /// The required subgroup size; 0 if any will do.
     pub subgroup: u32,
     /// Storage bindings in the order of their indices; the uniform `params` has the next index.
     pub bindings: Vec<BindingEntry>,
     /// Bytes of `params`.
     pub params_bytes: u32,
-    /// Dispatches of the plan that run it.
+    /// Number of the plan's dispatches that run it.
     pub n_dispatch: usize,
     /// Their floating-point operations.
     pub flops: u64,
-    /// The bytes that they move at least.
+    /// The minimum bytes that they move.
     pub bytes: u64,
-    /// The labels of the nodes that they belong to.
+    /// The labels of their nodes.
     pub used_by: Vec<String>,
     /// CRC-32 of the WGSL, hexadecimal.
     pub checksum: String,
-    /// File names without their endings `.wgsl`, `.spv`, `.metal` and `.hlsl`.
+    /// The file name without the extensions `.wgsl`, `.spv`, `.metal` and `.hlsl`.
     pub file: String,
 }
 
@@ -98,7 +98,7 @@ impl KernelEntry {
     }
 }
 
-/// What `manifest.json` says.
+/// The contents of `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// tril's version.
@@ -113,7 +113,7 @@ pub struct Manifest {
 
 type Specialised = (&'static KernelDef, &'static Variant, Vec<(&'static str, &'static str)>);
 
-/// The specialised shaders of a plan with their WGSL, by name.
+/// Returns the specialised shaders of a plan with their WGSL, by name.
 pub fn kernels(plan: &Plan) -> Vec<(KernelEntry, String)> {
     let mut found: Vec<(Specialised, KernelEntry, String)> = vec![];
     for step in &plan.steps {
@@ -170,16 +170,16 @@ fn entry(kernel: &KernelDef, variant: &Variant, modes: &[(&str, &str)], source: 
     }
 }
 
-/// The names' endings of the four forms of a shader.
+/// The file extensions of the four forms of a shader.
 const ENDINGS: [&str; 4] = ["wgsl", "spv", "metal", "hlsl"];
 const MANIFEST: &str = "manifest.json";
 
-/// Writes every specialised shader of a plan in four forms, and `manifest.json`. Translation comes first, so that a shader
-/// that naga refuses leaves no half-filled folder.
+/// Writes every specialised shader of a plan in four forms, and `manifest.json`. All are translated first, so that a
+/// shader that naga rejects leaves no half-filled folder.
 ///
 /// # Errors
 ///
-/// Where `dir` holds files, can't be written, or naga refuses a shader; nothing is left behind then.
+/// If `dir` holds files or can't be written, or naga rejects a shader. Nothing is left behind then.
 pub fn emit(plan: &Plan, dir: &Path) -> Result<Manifest, EmitError> {
     let at = |path: &Path| {
         let path = path.to_owned();
@@ -212,7 +212,7 @@ pub fn emit(plan: &Plan, dir: &Path) -> Result<Manifest, EmitError> {
     json.push(b'\n');
     files.push((MANIFEST.into(), json));
 
-    // before anything is written there
+    // check before anything is written there
     if !dir.join(LOCK).exists() && !others(dir).map_err(at(dir))?.is_empty() {
         return Err(EmitError::NotEmpty(dir.into()));
     }
@@ -241,7 +241,7 @@ pub fn emit(plan: &Plan, dir: &Path) -> Result<Manifest, EmitError> {
     done.map(|()| manifest)
 }
 
-/// What a folder holds besides a lock file; nothing where there is none.
+/// The files in a folder, without a lock file; empty if the folder doesn't exist.
 fn others(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let all = match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
@@ -251,7 +251,7 @@ fn others(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths.into_iter().filter(|path| !path.ends_with(LOCK)).collect())
 }
 
-/// Whether a file has the name of one that is written here, so that a process that was killed may have left it.
+/// Whether a file has the name of an emitted one, so that a killed process may have left it.
 fn is_emitted(path: &Path) -> bool {
     let has = |ending: &str| path.extension().is_some_and(|other| other == ending);
     path.is_file() && (path.ends_with(MANIFEST) || ENDINGS.into_iter().any(has))

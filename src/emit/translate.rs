@@ -2,17 +2,17 @@ use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 
-/// The version of naga that Cargo.toml asks for.
+/// The version of naga that Cargo.toml requires.
 pub(super) const NAGA: &str = "30";
 
-/// One shader in the languages of the other platforms, without run-time checks, as tril's own pipelines are made.
+/// One shader in the languages of the other platforms, without run-time checks, like tril's own pipelines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forms {
     /// SPIR-V 1.3, for Vulkan 1.1.
     pub spirv: Vec<u32>,
-    /// Metal Shading Language 2.4; bindings have made-up slots.
+    /// Metal Shading Language 2.4; the binding slots are made up.
     pub msl: String,
-    /// HLSL for shader model 6.0; bindings have made-up registers.
+    /// HLSL for shader model 6.0; the binding registers are made up.
     pub hlsl: String,
 }
 
@@ -21,7 +21,7 @@ impl Forms {
     ///
     /// # Errors
     ///
-    /// The form that failed (WGSL, SPIR-V, MSL or HLSL), and naga's reason.
+    /// The form that failed (WGSL, SPIR-V, MSL or HLSL), and naga's message.
     pub fn of(wgsl: &str) -> Result<Self, (&'static str, String)> {
         let module = naga::front::wgsl::parse_str(wgsl).map_err(|e| ("WGSL", e.emit_to_string(wgsl)))?;
         let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)

@@ -1,20 +1,20 @@
-//! Each command buffer ends by leaving a mark, which the host looks for: on Metal, a fence completes even when a command
-//! buffer failed, so that its results would be taken for real.
+//! Marks that each command buffer writes at its end, and that the host checks: on Metal, a fence completes even if a
+//! command buffer failed, and its results would be taken for real.
 
 use super::ExecError;
 use crate::gpu::Gpu;
 
-/// Places for marks on the device; a step of more command buffers uses them again.
+/// Places for marks on the device; a step with more command buffers reuses them.
 const PLACES: u32 = 1024;
-/// Marks are 1 to this, in turn, so that a place never holds the mark that is expected next.
+/// Marks run from 1 to this and repeat, so that a place never already holds the next mark expected there.
 const MARKS: u32 = 4095;
 
-/// The marks of the command buffers since the last look.
+/// The marks of the command buffers since the last check.
 #[derive(Debug)]
 pub(super) struct Marks {
-    /// Word i is i: what the marks are copied from.
+    /// Word i holds i: the source of the marks.
     table: wgpu::Buffer,
-    /// Where they are copied to.
+    /// The destination of the marks.
     places: wgpu::Buffer,
     last: u32,
     n: u32,
@@ -22,7 +22,7 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Call it inside an error scope.
+    /// Allocates the buffers. Call it inside an error scope.
     pub(super) fn new(gpu: &Gpu) -> Self {
         let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let make = |label, n: u32| {
@@ -38,7 +38,7 @@ impl Marks {
         Self { table, places, last: 0, n: 0, expected: vec![] }
     }
 
-    /// The last command of a command buffer.
+    /// Appends the mark, the last command of a command buffer.
     pub(super) fn leave(&mut self, encoder: &mut wgpu::CommandEncoder) {
         self.last = self.last % MARKS + 1;
         let place = self.n % PLACES;
@@ -51,8 +51,8 @@ impl Marks {
         encoder.copy_buffer_to_buffer(&self.table, from, &self.places, to, WORD);
     }
 
-    /// Copies the marks so far to the end of a staging buffer ([`Marks::MAX_BYTES`] of room), begins anew, and returns
-    /// which marks must be there.
+    /// Copies the marks so far to the end of a staging buffer ([`Marks::MAX_BYTES`] of room), starts over, and returns
+    /// the marks expected there.
     pub(super) fn copy(&mut self, encoder: &mut wgpu::CommandEncoder, to: &wgpu::Buffer, offset: u64) -> Vec<u32> {
         let bytes = self.expected.len() as u64 * WORD;
         if bytes > 0 {
@@ -62,10 +62,10 @@ impl Marks {
         std::mem::take(&mut self.expected)
     }
 
-    /// Room that all marks need.
+    /// Room for all marks, bytes.
     pub(super) const MAX_BYTES: u64 = PLACES as u64 * WORD;
 
-    /// Overwrites the marks, as a driver does that drops command buffers.
+    /// Overwrites the marks, imitating a driver that drops command buffers.
     pub(super) fn forge(&self, gpu: &Gpu) {
         gpu.queue.write_buffer(&self.places, 0, &vec![0; Self::MAX_BYTES as usize]);
     }
@@ -73,7 +73,7 @@ impl Marks {
 
 const WORD: u64 = 4;
 
-/// Fails where a mark is missing.
+/// Fails if a mark is missing.
 pub(super) fn check(gpu: &Gpu, expected: &[u32], found: &[u32]) -> Result<(), ExecError> {
     let missing =
         expected.iter().zip(found).filter(|(e, f)| e != f).count() + expected.len().saturating_sub(found.len());

@@ -1,4 +1,4 @@
-//! A plan made real on one device: buffers, bind groups, command buffers, readback.
+//! A plan instantiated on one device: buffers, bind groups, command buffers, readback.
 
 mod completion_marks;
 mod readback;
@@ -17,55 +17,55 @@ use crate::gpu::{Gpu, GpuError};
 use crate::plan::{Plan, PlanError, share};
 use crate::tensor::{Role, TensorId};
 
-/// What goes wrong when a plan is made real or run.
+/// Why a plan can't be instantiated or run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExecError {
-    /// The device.
+    /// The device failed.
     #[error(transparent)]
     Gpu(#[from] GpuError),
-    /// The plan.
+    /// The plan is invalid for the device.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The graph.
+    /// The graph is invalid.
     #[error(transparent)]
     Graph(#[from] crate::graph::GraphError),
-    /// No tensor of that name.
-    #[error("there is no tensor called {0}; `Program::names` lists them")]
+    /// No tensor has that name.
+    #[error("no tensor is named {0}; `Program::names` lists them")]
     NoTensor(String),
-    /// Data of the wrong size.
+    /// The data has the wrong number of elements.
     #[error("{name} has {expected} elements, got {got}")]
     Length {
         /// The tensor.
         name: String,
-        /// Its elements.
+        /// Its number of elements.
         expected: u64,
-        /// What was given.
+        /// The number of elements given.
         got: u64,
     },
-    /// A tensor whose memory others share.
+    /// The tensor shares its memory with others.
     #[error("{0} is an activation: its memory is shared with others, so its values are gone after the step")]
     NotKept(String),
-    /// A token outside the vocabulary.
+    /// A token is outside the vocabulary.
     #[error("token {id} is outside the vocabulary of {vocab_size}")]
     Token {
-        /// The id.
+        /// The token id.
         id: u32,
-        /// Size of the vocabulary.
+        /// Number of tokens in the vocabulary.
         vocab_size: u64,
     },
-    /// The driver says that it is done, and the device hasn't done it.
+    /// The driver reports work as done that the device hasn't done.
     #[error(
-        "{device} reported {missing} of {of} command buffers as done without having run them to the end; go on from the last checkpoint with --resume, and if it happens again, update the driver"
+        "{device} reported {missing} of {of} command buffers as done that did not run to the end; continue from the last checkpoint with --resume, and update the driver if it happens again"
     )]
     Unfinished {
         /// The device.
         device: String,
-        /// Command buffers whose mark is missing.
+        /// Command buffers without their mark.
         missing: usize,
-        /// Command buffers looked at.
+        /// Command buffers checked.
         of: usize,
     },
-    /// Two programs that can't share their parameters.
+    /// The programs' parameters have different layouts.
     #[error("the programs' parameters have different layouts, so they can't be shared")]
     Layout,
 }
@@ -80,30 +80,30 @@ pub struct Program {
     state: Mutex<State>,
 }
 
-/// What changes while a program runs.
+/// The state that changes while a program runs.
 #[derive(Debug)]
 struct State {
     /// Whether the next command buffer begins a step.
     clears: bool,
     marks: completion_marks::Marks,
     host: HostTime,
-    /// Runs of a phase so far.
+    /// Phases run so far.
     n_run: u64,
     timer: Option<timer::Timer>,
 }
 
-/// What the host has spent on encoding and submitting.
+/// The host's cost of encoding and submitting.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HostTime {
-    /// The submitting thread's time on a processor: a driver may make a submission wait for the one before it.
+    /// The submitting thread's CPU time: by the wall clock, a driver may make a submission wait for the one before it.
     pub time: Duration,
-    /// Dispatches.
+    /// Number of dispatches.
     pub n_dispatch: u64,
-    /// Command buffers.
+    /// Number of command buffers.
     pub n_submit: u64,
 }
 
-/// A span of this thread's time on a processor.
+/// A span of this thread's CPU time.
 #[derive(Debug)]
 struct Spent(Option<cpu_time::ThreadTime>, Instant);
 
@@ -112,14 +112,14 @@ impl Spent {
         Self(cpu_time::ThreadTime::try_now().ok(), Instant::now())
     }
 
-    /// By the wall clock, where the system doesn't count a thread's time.
+    /// Elapsed CPU time, or wall time if the system doesn't count a thread's CPU time.
     fn so_far(&self) -> Duration {
         self.0.and_then(|t| t.try_elapsed().ok()).unwrap_or_else(|| self.1.elapsed())
     }
 }
 
 impl HostTime {
-    /// What was spent since an earlier look.
+    /// The cost since an earlier reading.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {
@@ -129,29 +129,29 @@ impl HostTime {
         }
     }
 
-    /// Microseconds per dispatch, submissions included; 0 without any.
+    /// Microseconds per dispatch, submissions included; 0 if there were none.
     pub fn us_per_dispatch(self) -> f64 {
         self.time.as_secs_f64() * 1e6 / (self.n_dispatch.max(1)) as f64
     }
 }
 
 impl Program {
-    /// Allocates buffers and makes pipelines and bind groups.
+    /// Allocates buffers and creates pipelines and bind groups.
     ///
     /// # Errors
     ///
-    /// Out of memory, or whatever wgpu dislikes.
+    /// Out of memory, or any error that wgpu reports.
     pub fn new(gpu: &Arc<Gpu>, plan: Plan) -> Result<Self, ExecError> {
         Self::build(gpu, plan, None)
     }
 
-    /// The same with the parameters and constants of another program: what one trains, the other evaluates. State of the
-    /// same name and size is shared too. Activations lie in the other's slots where those are large enough: the programs
-    /// of a device run one after the other.
+    /// Like [`Program::new`], but shares the parameters and constants of another program, so that one can train what
+    /// the other evaluates. State with the same name and size is shared too. Activations use the other's slots if those
+    /// are large enough: the programs of a device run one after the other.
     ///
     /// # Errors
     ///
-    /// As [`Program::new`], and [`ExecError::Layout`] where the parameters differ.
+    /// As [`Program::new`], and [`ExecError::Layout`] if the parameters differ.
     pub fn sharing(other: &Program, plan: Plan) -> Result<Self, ExecError> {
         Self::build(&other.gpu, plan, Some(other))
     }
@@ -170,7 +170,7 @@ impl Program {
                     return Err(ExecError::Layout);
                 }
             }
-            // one scope a buffer, so that the one that doesn't fit stops the rest
+            // one error scope per buffer, so that the first that doesn't fit stops the rest
             buffers.push(gpu.scoped(|| {
                 gpu.device.create_buffer(&wgpu::BufferDescriptor {
                     label: Some(&buffer.label),
@@ -186,7 +186,7 @@ impl Program {
         Ok(Self { gpu: gpu.clone(), plan, buffers, calls, state: Mutex::new(state) })
     }
 
-    /// Whether the two work on the same parameters.
+    /// Whether both programs use the same parameters.
     pub fn shares_params(&self, other: &Program) -> bool {
         let params = |p: &Program| -> Vec<wgpu::Buffer> {
             let named = p.buffers.iter().zip(&p.plan.buffers);
@@ -199,12 +199,12 @@ impl Program {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the host has spent so far on encoding and submitting this program.
+    /// The host's cost so far of encoding and submitting this program.
     pub fn host_time(&self) -> HostTime {
         self.state().host
     }
 
-    /// Overwrites the marks of the command buffers submitted so far, as a driver does that drops them: for tests.
+    /// Overwrites the marks of the command buffers submitted so far, imitating a driver that drops them: for tests.
     pub fn forge_marks(&self) {
         self.state().marks.forge(&self.gpu);
     }
@@ -224,7 +224,7 @@ impl Program {
         self.plan.graph.tensors.iter().map(|t| t.name.as_str())
     }
 
-    /// The tensor of that name.
+    /// Returns the tensor with that name.
     ///
     /// # Errors
     ///

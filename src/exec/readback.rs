@@ -1,4 +1,4 @@
-//! Small results that come back steps later, without waiting for the device.
+//! Small results that arrive a few steps later, without waiting for the device.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use crate::tensor::TensorId;
 
 type Mapped = Arc<Mutex<Option<Result<(), wgpu::BufferAsyncError>>>>;
 
-/// How long a callback of the device may take that another thread calls.
+/// Time allowed for a device callback that another thread runs.
 const CALLBACK_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// A ring of staging buffers: each [`Readback::run`] copies a few tensors into the next one, and
@@ -19,13 +19,13 @@ const CALLBACK_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Readback {
     tensors: Vec<TensorId>,
-    /// Bytes of the tensors; the marks follow them.
+    /// Size of the tensors, bytes; the marks follow them.
     bytes: u64,
     free: Vec<wgpu::Buffer>,
     pending: VecDeque<Pending>,
 }
 
-/// A recording under way.
+/// A readback in flight.
 #[derive(Debug)]
 struct Pending {
     tag: u64,
@@ -36,12 +36,12 @@ struct Pending {
 }
 
 impl Readback {
-    /// A ring of `depth` places for these f32 tensors. With all places taken, a run waits for the oldest: that
+    /// Makes a ring of `depth` places for these f32 tensors. If all places are taken, a run waits for the oldest: that
     /// bounds the queue.
     ///
     /// # Errors
     ///
-    /// A failure of the device.
+    /// The device failed.
     pub fn new(program: &Program, tensors: &[TensorId], depth: usize) -> Result<Self, ExecError> {
         let bytes: u64 = tensors.iter().map(|&t| program.plan.spec(t).bytes()).sum();
         let make = || {
@@ -56,12 +56,12 @@ impl Readback {
         Ok(Self { tensors: tensors.to_vec(), bytes, free, pending: VecDeque::new() })
     }
 
-    /// Runs a phase and copies the tensors as they are after it; `tag` comes back with them. Returns what had to be waited
-    /// for, if the ring was full.
+    /// Runs a phase and copies the tensors as they are after it; `tag` is returned with them. If the ring was full,
+    /// returns the result that it had to wait for.
     ///
     /// # Errors
     ///
-    /// A failure of the device.
+    /// The device failed.
     pub fn run(&mut self, program: &Program, phase: Phase, tag: u64) -> Result<Option<(u64, Vec<f32>)>, ExecError> {
         let waited = if self.free.is_empty() { self.next(program, true)? } else { None };
         let Some(buffer) = self.free.pop() else { return Ok(waited) };
@@ -87,20 +87,20 @@ impl Readback {
         Ok(waited)
     }
 
-    /// The oldest recording, if it has arrived.
+    /// Returns the oldest readback, if it has arrived.
     ///
     /// # Errors
     ///
-    /// A failure of the device.
+    /// The device failed.
     pub fn poll(&mut self, program: &Program) -> Result<Option<(u64, Vec<f32>)>, ExecError> {
         self.next(program, false)
     }
 
-    /// Waits for the oldest recording; `None` when there is none.
+    /// Waits for the oldest readback; `None` if there is none.
     ///
     /// # Errors
     ///
-    /// A failure of the device.
+    /// The device failed.
     pub fn wait(&mut self, program: &Program) -> Result<Option<(u64, Vec<f32>)>, ExecError> {
         self.next(program, true)
     }
@@ -114,7 +114,7 @@ impl Readback {
                 return Ok(None);
             }
             program.gpu.wait_for(submission.clone())?;
-            // another thread's poll may have taken the callback and be about to call it
+            // another thread's poll may have taken the callback and be about to run it
             let patience = std::time::Instant::now() + CALLBACK_TIME;
             while !arrived(mapped) && std::time::Instant::now() < patience {
                 std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! The scheduler: dispatches into command buffers, command buffers to the queue. This is the whole run loop.
+//! The scheduler: packs dispatches into command buffers and submits them. This is the whole run loop.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Which kernel it runs.
+    /// The identity of its kernel.
     fn kernel(&self) -> *const crate::gpu::Pipeline {
         Arc::as_ptr(&self.pipeline)
     }
@@ -34,10 +34,10 @@ impl Call {
     }
 }
 
-/// Commands behind a command buffer's mark.
+/// Commands that follow a command buffer's mark.
 pub(super) type Tail<'a> = Box<dyn FnOnce(&mut wgpu::CommandEncoder, &mut Marks) + 'a>;
 
-/// Command buffers that were waited for.
+/// Command buffers that the host waited for.
 #[derive(Default)]
 struct Measured {
     work: u64,
@@ -45,7 +45,7 @@ struct Measured {
     ns: u64,
 }
 
-/// Pipelines and bind groups of every step of a plan.
+/// Creates pipelines and bind groups for every step of a plan.
 pub(super) fn calls(gpu: &Gpu, plan: &Plan, buffers: &[wgpu::Buffer]) -> Vec<Call> {
     let uniform = gpu.device.create_buffer(&wgpu::BufferDescriptor {
         label: Some("params"),
@@ -89,15 +89,15 @@ pub(super) fn calls(gpu: &Gpu, plan: &Plan, buffers: &[wgpu::Buffer]) -> Vec<Cal
 }
 
 impl Program {
-    /// Begins a step: gradients and metrics are cleared at the start of the next command buffer, where they aren't stored by
-    /// the first that writes them.
+    /// Begins a step: the next command buffer starts by clearing gradients and metrics, unless their first writers
+    /// store.
     pub fn begin_step(&self) {
         self.state().clears = true;
     }
 
-    /// Records every dispatch of a phase, in order, into command buffers of one compute pass each, and submits them. Their
-    /// size follows the device's [`Pace`](crate::plan::Pace). Returns without waiting for the device, except where its speed
-    /// is measured (at first, and then less and less often), or while dispatches are timed.
+    /// Records every dispatch of a phase, in order, into command buffers of one compute pass each, and submits them.
+    /// The device's [`Pace`](crate::plan::Pace) sets their size. Returns without waiting for the device, except while
+    /// its speed is measured (at first, then less and less often) or dispatches are timed.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl Program {
         self.run_then(phase, None).map(|_| ())
     }
 
-    /// The same with more commands at the end of the last command buffer. Returns the last submission.
+    /// The same with extra commands at the end of the last command buffer. Returns the last submission.
     pub(super) fn run_then(
         &self,
         phase: Phase,
@@ -159,15 +159,15 @@ impl Program {
         Ok(last)
     }
 
-    /// Whether this run is one in which every command buffer is waited for: the 1st, 2nd, 3rd, 5th, 9th, 17th and so on. The
-    /// first ones compile kernels, so that a later look finds the device faster.
+    /// Whether to wait for every command buffer of this run: the 1st, 2nd, 3rd, 5th, 9th, 17th and so on. The first
+    /// ones compile kernels, so later measurements find the device faster.
     fn probes(&self) -> bool {
         let mut state = self.state();
         state.n_run += 1;
         state.n_run == 1 || (state.n_run - 1).is_power_of_two()
     }
 
-    /// One command buffer: what a new step clears, the dispatches in one pass, its mark, and what comes after that.
+    /// Submits one command buffer: the clears of a new step, the dispatches in one pass, the mark, then `tail`.
     pub(super) fn submit(&self, part: &[Call], tail: Option<Tail<'_>>) -> wgpu::SubmissionIndex {
         self.submit_with(tail, |encoder| {
             if !part.is_empty() {
@@ -200,7 +200,7 @@ impl Program {
         self.gpu.queue.submit([encoder.finish()])
     }
 
-    /// Counts a command buffer that was just submitted.
+    /// Adds a submitted command buffer to the host's cost.
     pub(super) fn note(&self, spent: &Spent, n_dispatch: usize) {
         let mut state = self.state();
         state.host.time += spent.so_far();

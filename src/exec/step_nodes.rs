@@ -1,4 +1,4 @@
-//! Running a phase one node after another, to see what each one makes.
+//! Running a phase one node at a time, to inspect what each node produces.
 
 use std::ops::ControlFlow;
 
@@ -6,12 +6,12 @@ use super::{ExecError, Program};
 use crate::graph::Phase;
 
 impl Program {
-    /// Runs a phase node by node, and calls `look` with the index of each after it, when its outputs are still there. The
-    /// results are those of [`Program::run`].
+    /// Runs a phase node by node and calls `look` with each node's index after it has run, while its outputs still
+    /// exist. The results are those of [`Program::run`].
     ///
     /// # Errors
     ///
-    /// Any failure that the device has reported, and whatever `look` fails with.
+    /// Any failure that the device has reported, and any error of `look`.
     pub fn run_nodes<E: From<ExecError>>(
         &self,
         phase: Phase,

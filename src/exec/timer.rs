@@ -1,4 +1,4 @@
-//! When each dispatch ran: by timestamps of the device where it has them, else by the host's clock, one dispatch at a time.
+//! Times of each dispatch: by the device's timestamps if it has them, else by the host's clock, one dispatch at a time.
 
 use std::time::Instant;
 
@@ -17,24 +17,24 @@ pub struct TimedDispatch {
     pub ns: u64,
 }
 
-/// The dispatches of some runs of a program.
+/// The timed dispatches of some runs of a program.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Timings {
-    /// In the order in which they ran.
+    /// The dispatches in execution order.
     pub dispatches: Vec<TimedDispatch>,
-    /// Whether the device's own timestamps say so. Otherwise each dispatch was submitted and waited for alone, and its time
-    /// has that of a submission in it.
+    /// Whether the times are the device's own timestamps. Otherwise each dispatch was submitted and waited for alone,
+    /// and its time includes that of a submission.
     pub by_device: bool,
 }
 
-/// Dispatches that are timed in one command buffer: two timestamps each, and a query set holds 4096.
+/// Maximum dispatches timed in one command buffer: each takes two timestamps, and a query set holds 4096.
 const MAX_TIMED: usize = 2048;
 const TIMESTAMP_BYTES: u64 = 8;
 
-/// What timing needs, and what it has found so far.
+/// The resources for timing, and the times so far.
 #[derive(Debug)]
 pub(super) struct Timer {
-    /// Queries, where they are resolved to, and where the host reads them; `None` without timestamps.
+    /// The queries, the buffer that they resolve to, and the buffer that the host reads; `None` without timestamps.
     queries: Option<(wgpu::QuerySet, wgpu::Buffer, wgpu::Buffer)>,
     started: Instant,
     found: Timings,
@@ -69,24 +69,24 @@ impl Timer {
 }
 
 impl Program {
-    /// Times every dispatch from here on. The device is waited for after each command buffer, and each dispatch gets a
-    /// compute pass of its own, so steps take longer; what they compute is the same.
+    /// Times every dispatch from now on. The host waits for the device after each command buffer, and each dispatch
+    /// gets a compute pass of its own, so steps take longer; their results are the same.
     ///
     /// # Errors
     ///
-    /// A failure of the device.
+    /// The device failed.
     pub fn start_timing(&self) -> Result<(), ExecError> {
         let timer = Timer::new(&self.gpu)?;
         self.state().timer = Some(timer);
         Ok(())
     }
 
-    /// Ends timing; what was found. Empty if it wasn't begun.
+    /// Stops timing and returns the times; empty if timing wasn't started.
     pub fn stop_timing(&self) -> Timings {
         self.state().timer.take().map(|timer| timer.found).unwrap_or_default()
     }
 
-    /// Runs and times calls, of which the first is step `first` of the plan.
+    /// Runs and times calls, the first of which is step `first` of the plan.
     pub(super) fn run_timed(&self, first: usize, calls: &[Call]) -> Result<(), ExecError> {
         // taken out, so that submitting finds the state unlocked
         let Some(mut timer) = self.state().timer.take() else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Tensors to and from the device, by name or id.
+//! Copying tensors to and from the device, by name or id.
 
 use super::completion_marks::{self, Marks};
 use super::{ExecError, Program};
@@ -6,11 +6,11 @@ use crate::gpu::GpuError;
 use crate::tensor::{Role, TensorId};
 
 impl Program {
-    /// Writes a whole f32 tensor; it takes effect before the next submission.
+    /// Writes a whole f32 tensor. It takes effect before the next submission.
     ///
     /// # Errors
     ///
-    /// [`ExecError::Length`] where the number of elements differs.
+    /// [`ExecError::Length`] if the number of elements differs.
     pub fn write(&self, tensor: TensorId, data: &[f32]) -> Result<(), ExecError> {
         self.write_bytes(tensor, bytemuck::cast_slice(data))
     }
@@ -28,7 +28,7 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// [`ExecError::Length`] where it would leave the tensor.
+    /// [`ExecError::Length`] if the range exceeds the tensor.
     pub fn write_range(&self, tensor: TensorId, start: u64, data: &[f32]) -> Result<(), ExecError> {
         self.check_range(tensor, start, data.len() as u64)?;
         let place = self.plan.places[tensor.0];
@@ -41,7 +41,7 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// As [`Program::read`], and [`ExecError::Length`] where it would leave the tensor.
+    /// As [`Program::read`], and [`ExecError::Length`] if the range exceeds the tensor.
     pub fn read_range(&self, tensor: TensorId, start: u64, len: u64) -> Result<Vec<f32>, ExecError> {
         self.check_range(tensor, start, len)?;
         let place = self.plan.places[tensor.0];
@@ -50,12 +50,12 @@ impl Program {
         Ok(bytemuck::pod_collect_to_vec(&self.read_buffer(place.buffer, from, spec.bytes_of(len))?))
     }
 
-    /// Writes `len` elements of an f32 tensor from element `start`, which `fill` makes piece by piece, in order. Waits for
-    /// the device after each large piece, so that no more than one is in memory.
+    /// Writes `len` elements of an f32 tensor from element `start`, which `fill` produces piece by piece, in order.
+    /// Waits for the device after each large piece, so that only one is in memory.
     ///
     /// # Errors
     ///
-    /// As [`Program::write_range`], and whatever `fill` fails with.
+    /// As [`Program::write_range`], and any error of `fill`.
     pub fn write_pieces<E: From<ExecError>>(
         &self,
         tensor: TensorId,
@@ -73,7 +73,7 @@ impl Program {
             let part = &mut piece[..usize::try_from(n).unwrap_or(0)];
             fill(part)?;
             self.write_range(tensor, start + done, part)?;
-            // small ones may wait for others
+            // small pieces may wait for others
             if n * elem_bytes >= PIECE_BYTES / 16 {
                 self.gpu.queue.submit([]);
                 self.gpu.wait().map_err(ExecError::from)?;
@@ -83,12 +83,12 @@ impl Program {
         Ok(())
     }
 
-    /// Reads `len` elements of an f32 tensor from element `start` and gives them to `take` piece by piece, in order; waits
-    /// for the device.
+    /// Reads `len` elements of an f32 tensor from element `start` and passes them to `take` piece by piece, in order.
+    /// Waits for the device.
     ///
     /// # Errors
     ///
-    /// As [`Program::read_range`], and whatever `take` fails with.
+    /// As [`Program::read_range`], and any error of `take`.
     pub fn read_pieces<E: From<ExecError>>(
         &self,
         tensor: TensorId,
@@ -146,7 +146,7 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// As [`Program::read`], and where the name is unknown.
+    /// As [`Program::read`], and [`ExecError::NoTensor`].
     pub fn read_named(&self, name: &str) -> Result<Vec<f32>, ExecError> {
         self.read(self.find(name)?)
     }
@@ -155,7 +155,7 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// As [`Program::write`], and where the name is unknown.
+    /// As [`Program::write`], and [`ExecError::NoTensor`].
     pub fn write_named(&self, name: &str, data: &[f32]) -> Result<(), ExecError> {
         self.write(self.find(name)?, data)
     }
@@ -169,7 +169,7 @@ impl Program {
         self.read_buffer(place.buffer, place.offset_bytes, spec.bytes())
     }
 
-    /// Fills the buffers of all tensors outside the slabs and slots with a pattern, guard bands included.
+    /// Fills the buffers of all tensors outside the slabs and slots with a pattern, including guard bands.
     pub(crate) fn fill(&self, pattern: u32) {
         for (buffer, plan) in self.buffers.iter().zip(&self.plan.buffers) {
             let words = vec![pattern; usize::try_from(plan.bytes / WORD_BYTES).unwrap_or(0)];
@@ -177,7 +177,7 @@ impl Program {
         }
     }
 
-    /// The words before and after a tensor in its buffer.
+    /// Reads the words before and after a tensor in its buffer.
     pub(crate) fn read_guards(&self, tensor: TensorId) -> Result<Vec<u32>, ExecError> {
         let (place, bytes) = (self.plan.places[tensor.0], self.plan.spec(tensor).bytes());
         let end = place.offset_bytes + bytes;
@@ -202,7 +202,7 @@ impl Program {
         total: u64,
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        // a staging buffer of at most this size, so that reading large weights doesn't take their size once more
+        // limits the staging buffer, so that reading large weights doesn't take their size again
         let chunk = total.clamp(WORD_BYTES, PIECE_BYTES);
         let staging = self.gpu.scoped(|| {
             self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -218,7 +218,7 @@ impl Program {
             let len = chunk.min(total - start);
             let mut encoder = self.encoder("read");
             encoder.copy_buffer_to_buffer(&self.buffers[buffer], from + start, &staging, 0, len);
-            // whoever reads a result wants to know that it was computed
+            // a result is worth nothing unless it was computed
             let expected = self.state().marks.copy(&mut encoder, &staging, len);
             self.gpu.queue.submit([encoder.finish()]);
             let mapped = staging.slice(..len + expected.len() as u64 * WORD_BYTES);
@@ -238,7 +238,7 @@ impl Program {
     }
 }
 
-/// Bytes of a word, in which patterns and marks are written.
+/// Bytes per word; patterns and marks are written in words.
 const WORD_BYTES: u64 = 4;
-/// The largest piece of a tensor on its way to or from the device, bytes.
+/// The largest piece of a tensor to transfer at once, bytes.
 const PIECE_BYTES: u64 = 4 << 20;

@@ -20,7 +20,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// As [`write()`].
 pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write_by(path, &path.with_added_extension(format!("{}.part", std::process::id())), bytes)
 }

@@ -78,7 +78,7 @@ impl Decoder {
     ) -> Result<Self, ExecError> {
         let n_row = n_row.max(1);
         let gpt = CachedGpt::decode(config, n_row as u64)?;
-        let program = Program::sharing(source, Plan::new(gpt.graph, source.gpu().caps(), &source.gpu().choice())?)?;
+        let program = Program::sharing(source, Plan::new(gpt.graph, source.gpu().caps(), &source.plan().choice)?)?;
         Ok(Self {
             config: config.clone(),
             sampling,
@@ -224,7 +224,7 @@ impl Decoder {
         if !self.prefills.contains_key(&t) {
             let gpt = CachedGpt::prefill(&self.config, n_row as u64, t)?;
             let (decode, _) = &self.decode;
-            let plan = Plan::new(gpt.graph, decode.gpu().caps(), &decode.gpu().choice())?;
+            let plan = Plan::new(gpt.graph, decode.gpu().caps(), &decode.plan().choice)?;
             self.prefills.insert(t, (Program::sharing(decode, plan)?, gpt.io));
         }
         let (program, io) = &self.prefills[&t];

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use crate::exec::{ExecError, Program};
 use crate::gpu::Gpu;
+use crate::kernel::Choice;
 use crate::model::{BatchShape, Gpt, Memory, ModelConfig, Purpose, ReadBack};
 use crate::plan::Plan;
 
@@ -23,7 +24,7 @@ impl LoadedModel {
     pub fn new(gpu: &Arc<Gpu>, config: &ModelConfig, weights: &[(String, Vec<f32>)]) -> Result<Self, ExecError> {
         let t = MIN_CONTEXT.min(config.block_size);
         let gpt = Gpt::build(config, Purpose::Next, BatchShape::new(1, t), ReadBack::default(), Memory::default())?;
-        let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), &gpu.choice())?)?;
+        let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), &Choice::default())?)?;
         for (name, values) in weights {
             program.write_named(name, values)?;
         }

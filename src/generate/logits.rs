@@ -23,7 +23,7 @@ pub fn logits(source: &Program, config: &ModelConfig, tokens: &[u32]) -> Result<
     let keep = ReadBack { logits: true, attention: false };
     let gpt = Gpt::build(config, Purpose::Loss, BatchShape::new(1, t), keep, Memory::default())?;
     let (inputs, logits) = (gpt.inputs, gpt.logits.ok_or_else(|| ExecError::NotKept("logits".into()))?);
-    let plan = Plan::new(gpt.graph, source.gpu().caps(), &source.gpu().choice())?;
+    let plan = Plan::new(gpt.graph, source.gpu().caps(), &source.plan().choice)?;
     let program = Program::sharing(source, plan)?;
     program.write_u32(inputs.tokens, tokens)?;
     // the loss is computed as well, over no targets

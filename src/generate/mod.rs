@@ -82,7 +82,7 @@ impl Generator {
             )?;
             let logits = gpt.logits.ok_or_else(|| ExecError::NotKept("logits".into()))?;
             let inputs = gpt.inputs;
-            let plan = Plan::new(gpt.graph, source.gpu().caps(), &source.gpu().choice())?;
+            let plan = Plan::new(gpt.graph, source.gpu().caps(), &source.plan().choice)?;
             self.programs.insert(t, (Program::sharing(source, plan)?, inputs, logits));
         }
         let (program, inputs, logits) = &self.programs[&t];

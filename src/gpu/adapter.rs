@@ -7,12 +7,12 @@ use crate::kernel::Caps;
 /// Which adapter to use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum DeviceSelector {
-    /// The fastest kind there is: discrete, integrated, virtual, software.
+    /// The best kind available: discrete, integrated, virtual, software.
     #[default]
     Best,
     /// By its index in `tril devices`.
     Index(usize),
-    /// By a part of its name, upper or lower case.
+    /// By part of its name, case-insensitive.
     Name(String),
 }
 
@@ -27,7 +27,7 @@ impl FromStr for DeviceSelector {
     }
 }
 
-/// An adapter's name without a character, which would be a part of every name.
+/// An empty adapter name, which would match every adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("give an index or a part of a name, as `tril devices` lists them")]
 pub struct EmptyName;
@@ -42,7 +42,7 @@ impl fmt::Display for DeviceSelector {
     }
 }
 
-/// What is known of an adapter without opening it.
+/// The properties of an adapter, known without opening it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdapterReport {
     /// Its name.
@@ -57,12 +57,12 @@ pub struct AdapterReport {
     pub caps: Caps,
     /// Smallest and largest subgroup.
     pub subgroup_size: (u32, u32),
-    /// The features that matter to us, each with whether it is there.
+    /// The features that tril uses, each with whether the adapter has it.
     pub features: Vec<(&'static str, bool)>,
 }
 
 impl AdapterReport {
-    /// Whether its buffers lie in the machine's memory: a software device's and an integrated GPU's do.
+    /// Whether its buffers are in main memory, as those of software devices and integrated GPUs are.
     pub fn shares_memory(&self) -> bool {
         matches!(self.kind.as_str(), "software" | "integrated")
     }
@@ -74,16 +74,16 @@ impl fmt::Display for AdapterReport {
     }
 }
 
-/// Every adapter, best kind first; the index is what `--device` takes.
+/// Lists every adapter, best kind first; the index is the value of `--device`.
 pub fn adapters() -> Vec<AdapterReport> {
     enumerate().iter().map(report).collect()
 }
 
-/// The adapter that a selector means.
+/// Returns the adapter that matches a selector.
 ///
 /// # Errors
 ///
-/// [`GpuError`] where there is none.
+/// [`GpuError`] if there is none.
 pub fn find_adapter(selector: &DeviceSelector) -> Result<AdapterReport, GpuError> {
     Ok(select(selector)?.1)
 }
@@ -100,8 +100,8 @@ pub(super) fn select(selector: &DeviceSelector) -> Result<(wgpu::Adapter, Adapte
     Ok((found.swap_remove(index), report))
 }
 
-/// The index of the adapter that a selector means, among these names. A whole name goes before parts of others; of several
-/// adapters with one name, which are alike, or one card with several drivers, the first is taken.
+/// The index of the adapter that matches a selector, among these names. A full name is preferred to parts of others. Of
+/// several adapters with the same name, which are identical, or one card with several drivers, the first is taken.
 fn find(selector: &DeviceSelector, names: &[&str]) -> Result<usize, GpuError> {
     let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
     let list = |indices: &[usize]| {
@@ -136,7 +136,7 @@ fn enumerate() -> Vec<wgpu::Adapter> {
     let backends = descriptor.backends;
     let instance = wgpu::Instance::new(descriptor);
     let mut adapters = pollster::block_on(instance.enumerate_adapters(backends));
-    // the backend that is native to the system comes first, then the kind of device; the sort is stable
+    // the system's native backend comes first, then the kind of device; the sort is stable
     adapters.sort_by_key(|a| rank(a.get_info().device_type));
     adapters
 }
@@ -223,10 +223,10 @@ mod tests {
         for (text, index) in [
             ("0", "0"),
             (" 3 ", "3"),
-            // two of one name
+            // two with the same name
             ("geforce", "0"),
             ("780m", "1"),
-            // a whole name, and a part of another
+            // a full name, and part of another
             ("radeon 780", "3"),
             ("llvm", "4"),
             ("(256 bits)", "4"),
@@ -237,7 +237,7 @@ mod tests {
             "--device Radeon matches several adapters: 1 = Radeon 780M, 3 = Radeon 780; give the index or more of the name"
         ));
         for text in ["5", "18446744073709551616", "Arc", "-1"] {
-            assert!(find(text).starts_with(&format!("no adapter matches --device {text}; there are: 0 = ")), "{text}");
+            assert!(find(text).starts_with(&format!("no adapter matches --device {text}; available: 0 = ")), "{text}");
         }
         for text in ["", " ", "\t"] {
             assert_eq!(text.parse::<DeviceSelector>(), Err(EmptyName));

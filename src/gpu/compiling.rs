@@ -1,4 +1,4 @@
-//! Word of kernels being compiled, for whoever waits for them.
+//! Progress reports while kernels are compiled.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -7,30 +7,30 @@ use super::Gpu;
 use super::pipelines::key;
 use crate::kernel::Dispatch;
 
-/// How far the kernels of a program are.
+/// Progress of compiling a program's kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compiling {
-    /// Handed to the driver.
+    /// The driver is compiling the kernels.
     Kernels {
-        /// Those that are done.
+        /// Kernels compiled so far.
         done: u64,
-        /// Those that the program needs and that weren't there.
+        /// Kernels that the program needs and that were missing.
         of: u64,
     },
-    /// In their first run, in which a software device compiles them.
+    /// The kernels are in their first run, in which a software device compiles them.
     FirstRun {
-        /// Whether a kernel is left that hasn't been run before.
+        /// Whether a kernel is left that hasn't run before.
         compiles: bool,
-        /// Dispatches that were run.
+        /// Dispatches run so far.
         done: u64,
-        /// Dispatches in all.
+        /// Total dispatches.
         of: u64,
     },
 }
 
 type Hear = Box<dyn Fn(Compiling) + Send>;
 
-/// Who is told.
+/// The function to call, if any.
 #[derive(Default)]
 pub(super) struct Listener(Mutex<Option<Hear>>);
 
@@ -41,7 +41,7 @@ impl fmt::Debug for Listener {
 }
 
 impl Gpu {
-    /// Has a function be told from now on how far the kernels of each program are.
+    /// Sets the function to call from now on with the progress of compiling each program's kernels.
     pub fn on_compiling(&self, hear: impl Fn(Compiling) + Send + 'static) {
         *self.compiling.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hear));
     }
@@ -52,7 +52,7 @@ impl Gpu {
         }
     }
 
-    /// Makes the pipelines of dispatches that aren't there yet. Call it inside an error scope.
+    /// Creates the missing pipelines of these dispatches. Call it inside an error scope.
     pub(crate) fn compile<'a>(&self, dispatches: impl Iterator<Item = &'a Dispatch>) {
         let mut missing: Vec<&Dispatch> = vec![];
         for dispatch in dispatches.filter(|dispatch| !self.has_pipeline(dispatch)) {

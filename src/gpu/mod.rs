@@ -1,4 +1,4 @@
-//! The device: adapters, limits, pipelines. With `exec`, the only modules that name wgpu types.
+//! The device: adapters, limits, pipelines. Only this module and `exec` name wgpu types.
 
 mod adapter;
 mod compiling;
@@ -12,34 +12,34 @@ pub(crate) use pipelines::Pipeline;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::kernel::{Caps, Choice};
+use crate::kernel::Caps;
 use crate::plan::Pace;
 
-/// What goes wrong on or with a device.
+/// Errors of opening or using a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GpuError {
-    /// There is no adapter at all.
+    /// No adapter exists.
     #[error(
         "no GPU adapter found; install a Vulkan driver (on Debian or Ubuntu `apt-get install mesa-vulkan-drivers` gives a software one), or see `tril devices`"
     )]
     NoAdapter,
-    /// No adapter of that name or index.
-    #[error("no adapter matches --device {wanted}; there are: {there}")]
+    /// No adapter has that name or index.
+    #[error("no adapter matches --device {wanted}; available: {there}")]
     NoSuchAdapter {
-        /// What was asked for.
+        /// The name or index asked for.
         wanted: String,
         /// The adapters that exist.
         there: String,
     },
-    /// A name that is a part of several adapters' names.
+    /// The name matches several adapters.
     #[error("--device {wanted} matches several adapters: {matching}; give the index or more of the name")]
     SeveralAdapters {
-        /// What was asked for.
+        /// The name asked for.
         wanted: String,
-        /// The adapters with it in their names.
+        /// The matching adapters.
         matching: String,
     },
-    /// The adapter wouldn't open.
+    /// The adapter can't be opened.
     #[error("{adapter} can't be opened: {reason}; try another with --device")]
     Open {
         /// The adapter.
@@ -55,15 +55,15 @@ pub enum GpuError {
         /// The device.
         device: String,
     },
-    /// The device is gone.
-    #[error("{device} was lost: {reason}; the last checkpoint is intact, go on with --resume")]
+    /// The device was lost.
+    #[error("{device} was lost: {reason}; the last checkpoint is intact; continue with --resume")]
     Lost {
         /// The device.
         device: String,
         /// The driver's reason.
         reason: String,
     },
-    /// wgpu found a mistake of ours.
+    /// wgpu reported a bug of tril.
     #[error("{device}: {reason}; this is a bug in tril, please report it with the command line")]
     Validation {
         /// The device.
@@ -84,25 +84,24 @@ pub struct Gpu {
     pipelines: Mutex<HashMap<pipelines::Key, Arc<pipelines::Pipeline>>>,
     failure: Arc<Mutex<Option<GpuError>>>,
     pace: Mutex<Pace>,
-    choice: Mutex<Choice>,
     compiling: compiling::Listener,
 }
 
-/// How a device is opened.
+/// How to open a device.
 #[derive(Debug, Clone, Default)]
 pub struct GpuOptions {
     /// Which adapter.
     pub selector: DeviceSelector,
-    /// ReadBack naga's bounds checks in the shaders: slower, and an out-of-bounds access can't do harm.
+    /// Keep naga's bounds checks in the shaders: slower, but an out-of-bounds access does no harm.
     pub checked: bool,
 }
 
 impl Gpu {
-    /// Opens a device with all that its adapter offers.
+    /// Opens a device with all limits that its adapter offers.
     ///
     /// # Errors
     ///
-    /// [`GpuError`] where no adapter matches or it can't be opened.
+    /// [`GpuError`] if no adapter matches or it can't be opened.
     pub fn open(options: &GpuOptions) -> Result<Arc<Self>, GpuError> {
         let (adapter, report) = adapter::select(&options.selector)?;
         let open_error =
@@ -117,7 +116,7 @@ impl Gpu {
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             trace: wgpu::Trace::Off,
         };
-        // a checked device keeps the driver's tests, too: naga leaves to them what they can do
+        // a checked device keeps the driver's checks too: naga leaves to the driver what the driver can check
         let unguarded =
             if report.caps.vector_loads && !options.checked { unguarded::open(&adapter, &descriptor) } else { None };
         let (device, queue) = match unguarded {
@@ -126,7 +125,7 @@ impl Gpu {
         };
         let failure = Arc::new(Mutex::new(None));
         let record = |failure: &Arc<Mutex<Option<GpuError>>>, error: GpuError| {
-            // the first failure is the cause; what follows is its echo
+            // the first failure is the cause; the rest follow from it
             failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         };
         let (name, seen) = (report.to_string(), failure.clone());
@@ -148,27 +147,26 @@ impl Gpu {
             pipelines: Mutex::default(),
             failure,
             pace: Mutex::new(Pace::new(is_cpu)),
-            choice: Mutex::default(),
             compiling: compiling::Listener::default(),
         }))
     }
 
-    /// What the device can do.
+    /// The device's limits and properties.
     pub fn caps(&self) -> &Caps {
         &self.caps
     }
 
-    /// The adapter's name, driver and backend, as printed beside every result.
+    /// The adapter's name, driver and backend, as printed with every result.
     pub fn name(&self) -> String {
         self.report.to_string()
     }
 
-    /// What is known of the adapter.
+    /// The adapter's properties.
     pub fn report(&self) -> &AdapterReport {
         &self.report
     }
 
-    /// The first failure that the driver or wgpu reported outside an error scope, if any.
+    /// Returns the first failure that the driver or wgpu reported outside an error scope, if any.
     ///
     /// # Errors
     ///
@@ -185,41 +183,31 @@ impl Gpu {
         self.checked
     }
 
-    /// Which kernels and variants the models made from now on use; by the kind of device, unless [`Gpu::choose`] said more.
-    pub fn choice(&self) -> Choice {
-        self.choice.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Sets what [`Gpu::choice`] gives. Models that exist keep theirs.
-    pub fn choose(&self, choice: Choice) {
-        *self.choice.lock().unwrap_or_else(PoisonError::into_inner) = choice;
-    }
-
-    /// Waits until everything submitted is done.
+    /// Waits until all submitted work is done.
     ///
     /// # Errors
     ///
-    /// A lost device, or any failure seen so far.
+    /// The device is lost, or any failure reported so far.
     pub fn wait(&self) -> Result<(), GpuError> {
         self.poll(wgpu::PollType::wait_indefinitely())
     }
 
-    /// Waits until a submission is done, and no longer.
+    /// Waits only until a submission is done.
     pub(crate) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<(), GpuError> {
         self.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })
     }
 
-    /// Looks at, or adds to, what the device has shown of its speed.
+    /// Reads or updates what is known of the device's speed.
     pub(crate) fn with_pace<T>(&self, f: impl FnOnce(&mut Pace) -> T) -> T {
         f(&mut self.pace.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether the device can say when a dispatch began and ended.
+    /// Whether the device supports timestamps.
     pub fn has_timestamps(&self) -> bool {
         self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
-    /// Loses the device, as a driver does that resets it: for tests of what comes after.
+    /// Loses the device, imitating a driver that resets it: for tests of the recovery.
     pub fn lose(&self) {
         let lost = GpuError::Lost { device: self.name(), reason: "it was destroyed".into() };
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(lost);
@@ -232,7 +220,7 @@ impl Gpu {
         polled.map(|_| ()).map_err(|e| GpuError::Lost { device: self.name(), reason: e.to_string() })
     }
 
-    /// Runs `make` in error scopes, so that what wgpu dislikes comes back as an error.
+    /// Runs `make` in error scopes and returns wgpu's errors.
     pub(crate) fn scoped<T>(&self, make: impl FnOnce() -> T) -> Result<T, GpuError> {
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);

@@ -1,7 +1,7 @@
-//! Shader modules and pipelines, made once per (kernel, variant, modes) and device.
+//! Shader modules and pipelines, created once per (kernel, variant, modes) and device.
 
-// The one place with `unsafe`: our shaders are checked by naga at build time and by the tests with bounds checks on, so
-// by default they are compiled without run-time checks, which cost up to half of a matmul's speed.
+// Uses `unsafe`: our shaders are checked by naga at build time, and by the tests with bounds checks on. So by default
+// they are compiled without run-time checks, which cost up to half of a matmul's speed.
 #![allow(unsafe_code)]
 
 use std::sync::{Arc, PoisonError};
@@ -15,7 +15,7 @@ pub(super) fn key(dispatch: &Dispatch) -> Key {
     (dispatch.kernel.name, dispatch.variant.name, dispatch.modes.clone())
 }
 
-/// A pipeline with the layout of its one bind group.
+/// A pipeline with the layout of its bind group.
 #[derive(Debug)]
 pub struct Pipeline {
     pub(crate) pipeline: wgpu::ComputePipeline,
@@ -23,13 +23,13 @@ pub struct Pipeline {
 }
 
 impl Gpu {
-    /// The pipeline of a dispatch, made at first use. Call it inside an error scope.
+    /// Returns the pipeline of a dispatch, created at first use. Call it inside an error scope.
     pub(crate) fn pipeline(&self, dispatch: &Dispatch) -> Arc<Pipeline> {
         let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         pipelines.entry(key(dispatch)).or_insert_with(|| Arc::new(self.make(dispatch))).clone()
     }
 
-    /// Whether the pipeline of a dispatch is there.
+    /// Whether the pipeline of a dispatch exists.
     pub(super) fn has_pipeline(&self, dispatch: &Dispatch) -> bool {
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&key(dispatch))
     }

@@ -1,31 +1,31 @@
-//! A software device without its driver's bounds tests.
+//! Opening a software device without its driver's bounds checks.
 //!
-//! wgpu asks every Vulkan driver for robust buffer access. A GPU does that in hardware; llvmpipe computes a mask for each
-//! load and store instead, and can't load neighbouring elements at once. From Mesa 24.1 on it leaves that out, outside loops
-//! and conditions, where a device is opened without.
+//! wgpu requests robust buffer access from every Vulkan driver. A GPU does that in hardware; llvmpipe instead computes
+//! a mask for each load and store, and can't load neighbouring elements at once. From Mesa 24.1 on, it omits the mask
+//! outside loops and conditions if the device is opened without robust buffer access.
 
-// SAFETY of this file: the device is opened as wgpu would open it, but for features that only add bounds tests; the shaders
-// that run on it are those that `pipelines` trusts to stay within their buffers.
+// SAFETY of this file: the device is opened as wgpu would open it, except for features that only add bounds checks; the
+// shaders that run on it are those that `pipelines` trusts to stay within their buffers.
 #![allow(unsafe_code)]
 
-/// The first Mesa that is known to gain by it.
+/// The first version of Mesa that is known to benefit.
 #[cfg(target_os = "linux")]
 const MESA: u32 = 26;
 
-/// Whether a driver is one that gains: `driver` is its name, `info` begins with Mesa's version.
+/// Whether a driver benefits: `driver` is its name, `info` begins with Mesa's version.
 #[cfg(target_os = "linux")]
 pub(super) fn gains(driver: &str, info: &str) -> bool {
     let version = info.strip_prefix("Mesa ").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
     driver == "llvmpipe" && version.is_some_and(|version| version >= MESA)
 }
 
-/// No other system's devices are opened so.
+/// Other systems always open devices through wgpu.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn gains(_: &str, _: &str) -> bool {
     false
 }
 
-/// Opens a device so; `None` where it isn't Vulkan's, or the driver refuses.
+/// Opens a device without bounds checks; `None` if it isn't a Vulkan device or the driver refuses.
 #[cfg(target_os = "linux")]
 pub(super) fn open(
     adapter: &wgpu::Adapter,
@@ -45,8 +45,8 @@ pub(super) fn open(
     let info = vk::DeviceCreateInfo::default().queue_create_infos(&queues).enabled_extension_names(&names);
     let info = wanted.add_to_device_create(info).enabled_features(&core);
     let mut next = info.p_next.cast::<vk::BaseOutStructure<'_>>().cast_mut();
-    // SAFETY: the chain was made just now of structures that `wanted` owns and nobody else reads meanwhile; each begins as a
-    // base structure does, and has the type that its tag says
+    // SAFETY: the chain was just made of structures that `wanted` owns and nobody else reads meanwhile; each begins as
+    // a base structure does, and has the type that its tag says
     while let Some(link) = unsafe { next.as_mut() } {
         next = link.p_next;
         if link.s_type == vk::StructureType::PHYSICAL_DEVICE_ROBUSTNESS_2_FEATURES_EXT {
@@ -55,7 +55,7 @@ pub(super) fn open(
             unsafe { (*robustness).robust_buffer_access2 = vk::FALSE };
         }
     }
-    // SAFETY: extensions and features are those that the adapter offers; wgpu takes the device over, and destroys it
+    // SAFETY: the adapter offers these extensions and features; wgpu takes over the device and destroys it
     unsafe {
         let device = hal.shared_instance().raw_instance().create_device(hal.raw_physical_device(), &info, None).ok()?;
         let limits = &descriptor.required_limits;
@@ -66,7 +66,7 @@ pub(super) fn open(
     }
 }
 
-/// Elsewhere devices are opened as wgpu does.
+/// Other systems always open devices through wgpu.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn open(_: &wgpu::Adapter, _: &wgpu::DeviceDescriptor<'_>) -> Option<(wgpu::Device, wgpu::Queue)> {
     None

@@ -10,7 +10,7 @@ use crate::tensor::{DType, ParamGroup, Role, Shape, TensorId, TensorSpec};
 pub struct GraphBuilder {
     pub(super) graph: Graph,
     names: HashSet<String>,
-    /// What [`super::Recompute::Block`] keeps.
+    /// The tensors that [`super::Recompute::Block`] keeps.
     pub(super) checkpoints: Vec<TensorId>,
 }
 
@@ -24,7 +24,7 @@ impl GraphBuilder {
     ///
     /// # Errors
     ///
-    /// A name that is taken, or more elements than a kernel can index.
+    /// The name is taken, or the tensor has more elements than a kernel can index.
     pub fn tensor(&mut self, name: &str, shape: Shape, dtype: DType, role: Role) -> Result<TensorId, GraphError> {
         if u32::try_from(shape.numel()).is_err() {
             return Err(GraphError::TooLarge { name: name.into(), shape: shape.to_string() });
@@ -47,7 +47,8 @@ impl GraphBuilder {
         Ok(param)
     }
 
-    /// The tensor of a parameter's gradient, `d <parameter>`: cleared when a step begins, so whoever writes it adds.
+    /// Declares the tensor of a parameter's gradient, `d <parameter>`. It is cleared when a step begins, so every
+    /// writer adds.
     ///
     /// # Errors
     ///
@@ -74,12 +75,12 @@ impl GraphBuilder {
         self.graph.spec(tensor)
     }
 
-    /// Applies an op; its outputs are new activations named `label.output`, or `label` for an output called `out`.
+    /// Applies an op. Its outputs become new activations named `label.output`, or `label` for an output called `out`.
     /// Returns the real outputs, without scratch.
     ///
     /// # Errors
     ///
-    /// The op's shape rule, or a taken name.
+    /// The op's shape rule rejects its inputs, or a name is taken.
     pub fn apply(
         &mut self,
         label: &str,
@@ -98,7 +99,7 @@ impl GraphBuilder {
         Ok(self.apply(label, op, inputs)?[0])
     }
 
-    /// Applies an op whose first output is added into an existing tensor; the others are new activations.
+    /// Applies an op whose first output is added to an existing tensor; the others are new activations.
     ///
     /// # Errors
     ///
@@ -113,8 +114,8 @@ impl GraphBuilder {
         self.node(label, Arc::new(op), inputs, &[Some((into, true))], Phase::MicroBatch)
     }
 
-    /// Applies an op whose real outputs go to `into` where that has an entry (the flag says: add), and to new
-    /// activations elsewhere.
+    /// Applies an op whose real outputs go to `into` where that has an entry (its flag means: add), and to new
+    /// activations otherwise.
     ///
     /// # Errors
     ///
@@ -160,12 +161,12 @@ impl GraphBuilder {
         (2..).map(|i| format!("{name}.{i}")).find(|n| !self.names.contains(n)).unwrap_or(name)
     }
 
-    /// Changes a tensor's part in the program: an activation that the host wants to read becomes an output or metric.
+    /// Changes a tensor's role: an activation that the host wants to read becomes an output or metric.
     pub fn set_role(&mut self, tensor: TensorId, role: Role) {
         self.graph.tensors[tensor.0].role = role;
     }
 
-    /// The finished graph.
+    /// Returns the finished graph.
     pub fn finish(mut self) -> Graph {
         if self.graph.n_forward == 0 {
             self.graph.n_forward = self.graph.nodes.len();

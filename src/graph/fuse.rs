@@ -6,11 +6,12 @@ use crate::ops::{Epilogue, Fused, Matmul, Op};
 use crate::tensor::{Role, TensorId, TensorSpec};
 
 impl Graph {
-    /// Lets products do what follows them, where a GPU's kernel can: GELU, its gradient, a residual sum; and sums of columns
-    /// that a product reads anyway. The nodes that did it before are gone, and what only they touched is touched by none.
+    /// Fuses into matrix products, where a GPU's kernel can do it, the ops that follow: GELU, its gradient, a residual
+    /// sum; and the sums of columns that a product reads anyway. The nodes fused away are removed; tensors that only
+    /// they touched stay in the graph, unused.
     ///
-    /// The results are the same but for rounding: the order in which a bias's gradient is summed, and what a compiler
-    /// makes of one kernel instead of two.
+    /// Results change by rounding only: the order in which a bias's gradient is summed, and how a compiler treats one
+    /// kernel instead of two.
     pub fn fuse(&mut self) {
         for first in 0..self.nodes.len() {
             let Some(&product) = of::<Matmul>(&self.nodes[first]) else { continue };
@@ -24,7 +25,7 @@ impl Graph {
         self.nodes.retain(is_left);
     }
 
-    /// What the product would do besides, if it could take over a node's work.
+    /// The epilogue of the product that does a node's work, if the two can be fused.
     fn follow(&self, product: Matmul, first: usize, second: usize) -> Option<Epilogue> {
         let (from, node) = (&self.nodes[first], &self.nodes[second]);
         if node.outputs.is_empty() {
@@ -54,14 +55,14 @@ impl Graph {
         (fits && self.can_move(first, second, out)).then_some(then)
     }
 
-    /// Whether a tensor is there only for these nodes, behind the one that makes it.
+    /// Whether a tensor has one writer and is read by these nodes only.
     fn is_passed(&self, tensor: TensorId, to: &[usize]) -> bool {
         let readers = self.nodes.iter().enumerate().filter(|(_, node)| node.inputs.contains(&tensor));
         let n_write = self.nodes.iter().filter(|node| node.outputs.contains(&tensor)).count();
         self.spec(tensor).role == Role::Activation && n_write == 1 && readers.into_iter().all(|(i, _)| to.contains(&i))
     }
 
-    /// Whether a node's work can be done as early as that of `first`, which gives it `passed`: nothing in between changes
+    /// Whether a node's work can be done as early as node `first`, which passes it `passed`: no node in between changes
     /// what it reads, or touches what it writes.
     fn can_move(&self, first: usize, second: usize, passed: TensorId) -> bool {
         let node = &self.nodes[second];
@@ -86,13 +87,13 @@ impl Graph {
         let rest = follower.op.rest();
         let node = &mut self.nodes[second];
         if let Some(rest) = rest {
-            // its own work stays where it was
+            // the product's own work stays where it was
             node.op = rest;
             node.inputs.splice(..2, [into]);
             node.outputs.remove(0);
             node.accumulate.remove(0);
         } else {
-            // without outputs it is gone
+            // a node without outputs is removed
             node.outputs.clear();
             node.inputs.clear();
         }
@@ -121,7 +122,7 @@ impl Graph {
                     TensorSpec::new(name, out.shape, out.dtype, Role::Activation)
                 })
                 .collect(),
-            Err(e) => panic!("a product that can't be fused was: {e}"),
+            Err(e) => panic!("fused a product that can't be: {e}"),
         };
         for spec in scratch {
             self.nodes[first].outputs.push(TensorId(self.tensors.len()));
@@ -131,7 +132,7 @@ impl Graph {
     }
 }
 
-/// A node's op, if it is of that type.
+/// A node's op, if it has that type.
 fn of<T: Op>(node: &Node) -> Option<&T> {
     (&*node.op as &dyn Any).downcast_ref()
 }

@@ -1,4 +1,4 @@
-//! What is computed: an ordered list of ops over named tensors, built once at start-up.
+//! The computation as a graph: an ordered list of ops over named tensors, built once at start-up.
 
 mod builder;
 mod fuse;
@@ -30,13 +30,13 @@ pub enum Phase {
 /// One op applied to tensors.
 #[derive(Debug)]
 pub struct Node {
-    /// Where in the model, for messages: `h.3.ln_1`, `d h.3.ln_1`.
+    /// The node's place in the model, for messages: `h.3.ln_1`, `d h.3.ln_1`.
     pub label: String,
     /// The op.
     pub op: Arc<dyn Op>,
-    /// Read.
+    /// The tensors it reads.
     pub inputs: Vec<TensorId>,
-    /// Written; scratch last.
+    /// The tensors it writes; scratch last.
     pub outputs: Vec<TensorId>,
     /// Whether each output is added to.
     pub accumulate: Vec<bool>,
@@ -47,15 +47,15 @@ pub struct Node {
 /// A graph that can't be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
-    /// An op was given tensors that it can't take.
+    /// An op rejected its input tensors.
     #[error(transparent)]
     Shape(#[from] ShapeError),
     /// The loss depends on an op that has no backward rule.
-    #[error("{op} at {label} lies on the way to the loss but has no backward rule")]
+    #[error("{op} at {label} is on the path to the loss but has no backward rule")]
     NotDifferentiable {
         /// The op's stem.
         op: &'static str,
-        /// Its place in the model.
+        /// The node's label.
         label: String,
     },
     /// A tensor has more elements than a kernel can index.
@@ -66,12 +66,12 @@ pub enum GraphError {
         /// Its shape.
         shape: String,
     },
-    /// Two tensors of one name.
-    #[error("two tensors are called {0}")]
+    /// Two tensors have the same name.
+    #[error("two tensors are named {0}")]
     DuplicateName(String),
 }
 
-/// An ordered list of nodes, and the tensors that they connect.
+/// An ordered list of nodes and the tensors that connect them.
 #[derive(Debug, Default)]
 pub struct Graph {
     /// The tensors; a [`TensorId`] is an index here.
@@ -80,16 +80,17 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// The parameters in order of declaration, and how the optimizer treats them.
     pub params: Vec<(TensorId, ParamGroup)>,
-    /// Contiguous homes of parameters, gradients and moments.
+    /// Contiguous storage of parameters, gradients and moments.
     pub slabs: Vec<Slab>,
-    /// Forward nodes come first; this is how many.
+    /// The number of forward nodes, which come first.
     pub n_forward: usize,
-    /// Whether the first writer of every gradient and metric stores, so that none of them is cleared when a step begins.
+    /// Whether the first writer of every gradient and metric stores, so that none has to be cleared when a step begins.
     pub stores_first: bool,
 }
 
 impl Graph {
-    /// Lets the first writer of every gradient and metric store, for steps of one micro-batch: the numbers stay the same.
+    /// Makes the first writer of every gradient and metric store instead of add, for steps of one micro-batch. Results
+    /// don't change.
     pub(crate) fn store_first(&mut self) {
         let mut written = HashSet::new();
         for node in &mut self.nodes {

@@ -8,23 +8,23 @@ use super::{GraphBuilder, GraphError, Node, Phase};
 use crate::ops::Op;
 use crate::tensor::{Role, TensorId};
 
-/// What of the forward pass is computed again in the backward pass instead of being kept for it. The numbers stay the same
-/// to the last bit: the same kernels run on the same inputs, and dropout masks are hashes. Only GELU that a product did
-/// besides ([`crate::graph::Graph::fuse`]) is run by a kernel of its own again, of the same arithmetic.
+/// The part of the forward pass that the backward pass recomputes instead of keeping it in memory. Results are
+/// bit-identical: the same kernels run on the same inputs, and dropout masks are hashes. Only a GELU fused into a
+/// product ([`crate::graph::Graph::fuse`]) is recomputed by a kernel of its own, with the same arithmetic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Recompute {
-    /// Nothing: the fastest, and takes the most memory.
+    /// Nothing: fastest, and takes the most memory.
     #[default]
     None,
-    /// The outputs of GELU and of norms, which cost little.
+    /// The outputs of GELU and of norms, which are cheap to compute.
     Cheap,
     /// Everything inside a block: only the blocks' inputs are kept.
     Block,
 }
 
 impl Recompute {
-    /// All of them, the fastest first.
+    /// All policies, fastest first.
     pub const ALL: [Self; 3] = [Self::None, Self::Cheap, Self::Block];
 }
 
@@ -44,13 +44,13 @@ impl GraphBuilder {
         self.checkpoints.push(tensor);
     }
 
-    /// Shortens the lives of forward activations, after [`GraphBuilder::backward`] and before
-    /// [`GraphBuilder::optimizer`]: where the backward pass reads one that needn't be kept, the nodes that make it are
-    /// run again just before.
+    /// Shortens the lifetimes of forward activations. Call it after [`GraphBuilder::backward`] and before
+    /// [`GraphBuilder::optimizer`]: where the backward pass reads an activation that need not be kept, the nodes that
+    /// produce it run again just before.
     ///
     /// # Errors
     ///
-    /// Those of the ops' shape rules, which have passed once already.
+    /// An op's shape rule fails, although it has passed once already.
     pub fn recompute(&mut self, policy: Recompute) -> Result<(), GraphError> {
         if policy == Recompute::None {
             return Ok(());
@@ -76,7 +76,7 @@ impl GraphBuilder {
     }
 }
 
-/// An output this many times smaller than its node's largest (a norm's mean, attention's logsumexp) is kept always.
+/// An output this many times smaller than its node's largest (a norm's mean, attention's logsumexp) is always kept.
 const SMALL: u64 = 16;
 
 struct Recomputer<'a> {
@@ -84,16 +84,16 @@ struct Recomputer<'a> {
     policy: Recompute,
     /// The checkpoints.
     kept: HashSet<TensorId>,
-    /// The forward node that makes a tensor.
+    /// The forward node that produces each tensor.
     producer: HashMap<TensorId, usize>,
-    /// The nodes between the first and the last checkpoint's.
+    /// The nodes between those of the first and the last checkpoint.
     inside: std::ops::Range<usize>,
-    /// What stands for a forward tensor in the backward pass.
+    /// The recomputed copies of forward tensors.
     copies: HashMap<TensorId, TensorId>,
 }
 
 impl Recomputer<'_> {
-    /// The tensor to read in the backward pass in place of a forward one: itself where it is kept.
+    /// Returns the tensor to read in the backward pass instead of a forward one: the same one if it is kept.
     fn resolve(&mut self, tensor: TensorId) -> Result<TensorId, GraphError> {
         if let Some(&copy) = self.copies.get(&tensor) {
             return Ok(copy);
@@ -104,7 +104,7 @@ impl Recomputer<'_> {
         }
         let node = &self.builder.graph.nodes[index];
         let rerun = node.op.rerun(&self.builder.graph.io(node));
-        // a part of a node can be run from another of its outputs, if that one is there
+        // part of a node can be rerun from another of its outputs, if that one is kept
         let is_there = |t: &TensorId| !node.outputs.contains(t) || self.kept.contains(t);
         let rerun = rerun.filter(|r| self.policy == Recompute::Cheap || r.inputs.iter().all(is_there));
         let (op, inputs, outputs): (Arc<dyn Op>, _, _) = match rerun {

@@ -1,14 +1,15 @@
 use super::{Graph, SlabTensors};
 use crate::tensor::{DType, TensorId};
 
-/// Every member of a slab starts at a multiple of this many elements: 256 bytes, the largest binding alignment there is.
+/// Every member of a slab starts at a multiple of this many elements: 256 bytes, the largest binding alignment of any
+/// device.
 pub const SLAB_ALIGN_ELEMS: u64 = 64;
 
 /// The type of parameters, gradients and the optimizer's state.
 pub const SLAB_DTYPE: DType = DType::F32;
 
-/// The largest slab: WebGPU's default largest buffer. It depends on no device, so that a model's programs always share
-/// their slabs.
+/// The largest slab: WebGPU's default maximum buffer size. It is the same on every device, so that a model's programs
+/// can always share their slabs.
 const MAX_SLAB_BYTES: u64 = 256 << 20;
 
 /// A parameter's place in its slab.
@@ -22,22 +23,22 @@ pub struct SlabMember {
     pub start: u64,
 }
 
-/// A contiguous home for parameters, and in a training graph for their gradients and the optimizer's state in the same layout,
-/// so that clipping and the update are a few dispatches over whole slabs.
+/// Contiguous storage for parameters and, in a training graph, for their gradients and the optimizer's state in the
+/// same layout, so that clipping and the update are a few dispatches over whole slabs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Slab {
     /// The parameters: matrices and embeddings first, then the 1-D ones.
     pub members: Vec<SlabMember>,
-    /// Elements, with the gaps that alignment leaves; those stay 0.
+    /// Number of elements, including alignment gaps, which stay 0.
     pub n_elem: u64,
     /// Weight decay applies to the elements before this one: the 2-D weights.
     pub n_decay: u64,
-    /// The slab as whole tensors. Only in a training graph.
+    /// The tensors that cover the whole slab, in a training graph.
     pub whole: Option<SlabTensors>,
 }
 
-/// Lays the parameters out: first those that decay, in order of declaration, into slabs of at most 256 MiB (a parameter
-/// larger than that gets a slab of its own). The same parameters give the same layout in every graph.
+/// Lays out the parameters in slabs of at most 256 MiB, in order of declaration, those with weight decay first (a
+/// parameter larger than that gets a slab of its own). The same parameters give the same layout in every graph.
 pub fn layout(graph: &Graph) -> Vec<Slab> {
     let (decaying, others): (Vec<_>, Vec<_>) = graph.params.iter().copied().partition(|(_, group)| group.decays());
     let mut slabs: Vec<Slab> = vec![];

@@ -5,12 +5,12 @@ use crate::ops::{Backward, Dest, Op, Residual, ShapeError};
 use crate::tensor::{Role, TensorId, TensorSpec};
 
 impl GraphBuilder {
-    /// Appends the backward pass of everything so far: the gradient of `loss` (whose own gradient is 1, which the loss
-    /// op's backward rule assumes) with respect to every parameter, in tensors called `d <parameter>`.
+    /// Appends the backward pass of all nodes so far: the gradient of `loss` with respect to every parameter, in
+    /// tensors called `d <parameter>`. The loss's own gradient is 1, which the loss op's backward rule assumes.
     ///
     /// # Errors
     ///
-    /// [`GraphError::NotDifferentiable`] for an op without a backward rule on the way to the loss.
+    /// [`GraphError::NotDifferentiable`] for an op without a backward rule on the path to the loss.
     pub fn backward(&mut self, loss: TensorId) -> Result<(), GraphError> {
         self.graph.n_forward = self.graph.nodes.len();
         let mut tape = Tape {
@@ -46,13 +46,14 @@ impl GraphBuilder {
 }
 
 /// The reverse walk. It owns the accumulation rule: the first writer of an activation's gradient stores, later writers
-/// add; every writer of a parameter's gradient adds, as it may have one of an earlier micro-batch ([`Graph::store_first`]).
+/// add. Every writer of a parameter's gradient adds, as it may hold that of an earlier micro-batch
+/// ([`Graph::store_first`]).
 struct Tape<'a> {
     builder: &'a mut GraphBuilder,
     needs: Vec<bool>,
-    /// The gradient of each tensor that has one so far.
+    /// The gradients computed so far, by tensor.
     grads: HashMap<TensorId, TensorId>,
-    /// How many tensors whose own backward is still to come have this gradient: adding into a shared one would change
+    /// How many tensors still awaiting their backward pass share this gradient: adding into a shared one would change
     /// the gradient of the others.
     sharers: HashMap<TensorId, usize>,
     node: usize,
@@ -107,7 +108,7 @@ impl Tape<'_> {
             return Ok(());
         };
         if self.builder.spec(existing).role == Role::Grad {
-            // a sum would read and write one buffer in one dispatch
+            // a sum would read and write the same buffer in one dispatch
             let what = format!("gradient of {}", self.builder.spec(input).name);
             return Err(ShapeError::new("tape", &what, "an op that adds into its output", "one that only stores"));
         }
@@ -159,7 +160,7 @@ impl Backward for Tape<'_> {
             let existing = self.grads.get(&self.input(input)).copied();
             let alone =
                 |g: &TensorId| self.builder.spec(*g).role == Role::Grad || self.sharers.get(g).is_none_or(|&n| n <= 1);
-            // reading a tensor while adding to it is two uses of one buffer in one dispatch
+            // reading a tensor while adding to it would use one buffer twice in one dispatch
             let usable = |g: &TensorId| op.accumulates(i) && alone(g) && !inputs.contains(g);
             into.push(existing.filter(usable).map(|g| (g, true)));
         }

@@ -1,14 +1,15 @@
-/// What a device can do, as plain data: a plan is checked against it without a device at hand.
+/// A device's capabilities as plain data, so that a plan can be checked without a device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caps {
-    /// The adapter's name, with driver and backend, as printed beside every result.
+    /// The adapter's name with driver and backend, as printed with every result.
     pub name: String,
-    /// A software device: workgroup memory and barriers are slow there, so kernels use other variants.
+    /// Whether it is a software device: workgroup memory and barriers are slow there, so kernels use other variants.
     pub is_cpu: bool,
-    /// A software device that makes one load of neighbouring elements in straight-line code: Mesa's llvmpipe from 26 on,
-    /// where it is opened without bounds tests. Elsewhere such code is the slowest there is.
+    /// Whether a software device turns loads of neighbouring elements in straight-line code into one vector load:
+    /// Mesa's llvmpipe from version 26 on, if opened without bounds checks. On any other device such code is the
+    /// slowest.
     pub vector_loads: bool,
-    /// Invocations of a subgroup, where the device has subgroup operations and one size only; otherwise 0.
+    /// Invocations per subgroup if the device has subgroup operations and a single subgroup size; otherwise 0.
     pub subgroup: u32,
     /// `max_storage_buffer_binding_size`, bytes.
     pub max_binding_bytes: u64,
@@ -24,8 +25,8 @@ pub struct Caps {
     pub max_invocations: u32,
     /// `max_compute_workgroup_size_x`, `_y`, `_z`.
     pub max_workgroup_size: [u32; 3],
-    /// The most work (floating-point operations, or four for each byte moved where that is more) that one dispatch should have: what a slow device of its kind
-    /// does in about 200 ms. Ops split what exceeds it where they can.
+    /// Maximum work of one dispatch (floating-point operations, or four per byte moved if that is more): what a slow
+    /// device of its kind does in about 200 ms. Ops split larger dispatches where they can.
     pub max_dispatch_work: u64,
     /// `min_storage_buffer_offset_alignment`, bytes.
     pub storage_align: u64,
@@ -34,14 +35,14 @@ pub struct Caps {
 }
 
 impl Caps {
-    /// [`Caps::max_dispatch_work`] of a software device: 20 GFLOP/s on two slow cores.
+    /// [`Caps::max_dispatch_work`] of a software device: two slow cores at 20 GFLOP/s.
     pub const WORK_SOFTWARE: u64 = 4_000_000_000;
-    /// That of an integrated GPU: 100 GFLOP/s.
+    /// [`Caps::max_dispatch_work`] of an integrated GPU: 100 GFLOP/s.
     pub const WORK_INTEGRATED: u64 = 20_000_000_000;
-    /// That of a discrete GPU: 1 TFLOP/s.
+    /// [`Caps::max_dispatch_work`] of a discrete GPU: 1 TFLOP/s.
     pub const WORK_DISCRETE: u64 = 200_000_000_000;
 
-    /// WebGPU's default limits, which every implementation grants: the smallest device to plan for.
+    /// WebGPU's default limits, which every implementation guarantees: the smallest device to plan for.
     pub fn webgpu_default() -> Self {
         Self {
             name: "WebGPU default limits".into(),
@@ -75,7 +76,7 @@ impl Caps {
         }
     }
 
-    /// Limits of Mesa's software Vulkan device.
+    /// The limits of Mesa's software Vulkan device.
     pub fn lavapipe() -> Self {
         Self {
             name: "lavapipe limits".into(),

@@ -13,7 +13,7 @@ pub struct Range {
 }
 
 impl Range {
-    /// A part of this range: `len` elements from `start`, counted from the range's own start.
+    /// A part of this range: `len` elements from `start`, relative to the range's start.
     #[must_use]
     pub fn slice(self, start: u64, len: u64) -> Self {
         debug_assert!(start + len <= self.len, "a slice lies inside its range");
@@ -50,22 +50,22 @@ impl Rw {
     }
 }
 
-/// One kernel call: plain data, made by the generated `dispatch` of the kernel's module.
+/// One kernel call as plain data, made by the generated `dispatch` of the kernel's module.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dispatch {
-    /// Which shader.
+    /// The shader.
     pub kernel: &'static KernelDef,
-    /// Which of its variants.
+    /// The variant of the shader.
     pub variant: &'static Variant,
     /// The value of each of its mode constants.
     pub modes: Vec<(&'static str, &'static str)>,
-    /// What is bound, in the order of `kernel.bindings`.
+    /// The bound ranges, in the order of `kernel.bindings`.
     pub bind: Vec<Range>,
     /// The bytes of the uniform `params`.
     pub params: Vec<u8>,
     /// Workgroups along x, y, z.
     pub groups: [u32; 3],
-    /// Floating-point operations, where the op says; otherwise 0, and the number of invocations stands for its work.
+    /// Floating-point operations if the op states them; otherwise 0, and the number of invocations measures its work.
     pub flops: u64,
 }
 
@@ -75,7 +75,7 @@ impl Dispatch {
         format!("{}/{}", self.kernel.name, self.variant.name)
     }
 
-    /// Its share of its node's work, against the node's other dispatches.
+    /// Its work relative to the node's other dispatches.
     pub fn weight(&self) -> u128 {
         u128::from(self.flops).max(self.n_invocation())
     }
@@ -86,19 +86,19 @@ impl Dispatch {
     }
 }
 
-/// Most workgroups along x that the helpers below ask for: WebGPU's limit per dimension.
+/// Maximum workgroups along x that the helpers below ask for: WebGPU's limit per dimension.
 const MAX_GROUPS: u64 = 65_535;
 
-/// Workgroups for `n_elem` elements at `per_group` each, folded into y beyond 65,535; the shader's `shared/index.wgsl`
-/// unfolds them. The plan's check rejects more than a device allows.
+/// Workgroups for `n_elem` elements at `per_group` each. Counts above 65,535 fold into y; the shader's
+/// `shared/index.wgsl` unfolds them. The plan's check rejects more than a device allows.
 pub fn groups_1d(n_elem: u64, per_group: u32) -> [u32; 3] {
     let n = n_elem.div_ceil(u64::from(per_group)).max(1);
     let x = n.min(MAX_GROUPS);
-    // a count beyond u32 saturates, and the plan's check reports it with the op's label
+    // a count beyond u32 saturates; the plan's check reports it with the op's label
     [to_u32(x), to_u32(n.div_ceil(x)), 1]
 }
 
-/// Workgroups for `n_row` rows where a workgroup takes `rows_per_group` of them.
+/// Workgroups for `n_row` rows at `rows_per_group` each.
 pub fn groups_rows(n_row: u64, rows_per_group: u32) -> [u32; 3] {
     groups_1d(n_row, rows_per_group)
 }

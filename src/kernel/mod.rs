@@ -1,4 +1,4 @@
-//! Static facts about every shader, generated from the WGSL at build time, and what the host says to run one.
+//! Static facts about every shader, generated from the WGSL at build time, and the description of a kernel call.
 //!
 //! Each file `shaders/<name>.wgsl` becomes a module of the same name here, with its `Bind`, `Mode`, `Params` and `Tune`
 //! structs: renaming a binding or a parameter in the shader is a compile error in the one file that fills it.
@@ -43,20 +43,20 @@ pub struct Binding {
     pub elem_bytes: u32,
 }
 
-/// A named setting of a kernel's `tune` constants. It changes speed and rounding, never what is computed.
+/// A named set of values for a kernel's `tune` constants. It changes speed and rounding, never what is computed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Variant {
-    /// Its name in the `//: variant` line; the settings in the file as committed are called `default`.
+    /// Its name in the `//: variant` line; the constants as committed are called `default`.
     pub name: &'static str,
-    /// The constants that it replaces.
+    /// The constants that it replaces, with their values.
     pub settings: &'static [(&'static str, &'static str)],
     /// Workgroup size.
     pub workgroup: [u32; 3],
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
-    /// The subgroup size that it is written for (its tune constant `SUBGROUP`); 0 where any device will do.
+    /// The subgroup size it requires (its tune constant `SUBGROUP`); 0 if it runs on any device.
     pub subgroup: u32,
-    /// Whether it is written for devices with [`Caps::vector_loads`] (its tune constant `VECTOR_LOADS`).
+    /// Whether it requires [`Caps::vector_loads`] (its tune constant `VECTOR_LOADS`).
     pub vector_loads: bool,
 }
 
@@ -70,10 +70,10 @@ impl Variant {
     }
 }
 
-/// What the build step found in one WGSL file.
+/// The facts that the build step found in one WGSL file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct KernelDef {
-    /// The file's name without its ending.
+    /// The file name without its extension.
     pub name: &'static str,
     /// The WGSL with imports appended and every constant at its default.
     pub source: &'static str,
@@ -91,11 +91,11 @@ impl KernelDef {
         self.variants.iter().find(|v| v.name == name)
     }
 
-    /// The WGSL with modes and the variant's constants put in and marked loops unrolled.
+    /// Returns the WGSL with modes and the variant's constants filled in and marked loops unrolled.
     ///
     /// # Panics
     ///
-    /// Where a name isn't a tagged constant of the shader, which the generated code rules out.
+    /// If a name isn't a tagged constant of the shader, which the generated code rules out.
     pub fn specialised(&self, modes: &[(&'static str, &'static str)], variant: &Variant) -> String {
         let settings: Vec<(&str, &str)> = modes.iter().chain(variant.settings).copied().collect();
         match expand::specialise(self.source, &settings) {

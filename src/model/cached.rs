@@ -1,4 +1,4 @@
-//! Graphs that generate with a cache of keys and values: one takes in prompts, the other one token of each row at a time.
+//! Graphs that generate with a cache of keys and values: one feeds prompts, the other one token per row at a time.
 
 use std::sync::Arc;
 
@@ -8,46 +8,48 @@ use crate::graph::{Graph, GraphError, Phase};
 use crate::ops::Sample;
 use crate::tensor::{DType, Role, Shape, TensorId};
 
-/// A graph that leaves keys and values in a cache and chooses each row's next token.
+/// A graph that stores keys and values in a cache and samples each row's next token.
 ///
-/// What lasts from run to run are tensors of the role `State`, of the same names in all graphs of a model and a number of
-/// rows, so that their programs share them: `cursor`, `text`, `settings` (see [`Sample`]) and `cache.I` of each layer (see
-/// [`crate::ops::AttentionDecode`]).
+/// Tensors that persist from run to run have the role `State` and the same names in all graphs for a model and a number
+/// of rows, so that their programs share them: `cursor`, `text`, `settings` (see [`Sample`]) and `cache.I` of each
+/// layer (see [`crate::ops::AttentionDecode`]).
 #[derive(Debug)]
 pub struct CachedGpt {
     /// The graph.
     pub graph: Graph,
-    /// What goes in and comes out.
+    /// The inputs and outputs.
     pub io: CachedIo,
 }
 
 /// The tensors of a [`CachedGpt`] that the host writes or reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CachedIo {
-    /// Only where prompts are taken in: token ids (B, T), and the rows of (B T) that are the last of their prompts (B).
+    /// For prompts only: token ids (B, T), and the rows of (B T) that are the last of their prompts (B).
     pub prompt: Option<[TensorId; 2]>,
-    /// How many positions each row is given (B): as many as its prompt has, 0 where it stays as it is; else 1 or 0.
+    /// Number of positions fed to each row (B): the length of its prompt or, when decoding, 1; 0 for a row that stays
+    /// as it is.
     pub fed: TensorId,
     /// Newest token, length, tokens drawn and random stream of each row (B, 4).
     pub cursor: TensorId,
-    /// The latest tokens of each row (B, [`CachedGpt::N_TEXT`]), a ring: the n-th drawn is in column n modulo its width.
+    /// The latest tokens of each row (B, [`CachedGpt::N_TEXT`]), a ring: the n-th drawn is in column n modulo its
+    /// width.
     pub text: TensorId,
-    /// Words of [`Sample::settings`], then of [`Sample::forbidden`].
+    /// The words of [`Sample::settings`], then of [`Sample::forbidden`].
     pub settings: TensorId,
     /// Logits of each row's newest position (B, V).
     pub logits: TensorId,
 }
 
 impl CachedGpt {
-    /// Tokens of each row that stay readable.
+    /// Number of each row's latest tokens that stay readable.
     pub const N_TEXT: u64 = 64;
 
-    /// The graph that takes in prompts of up to `t` tokens: the forward pass as in training, whose keys and values are
+    /// Builds the graph that feeds prompts of up to `t` tokens: the forward pass as in training, with keys and values
     /// copied into the cache.
     ///
     /// # Errors
     ///
-    /// [`GraphError`] where a tensor is too large to index.
+    /// [`GraphError`] if a tensor is too large to index.
     ///
     /// # Panics
     ///
@@ -59,11 +61,11 @@ impl CachedGpt {
         Self::build(config, net)
     }
 
-    /// The graph that feeds each row's newest token and chooses the next.
+    /// Builds the graph that feeds each row's newest token and samples the next.
     ///
     /// # Errors
     ///
-    /// [`GraphError`] where a tensor is too large to index.
+    /// [`GraphError`] if a tensor is too large to index.
     pub fn decode(config: &ModelConfig, b: u64) -> Result<Self, GraphError> {
         Self::build(config, Net::new(config, Pass::Decode, BatchShape::new(b, 1)))
     }

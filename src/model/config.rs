@@ -5,7 +5,7 @@ use super::{BatchShape, Gpt, Memory, Purpose, ReadBack, gpt2};
 use crate::tensor::ParamSpec;
 use crate::units::count;
 
-/// How a token's position enters the model.
+/// How positions enter the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Positions {
@@ -15,7 +15,7 @@ pub enum Positions {
     Sinusoidal,
 }
 
-/// The architecture of a decoder-only transformer, in nanoGPT's names.
+/// The architecture of a decoder-only transformer, with nanoGPT's names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
@@ -25,13 +25,13 @@ pub struct ModelConfig {
     pub n_head: u64,
     /// Channels of the residual stream.
     pub n_embd: u64,
-    /// Most positions that the model sees at once.
+    /// Maximum number of positions that the model sees at once.
     pub block_size: u64,
-    /// Tokens in the vocabulary.
+    /// Number of tokens in the vocabulary.
     pub vocab_size: u64,
-    /// Biases in linear and norm layers.
+    /// Whether linear and norm layers have biases.
     pub bias: bool,
-    /// Whether the output projection is the token embedding.
+    /// Whether the output projection shares the token embedding's weights.
     pub tied: bool,
     /// How positions enter.
     pub positions: Positions,
@@ -57,18 +57,18 @@ impl std::fmt::Display for ModelConfig {
 /// A model that can't be built.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {
-    /// A setting out of its range.
+    /// A setting is out of range.
     #[error("{flag} is {value}, {expected}")]
     Range {
         /// The flag.
         flag: &'static str,
         /// Its value.
         value: String,
-        /// What it may be.
+        /// The allowed values.
         expected: String,
     },
-    /// No preset of that name.
-    #[error("there is no preset called {0}; there are: {1}")]
+    /// No preset has that name.
+    #[error("unknown preset {0}; available: {1}")]
     Preset(String, String),
 }
 
@@ -79,12 +79,12 @@ impl ModelConfig {
     /// The model presets, smallest first.
     pub const PRESETS: [&'static str; 7] = ["stories", "nano", "char", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
 
-    /// A preset by name: the embedded stories' (`stories`), nanoGPT's small CPU setting (`nano`), its shakespeare-char (`char`), or
-    /// a GPT-2 size.
+    /// Returns a preset by name: that of the embedded stories (`stories`), nanoGPT's small CPU setting (`nano`), its
+    /// shakespeare-char (`char`), or a GPT-2 size.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Preset`] listing the names there are.
+    /// [`ConfigError::Preset`], which lists the names.
     pub fn preset(name: &str) -> Result<Self, ConfigError> {
         let model = |n_layer, n_head, n_embd, block_size, vocab_size, bias, dropout| Self {
             n_layer,
@@ -115,12 +115,12 @@ impl ModelConfig {
     ///
     /// [`ConfigError::Range`] naming the flag.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        // small enough that no size below overflows, and that no kernel loops more than the 65,535 rounds after which
-        // llvmpipe ends an invocation's loops
+        // small enough that no size below overflows, and that no kernel exceeds 65,535 iterations, after which llvmpipe
+        // ends an invocation's loops
         const MOST: u64 = 65_536;
         const MAX_CHANNELS: u64 = 16_384;
         const MAX_TOKENS: u64 = 262_000;
-        // a block is some 40 dispatches: beyond this, planning alone would take minutes
+        // a block is about 40 dispatches: beyond this, planning alone would take minutes
         const MAX_LAYERS: u64 = 1024;
         let range =
             |flag, value: String, expected: &str| Err(ConfigError::Range { flag, value, expected: expected.into() });
@@ -150,7 +150,7 @@ impl ModelConfig {
     ///
     /// # Panics
     ///
-    /// On sizes that [`ModelConfig::validate`] rejects and whose tensors have more than 2^64 elements.
+    /// On sizes that [`ModelConfig::validate`] rejects and that give tensors of more than 2^64 elements.
     pub fn params(&self) -> Vec<ParamSpec> {
         let mut net = Net::new(self, Pass::Describe, BatchShape::new(1, 1));
         match gpt2::forward(self, &mut net) {
@@ -159,20 +159,20 @@ impl ModelConfig {
         }
     }
 
-    /// Names and shapes of all parameters, as a file of weights has them.
+    /// Names and shapes of all parameters, as in a file of weights.
     pub fn param_shapes(&self) -> Vec<(String, Vec<u64>)> {
         self.params().into_iter().map(|param| (param.name, param.shape.dims().to_vec())).collect()
     }
 
-    /// Floating-point operations of training on `b` rows of `t` tokens: the matrix products alone, attention's without what
-    /// the mask hides, and backward as twice forward. What a program computes again or in vain doesn't count.
+    /// Floating-point operations of training on `b` rows of `t` tokens: matrix products only, attention without its
+    /// masked part, and backward as twice forward. Recomputed or wasted work doesn't count.
     ///
     /// # Panics
     ///
     /// On a model that [`ModelConfig::validate`] rejects, or on rows beyond the block size.
     pub fn train_flops(&self, b: u64, t: u64) -> u64 {
         let row = Gpt::build(self, Purpose::Loss, BatchShape::new(1, t), ReadBack::default(), Memory::default());
-        let graph = row.unwrap_or_else(|e| panic!("one row of a model has tensors that can be indexed: {e}")).graph;
+        let graph = row.unwrap_or_else(|e| panic!("one row of a model must be indexable: {e}")).graph;
         3 * b * graph.nodes.iter().map(|node| node.op.product_flops(&graph.io(node))).sum::<u64>()
     }
 

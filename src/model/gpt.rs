@@ -3,7 +3,7 @@ use super::{Constant, GptInputs, ModelConfig, gpt2};
 use crate::graph::{Graph, GraphError, Recompute, Training};
 use crate::tensor::TensorId;
 
-/// What a graph of the model is for.
+/// The purpose of a model's graph.
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose<'a> {
     /// Loss, gradients and update; with dropout.
@@ -14,65 +14,68 @@ pub enum Purpose<'a> {
     Next,
 }
 
-/// The batches that a graph takes.
+/// The shape of the batches that a graph accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchShape {
-    /// Rows of a batch (B).
+    /// Rows per batch (B).
     pub b: u64,
-    /// Positions of a row (T).
+    /// Positions per row (T).
     pub t: u64,
-    /// Whether a row may hold several documents: then attention stays in a position's document, where positions begin at 0.
+    /// Whether a row may hold several documents: then attention does not cross documents, and positions begin at 0 in
+    /// each.
     pub document_mask: bool,
 }
 
 impl BatchShape {
-    /// Rows of one text each.
+    /// The shape of batches whose rows hold one text each.
     pub fn new(b: u64, t: u64) -> Self {
         Self { b, t, document_mask: false }
     }
 }
 
-/// GPT-2's decoder as a graph, with the ids of what goes in and comes out.
+/// GPT-2's decoder as a graph, with the ids of its inputs and outputs.
 #[derive(Debug)]
 pub struct Gpt {
     /// The graph.
     pub graph: Graph,
-    /// What the host writes.
+    /// The tensors that the host writes.
     pub inputs: GptInputs,
-    /// Tables that the host writes once.
+    /// The tables that the host writes once.
     pub constants: Vec<Constant>,
-    /// Logits: (B, T, V) where they are kept, (B, V) for [`Purpose::Next`]; elsewhere only a chunk of them ever exists.
+    /// The logits: (B, T, V) if they are kept, (B, V) for [`Purpose::Next`]; otherwise only a chunk of them exists at a
+    /// time.
     pub logits: Option<TensorId>,
-    /// The loss (1), summed over micro-batches; not for [`Purpose::Next`].
+    /// The loss (1), summed over micro-batches; `None` for [`Purpose::Next`].
     pub loss: Option<TensorId>,
-    /// Attention probabilities (B, NH, T, T) of each layer, before dropout; none unless [`ReadBack::attention`].
+    /// Attention probabilities (B, NH, T, T) of each layer, before dropout; empty unless [`ReadBack::attention`].
     pub attention_maps: Vec<TensorId>,
 }
 
-/// What a caller wants to read back besides loss and norm.
+/// The values to read back besides loss and norm.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReadBack {
     /// The logits.
     pub logits: bool,
-    /// The attention probabilities; attention is slower then, and takes memory that grows with the square of T.
+    /// The attention probabilities. They make attention slower, with memory that grows with the square of T.
     pub attention: bool,
 }
 
-/// How much memory a graph may take where less would do.
+/// Settings that trade memory for speed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Rows of logits held at a time: [`crate::ops::ProjectionCrossEntropy::chunk_rows`]. Without effect where logits are kept.
+    /// Rows of logits held at a time: [`crate::ops::ProjectionCrossEntropy::chunk_rows`]. No effect if the logits are
+    /// kept.
     pub loss_chunk: u64,
-    /// What the backward pass computes again.
+    /// The part of the forward pass that the backward pass recomputes.
     pub recompute: Recompute,
 }
 
 impl Gpt {
-    /// Builds the graph of a model for batches of these rows.
+    /// Builds the graph of a model for batches of this shape.
     ///
     /// # Errors
     ///
-    /// [`GraphError`] where a tensor is too large to index.
+    /// [`GraphError`] if a tensor is too large to index.
     ///
     /// # Panics
     ///

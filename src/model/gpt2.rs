@@ -12,7 +12,8 @@ const STD: f64 = 0.02;
 /// The forward pass.
 pub(super) fn forward(config: &ModelConfig, net: &mut Net<'_>) -> Result<(), GraphError> {
     let &ModelConfig { n_embd: c, block_size, vocab_size, bias, .. } = config;
-    // what is added to the residual stream starts smaller, so that the stream's variance doesn't grow with its 2 L layers
+    // weights of projections onto the residual stream start smaller, so that its variance doesn't grow with its 2 L
+    // layers
     let residual_std = STD / (2.0 * config.n_layer as f64).sqrt();
     let linear = |n_in, n_out| Linear { n_in, n_out, bias, std: STD };
     let residual = |n_in| Linear { n_in, n_out: c, bias, std: residual_std };

@@ -1,4 +1,4 @@
-//! Model configurations made into graphs, and their initial weights. Knows no device.
+//! Model configurations, their graphs and initial weights. Knows no device.
 
 mod cached;
 mod config;

@@ -1,4 +1,5 @@
-//! The layers that models are made of: one function each, which declares its parameters and adds its ops for the pass at hand.
+//! The layers that models are made of: one function each, which declares its parameters and adds its ops for the
+//! current pass.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,42 +12,42 @@ use crate::ops::{
 };
 use crate::tensor::{DType, Init, Layout, ParamGroup, ParamSpec, Role, Shape, TensorId};
 
-/// What a model's forward pass is walked for.
+/// The purpose of walking a model's forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pass {
     /// To collect its parameters; no graph is made.
     Describe,
     /// To train it: the loss, with dropout and gradients to come.
     Train,
-    /// To evaluate it: the loss alone.
+    /// To evaluate it: the loss only.
     Score,
     /// For the logits of one chosen position of each row.
     Next,
-    /// As [`Pass::Next`], and keys and values are left in a cache.
+    /// Like [`Pass::Next`], with keys and values stored in a cache.
     Prefill,
-    /// One token of each row at a time, from the cache.
+    /// One token per row at a time, using the cache.
     Decode,
 }
 
-/// The tensors of a graph that takes whole rows which the host writes, where a graph has them.
+/// The host-written tensors of a graph that takes whole rows; each is present if the graph needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GptInputs {
     /// Token ids (B, T).
     pub tokens: TensorId,
-    /// Next tokens (B, T), [`crate::reference::IGNORE`] where there is no loss.
+    /// Next tokens (B, T), [`crate::reference::IGNORE`] if there is no loss.
     pub targets: Option<TensorId>,
-    /// One over the number of real targets of the whole step (1); 0 when there is none.
+    /// One over the number of real targets of the whole step (1); 0 if there are none.
     pub loss_scale: Option<TensorId>,
     /// Positions sorted by token (3, B T): `ops::sorted_positions`.
     pub sorted: Option<TensorId>,
-    /// With a mask, of each position the first of its document and the one after its last (B, T, 2):
-    /// `ops::document_spans`.
+    /// With a document mask, the start and end of each position's document (B, T, 2): `ops::document_spans`.
     pub spans: Option<TensorId>,
-    /// With a mask and positions that are learned, each token's position in its document, sorted like the tokens (3, B T).
+    /// With a document mask and learned positions, each token's position in its document, sorted like the tokens (3, B
+    /// T).
     pub sorted_places: Option<TensorId>,
     /// Random key of the micro-batch (4): seed low, seed high, step, micro-batch.
     pub rng: TensorId,
-    /// For the next token: the rows of (B T) whose logits are wanted (B).
+    /// For the next token: the rows of (B T) whose logits to compute (B).
     pub rows: Option<TensorId>,
 }
 
@@ -55,7 +56,7 @@ pub struct GptInputs {
 pub struct Constant {
     /// The tensor's name.
     pub name: String,
-    /// What is in it.
+    /// Its contents.
     pub table: Table,
 }
 
@@ -64,45 +65,45 @@ pub struct Constant {
 pub enum Table {
     /// Sines and cosines of positions (T, C). Source: Vaswani et al., arXiv:1706.03762, section 3.5.
     Sinusoidal {
-        /// Positions.
+        /// Number of positions.
         t: u64,
-        /// Channels.
+        /// Number of channels.
         c: u64,
     },
 }
 
 impl Table {
-    /// The elements, row by row.
+    /// Returns the elements, row by row.
     pub fn values(self) -> Vec<f32> {
         self.exact().into_iter().map(|x| x as f32).collect()
     }
 
-    /// The same in f64.
+    /// Returns the elements in f64.
     pub fn exact(self) -> Vec<f64> {
         let Self::Sinusoidal { t, c } = self;
         crate::reference::embedding::sinusoidal(t as usize, c as usize)
     }
 }
 
-/// What generation keeps from token to token of B rows.
+/// The state that generation keeps from token to token, for B rows.
 #[derive(Debug)]
 pub(super) struct Cache {
-    /// How many positions each row is given (B).
+    /// Number of positions fed to each row (B).
     pub fed: TensorId,
     /// Newest token, length, tokens drawn and random stream of each row (B, 4).
     pub cursor: TensorId,
-    /// Keys and values of each attention, in order.
+    /// Keys and values of each attention layer, in order.
     pub layers: Vec<TensorId>,
 }
 
-/// The residual stream: what it was, and what a layer adds to it. The next norm makes the sum.
+/// The residual stream: its value, and a layer's output yet to be added. The next norm adds them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stream {
     x: TensorId,
     added: Option<TensorId>,
 }
 
-/// The sizes of a linear layer, and how its weight starts.
+/// The sizes of a linear layer, and the scale of its initial weight.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Linear {
     pub n_in: u64,
@@ -112,20 +113,20 @@ pub(super) struct Linear {
     pub std: f64,
 }
 
-/// A model while its forward pass is walked.
+/// A model during a walk of its forward pass.
 pub(super) struct Net<'a> {
     pass: Pass,
     config: &'a ModelConfig,
     pub batch: BatchShape,
     pub builder: GraphBuilder,
-    /// Parameters that were declared.
+    /// Parameters declared so far.
     pub params: Vec<ParamSpec>,
     /// Parameters and constants by name.
     by_name: HashMap<String, TensorId>,
     pub constants: Vec<Constant>,
-    /// In passes over whole rows.
+    /// Inputs of passes over whole rows.
     pub inputs: Option<GptInputs>,
-    /// In passes that generate.
+    /// Cache of passes that generate.
     pub cache: Option<Cache>,
     /// Dropout sites so far.
     site: u32,
@@ -133,11 +134,11 @@ pub(super) struct Net<'a> {
     n_attention: usize,
     /// Whether attention keeps its probabilities.
     pub keeps_maps: bool,
-    /// Attention probabilities of each layer, where they are kept.
+    /// Attention probabilities of each layer, if kept.
     pub attention_maps: Vec<TensorId>,
-    /// Whether the logits of a pass with a loss are kept.
+    /// Whether to keep the logits of a pass with a loss.
     pub keeps_logits: bool,
-    /// Rows of logits held at a time where they aren't kept.
+    /// Rows of logits held at a time if they aren't kept.
     pub loss_chunk: u64,
     pub logits: Option<TensorId>,
     pub loss: Option<TensorId>,
@@ -146,7 +147,7 @@ pub(super) struct Net<'a> {
 type Built = Result<TensorId, GraphError>;
 
 impl<'a> Net<'a> {
-    /// A model of which nothing is declared yet.
+    /// Starts with nothing declared.
     pub fn new(config: &'a ModelConfig, pass: Pass, batch: BatchShape) -> Self {
         Self {
             pass,
@@ -169,7 +170,7 @@ impl<'a> Net<'a> {
         }
     }
 
-    /// Adds an op; nothing where the model is only described, whose tensors no one looks at.
+    /// Adds an op. If the model is only described, it adds nothing, as no one looks at the tensors.
     fn node(
         &mut self,
         label: &str,
@@ -191,7 +192,7 @@ impl<'a> Net<'a> {
         if self.pass == Pass::Describe { Ok(UNBUILT) } else { self.builder.input(name, dims, dtype) }
     }
 
-    /// A parameter; the same where it was declared before.
+    /// Declares a parameter, or returns the existing one of that name.
     fn param(&mut self, spec: ParamSpec) -> Built {
         if let Some(&known) = self.by_name.get(&spec.name) {
             return Ok(known);
@@ -215,12 +216,12 @@ impl<'a> Net<'a> {
         self.param(ParamSpec { name, shape, init, group, layout })
     }
 
-    /// A table of vectors, a row per token or position.
+    /// Declares a table of vectors, one row per token or position.
     pub fn table(&mut self, name: &str, n_row: u64, std: f64) -> Built {
         self.weight(format!("{name}.weight"), &[n_row, self.config.n_embd], std, ParamGroup::Embedding)
     }
 
-    /// A table that isn't trained.
+    /// Declares a table that isn't trained.
     pub fn constant(&mut self, name: &str, dims: &[u64], table: Table) -> Built {
         if self.pass == Pass::Describe {
             return Ok(UNBUILT);
@@ -231,7 +232,7 @@ impl<'a> Net<'a> {
         Ok(id)
     }
 
-    /// Tokens and positions as vectors.
+    /// The embedding of tokens and positions.
     pub fn embedding(&mut self, tokens: TensorId, positions: TensorId) -> Result<Stream, GraphError> {
         let x = match (&self.cache, self.inputs) {
             (Some(cache), None) => {
@@ -249,7 +250,7 @@ impl<'a> Net<'a> {
         Ok(Stream { x, added: None })
     }
 
-    /// The layer norm of the stream, in which the stream's sum is made.
+    /// The layer norm of the stream, which also adds the stream's pending part.
     pub fn norm(&mut self, label: &str, stream: &mut Stream) -> Built {
         let (c, eps) = (self.config.n_embd, ModelConfig::EPS);
         let mut inputs = vec![stream.x];
@@ -266,7 +267,7 @@ impl<'a> Net<'a> {
         Ok(outputs[1])
     }
 
-    /// Keeps the stream for the backward pass where the rest of a block is computed again.
+    /// Keeps the stream for the backward pass when the rest of a block is recomputed.
     pub fn checkpoint(&mut self, stream: Stream) {
         if self.pass != Pass::Describe {
             self.builder.checkpoint(stream.x);
@@ -288,7 +289,7 @@ impl<'a> Net<'a> {
         Ok(inputs)
     }
 
-    /// A product, by the kernel for few rows where there are few.
+    /// A product, by the kernel for few rows if there are few.
     fn product(&mut self, label: &str, inputs: &[TensorId], trans_b: bool, into: &[Into]) -> Built {
         let op: Arc<dyn Op> = match self.matvec(inputs[1], trans_b) {
             Some(op) => Arc::new(op),
@@ -334,7 +335,7 @@ impl<'a> Net<'a> {
         self.site
     }
 
-    /// Causal attention of `n_head` heads. `qkv` has queries, keys and values of each position side by side.
+    /// Causal attention with `n_head` heads. `qkv` holds each position's queries, keys and values side by side.
     pub fn attention(&mut self, label: &str, qkv: TensorId) -> Built {
         let &ModelConfig { n_head, n_embd, block_size: block, .. } = self.config;
         let layer = self.n_attention;
@@ -361,7 +362,7 @@ impl<'a> Net<'a> {
         self.apply1(label, FlashAttention { n_head, p, site }, &inputs)
     }
 
-    /// A linear layer and GELU: `label` is the linear layer's, `gelu` the other's.
+    /// A linear layer and GELU, labelled `label` and `gelu`.
     pub fn linear_gelu(&mut self, label: &str, gelu: &str, x: TensorId, linear: Linear) -> Built {
         let inputs = self.linear_inputs(label, x, linear)?;
         if let Some(op) = self.matvec(inputs[1], false) {
@@ -371,7 +372,7 @@ impl<'a> Net<'a> {
         self.apply1(gelu, Gelu, &[hidden])
     }
 
-    /// Leaves of each row the one position whose next token is wanted, in passes for that.
+    /// In passes for the next token, keeps only the one position per row whose next token is wanted.
     pub fn last_position(&mut self, stream: &mut Stream) -> Result<(), GraphError> {
         if !matches!(self.pass, Pass::Next | Pass::Prefill) {
             return Ok(());
@@ -386,7 +387,8 @@ impl<'a> Net<'a> {
         Ok(())
     }
 
-    /// The output projection by a table's rows (V, C), an embedding's or its own: logits or loss, as the pass asks.
+    /// The output projection by the rows of a table (V, C), an embedding's or its own: logits or loss, depending on the
+    /// pass.
     pub fn head(&mut self, x: TensorId, table: TensorId) -> Result<(), GraphError> {
         self.attention_maps.iter().for_each(|&map| self.builder.set_role(map, Role::Output));
         let has_loss = matches!(self.pass, Pass::Train | Pass::Score);
@@ -421,7 +423,7 @@ impl<'a> Net<'a> {
         self.node("cross_entropy", Arc::new(op), &[x, table, targets, loss_scale], &into).map(drop)
     }
 
-    /// Declares what the host writes for passes over whole rows.
+    /// Declares the host-written inputs of passes over whole rows.
     pub fn declare_inputs(&mut self) -> Result<(), GraphError> {
         let BatchShape { b, t, document_mask } = self.batch;
         let is_training = self.pass == Pass::Train;
@@ -439,7 +441,7 @@ impl<'a> Net<'a> {
         Ok(())
     }
 
-    /// Declares what generation keeps: which rows a run is for, their cursor, and a cache for each attention.
+    /// Declares the state of generation: which rows a run feeds, their cursor, and a cache for each attention layer.
     pub fn declare_cache(&mut self) -> Result<(TensorId, TensorId), GraphError> {
         let &ModelConfig { n_layer, n_head, n_embd, block_size, .. } = self.config;
         let b = self.batch.b;
@@ -453,8 +455,8 @@ impl<'a> Net<'a> {
     }
 }
 
-/// Where an output of an op goes that isn't new: a tensor, and whether it is added to.
+/// The destination of an op's output that isn't new: a tensor, and whether to add to it.
 type Into = Option<(TensorId, bool)>;
 
-/// Stands for every tensor while a model is only described.
+/// Placeholder for every tensor while a model is only described.
 const UNBUILT: TensorId = TensorId(usize::MAX);

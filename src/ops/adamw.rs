@@ -3,8 +3,8 @@ use crate::kernel::{Dispatch, adamw_corrections, adamw_forward, groups_1d};
 use crate::reference;
 use crate::tensor::{Shape, TensorSpec};
 
-/// One step further in Adam's bias corrections, in place: corrections (4) = [1 - beta1^t, 1 - beta2^t, updates done,
-/// updates skipped]. Where the norm's finite flag is 0 only the last one moves.
+/// Advances Adam's bias corrections by one step, in place: corrections (4) = [1 - beta1^t, 1 - beta2^t, updates done,
+/// updates skipped]. If the norm's finite flag is 0, only the last one changes.
 ///
 /// Shapes: norm (4) of [`super::GlobalNorm`]; hyper (8) = [lr, beta1, beta2, eps, weight_decay, 1 - beta1, 1 - beta2,
 /// unused].
@@ -12,8 +12,8 @@ use crate::tensor::{Shape, TensorSpec};
 #[derive(Debug, Clone, Copy)]
 pub struct AdamwCorrections;
 
-/// One AdamW update of a slab in place, with gradients times the clip coefficient; where the norm's finite flag is 0 not
-/// a bit changes.
+/// One AdamW update of a slab in place, with gradients multiplied by the clip coefficient. If the norm's finite flag is
+/// 0, not a bit changes.
 ///
 /// Shapes: params, moment1, moment2 and grads of a multiple of 4 elements; norm (4), hyper (8), corrections (4).
 /// Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2.
@@ -99,7 +99,7 @@ impl Op for Adamw {
         if norm[2] == 0.0 {
             return state.to_vec();
         }
-        // beta from 1 - beta, which f32 holds to more digits
+        // beta from 1 - beta, which f32 holds more precisely
         let (beta1, beta2) = (1.0 - hyper[5], 1.0 - hyper[6]);
         let hyper = reference::adamw::Hyper { lr: hyper[0], beta1, beta2, eps: hyper[3], weight_decay: hyper[4] };
         let n_decay = super::to_usize(self.n_decay).min(grads.len());

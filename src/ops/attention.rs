@@ -13,16 +13,16 @@ use crate::kernel::{
 use crate::reference::attention as reference;
 use crate::tensor::{DType, Shape, TensorSpec};
 
-/// Most heads of all sequences together: they are the z axis of a dispatch.
+/// Maximum number of heads over all sequences: they are the z axis of a dispatch.
 const MAX_HEADS: u64 = 65_535;
 /// The largest alignment of a binding's start, in elements.
 const ALIGN: u64 = 64;
 
 /// Causal multi-head self-attention with dropout on the probabilities.
 ///
-/// Shapes: qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; rng (4) in u32; out (B, T, C); att
-/// (B, NH, T, T), the probabilities before dropout, exactly 0 above the diagonal. A third input, spans (B, T, 2) in u32,
-/// says where rows hold several documents, which don't see each other: [`document_spans`].
+/// Shapes: qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; rng (4) in u32; out (B, T, C); att (B,
+/// NH, T, T), the probabilities before dropout, exactly 0 above the diagonal. An optional third input, spans (B, T, 2)
+/// in u32, marks the documents that share a row, so that attention does not cross documents: [`document_spans`].
 /// Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
@@ -30,13 +30,13 @@ pub struct Attention {
     pub n_head: u64,
     /// Probability that a weight is dropped, in [0, 1).
     pub p: f32,
-    /// Which dropout of the model this is.
+    /// The index of this dropout site in the model.
     pub site: u32,
 }
 
-/// The gradient of [`Attention`]; the dropout mask is made again.
+/// The gradient of [`Attention`]; the dropout mask is recomputed.
 ///
-/// Shapes: dout (B, T, C), qkv and dqkv (B, T, 3C), att (B, NH, T, T), rng (4) in u32; spans as there.
+/// Shapes: dout (B, T, C), qkv and dqkv (B, T, 3C), att (B, NH, T, T), rng (4) in u32; spans as in [`Attention`].
 /// Source: the chain rule on [`Attention`].
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionBackward {
@@ -44,7 +44,7 @@ pub struct AttentionBackward {
     pub n_head: u64,
     /// Probability that a weight was dropped.
     pub p: f32,
-    /// Which dropout of the model this is.
+    /// The index of this dropout site in the model.
     pub site: u32,
 }
 
@@ -113,7 +113,7 @@ impl Op for Attention {
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {
-        // two products of the T (T + 1) / 2 scores of a head, although the kernels make whole squares
+        // two products of the T (T + 1) / 2 scores of a head, although the kernels compute whole squares
         let sizes = Sizes::from(io.shape_in(0), self.n_head);
         Cost { flops: 2 * sizes.b * sizes.t * (sizes.t + 1) * sizes.c, bytes: io.bytes() }
     }
@@ -131,8 +131,8 @@ impl Op for Attention {
     }
 }
 
-/// What the host sends along so that documents in one row don't see each other: of each position the first of its document
-/// and the one after its last, (B, T, 2). `firsts` has the former alone, (B, T).
+/// The spans that keep attention from crossing documents in a row: for each position, the first position of its
+/// document and the one after its last, (B, T, 2). `firsts` holds the former alone, (B, T).
 pub fn document_spans(firsts: &[u32], t: usize) -> Vec<u32> {
     let mut spans = vec![0; firsts.len() * 2];
     for (row, spans) in firsts.chunks(t).zip(spans.chunks_mut(2 * t)) {
@@ -148,25 +148,26 @@ pub fn document_spans(firsts: &[u32], t: usize) -> Vec<u32> {
     spans
 }
 
-/// The position of each token in its document: what the position embedding looks up.
+/// The position of each token in its document: the index into the position embedding.
 pub fn document_places(firsts: &[u32], t: usize) -> Vec<u32> {
     let columns = (0..super::to_u32(t as u64)).cycle();
     columns.zip(firsts).map(|(column, first)| column - first).collect()
 }
 
-/// The spans where there are some, and what stands in for them: the random key, which isn't read as spans.
+/// Whether there are spans, and the binding for them. Without spans, the random key is bound in their place and not
+/// read.
 fn spans(io: &Io<'_>, index: usize, rng: usize) -> (bool, Ro) {
     let documents = io.inputs.len() > index;
     (documents, io.input(if documents { index } else { rng }))
 }
 
-/// What the reference needs besides sizes and values; `rng` and `spans` are indices of inputs.
+/// The reference's settings; `rng` and `spans` are indices of inputs.
 fn with<'a>(inputs: &[&'a [f64]], rng: usize, spans: usize, site: u32, p: f32) -> reference::Setting<'a> {
     reference::Setting { rng: inputs[rng], site, p: p.into(), spans: inputs.get(spans).copied() }
 }
 
 impl AttentionBackward {
-    /// The reference's sizes, for the case table.
+    /// The reference's sizes.
     pub(crate) fn dims(qkv: Shape, n_head: u64) -> reference::Dims {
         Sizes::from(qkv, n_head).dims()
     }
@@ -261,7 +262,7 @@ impl Op for AttentionBackward {
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {
-        // four products of the same
+        // four products of the same size
         let sizes = Sizes::from(io.shape_in(1), self.n_head);
         Cost { flops: 4 * sizes.b * sizes.t * (sizes.t + 1) * sizes.c, bytes: io.bytes() }
     }
@@ -316,7 +317,7 @@ impl Sizes {
         Shape::checked(&[self.b, self.n_head, self.t, self.t]).map_err(too_large)
     }
 
-    /// Without dropout one element stands in for the binding that no kernel touches.
+    /// The size of `dropped`; without dropout, one element is bound that no kernel touches.
     fn dropped(&self, op: &'static str, p: f32) -> Result<Shape, ShapeError> {
         if p > 0.0 { self.att(op) } else { Ok(Shape::new(&[1])) }
     }
@@ -332,9 +333,10 @@ impl Sizes {
         reference::Dims { b, t, c, n_head }
     }
 
-    /// Parts whose share of every tensor fits one binding: some sequences with all heads, else heads of one sequence.
+    /// Splits the work so that each part's share of every tensor fits one binding: some sequences with all heads, else
+    /// heads of one sequence.
     fn parts(&self, ctx: &LowerCtx<'_>) -> Vec<Part> {
-        // a part's range begins at the aligned element before it
+        // a part's range begins at the last aligned element at or before its start
         let most = ctx.max_binding_elems().saturating_sub(ALIGN);
         let (head, rows) = (self.t * self.t, self.t * 3 * self.c);
         let n_seq = (most / (head * self.n_head)).min(most / rows);
@@ -346,7 +348,7 @@ impl Sizes {
                 .map(|b0| Part { b0, n_b: step.min(self.b - b0), h0: 0, n_h: self.n_head })
                 .collect();
         }
-        // heads too large for any binding: the plan's check reports them
+        // if a head is too large for any binding, the plan's check reports it
         let step = (most / head).clamp(1, self.n_head);
         (0..self.b)
             .flat_map(|b0| starts(self.n_head, step).map(move |h0| (b0, h0)))
@@ -373,7 +375,7 @@ impl Part {
         self.b0 * sizes.n_head + self.h0
     }
 
-    /// This part of a tensor (B, T, n_col), and the first column block of its heads.
+    /// This part of a tensor (B, T, n_col), and the layout of its heads in the first column block.
     fn rows(&self, whole: Range, n_col: u64, sizes: &Sizes) -> (Range, Layout) {
         let per_seq = sizes.t * n_col;
         let (range, start) = aligned(whole, self.b0 * per_seq, self.n_b * per_seq);
@@ -394,7 +396,7 @@ impl Part {
     }
 }
 
-/// The elements from `start`, in a range that begins aligned; and where they begin in it.
+/// A range from an aligned element at or before `start`, and the offset of `start` in it.
 fn aligned(whole: Range, start: u64, len: u64) -> (Range, u64) {
     let skip = start % ALIGN;
     (whole.slice(start - skip, skip + len), skip)

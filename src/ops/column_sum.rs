@@ -3,9 +3,9 @@ use crate::kernel::{Dispatch, column_sum_part_forward as part, column_sum_total_
 use crate::reference;
 use crate::tensor::{Shape, TensorSpec};
 
-/// Least rows in a chunk: fewer make the second stage long.
+/// Minimum rows per chunk: smaller chunks make the second stage long.
 const CHUNK_ROWS: u64 = 32;
-/// Most chunks, which one invocation adds up.
+/// Maximum number of chunks, which one invocation adds up.
 const MAX_CHUNKS: u64 = 256;
 
 /// The sum of each column over all rows: the gradient of a bias.

@@ -9,8 +9,8 @@ use crate::kernel::{
 use crate::reference;
 use crate::tensor::{DType, Shape, TensorSpec};
 
-/// Cross-entropy of logits against target tokens; [`reference::IGNORE`] as a target means no loss and no gradient.
-/// A target outside of the vocabulary counts as ignored too; the host lets none through.
+/// Cross-entropy of logits against target tokens. A target of [`reference::IGNORE`] means no loss and no gradient. A
+/// target outside the vocabulary is ignored too, but the host never passes one.
 ///
 /// Shapes: logits (.., V), targets (..) u32, scale (1), loss (1), losses (N), lse (N) with N the number of rows.
 /// Units: nats; loss = scale times the sum of losses.
@@ -127,7 +127,7 @@ impl Op for CrossEntropyBackward {
     }
 }
 
-/// The loss, output 0, from the losses of all rows, output 1.
+/// The dispatches that sum the losses of all rows, output 1, into the loss, output 0.
 fn reduce_losses(io: &Io<'_>, ctx: &LowerCtx<'_>, scale_input: usize) -> Dispatch {
     let bind = reduce::Bind { loss: io.output(0), losses: io.output(1).read(), scale: io.input(scale_input) };
     let params = reduce::Params { n: super::to_u32(io.shape_out(1).numel()) };
@@ -140,7 +140,7 @@ fn check(op: &'static str, inputs: &[&TensorSpec]) -> Result<(), ShapeError> {
     ShapeError::check(op, "elements of scale", 1, inputs[2].shape.numel())
 }
 
-/// The targets with those outside of the vocabulary ignored.
+/// The targets, with those outside the vocabulary ignored.
 fn known(targets: &[f64], n_col: usize) -> Vec<f64> {
     targets.iter().map(|&t| if t < n_col as f64 { t } else { reference::IGNORE.into() }).collect()
 }

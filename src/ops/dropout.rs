@@ -3,8 +3,8 @@ use crate::kernel::{Dispatch, dropout_forward as k, groups_1d};
 use crate::reference::dropout as reference;
 use crate::tensor::{DType, Shape, TensorSpec};
 
-/// Zeroes elements with probability `p` and scales the others so that expected values stay; the mask depends on the
-/// random words, the site and the element alone. Its backward is the same op on the gradient.
+/// Zeroes elements with probability `p` and scales the others so that expected values stay the same. The mask depends
+/// only on the random words, the site and the element. The backward pass is the same op on the gradient.
 ///
 /// Shapes: inp and out are equal; rng (4) in u32.
 /// Source: Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", section 4.
@@ -12,12 +12,12 @@ use crate::tensor::{DType, Shape, TensorSpec};
 pub struct Dropout {
     /// Probability that an element is dropped, in [0, 1).
     pub p: f32,
-    /// Which dropout of the model this is.
+    /// The index of this dropout site in the model.
     pub site: u32,
 }
 
 impl Dropout {
-    /// What the random words must be for any op with dropout.
+    /// Checks the random words and the probability of any op with dropout.
     pub(super) fn check(op: &'static str, p: f32, rng: &TensorSpec) -> Result<(), ShapeError> {
         if !(0.0..1.0).contains(&p) {
             return Err(ShapeError::new(op, "dropout probability", "at least 0 and below 1", p));
@@ -25,7 +25,7 @@ impl Dropout {
         ShapeError::check(op, "random words", (4, DType::U32), (rng.shape.numel(), rng.dtype))
     }
 
-    /// The threshold of the hash and the scale of survivors, as the kernels take them.
+    /// The hash threshold and the scale of survivors, as the kernels expect them.
     pub(super) fn factors(p: f32) -> (u32, f32) {
         #[allow(clippy::cast_possible_truncation, reason = "the scale is rounded to f32 for the kernel")]
         (reference::threshold(p.into()), reference::scale(p.into()) as f32)

@@ -9,21 +9,21 @@ use crate::kernel::{
 use crate::reference;
 use crate::tensor::{DType, Shape, TensorId, TensorSpec};
 
-/// Rows of a table by id, plus a row by position where a third input is given. With a fourth, positions count from the
-/// first of a row's document: [`super::document_spans`].
+/// Rows of a table by id, plus a row by position if there is a third input. With a fourth, positions count from the
+/// start of a row's document: [`super::document_spans`].
 ///
 /// Shapes: ids (.., T) u32, wte (V, C), wpe (at least T, C), spans (.., T, 2) u32, out (.., T, C).
 /// Source: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", section 3.1.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Embedding {
-    /// The ids sorted, as [`sorted_positions`] makes it, a u32 tensor (3, N); only the gradient of wte needs it.
+    /// The sorted ids, from [`sorted_positions`], a u32 tensor (3, N); only the gradient of wte needs it.
     pub sorted: Option<TensorId>,
-    /// The same of the positions, (3, N), where there are spans; only the gradient of wpe needs it.
+    /// The same for positions, (3, N), if there are spans; only the gradient of wpe needs it.
     pub sorted_places: Option<TensorId>,
 }
 
-/// The gradient of [`Embedding`] with respect to its table. Without float atomics: each token's positions are added up
-/// in chunks of 32, and the chunks in order.
+/// The gradient of [`Embedding`] with respect to its table. There are no float atomics: each token's positions are
+/// summed in chunks of 32, then the chunks in order.
 ///
 /// Shapes: dout (.., C), sorted (3, N) u32, dwte (V, C).
 #[derive(Debug, Clone, Copy)]
@@ -32,8 +32,8 @@ pub struct EmbeddingBackward {
     pub vocab_size: u64,
 }
 
-/// The gradient of [`Embedding`] with respect to its position table where positions count from a row's start. Where they
-/// count from a document's, [`EmbeddingBackward`] makes it from the sorted positions.
+/// The gradient of [`Embedding`] with respect to its position table, if positions count from a row's start. If they
+/// count from a document's start, [`EmbeddingBackward`] computes it from the sorted positions.
 ///
 /// Shapes: dout (.., T, C), dwpe (n_position, C).
 #[derive(Debug, Clone, Copy)]
@@ -42,13 +42,13 @@ pub struct EmbeddingBackwardPosition {
     pub n_position: u64,
 }
 
-/// What the host sends along with `ids` so that the gradient of the table has a fixed order of additions: three rows of
-/// as many elements: the positions sorted by token (positions of one token in order), the token at each, and the index
-/// in the sorted order at which that token's run begins.
+/// The host's input that gives the table's gradient a fixed order of additions. It has three rows of one element per
+/// id: the positions sorted by token (positions of one token in order), the token at each, and the index in that order
+/// at which the token's run begins.
 ///
 /// # Panics
 ///
-/// On more than 2^32 ids.
+/// If there are more than 2^32 ids.
 pub fn sorted_positions(ids: &[u32]) -> Vec<u32> {
     let n = super::to_u32(ids.len() as u64);
     let mut sorted: Vec<(u32, u32)> = ids.iter().copied().zip(0..n).collect();
@@ -62,7 +62,7 @@ pub fn sorted_positions(ids: &[u32]) -> Vec<u32> {
     positions.chain(sorted.iter().map(|&(token, _)| token)).chain(runs.iter().copied()).collect()
 }
 
-/// The dispatches of [`Embedding`] by a kernel that takes `$width` columns as one value.
+/// The dispatches of [`Embedding`] for a kernel that loads `$width` columns as one value.
 macro_rules! lower_forward {
     ($k:ident, $width:literal, $io:expr, $ctx:expr) => {{
         let (io, ctx) = ($io, $ctx);
@@ -79,7 +79,7 @@ macro_rules! lower_forward {
                     out: io.output(0).slice(first_row * n_col, n_row * n_col),
                     ids: ids_here,
                     wte: table,
-                    // without positions the table stands in and isn't read as one
+                    // without positions, the token table is bound in the place of wpe and not read as such
                     wpe: if position { io.input(2) } else { table },
                     spans: if documents { io.input(3).slice(2 * first_row, 2 * n_row) } else { ids_here },
                 };
@@ -101,7 +101,7 @@ macro_rules! lower_forward {
     }};
 }
 
-/// The two stages of [`EmbeddingBackward`] by kernels that take `$width` columns as one value.
+/// The two stages of [`EmbeddingBackward`] for kernels that load `$width` columns as one value.
 macro_rules! lower_backward {
     ($stage1:ident, $stage2:ident, $width:literal, $io:expr, $ctx:expr, $tables:expr) => {{
         let (io, ctx) = ($io, $ctx);
@@ -174,7 +174,7 @@ impl Op for Embedding {
 
     fn cost(&self, io: &Io<'_>) -> Cost {
         let n = io.shape_out(0).numel();
-        // a row of the table is read for each position, not the whole table
+        // each position reads one row of the table, not the whole table
         Cost { flops: n * u64::from(io.inputs.len() > 2), bytes: (io.shape_in(0).numel() + 2 * n) * DType::F32.bytes() }
     }
 
@@ -312,7 +312,7 @@ impl Op for EmbeddingBackwardPosition {
     }
 }
 
-/// B and T of (.., T, C), with all axes before T as one.
+/// B and T of (.., T, C), with all axes before T merged.
 fn batch_time(shape: Shape) -> (u64, u64) {
     let n_time = shape.dims().iter().rev().nth(1).copied().unwrap_or(1);
     (shape.n_row() / n_time.max(1), n_time)

@@ -5,14 +5,14 @@ use crate::tensor::{Shape, TensorSpec};
 
 /// GELU in GPT-2's tanh form, element by element.
 ///
-/// Shapes: inp, out of any one shape.
+/// Shapes: inp and out are equal, of any rank.
 /// Source: Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", section 2.
 #[derive(Debug, Clone, Copy)]
 pub struct Gelu;
 
 /// The gradient of [`Gelu`] with respect to its input.
 ///
-/// Shapes: dout, inp, dinp of one shape.
+/// Shapes: dout, inp and dinp are equal, of any rank.
 #[derive(Debug, Clone, Copy)]
 pub struct GeluBackward;
 

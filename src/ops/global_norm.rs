@@ -3,23 +3,24 @@ use crate::kernel::{Dispatch, global_norm_forward as stage1, global_norm_reduce 
 use crate::reference;
 use crate::tensor::{Shape, TensorSpec};
 
-/// The norm over all gradients at once, and what follows from it for the step: norm (4) = [norm, clip coefficient,
-/// 1 where the step counts, count of gradient elements that aren't finite].
+/// The norm over all gradients at once, with the clip coefficient and the verdict on the step: norm (4) = [norm, clip
+/// coefficient, 1 if the step counts, count of non-finite gradient elements].
 ///
-/// With a gradient or the loss not finite, norm, coefficient and the third are 0. With a loss or norm above its limit the
-/// coefficient is 0 and the third -1; a limit of 0 is none. Squares of huge and tiny elements are scaled, so every norm
-/// that f32 can hold comes out right; one that it can't hold counts as not finite, with a count of 0.
+/// If a gradient or the loss is not finite, norm, coefficient and the third element are 0. If the loss or norm exceeds
+/// its limit, the coefficient is 0 and the third element -1; a limit of 0 means no limit. Squares of huge and tiny
+/// elements are scaled, so every norm that f32 can represent comes out right. A larger norm counts as not finite, with
+/// a count of 0.
 ///
 /// Shapes: loss (1), limits (2) of loss and norm, then slabs, each of a multiple of 4 elements; norm (4).
 /// Source: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks", section 3.2; Blue 1978, "A
 /// Portable Fortran Program to Find the Euclidean Norm of a Vector".
 #[derive(Debug, Clone, Copy)]
 pub struct GlobalNorm {
-    /// The largest norm that isn't scaled down; 0 turns clipping off.
+    /// Maximum norm; larger ones are scaled down. 0 turns clipping off.
     pub max_norm: f32,
 }
 
-/// The inputs before the slabs.
+/// Number of inputs before the slabs.
 const N_BEFORE: usize = 2;
 
 /// Elements that one partial result covers, as in the shader.
@@ -48,7 +49,7 @@ impl Op for GlobalNorm {
         let mut first_partial = 0;
         for i in N_BEFORE..io.inputs.len() {
             let n = io.shape_in(i).numel();
-            // whole blocks, which keep a range's start aligned
+            // whole blocks keep a range's start aligned
             let step = (ctx.max_binding_elems() / BLOCK).max(1) * BLOCK;
             let mut start = 0;
             while start < n {
@@ -72,7 +73,7 @@ impl Op for GlobalNorm {
     fn reference(&self, inputs: &[&[f64]], _shapes: &[Shape]) -> Vec<Vec<f64>> {
         let norm = reference::global_norm::forward(&inputs[N_BEFORE..].concat(), self.max_norm.into());
         let norm = reference::global_norm::gate(norm, inputs[0][0], [inputs[1][0], inputs[1][1]]);
-        // beyond f32's range counts as not finite
+        // a norm beyond f32's range counts as not finite
         let in_range = norm[0] <= f64::from(f32::MAX);
         vec![if in_range { norm.to_vec() } else { vec![0.0, 0.0, 0.0, norm[3]] }]
     }

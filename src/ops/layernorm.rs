@@ -11,7 +11,7 @@ use crate::kernel::{
 use crate::reference;
 use crate::tensor::{Shape, TensorId, TensorSpec};
 
-/// Layer norm over the last axis, with a weight and, where a third input is given, a bias.
+/// Layer norm over the last axis, with a weight and, if there is a third input, a bias.
 ///
 /// Shapes: inp, out (.., C); weight, bias (C); mean, rstd (N) with N the number of rows.
 /// Source: Ba, Kiros and Hinton 2016, "Layer Normalization", section 3.
@@ -21,14 +21,14 @@ pub struct Layernorm {
     pub eps: f64,
 }
 
-/// The gradient of [`Layernorm`] with respect to its input, plus, where a sixth input is given, the gradient that comes
-/// past the norm.
+/// The gradient of [`Layernorm`] with respect to its input. If there is a sixth input, the gradient that bypasses the
+/// norm, it is added.
 ///
 /// Shapes: dout, inp, dinp, dsum (.., C); weight (C); mean, rstd (N).
 #[derive(Debug, Clone, Copy)]
 pub struct LayernormBackward;
 
-/// The gradients of [`Layernorm`] with respect to its weight and, with `bias`, its bias: sums over the rows of dout times
+/// The gradients of [`Layernorm`] with respect to its weight and, with `bias`, its bias: sums over rows of dout times
 /// the normalised rows, and of dout.
 ///
 /// Shapes: dout, inp (.., C); mean, rstd (N); dweight, dbias (C).
@@ -55,7 +55,7 @@ impl Op for Layernorm {
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
         let shape = io.shape_in(0);
         let (n_col, has_bias) = (shape.n_col(), io.inputs.len() > 2);
-        // without a bias the weight stands in and isn't read as one
+        // without a bias, the weight is bound in its place and not read as such
         let columns = [io.input(1), io.input(if has_bias { 2 } else { 1 })];
         let dispatch = |(start, len): (u64, u64)| {
             let (out, inp) =
@@ -95,7 +95,7 @@ fn gradients(tape: &mut dyn Backward, dout: TensorId) -> Result<(), ShapeError> 
     param_gradients(tape, dout, inp, [1, 2], [mean, rstd])
 }
 
-/// The gradients of weight and bias, inputs of these indices.
+/// Appends the gradients of weight and bias, the inputs with these indices.
 fn param_gradients(
     tape: &mut dyn Backward,
     dout: TensorId,
@@ -120,7 +120,7 @@ struct Rows {
     n_col: u64,
 }
 
-/// The kernel call of a range of rows: four elements at a time where rows allow it.
+/// The kernel call for a range of rows: four elements at a time if the row length allows it.
 #[allow(clippy::too_many_arguments)]
 fn forward(
     ctx: &LowerCtx<'_>,
@@ -239,7 +239,7 @@ impl Op for LayernormBackwardParams {
         let n_out = 1 + usize::from(self.bias);
         let parts = [n_out, n_out + 1].map(|i| io.output(i));
         let ranges = ctx.row_ranges(n_row, n_col);
-        // a software device has few cores, so that it is busy with the columns alone
+        // a software device has few cores, so the columns alone keep it busy
         if ctx.caps.is_cpu && n_row <= MAX_ROWS_AT_ONCE && n_col.is_multiple_of(4) && ranges.len() == 1 {
             let to = [io.output(0), if self.bias { io.output(1) } else { parts[1] }];
             let add = [io.adds(0), self.bias && io.adds(1)];
@@ -282,7 +282,7 @@ impl Op for LayernormBackwardParams {
 
 /// Rows that the first stage adds up in one invocation; `row_ranges` splits at multiples of it.
 const CHUNK: u64 = 32;
-/// Most rows that one invocation adds up where there is one stage only.
+/// Maximum rows that one invocation adds up when there is only one stage.
 const MAX_ROWS_AT_ONCE: u64 = 4096;
 
 impl LayernormBackwardParams {
@@ -317,7 +317,7 @@ impl LayernormBackwardParams {
     }
 }
 
-/// The same for one of the two gradients, where rows aren't whole vectors.
+/// The same for one of the two gradients, if rows are not whole vectors.
 fn scalar_parts(io: &Io<'_>, ctx: &LowerCtx<'_>, (start, len): (u64, u64), partials: Rw, bias: bool) -> Dispatch {
     let n_col = io.shape_in(0).n_col();
     let variant = ctx.variant(&scalar::DEF);

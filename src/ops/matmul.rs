@@ -1,3 +1,4 @@
+mod epilogue;
 mod fused;
 mod matvec;
 mod probe;
@@ -7,7 +8,8 @@ mod straight;
 mod strided;
 mod tiles;
 
-pub use fused::{Epilogue, Fused};
+pub use epilogue::Epilogue;
+pub use fused::Fused;
 pub use matvec::Matvec;
 pub use probe::Probe;
 use product::Product;
@@ -18,10 +20,10 @@ use crate::kernel::Dispatch;
 use crate::reference::matmul as reference;
 use crate::tensor::{Shape, TensorSpec};
 
-/// The matrix product of two tensors, each taken as rows of its last axis, with an optional bias: a linear layer.
+/// The matrix product of two tensors, each viewed as rows of its last axis, with an optional bias: a linear layer.
 ///
-/// Shapes: a (.., K), or (K, M) with `trans_a`; b (K, N), or (N, K) with `trans_b`; bias (N); out (.., N), or (M, N) with
-/// `trans_a`.
+/// Shapes: a (.., K), or (K, M) with `trans_a`; b (K, N), or (N, K) with `trans_b`; bias (N); out (.., N), or (M, N)
+/// with `trans_a`.
 #[derive(Debug, Clone, Copy)]
 pub struct Matmul {
     /// A is stored (K, M) instead of (M, K).
@@ -31,7 +33,7 @@ pub struct Matmul {
 }
 
 impl Matmul {
-    /// M, N and K by the shapes of a and b.
+    /// M, N and K from the shapes of a and b.
     fn sizes(self, a: Shape, b: Shape) -> (u64, u64, u64) {
         let (m, k) = if self.trans_a { (a.n_col(), a.n_row()) } else { (a.n_row(), a.n_col()) };
         (m, if self.trans_b { b.n_row() } else { b.n_col() }, k)
@@ -97,7 +99,7 @@ impl Op for Matmul {
 
     fn cost(&self, io: &Io<'_>) -> Cost {
         let (m, n, k) = self.sizes(io.shape_in(0), io.shape_in(1));
-        // without the scratch
+        // without the scratch tensors
         Cost { flops: 2 * m * n * k, bytes: Io { outputs: &io.outputs[..1], ..*io }.bytes() }
     }
 
@@ -109,7 +111,7 @@ impl Op for Matmul {
         true
     }
 
-    /// `da = dout op(b)^T`, `db = op(a)^T dout` and `dbias = column sums of dout`, in the layout that each has.
+    /// `da = dout op(b)^T`, `db = op(a)^T dout` and `dbias = column sums of dout`, each in the layout of its operand.
     fn backward(&self, tape: &mut dyn Backward) -> Option<Result<(), ShapeError>> {
         let dout = tape.dout(0)?;
         let (a, b) = (tape.input(0), tape.input(1));
@@ -140,7 +142,7 @@ impl Op for Matmul {
     }
 }
 
-/// The shape with another last axis.
+/// The shape with its last axis replaced.
 fn with_n_col(shape: Shape, n_col: u64) -> Result<Shape, crate::tensor::ShapeOverflow> {
     let mut dims = shape.dims().to_vec();
     match dims.last_mut() {

@@ -3,7 +3,7 @@ use crate::kernel::{Dispatch, groups_1d, residual_forward as k, residual_straigh
 use crate::reference;
 use crate::tensor::{Shape, TensorSpec};
 
-/// The sum of two tensors of one shape: the residual connection. Its backward passes the gradient on to both.
+/// The sum of two tensors of the same shape: the residual connection. Its backward pass hands the gradient to both.
 #[derive(Debug, Clone, Copy)]
 pub struct Residual;
 

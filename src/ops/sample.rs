@@ -3,40 +3,41 @@ use crate::kernel::{Dispatch, groups_rows, sample_forward as k};
 use crate::reference::sample as reference;
 use crate::tensor::{DType, Shape, TensorSpec};
 
-/// Each row's next token, chosen from its logits; works in place on what is known of the rows.
+/// Each row's next token, sampled from its logits. Updates the rows' state in place.
 ///
-/// Shapes: logits (B, V); settings ([`Sample::n_setting`]) u32: temperature (bits of an f32), top-k, top-p (bits), seed low,
-/// seed high, .., and a bit for each token that is never chosen; fed (B) u32, the positions that the row was just given; cursor (B, 4) u32, in place: token, length, tokens drawn, stream;
-/// text (B, `n_text`) u32, in place. A row that was given nothing stays as it is. For any other the token is chosen, put
-/// into the cursor and into column `drawn % n_text` of text, length grows by `fed` and drawn by 1. The token is
-/// [`Sample::NONE`] where no allowed logit is finite. Ties go to the lower id.
+/// Shapes: logits (B, V); settings ([`Sample::n_setting`]) u32: temperature (bits of an f32), top-k, top-p (bits), seed
+/// low, seed high, .., and a bit for each token that is never chosen; fed (B) u32, the number of positions just fed to
+/// each row; cursor (B, 4) u32, in place: token, length, tokens drawn, stream; text (B, `n_text`) u32, in place. A row
+/// that was fed nothing stays unchanged. For any other row the chosen token goes into the cursor and into column `drawn
+/// % n_text` of text, length grows by `fed` and drawn by 1. The token is [`Sample::NONE`] if no allowed logit is
+/// finite. Ties go to the lower id.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
-    /// The latest tokens that are kept for each row.
+    /// How many of the latest tokens are kept per row.
     pub n_text: u64,
 }
 
 impl Sample {
-    /// What stands for a token where no logit is finite.
+    /// The token that means that no logit is finite.
     pub const NONE: u32 = u32::MAX;
-    /// Words of the settings in front of the forbidden tokens.
+    /// Words of the settings before the forbidden tokens.
     const N_HEAD: u64 = 8;
-    /// Words of a row's cursor.
+    /// Words per row of the cursor.
     pub const N_CURSOR: u64 = 4;
 
-    /// Words of the settings for `n_col` tokens.
+    /// Number of settings words for `n_col` tokens.
     pub fn n_setting(n_col: u64) -> u64 {
         Self::N_HEAD + n_col.div_ceil(32)
     }
 
-    /// The words of the op's input in front of the forbidden tokens.
+    /// The words of the settings before the forbidden tokens.
     pub fn settings(temperature: f32, top_k: usize, top_p: f32, seed: u64) -> [u32; 8] {
         let top_k = u32::try_from(top_k).unwrap_or(u32::MAX);
         let (low, high) = (seed & u64::from(u32::MAX), seed >> 32);
         [temperature.to_bits(), top_k, top_p.to_bits(), to_u32(low), to_u32(high), 0, 0, 0]
     }
 
-    /// The other words of the op's input: a bit for each of `n_col` tokens, set where it is never chosen.
+    /// The remaining words of the settings: a bit for each of `n_col` tokens, set if it is never chosen.
     pub fn forbidden(n_col: u64, is_forbidden: impl Fn(u32) -> bool) -> Vec<u32> {
         let mut words = vec![0; super::to_usize(n_col.div_ceil(32))];
         for id in (0..to_u32(n_col)).filter(|&id| is_forbidden(id)) {
@@ -52,10 +53,10 @@ impl Op for Sample {
     }
 
     fn outputs(&self, inputs: &[&TensorSpec]) -> Result<Vec<OutSpec>, ShapeError> {
-        const MOST: u64 = 1 << 18;
+        const MAX_COLS: u64 = 1 << 18;
         let (logits, settings, fed) = (inputs[0].shape, inputs[1], inputs[2]);
-        if logits.n_col() > MOST {
-            return Err(ShapeError::new("sample", "columns of logits", format!("at most {MOST}"), logits.n_col()));
+        if logits.n_col() > MAX_COLS {
+            return Err(ShapeError::new("sample", "columns of logits", format!("at most {MAX_COLS}"), logits.n_col()));
         }
         for (what, words, n) in [("settings", settings, Self::n_setting(logits.n_col())), ("fed", fed, logits.n_row())]
         {

@@ -1,4 +1,4 @@
-//! What of a model can be done by several kernels or variants, and so is worth measuring.
+//! Parts of a model that have more than one kernel or variant, to be tuned.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::attention::FlashProbe;
 use super::matmul::Probe;
 use crate::kernel::{Caps, Choice, KernelDef};
 
-/// Some work of a shape that several kernels or variants can do. Its `Display` is the key under which a choice has it.
+/// Work of a given shape that several kernels or variants can do. Its `Display` is its key in a choice.
 #[derive(Debug, Clone, Copy)]
 pub enum Task {
     /// A matrix product.
@@ -17,7 +17,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// The name under which the kernels that can do it are chosen from.
+    /// The family name of the kernels that can do it.
     pub fn family(&self) -> &'static str {
         match self {
             Self::Matmul(_) => "matmul",
@@ -25,7 +25,7 @@ impl Task {
         }
     }
 
-    /// The kernels that can do it; whatever variant one has or gets is a candidate.
+    /// The kernels that can do it; every variant of them is a candidate.
     pub fn kernels(&self) -> Vec<&'static KernelDef> {
         match self {
             Self::Matmul(product) => product.kernels(),
@@ -33,7 +33,7 @@ impl Task {
         }
     }
 
-    /// What may be the fastest on a device, as `kernel/variant`; some of it may turn out not to be made for the shape.
+    /// The candidates for the fastest on a device, as `kernel/variant`; some may turn out not to support the shape.
     pub fn candidates(&self, caps: &Caps) -> Vec<String> {
         let hopeless = |kernel: &KernelDef| match self {
             Self::Matmul(product) => product.is_hopeless(kernel, caps),
@@ -41,7 +41,7 @@ impl Task {
         };
         let of = |kernel: &'static KernelDef| {
             let fitting = kernel.variants.iter().filter(|v| v.fits(caps) && caps.is_cpu >= v.name.starts_with("cpu"));
-            // a kernel with a variant for the device's subgroups is several times slower without them
+            // if a kernel has a variant for the device's subgroups, its other variants are several times slower
             let for_subgroups = fitting.clone().any(|v| v.subgroup != 0);
             fitting.filter(move |v| v.subgroup != 0 || !for_subgroups).map(|v| format!("{}/{}", kernel.name, v.name))
         };
@@ -79,7 +79,7 @@ impl From<FlashProbe> for Task {
 }
 
 impl LowerCtx<'_> {
-    /// Notes a task, and gives the choice that was tuned for it, if any.
+    /// Notes a task and returns the choice tuned for it, if any.
     pub(super) fn tuned(&self, task: &Task) -> Option<Choice> {
         if let Some(noted) = self.noted {
             noted.borrow_mut().push(*task);

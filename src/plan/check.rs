@@ -4,10 +4,10 @@ use super::{Plan, Step};
 use crate::kernel::{Access, Range};
 use crate::tensor::Role;
 
-/// What a device can't do, found before anything is allocated.
+/// A limit of the device that the plan exceeds, or a bug of ours, found before anything is allocated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// A buffer larger than the device's largest.
+    /// A buffer exceeds the device's maximum.
     #[error(
         "{label} needs a buffer of {bytes} bytes, and {device} allows {limit}; use a smaller --batch-size, --block-size or model"
     )]
@@ -21,7 +21,7 @@ pub enum PlanError {
         /// The device.
         device: String,
     },
-    /// A dispatch that exceeds a limit.
+    /// A dispatch exceeds a limit.
     #[error(
         "{kernel} at {label}: {what} is {value}, and {device} allows {limit}; use a smaller --batch-size, --block-size or model"
     )]
@@ -30,28 +30,28 @@ pub enum PlanError {
         kernel: &'static str,
         /// The node.
         label: String,
-        /// Which limit.
+        /// The limit.
         what: String,
-        /// What the dispatch needs.
+        /// The value that the dispatch needs.
         value: u64,
-        /// What the device allows.
+        /// The value that the device allows.
         limit: u64,
         /// The device.
         device: String,
     },
-    /// A mistake of ours, found by checking the plan.
+    /// A bug of ours, found by checking the plan.
     #[error("{kernel} at {label}: {what}; this is a bug in tril, please report it with the command line")]
     Internal {
         /// The kernel.
         kernel: &'static str,
         /// The node.
         label: String,
-        /// What is wrong.
+        /// The fault.
         what: String,
     },
 }
 
-/// Checks every rule that wgpu would enforce, and ours: bounds, alignment, aliasing, reads before writes.
+/// Checks every rule that wgpu enforces, and ours: bounds, alignment, aliasing, reads before writes.
 pub fn check(plan: &Plan) -> Result<(), PlanError> {
     let caps = &plan.caps;
     for buffer in &plan.buffers {
@@ -143,7 +143,7 @@ fn check_bindings(plan: &Plan, step: &Step) -> Result<(), PlanError> {
             let (other_buffer, other_start, other_end) = bytes(other_range);
             let both_write = binding.access == Access::ReadWrite && other.access == Access::ReadWrite;
             let overlap = start < other_end && other_start < end;
-            // one use of a whole buffer per dispatch: reading and writing it are two
+            // wgpu allows one use of a whole buffer per dispatch; reading and writing are two
             if buffer == other_buffer && (binding.access != other.access || both_write && overlap) {
                 return Err(internal(step, format!("{} and {} share a buffer", other.name, binding.name)));
             }

@@ -1,5 +1,5 @@
-//! In what order and where: a graph made into dispatches, buffers and offsets for one device, checked against its limits.
-//! Plain data, built on the CPU.
+//! Order and memory: turns a graph into dispatches, buffers and offsets for one device, and checks them against its
+//! limits. A plan is plain data, built on the CPU.
 
 mod check;
 mod pace;
@@ -19,7 +19,7 @@ use crate::kernel::{Caps, Choice, Dispatch};
 use crate::ops::{Cost, LowerCtx};
 use crate::tensor::{Role, TensorId, TensorSpec};
 
-/// One dispatch in its place.
+/// One dispatch of a plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     /// Index into the graph's nodes.
@@ -32,14 +32,14 @@ pub struct Step {
     pub phase: Phase,
     /// The kernel call.
     pub dispatch: Dispatch,
-    /// Where its `params` start in the uniform buffer, bytes.
+    /// Offset of its `params` in the uniform buffer, bytes.
     pub uniform_offset: u64,
-    /// Its share of the node's cost, by invocations.
+    /// Its share of the node's cost, in proportion to its invocations.
     pub cost: Cost,
 }
 
 impl Step {
-    /// What it counts when command buffers are filled: its cost, and as much as a small kernel for being a dispatch.
+    /// Its work when command buffers are filled: its cost, plus that of a small kernel for being a dispatch.
     pub fn work(&self) -> u64 {
         const DISPATCH_WORK: u64 = 1_000_000;
         self.cost.work().saturating_add(DISPATCH_WORK)
@@ -55,28 +55,30 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The buffers.
     pub buffers: Vec<BufferPlan>,
-    /// Where each tensor is.
+    /// The place of each tensor.
     pub places: Vec<Place>,
     /// The contents of the uniform buffer.
     pub uniform: Vec<u8>,
-    /// The least work of a micro-batch and of an update.
+    /// The minimum work of a micro-batch and of an update.
     pub cost: BTreeMap<Phase, Cost>,
-    /// The device that it was made for.
+    /// The device that the plan is for.
     pub caps: Caps,
+    /// How its kernels were chosen; plans that share its buffers are made with the same.
+    pub choice: Choice,
 }
 
 impl Plan {
-    /// Orders and places a graph for a device; where that is a GPU, products do what follows them ([`Graph::fuse`]).
+    /// Makes the plan of a graph for a device. For a GPU, it fuses ops into the products before them ([`Graph::fuse`]).
     ///
     /// # Errors
     ///
-    /// [`PlanError`] where the device's limits don't allow it; the message says which flag makes it fit.
+    /// [`PlanError`] if the device's limits don't allow it; the message says which flag makes it fit.
     pub fn new(graph: Graph, caps: &Caps, choice: &Choice) -> Result<Self, PlanError> {
         Self::with_guards(graph, caps, choice, 0)
     }
 
-    /// The same with `guard_bytes` of room (a multiple of 256) before and after every tensor outside the slabs and slots,
-    /// where a check can see an out-of-bounds write.
+    /// The same with `guard_bytes` of room (a multiple of 256) before and after every tensor outside the slabs and
+    /// slots, to detect out-of-bounds writes.
     ///
     /// # Errors
     ///
@@ -115,10 +117,10 @@ impl Plan {
                 });
             }
         }
-        // a uniform binding's size is rounded up by some drivers, so leave room behind the last one
+        // some drivers round up a uniform binding's size, so leave room after the last one
         uniform.resize(uniform.len().next_multiple_of(256) + 256, 0);
         let (buffers, places) = place::place(&graph, &steps, guard_bytes);
-        let plan = Self { graph, steps, buffers, places, uniform, cost, caps: caps.clone() };
+        let plan = Self { graph, steps, buffers, places, uniform, cost, caps: caps.clone(), choice: choice.clone() };
         check::check(&plan)?;
         Ok(plan)
     }
@@ -137,20 +139,20 @@ impl Plan {
         by_role
     }
 
-    /// Bytes of the activations that are alive at once: no sharing of slots takes less.
+    /// Maximum bytes of activations alive at once: no sharing of slots takes less.
     pub fn least_activation_bytes(&self) -> u64 {
         most_alive(&place::lifetimes(&self.graph, &self.steps))
     }
 
-    /// Bytes of device memory in all.
+    /// Total bytes of device memory.
     pub fn total_bytes(&self) -> u64 {
         self.buffers.iter().map(|b| b.bytes).sum::<u64>() + self.uniform.len() as u64
     }
 
-    /// Bytes of host memory that the compiled kernels of a process take, by estimate: what was measured on
-    /// llvmpipe with its cache filled, as a multiple of their source.
+    /// Estimates the host memory that the compiled kernels of a process take, bytes: a multiple of the size of their
+    /// source, as measured on llvmpipe with its cache filled.
     pub fn kernel_bytes(plans: &[Plan]) -> u64 {
-        // the second is that of straight-line code
+        // the second is for straight-line code
         const BYTES_PER_SOURCE_BYTE: [u64; 2] = [96, 160];
         let mut kernels: BTreeMap<_, u64> = BTreeMap::new();
         for step in plans.iter().flat_map(|plan| &plan.steps) {
@@ -164,7 +166,7 @@ impl Plan {
         kernels.values().sum()
     }
 
-    /// The largest binding: its bytes and the tensor.
+    /// The largest binding: its bytes and its tensor.
     pub fn largest_binding(&self) -> (u64, &str) {
         let bound = self.steps.iter().flat_map(|s| &s.dispatch.bind);
         let largest = bound

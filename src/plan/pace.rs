@@ -1,58 +1,57 @@
-//! How much work goes into one command buffer: little at first, then as much as the device has shown to do in 0.15 s, or on
-//! a software device in 8 s.
+//! The amount of work per command buffer: little at first, then as much as the device has proven to do in 0.15 s, or in
+//! 8 s on a software device.
 
-/// What a device has shown of its speed.
+/// What is known of a device's speed.
 ///
-/// Windows resets a GPU whose command buffer runs for 2 s, and nobody knows how fast a GPU is before it has run something.
-/// So the first command buffers are small and waited for, each at most [`Pace::GROWTH`] times the largest that was, until
-/// their size is limited by the time that they take.
+/// Windows resets a GPU whose command buffer runs for 2 s, and a GPU's speed is unknown until it has run something. So
+/// the first command buffers are small and waited for, each at most [`Pace::GROWTH`] times the largest before it, until
+/// their duration limits their size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pace {
-    /// Nanoseconds that a command buffer should take.
+    /// Target duration of a command buffer, nanoseconds.
     target_ns: f64,
-    /// Nanoseconds of a unit of work.
+    /// Nanoseconds per unit of work.
     ns_per_work: Option<f64>,
-    /// The most work of a command buffer that is known to have ended.
+    /// The most work in a command buffer that is known to have completed.
     proven: u64,
 }
 
 impl Pace {
-    /// Work of the very first command buffer: 32 ms on a device that does 1 GFLOP/s.
+    /// Work of the first command buffer: 32 ms on a device that does 1 GFLOP/s.
     pub const FIRST: u64 = 32_000_000;
-    /// How many times the largest proven command buffer the next one may be.
+    /// The maximum size of the next command buffer relative to the largest proven one.
     pub const GROWTH: u64 = 4;
-    /// The time that a command buffer should take on a GPU. The estimate is an average: a command buffer of slow kernels may
-    /// take several times as long, and is still far from 2 s.
+    /// The target duration of a command buffer on a GPU. The estimate is an average: a command buffer of slow kernels
+    /// may take several times as long, and still stays far below 2 s.
     pub const TARGET_NS: f64 = 1.5e8;
-    /// The same on a software device, which nothing resets and no screen waits for. Each command buffer takes the host 200 us
-    /// there, of the time of a core that computes.
+    /// The same on a software device, which nothing resets and no screen waits for. There each command buffer costs the
+    /// host 200 us of a core that also computes.
     pub const TARGET_NS_CPU: f64 = 8e9;
 
-    /// Nothing known yet; `is_cpu`: of a software device.
+    /// Starts with nothing known; `is_cpu` means a software device.
     pub fn new(is_cpu: bool) -> Self {
         let target_ns = if is_cpu { Self::TARGET_NS_CPU } else { Self::TARGET_NS };
         Self { target_ns, ns_per_work: None, proven: 0 }
     }
 
-    /// The most work that the next command buffer should have.
+    /// Maximum work for the next command buffer.
     pub fn budget(&self) -> u64 {
         self.affordable().min(self.grown()).max(1)
     }
 
-    /// Whether a larger command buffer may follow once this one was measured: then it is worth waiting for.
+    /// Whether measuring this command buffer allows a larger one, so that it is worth waiting for.
     pub fn is_ramping(&self) -> bool {
         self.grown() < self.affordable()
     }
 
-    /// Takes in that `work`, in command buffers of at most `largest`, took at most `ns` nanoseconds.
+    /// Records that `work`, in command buffers of at most `largest`, took at most `ns` nanoseconds.
     pub fn measured(&mut self, work: u64, largest: u64, ns: u64) {
         if work == 0 || ns == 0 {
             return;
         }
         self.proven = self.proven.max(largest);
         let seen = ns as f64 / work as f64;
-        // a measurement holds all that kept the device from working, kernels being compiled above all: it can be too long,
-        // and never too short
+        // a measurement includes all delays, kernel compilation above all, so it can be too long but never too short
         self.ns_per_work = Some(self.ns_per_work.map_or(seen, |old| {
             let weight = if seen < old { 0.5 } else { 0.1 };
             old + weight * (seen - old)
@@ -68,7 +67,7 @@ impl Pace {
     }
 }
 
-/// How many of the next dispatches go into a command buffer of at most `budget`: one at least.
+/// How many of the next dispatches fit in a command buffer of at most `budget`; at least one.
 pub fn n_within(work: impl IntoIterator<Item = u64>, budget: u64) -> usize {
     let mut total = 0u64;
     let fits = |w: &u64| {

@@ -6,15 +6,15 @@ use crate::tensor::{Role, TensorId};
 /// One buffer of the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BufferPlan {
-    /// Its name: a slab's, a tensor's, or `slot.I`.
+    /// Its name: that of a slab or tensor, or `slot.I`.
     pub label: String,
-    /// What it holds.
+    /// The role of its contents.
     pub role: Role,
     /// Its size.
     pub bytes: u64,
 }
 
-/// Where a tensor is.
+/// The location of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// Index into the plan's buffers.
@@ -23,8 +23,8 @@ pub struct Place {
     pub offset_bytes: u64,
 }
 
-/// Gives every tensor its place: parameters, gradients and the optimizer's state in slabs; activations in slots that tensors with
-/// disjoint lifetimes share; everything else in a buffer of its own, with `guard_bytes` of room on both sides.
+/// Places every tensor: parameters, gradients and the optimizer's state in slabs; activations in slots shared by
+/// tensors with disjoint lifetimes; everything else in a buffer of its own, with `guard_bytes` of room on both sides.
 pub fn place(graph: &Graph, steps: &[Step], guard_bytes: u64) -> (Vec<BufferPlan>, Vec<Place>) {
     let mut buffers: Vec<BufferPlan> = vec![];
     let mut places: Vec<Option<Place>> = vec![None; graph.tensors.len()];
@@ -75,8 +75,8 @@ pub fn place(graph: &Graph, steps: &[Step], guard_bytes: u64) -> (Vec<BufferPlan
     (buffers, places.into_iter().map(|place| place.unwrap_or(anywhere)).collect())
 }
 
-/// Which buffers of another plan these can be, when the two never run at once: parameters, constants and state of the same
-/// name and size are the same, and activations lie in the other's slots where those are large enough.
+/// Finds buffers of another plan to reuse, if the two plans never run at once: parameters, constants and state with the
+/// same name and size are shared, and activations use the other's slots if those are large enough.
 pub fn share(wanted: &[BufferPlan], there: &[BufferPlan]) -> Vec<Option<usize>> {
     let mut shared = vec![None; wanted.len()];
     let mut order: Vec<usize> = (0..wanted.len()).collect();
@@ -98,7 +98,7 @@ pub fn share(wanted: &[BufferPlan], there: &[BufferPlan]) -> Vec<Option<usize>> 
     shared
 }
 
-/// The nodes that touch each activation. Scratch that the device's kernels don't use takes next to nothing.
+/// The nodes that touch each activation. Scratch that the device's kernels don't use takes almost no memory.
 pub(super) fn lifetimes(graph: &Graph, steps: &[Step]) -> Vec<Interval> {
     let mut is_bound = vec![false; graph.tensors.len()];
     for range in steps.iter().flat_map(|s| &s.dispatch.bind) {

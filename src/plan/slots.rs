@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use crate::tensor::TensorId;
 
-/// When an activation is alive: from the first to the last node that touches it, both included, so that an op's input
+/// The lifetime of an activation: from the first to the last node that touches it, both included, so that an op's input
 /// and output never share memory by accident.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interval {
@@ -15,7 +15,7 @@ pub struct Interval {
     pub last: usize,
     /// Every node that touches it, in order.
     pub nodes: Vec<usize>,
-    /// Size.
+    /// Size in bytes.
     pub bytes: u64,
 }
 
@@ -24,14 +24,14 @@ impl Interval {
         self.first <= other.last && other.first <= self.last
     }
 
-    /// Whether some node touches both: then they need different buffers.
+    /// Whether some node touches both, so that they need different buffers.
     fn works_with(&self, other: &Self) -> bool {
         let (short, long) = if self.nodes.len() < other.nodes.len() { (self, other) } else { (other, self) };
         short.nodes.iter().any(|n| long.nodes.binary_search(n).is_ok())
     }
 }
 
-/// Which slot each activation lives in, where in it, and how large each slot is.
+/// The slot of each activation, its offset there, and the size of each slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slots {
     /// Slot of each interval, in the order given.
@@ -42,11 +42,11 @@ pub struct Slots {
     pub bytes: Vec<u64>,
 }
 
-/// Offsets are multiples of this: the largest binding alignment there is.
+/// Offsets are multiples of this: the largest binding alignment of any device.
 const ALIGN: u64 = 256;
 
-/// Shares slots by lifetime: one activation at a time in a slot or, where that wastes more than 3 % over what is alive at
-/// once, several side by side. The result depends on the intervals alone.
+/// Shares slots by lifetime: one activation at a time in a slot or, if that wastes more than 3 % over the maximum alive
+/// at once, several side by side. The result depends on the intervals alone.
 ///
 /// Source: Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", arXiv:2001.03288, sections 4
 /// and 5.
@@ -66,12 +66,12 @@ fn largest_first(intervals: &[Interval]) -> Vec<usize> {
     order
 }
 
-/// The largest activation first, each into the slot that is free during its whole lifetime and fits tightest.
+/// Places the largest activation first, each into the tightest slot that is free during its whole lifetime.
 fn one_at_a_time(intervals: &[Interval]) -> Slots {
     let mut slots = Slots { slot: vec![0; intervals.len()], offset: vec![0; intervals.len()], bytes: vec![] };
     let mut tenants: Vec<Vec<usize>> = vec![];
     for i in largest_first(intervals) {
-        // slots were made by larger or equal tensors, so every free one fits; the last made is the tightest
+        // each slot was made for an equal or larger tensor, so every free one fits; the last made is the tightest
         let is_free = |s: &usize| !tenants[*s].iter().any(|&j| intervals[j].meets(&intervals[i]));
         let s = (0..tenants.len()).rev().find(is_free).unwrap_or_else(|| {
             tenants.push(vec![]);
@@ -84,7 +84,7 @@ fn one_at_a_time(intervals: &[Interval]) -> Slots {
     slots
 }
 
-/// The largest activation first, each into the tightest gap of any slot that holds nothing it works with.
+/// Places the largest activation first, each into the tightest gap of any slot that holds nothing it is used with.
 fn side_by_side(intervals: &[Interval]) -> Slots {
     let mut slots = Slots { slot: vec![0; intervals.len()], offset: vec![0; intervals.len()], bytes: vec![] };
     let mut tenants: Vec<Vec<usize>> = vec![];
@@ -123,7 +123,7 @@ fn side_by_side(intervals: &[Interval]) -> Slots {
     slots
 }
 
-/// The most bytes alive at once: no way of sharing takes less.
+/// The most bytes alive at once: no sharing takes less.
 pub fn most_alive(intervals: &[Interval]) -> u64 {
     let mut change = BTreeMap::<usize, (u64, u64)>::new();
     for i in intervals {

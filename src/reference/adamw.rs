@@ -1,6 +1,6 @@
 //! AdamW: Adam with weight decay applied to the parameter itself, not through the gradient.
 
-/// The settings that don't change from tensor to tensor.
+/// The settings that are the same for all tensors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hyper {
     /// Learning rate of this step.
@@ -9,16 +9,16 @@ pub struct Hyper {
     pub beta1: f64,
     /// Decay of the mean of squared gradients.
     pub beta2: f64,
-    /// Added to the root, outside of it.
+    /// Added to the square root.
     pub eps: f64,
-    /// Share of a parameter removed per unit of learning rate.
+    /// The fraction of a parameter removed per unit of learning rate.
     pub weight_decay: f64,
 }
 
-/// One update in place of a tensor and its two moments.
+/// Updates a tensor and its two moments in place.
 ///
 /// `c1 = 1 - beta1^t` and `c2 = 1 - beta2^t` undo the bias of moments that began at 0, with t counted from 1. The
-/// gradient is multiplied by `clip_coef` first. In PyTorch's order: decay, then the step.
+/// gradient is multiplied by `clip_coef` first. The order is PyTorch's: decay, then the step.
 ///
 /// Shapes: param, grad, m and v are equal, of any rank.
 /// Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2.
@@ -35,7 +35,7 @@ pub fn step(
     hyper: &Hyper,
 ) {
     let n = param.len();
-    assert!(grad.len() == n && m.len() == n && v.len() == n, "adamw: param, grad and both moments have one size");
+    assert!(grad.len() == n && m.len() == n && v.len() == n, "adamw: param, grad and both moments have the same size");
     for i in 0..n {
         let g = grad[i] * clip_coef;
         m[i] = hyper.beta1 * m[i] + (1.0 - hyper.beta1) * g;

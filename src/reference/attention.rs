@@ -17,23 +17,23 @@ pub struct Dims {
     pub n_head: usize,
 }
 
-/// What attention depends on besides its input.
+/// The parameters of attention other than its input and sizes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Setting<'a> {
-    /// Words that key dropout (4).
+    /// The dropout key (4 words).
     pub rng: &'a [f64],
-    /// Which dropout of the model this is.
+    /// The index of this dropout site in the model.
     pub site: u32,
     /// Probability that a weight is dropped.
     pub p: f64,
-    /// Of each position the first of its document and the one after its last (B, T, 2), where a row holds several.
+    /// The start and end of each position's document (B, T, 2), where rows hold several documents.
     pub spans: Option<&'a [f64]>,
 }
 
 /// `out = dropout(softmax(q k^T / sqrt(HS) + causal mask)) v` in each head; returns (out, att).
 ///
-/// `att` are the probabilities before dropout, exactly 0 above the diagonal and between documents. Dropout numbers its elements by the flat
-/// index into att.
+/// `att` holds the probabilities before dropout, exactly 0 above the diagonal and between documents. Dropout numbers
+/// its elements by the flat index into att.
 ///
 /// Shapes: qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; out (B, T, C); att (B, NH, T, T).
 /// Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.
@@ -83,7 +83,7 @@ pub fn log_sums(qkv: &[f64], spans: Option<&[f64]>, dims: Dims) -> Vec<f64> {
     sums
 }
 
-/// The gradient with respect to `qkv`; the probabilities and the dropout mask are made again.
+/// The gradient with respect to `qkv`; the probabilities and the dropout mask are recomputed.
 ///
 /// For a row of scores s with probabilities a, softmax gives `ds_j = a_j (da_j - sum_k a_k da_k)`.
 ///
@@ -126,7 +126,7 @@ pub fn backward(dout: &[f64], qkv: &[f64], setting: &Setting<'_>, dims: Dims) ->
     dqkv
 }
 
-/// Where each element lies, so that the loops above read like the formula.
+/// The location of each element, so that the loops above read like the formula.
 struct Layout<'a> {
     spans: Option<&'a [f64]>,
     dims: Dims,
@@ -144,12 +144,12 @@ impl<'a> Layout<'a> {
         Layout { spans, dims, head_size, scale: 1.0 / (head_size as f64).sqrt() }
     }
 
-    /// The first position of the document of position i.
+    /// The first position in the document of position i.
     fn first(&self, batch: usize, i: usize) -> usize {
         self.spans.map_or(0, |spans| super::index(spans[(batch * self.dims.t + i) * 2]))
     }
 
-    /// The scaled scores of position i with those of its document up to i.
+    /// The scaled scores of position i against the positions of its document up to i.
     fn scores(&self, qkv: &[f64], batch: usize, i: usize, head: usize) -> Vec<f64> {
         let score = |j| -> f64 {
             (0..self.head_size).map(|x| qkv[self.q(batch, i, head, x)] * qkv[self.k(batch, j, head, x)]).sum()

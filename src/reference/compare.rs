@@ -1,16 +1,17 @@
-//! Does a result agree with what it should be? The only code that answers, so that NaN has one place to be caught in.
+//! Comparison of a result with its expected value. No other code decides that, so NaN has to be caught in one place
+//! only.
 
 use thiserror::Error;
 
-/// The unit roundoff of f32: rounding a result once moves it by at most this share of itself.
+/// The unit roundoff of f32: the maximum relative error of one rounding.
 const U: f64 = 1.0 / 16_777_216.0;
 
-/// Standard deviations of accumulated rounding that a tolerance covers. A sum misses it about once in 16,000 if its
-/// roundings were as large as `U` each; they are uniform below `U`, so one deviation is at most `U / sqrt(3)` and this
-/// is in truth about 7 of them: never, in any test that we will run.
+/// Standard deviations of accumulated rounding that a tolerance covers. If each rounding erred by as much as `U`, a sum
+/// would exceed it about once in 16,000. Roundings are uniform below `U`, so one deviation is at most `U / sqrt(3)` and
+/// this is about 7 of them: no test will ever exceed it.
 const LAMBDA: f64 = 4.0;
 
-/// How far a value may be from what it should be: `|got - want| <= abs + rel |want|`.
+/// How far a value may be from the expected one: `|got - want| <= abs + rel |want|`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     /// The part that doesn't depend on the value.
@@ -20,7 +21,7 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// Only the very same value will do; for copies, masks and integers.
+    /// Accepts equal values only; for copies, masks and integers.
     pub fn exact() -> Self {
         Tolerance { abs: 0.0, rel: 0.0 }
     }
@@ -39,9 +40,9 @@ impl Tolerance {
     /// Making term k errs by `U magnitude` and adding it by `U |S_k|`, independently (Higham and Mary 2019, "A New
     /// Approach to Probabilistic Rounding Error Analysis"), so the variance of the sum's error is
     /// `U^2 (n magnitude^2 + sum of S_k^2) = U^2 (n magnitude^2 + n^2 magnitude^2 / 2 + n want^2 / 3)`.
-    /// The roots of the parts are added, which is never less than the root of their sum, and four standard deviations are
-    /// allowed. One more rounding of the result is added to `rel`, and one flushed denormal to `abs`. Any other order of
-    /// adding (tiles, trees, fused multiply-add) is expected to err no more than this running sum.
+    /// The roots of the parts are added, which is never less than the root of their sum, and four standard deviations
+    /// are allowed. One more rounding of the result is added to `rel`, and one flushed denormal to `abs`. Any other
+    /// order of adding (tiles, trees, fused multiply-add) is expected to err no more than this running sum.
     pub fn sum(n_terms: usize, magnitude: f64) -> Self {
         let n = n_terms as f64;
         Tolerance {
@@ -50,39 +51,39 @@ impl Tolerance {
         }
     }
 
-    /// Room for both: a value that went through one process and then through another.
+    /// The sum of both tolerances, for a value that went through two processes.
     pub fn plus(self, other: Tolerance) -> Self {
         Tolerance { abs: self.abs + other.abs, rel: self.rel + other.rel }
     }
 
-    /// How far a value may be from this `want`; for an infinite one, which must be matched exactly, the answer means nothing.
+    /// The allowed distance from this `want`; meaningless for an infinite one, which must match exactly.
     pub fn allowed(&self, want: f64) -> f64 {
         self.abs + self.rel * want.abs()
     }
 }
 
-/// How well a result agreed that passed.
+/// How closely a passing result agreed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stats {
     /// Elements compared.
     pub n_elem: usize,
     /// The largest `|got - want|`.
     pub max_abs: f64,
-    /// The largest `|got - want| / |want|` where want isn't 0.
+    /// The largest `|got - want| / |want|` over elements where want isn't 0.
     pub max_rel: f64,
-    /// The largest share of its allowance that any element used, from 0 to 1.
+    /// The largest fraction of its tolerance that any element used, from 0 to 1.
     pub max_used: f64,
-    /// Normalised mean squared error: the squared error over the squared values, both summed.
+    /// Normalised mean squared error: the sum of squared errors over the sum of squared expected values.
     pub nmse: f64,
 }
 
-/// The first reason found for not accepting a result.
+/// The first reason found for rejecting a result.
 #[derive(Clone, Copy, Debug, PartialEq, Error)]
 pub enum Mismatch {
-    /// Comparing nothing proves nothing.
+    /// Both sides are empty.
     #[error("nothing to compare: both sides are empty")]
     Empty,
-    /// The sides have different sizes.
+    /// The sides have different lengths.
     #[error("{got} elements where {want} were expected")]
     Length {
         /// Elements of the result.
@@ -90,32 +91,32 @@ pub enum Mismatch {
         /// Elements expected.
         want: usize,
     },
-    /// An element is too far off, or is NaN or an infinity on either side.
+    /// An element is too far off, or is NaN or infinite on either side.
     #[error("element {index} is {got:e}, expected {want:e}, allowed {allowed:e}")]
     Value {
         /// Which element.
         index: usize,
-        /// What it is.
+        /// Its value.
         got: f64,
-        /// What it should be.
+        /// The expected value.
         want: f64,
-        /// How far off it may be.
+        /// The allowed distance.
         allowed: f64,
     },
-    /// A spoilt element was accepted, so this tolerance can't tell right from wrong.
+    /// A corrupted element was accepted, so this tolerance can't detect errors.
     #[error(
         "element {index} changed from {got:e} to {changed:e} still passes for {want:e}, allowed {allowed:e}: the tolerance is too wide"
     )]
     Blind {
         /// Which element.
         index: usize,
-        /// What it is.
+        /// Its value.
         got: f64,
-        /// What it was changed to.
+        /// The corrupted value.
         changed: f64,
-        /// What it should be.
+        /// The expected value.
         want: f64,
-        /// How far off it may be.
+        /// The allowed distance.
         allowed: f64,
     },
 }
@@ -131,7 +132,7 @@ pub fn compare(got: &[f32], want: &[f64], tolerance: Tolerance) -> Result<Stats,
     compare_iter(got.iter().map(|&got| f64::from(got)), want, tolerance)
 }
 
-/// [`compare`] for results that are f64 too.
+/// Like [`compare`], for results in f64.
 ///
 /// # Errors
 ///
@@ -140,14 +141,15 @@ pub fn compare_f64(got: &[f64], want: &[f64], tolerance: Tolerance) -> Result<St
     compare_iter(got.iter().copied(), want, tolerance)
 }
 
-/// Accepts a result only if the comparison would have noticed one wrong element in it.
+/// Accepts a result only if the comparison would notice one wrong element in it.
 ///
-/// The finite element of the largest expected value is moved by 1 % of it (by 1 if all are 0), the gentlest fault that
-/// a kernel could plausibly have; whoever allows for that isn't testing. Call it with what [`compare`] just passed.
+/// Changes the finite element with the largest expected value by 1 % of it (by 1 if all are 0), the smallest fault that
+/// a kernel could plausibly have. A tolerance that allows it is not testing anything. Pass what [`compare`] just
+/// accepted.
 ///
 /// # Errors
 ///
-/// [`Mismatch::Blind`] if the changed result passes; otherwise whatever [`compare`] says about the unchanged one.
+/// [`Mismatch::Blind`] if the changed result passes; otherwise whatever [`compare`] returns for the unchanged one.
 pub fn canary(got: &[f32], want: &[f64], tolerance: Tolerance) -> Result<(), Mismatch> {
     compare(got, want, tolerance)?;
 
@@ -192,14 +194,14 @@ fn compare_iter(
     let mut square_error = 0.0;
     let mut square_want = 0.0;
     for (index, (got, &want)) in got.zip(want).enumerate() {
-        // The same infinity on both sides, whose difference would be NaN.
+        // Infinities of the same sign, whose difference would be NaN.
         if got == want && want.is_infinite() {
             continue;
         }
         let error = (got - want).abs();
         let allowed = tolerance.allowed(want);
-        // Asked this way round because every comparison with NaN is false. An infinite side would make the allowance
-        // infinite too, and an infinite allowance accepts anything, so it accepts nothing here.
+        // Phrased this way round because every comparison with NaN is false. An infinite side would make the allowance
+        // infinite too, and that would accept anything, so it is rejected here.
         let close = got.is_finite() && allowed.is_finite() && error <= allowed;
         if !close {
             return Err(Mismatch::Value { index, got, want, allowed });

@@ -5,8 +5,8 @@ use super::{IGNORE, index};
 /// `losses[row] = lse[row] - logits[row][target]`, 0 where the target is [`IGNORE`]; returns
 /// (scale * sum of losses, losses, lse).
 ///
-/// `lse` is the log of the sum of exponentials, given for ignored rows too. With scale = 1 / (targets that count), the
-/// total is the mean that training minimises.
+/// `lse` is the log of the sum of exponentials, computed for ignored rows too. With scale = 1 / (number of real
+/// targets), the total is the mean that training minimises.
 ///
 /// Shapes: logits (n_row, vocab), targets, losses and lse (n_row).
 /// Units: nats.
@@ -50,7 +50,7 @@ pub fn backward(logits: &[f64], targets: &[f64], scale: f64, n_row: usize, vocab
     dlogits
 }
 
-/// The largest logit leaves the sum, so that exp can't overflow.
+/// The largest logit is subtracted first, so that exp can't overflow.
 fn log_sum_exp(x: &[f64]) -> f64 {
     let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     max + x.iter().map(|x| (x - max).exp()).sum::<f64>().ln()

@@ -1,9 +1,9 @@
-//! Dropout whose mask is a function of (seed, step, micro-batch, site, element), so that backward makes it again
-//! instead of storing it, and so that it doesn't depend on the order in which a GPU runs its threads.
+//! Dropout whose mask is a function of (seed, step, micro-batch, site, element). The backward pass recomputes the mask
+//! instead of storing it, and it doesn't depend on the order in which a GPU runs its threads.
 
 use super::word;
 
-/// Added before hashing so that an element or word of zero isn't a fixed point; 2^32 divided by the golden ratio.
+/// Added before hashing so that an element or word of zero isn't a fixed point: 2^32 divided by the golden ratio.
 const GOLDEN_RATIO: u32 = 0x9e37_79b9;
 
 /// A 32-bit integer hash in which every input bit flips each output bit about half the time.
@@ -15,7 +15,7 @@ pub fn hash(x: u32) -> u32 {
     x ^ (x >> 16)
 }
 
-/// The key of one dropout site in one micro-batch: all the words that name it, hashed one into the next.
+/// The key of one dropout site in one micro-batch: the words that identify it, hashed into one.
 ///
 /// Shapes: rng is [seed_lo, seed_hi, step, micro].
 pub fn key(rng: &[u32; 4], site: u32) -> u32 {
@@ -30,11 +30,11 @@ pub fn keep(key: u32, elem: u32, threshold: u32) -> bool {
 
 /// How many of the 2^32 hash values mean "dropped" at probability `p`: 0 drops nothing.
 pub fn threshold(p: f64) -> u32 {
-    // A float-to-integer cast in Rust rounds towards zero and stops at the ends of u32, which is what is wanted.
+    // A float-to-integer cast in Rust rounds towards zero and saturates at the ends of u32, as needed here.
     (p * 4_294_967_296.0) as u32
 }
 
-/// What a survivor is multiplied by, so that the expected value of every element stays the same.
+/// The factor for survivors, which preserves the expected value of every element.
 pub fn scale(p: f64) -> f64 {
     1.0 / (1.0 - p)
 }
@@ -49,7 +49,7 @@ pub fn forward(inp: &[f64], rng: &[f64], site: u32, p: f64) -> Vec<f64> {
     (0u32..).zip(inp).map(|(elem, &x)| factors.apply(elem, x)).collect()
 }
 
-/// Everything of a dropout site that is the same for all its elements.
+/// The values that are the same for all elements of a dropout site.
 pub(super) struct Factors {
     key: u32,
     threshold: u32,
@@ -63,7 +63,7 @@ impl Factors {
         Factors { key: key(&words, site), threshold: threshold(p), scale: scale(p) }
     }
 
-    /// A dropped element is 0 whatever it was, so this selects; a multiplication by 0 would keep NaN.
+    /// Selects instead of multiplying: a dropped element is always 0, whereas multiplying NaN by 0 gives NaN.
     pub(super) fn apply(&self, elem: u32, x: f64) -> f64 {
         if keep(self.key, elem, self.threshold) { x * self.scale } else { 0.0 }
     }

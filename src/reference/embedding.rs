@@ -4,15 +4,14 @@ pub mod decode;
 
 use super::index;
 
-/// The position of each of `n_row` rows: its place among `t`, or after the first of its document, where `spans` says
-/// which positions of a row make a document.
+/// The position of each of `n_row` rows: its index in a row of `t`, or in its document if `spans` is given.
 ///
-/// Shapes: spans (B, T, 2): the first position of a position's document, and the one after its last.
+/// Shapes: spans (B, T, 2): the first position of each position's document, and the one after its last.
 pub fn positions(n_row: usize, t: usize, spans: Option<&[f64]>) -> Vec<usize> {
     (0..n_row).map(|row| row % t - spans.map_or(0, |spans| index(spans[2 * row]))).collect()
 }
 
-/// `out[row] = wte[ids[row]] + wpe[positions[row]]`, the latter where the model has it.
+/// `out[row] = wte[ids[row]] + wpe[positions[row]]`, the second term only if the model has position embeddings.
 ///
 /// Shapes: ids and positions (B, T), wte (V, C), wpe (at least T, C), out (B, T, C).
 /// Source: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", section 3.1.
@@ -27,7 +26,7 @@ pub fn forward(ids: &[f64], wte: &[f64], position: Option<(&[f64], &[usize])>, c
     out
 }
 
-/// Rows of the tables, and their columns.
+/// The sizes of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tables {
     /// Rows of wte (V).
@@ -38,7 +37,7 @@ pub struct Tables {
     pub c: usize,
 }
 
-/// The gradients (dwte, dwpe): every row of `dout` goes to its token and to its position.
+/// The gradients (dwte, dwpe): every row of `dout` is added to the rows of its token and its position.
 ///
 /// Shapes: dout (B, T, C), ids and positions (B, T), dwte (V, C), dwpe (n_position, C).
 /// Source: the chain rule on [`forward`].

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-/// Weight of the cubic term in the tanh approximation; the paper's number.
+/// The paper's coefficient of the cubic term in the tanh approximation.
 const CUBIC: f64 = 0.044715;
 
 /// `out = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`.
@@ -18,7 +18,7 @@ pub fn forward(inp: &[f64]) -> Vec<f64> {
 /// Shapes: dout, inp and the result are equal, of any rank.
 /// Source: the product and chain rules on [`forward`]; tanh' = 1 - tanh^2.
 pub fn backward(dout: &[f64], inp: &[f64]) -> Vec<f64> {
-    assert_eq!(dout.len(), inp.len(), "gelu: dout and inp have one size");
+    assert_eq!(dout.len(), inp.len(), "gelu: dout and inp have the same size");
     dout.iter()
         .zip(inp)
         .map(|(&dout, &x)| {

@@ -1,17 +1,17 @@
-//! The norm over all gradients at once, and what follows from it for the step.
+//! The norm over all gradients at once, and the clip coefficient and finite flag that follow from it.
 
-/// Keeps the division sane at a norm near 0; PyTorch's number.
+/// Keeps the quotient finite at a norm near 0; PyTorch's value.
 const EPS: f64 = 1e-6;
 
-/// `[norm, coef, finite, n_bad]`: the 2-norm of all gradients, what to multiply them by so that it is at most
-/// `max_norm`, 1 or 0 for "all elements are finite", and how many are not.
+/// Returns `[norm, coef, finite, n_bad]`: the 2-norm of all gradients, the factor that brings it to at most `max_norm`,
+/// 1 if all elements are finite and 0 if not, and the count of non-finite elements.
 ///
-/// `max_norm` 0 turns clipping off (coef 1). With any element not finite, norm and coef are 0: the step must change
-/// nothing.
+/// `max_norm` 0 turns clipping off (coef 1). If any element is not finite, norm and coef are 0, so that the step
+/// changes nothing.
 ///
-/// Shapes: grads is every gradient of the model, end to end.
-/// Source: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks", section 3.2, over all tensors
-/// together as `torch.nn.utils.clip_grad_norm_` does.
+/// Shapes: grads is every gradient of the model, concatenated.
+/// Source: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks", section 3.2, over all
+/// tensors together as `torch.nn.utils.clip_grad_norm_` does.
 pub fn forward(grads: &[f64], max_norm: f64) -> [f64; 4] {
     let n_bad = grads.iter().filter(|grad| !grad.is_finite()).count();
     if n_bad > 0 {
@@ -22,8 +22,8 @@ pub fn forward(grads: &[f64], max_norm: f64) -> [f64; 4] {
     [norm, coef, 1.0, 0.0]
 }
 
-/// What loss and norm say about a step: with a loss that isn't finite nothing is, and with one of them above its limit the
-/// gradients count for nothing, and the third is -1. A limit of 0 is none.
+/// Applies the loss and its limits to a norm: if the loss isn't finite, norm, coef and flag are 0; if loss or norm
+/// exceeds its limit, coef is 0 and the flag -1. A limit of 0 means no limit.
 pub fn gate(norm: [f64; 4], loss: f64, limits: [f64; 2]) -> [f64; 4] {
     let is_above = |value: f64, limit: f64| limit > 0.0 && value > limit;
     match norm {

@@ -29,7 +29,7 @@ pub fn forward(
     (out, means, rstds)
 }
 
-/// The gradients (dinp, dweight, dbias); mean and rstd are computed again from `inp`.
+/// The gradients (dinp, dweight, dbias); mean and rstd are recomputed from `inp`.
 ///
 /// Shapes: dout, inp and dinp (n_row, n_col), weight, dweight and dbias (n_col).
 /// Source: the chain rule on [`forward`].
@@ -46,7 +46,7 @@ pub fn backward(
     backward_from(dout, inp, weight, &mean, &rstd, n_row, n_col)
 }
 
-/// [`backward`] from the mean and rstd that [`forward`] returned.
+/// Like [`backward`], with the mean and rstd that [`forward`] returned.
 ///
 /// With xhat = (inp - mean) rstd and g = dout weight, a row's gradient is
 /// `dinp = rstd (g - mean(g) - xhat mean(g xhat))`: moving an input also moves the row's mean and variance.
@@ -63,7 +63,7 @@ pub fn backward_from(
     n_col: usize,
 ) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     assert_eq!(inp.len(), n_row * n_col, "layernorm: inp is (n_row, n_col)");
-    assert_eq!(dout.len(), inp.len(), "layernorm: dout and inp have one size");
+    assert_eq!(dout.len(), inp.len(), "layernorm: dout and inp have the same size");
     let mut dinp = vec![0.0; n_row * n_col];
     let mut dweight = vec![0.0; n_col];
     let mut dbias = vec![0.0; n_col];
@@ -91,7 +91,7 @@ pub fn backward_from(
     (dinp, dweight, dbias)
 }
 
-/// Mean and rstd of one row, in two passes: squares minus squared mean would cancel on rows far from zero.
+/// Mean and rstd of one row, in two passes: mean of squares minus squared mean would cancel on rows far from zero.
 fn moments(x: &[f64], eps: f64) -> (f64, f64) {
     let n = x.len() as f64;
     let mean = x.iter().sum::<f64>() / n;

@@ -1,6 +1,6 @@
 //! Matrix product, either operand transposed, with an optional bias: every linear layer and both its gradients.
 
-/// Sizes of a product and how its operands lie in memory.
+/// Sizes of a product and the memory layout of its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dims {
     /// Rows of out.

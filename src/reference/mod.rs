@@ -1,8 +1,8 @@
-//! The CPU reference: every op once more, in f64 and in plain loops written from its formula.
+//! The CPU reference: every op again, in f64 and in plain loops that follow its formula.
 //!
 //! A kernel is right when it agrees with the function here; the function here is right because it agrees with goldens
-//! made by PyTorch and with finite differences of itself. So these loops stay as close to the formula as they can and
-//! never become clever. Token ids, targets and random words arrive as f64 too, so that an op has one kind of input;
+//! made by PyTorch and with finite differences of itself. So these loops stay as close to the formula as possible and
+//! are never optimised. Token ids, targets and random words arrive as f64 too, so that an op has one kind of input;
 //! every u32 is exact in f64.
 
 pub mod adamw;
@@ -19,12 +19,12 @@ pub mod matmul;
 pub mod residual;
 pub mod sample;
 
-/// The target that says "no loss here": padding, or a token that nobody has to predict.
+/// The target that means "no loss here": padding, or a token that need not be predicted.
 ///
-/// The largest u32, so that no vocabulary contains it; as f64 it is 4294967295.0.
+/// It is the largest u32, so that no vocabulary contains it; as f64 it is 4294967295.0.
 pub const IGNORE: u32 = u32::MAX;
 
-/// The whole number that an f64 carries, checked because a fraction here means that a caller mixed up its tensors.
+/// The integer in an f64. A fraction means that a caller mixed up its tensors, so it panics.
 fn word(value: f64) -> u32 {
     assert!(
         value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value),
@@ -33,7 +33,7 @@ fn word(value: f64) -> u32 {
     value as u32
 }
 
-/// [`word`] for indexing.
+/// Like [`word`], as an index.
 fn index(value: f64) -> usize {
     word(value) as usize
 }

@@ -7,6 +7,7 @@ mod from_weights;
 mod layout;
 pub(crate) mod metrics;
 mod open;
+pub mod prepare;
 mod restore;
 pub(crate) mod saved_settings;
 mod schedule;

@@ -1,4 +1,4 @@
-//! How fast a device is, as measured on it, and where a program's time goes.
+//! The measured speed of a device, and profiles of a program.
 
 mod peaks;
 mod profile;

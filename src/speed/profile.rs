@@ -10,16 +10,16 @@ use crate::ops::Cost;
 use crate::plan::Plan;
 use crate::units::count;
 
-/// What was measured around the timed dispatches.
+/// Measurements around the timed dispatches.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spans {
-    /// Steps whose dispatches were timed, and as many that ran as always.
+    /// Number of steps with timed dispatches, and of as many untimed steps.
     pub n_step: u64,
-    /// Wall time of the steps that ran as always.
+    /// Wall time of the untimed steps.
     pub plain: Duration,
-    /// Wall time of the steps whose dispatches were timed.
+    /// Wall time of the timed steps.
     pub timed: Duration,
-    /// What the host spent on the steps that ran as always.
+    /// The host's cost of the untimed steps.
     pub host: HostTime,
 }
 
@@ -28,11 +28,11 @@ pub struct Spans {
 pub struct Row {
     /// The op's name, or `kernel/variant`.
     pub name: String,
-    /// Dispatches in all.
+    /// Total dispatches.
     pub calls: u64,
-    /// Nanoseconds in all.
+    /// Total nanoseconds.
     pub ns: u64,
-    /// Least work in all; a kernel's is its share of the op's by invocations, so only an op's rates are shown.
+    /// Total minimum work. A kernel's is its share of the op's by invocations, so only an op's rates are shown.
     pub cost: Cost,
 }
 
@@ -54,16 +54,16 @@ impl Row {
         self.cost.bytes as f64 * 1e9 / self.ns.max(1) as f64
     }
 
-    /// What its rates are of the peaks, from 0 to 1: operations, bytes.
+    /// Its rates as fractions of the peaks, from 0 to 1: operations, bytes.
     fn of_peaks(&self, peaks: Peaks) -> [f64; 2] {
         [self.flops_per_s() / peaks.flops_per_s, self.bytes_per_s() / peaks.bytes_per_s].map(|share| share.min(1.0))
     }
 }
 
-/// Nanoseconds below which an op's time is mostly the clock's resolution, so that its rates say nothing.
+/// Below this many nanoseconds an op's time is mostly the clock's resolution, so its rates mean nothing.
 const MIN_NS: u64 = 20_000;
 
-/// Raises the peaks to what ops have reached, and says what reached each.
+/// Raises the peaks to the rates that ops reached, and names what reached each.
 fn raised(mut peaks: Peaks, rows: &[(Row, Vec<Row>)]) -> (Peaks, [String; 2]) {
     let mut by = ["a matrix product".to_string(), "adding tensors".to_string()];
     for (op, _) in rows.iter().filter(|(op, _)| op.ns >= MIN_NS) {
@@ -83,23 +83,23 @@ fn raised(mut peaks: Peaks, rows: &[(Row, Vec<Row>)]) -> (Peaks, [String; 2]) {
 pub struct Profile {
     /// The device.
     pub device: String,
-    /// What it can do at best: as measured, or what an op of these steps reached, if that is more.
+    /// Its peak rates: as measured, or as reached by an op of these steps if that is more.
     pub peaks: Peaks,
-    /// What reached the two peaks.
+    /// The op that reached each peak.
     pub peaks_of: [String; 2],
-    /// What was measured around.
+    /// The measurements around the timed dispatches.
     pub spans: Spans,
-    /// Whether the device's timestamps say so.
+    /// Whether the times are from the device's timestamps.
     pub by_device: bool,
     /// Ops by time, each with its kernels.
     pub rows: Vec<(Row, Vec<Row>)>,
-    /// The longest dispatch: nanoseconds and where in the model.
+    /// The longest dispatch: nanoseconds, and its place in the model.
     pub longest: (u64, String),
     trace: Vec<Value>,
 }
 
 impl Profile {
-    /// Adds up what was timed of a plan.
+    /// Sums up the timings of a plan's dispatches.
     pub fn new(plan: &Plan, timings: &Timings, spans: Spans, peaks: Peaks, device: &str) -> Self {
         let mut ops: BTreeMap<&str, (Row, BTreeMap<String, Row>)> = BTreeMap::new();
         let mut longest = (0, String::new());
@@ -138,7 +138,7 @@ impl Profile {
         Self { device: device.into(), peaks, peaks_of, spans, by_device: timings.by_device, rows, longest, trace }
     }
 
-    /// Nanoseconds of all dispatches.
+    /// Total nanoseconds of all dispatches.
     pub fn busy_ns(&self) -> u64 {
         self.rows.iter().map(|(op, _)| op.ns).sum()
     }
@@ -148,7 +148,7 @@ impl Profile {
         json!({ "traceEvents": self.trace, "displayTimeUnit": "ms", "otherData": { "device": self.device } })
     }
 
-    /// The table's figures.
+    /// The table's values.
     pub fn to_json(&self) -> Value {
         let n = self.spans.n_step.max(1) as f64;
         let ms = |ns: u64| ns as f64 / n / 1e6;
@@ -190,7 +190,7 @@ impl fmt::Display for Profile {
         if !self.by_device {
             writeln!(
                 f,
-                "(no timestamps here: each dispatch was submitted and waited for alone, which is in its time)"
+                "(no device timestamps: each dispatch was submitted and waited for alone, and its time includes that)"
             )?;
         }
         writeln!(
@@ -242,7 +242,7 @@ impl fmt::Display for Profile {
         )?;
         write!(
             f,
-            "peak             the most seen here: {:.1} GFLOP/s (F) in {}, {:.1} GB/s (B) in {}",
+            "peak             highest seen here: {:.1} GFLOP/s (F) in {}, {:.1} GB/s (B) in {}",
             self.peaks.flops_per_s / 1e9,
             self.peaks_of[0],
             self.peaks.bytes_per_s / 1e9,

@@ -6,34 +6,34 @@ use crate::exec::Timings;
 use crate::graph::Phase;
 use crate::plan::Plan;
 
-/// A training step that was timed.
+/// A timed training step.
 #[derive(Debug, Clone, Copy)]
 pub struct TimedStep<'a> {
-    /// What ran.
+    /// The plan that ran.
     pub plan: &'a Plan,
-    /// Each dispatch, of one step or of several.
+    /// Times of each dispatch, of one or several steps.
     pub timings: &'a Timings,
     /// Seconds of a step whose dispatches weren't timed.
     pub step_s: f64,
 }
 
-/// What training takes on a device, op by op: so much for each dispatch and so much for each unit of work. From this the
-/// time of any plan's step is estimated.
+/// The cost of training on a device, op by op: a time per dispatch and a time per unit of work. It gives an estimate of
+/// the time of any plan's step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     ops: BTreeMap<String, Rate>,
-    /// Of all ops together, for one that wasn't there.
+    /// The rate of all ops together, for ops that weren't measured.
     all: Rate,
 }
 
-/// Seconds.
+/// Costs in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Rate {
     per_dispatch: f64,
     per_work: f64,
 }
 
-/// What an op of a step comes to.
+/// The totals of an op in a step.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     n: f64,
@@ -42,7 +42,7 @@ struct Sum {
 }
 
 impl Rates {
-    /// From a small step and a larger one.
+    /// Derives the rates from a small step and a larger one.
     pub fn of(small: TimedStep<'_>, large: TimedStep<'_>) -> Self {
         let (of_small, of_large) = (sums(small), sums(large));
         let all = [&of_small, &of_large].map(|sums| sums.values().copied().fold(Sum::default(), Sum::plus));
@@ -52,7 +52,7 @@ impl Rates {
         Self { ops, all: Rate::fit(all[0], all[1]) }
     }
 
-    /// Seconds of a step of `micro_batches` of a plan.
+    /// Estimated seconds for a step of `micro_batches` of a plan.
     pub fn step_s(&self, plan: &Plan, micro_batches: u64) -> f64 {
         let seconds = plan.steps.iter().map(|step| {
             let rate = self.ops.get(step.op).unwrap_or(&self.all);
@@ -70,7 +70,8 @@ impl Sum {
 }
 
 impl Rate {
-    /// The two that explain both sums; where none does, as times are never exact, the work alone explains the larger one.
+    /// The pair that explains both sums. If none does, as times are never exact, the work alone explains the larger
+    /// sum.
     fn fit(small: Sum, large: Sum) -> Self {
         let det = small.n * large.work - large.n * small.work;
         let per_dispatch = (small.seconds * large.work - large.seconds * small.work) / det;
@@ -86,14 +87,14 @@ impl Rate {
     }
 }
 
-/// By op, all together as long as the step; of each dispatch the shortest time, since whatever else the machine does only adds
-/// to it.
+/// Sums by op, which add up to the time of the step. Uses the shortest time of each dispatch, since other load only
+/// adds to it.
 fn sums(timed: TimedStep<'_>) -> BTreeMap<String, Sum> {
     let mut shortest: BTreeMap<usize, u64> = BTreeMap::new();
     for dispatch in &timed.timings.dispatches {
         shortest.entry(dispatch.step).and_modify(|ns| *ns = dispatch.ns.min(*ns)).or_insert(dispatch.ns);
     }
-    // what a step takes beside its dispatches is shared out among them
+    // the rest of a step's time is divided among its dispatches
     let around = timed.step_s / shortest.values().sum::<u64>().max(1) as f64;
     let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
     for (index, ns) in shortest {

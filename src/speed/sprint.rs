@@ -9,8 +9,8 @@ use crate::ops::{Gelu, Matmul, Residual};
 use crate::plan::Plan;
 use crate::tensor::DType;
 
-/// A small piece of work with the proportions of a training step, four fifths products and one fifth moving data, by which
-/// two ways to open a software device are compared.
+/// A small workload with the proportions of a training step, four fifths products and one fifth data movement, for
+/// comparing two ways to open a software device.
 #[derive(Debug)]
 pub struct Sprint {
     program: Program,
@@ -24,7 +24,7 @@ impl Sprint {
     ///
     /// # Errors
     ///
-    /// A failure of the device.
+    /// The device failed.
     pub fn new(gpu: &Arc<Gpu>) -> Result<Self, ExecError> {
         let [rows, narrow, wide] = SIDES;
         let product = |trans_a, trans_b| Matmul { trans_a, trans_b };
@@ -42,12 +42,12 @@ impl Sprint {
         Ok(sprint)
     }
 
-    /// Runs it once. The processor time of all threads together, which what else the machine does disturbs less than it
-    /// disturbs the clock on the wall; the latter where the system doesn't count processor time.
+    /// Runs it once. Returns the CPU time of all threads together, which other load on the machine disturbs less than
+    /// wall time, or wall time if the system doesn't count CPU time.
     ///
     /// # Errors
     ///
-    /// A failure of the device.
+    /// The device failed.
     pub fn run(&self) -> Result<Duration, ExecError> {
         let (spent, started) = (cpu_time::ProcessTime::try_now(), Instant::now());
         self.program.run(Phase::MicroBatch)?;

@@ -1,4 +1,4 @@
-//! What a tensor is: its shape, its element type, its part in the program. No data and no device.
+//! Descriptions of tensors: shape, element type and role in the program. No data and no device.
 
 mod param;
 mod shape;

@@ -11,7 +11,7 @@ pub struct ParamSpec {
     pub init: Init,
     /// How the optimizer treats it.
     pub group: ParamGroup,
-    /// How other programs order its elements.
+    /// The order of its elements in other programs' files.
     pub layout: Layout,
 }
 
@@ -29,19 +29,19 @@ pub enum Init {
     Ones,
 }
 
-/// The kinds of parameters that an optimizer tells apart.
+/// The kinds of parameters that optimizers distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ParamGroup {
     /// The weight of a linear layer.
     Matrix,
-    /// A table with a row per token or position, and an output projection, which has a row per token too.
+    /// A table with a row per token or position, or an output projection, which also has a row per token.
     Embedding,
     /// A bias or the weight of a norm.
     Vector,
 }
 
 impl ParamGroup {
-    /// Whether weight decay applies: to everything but vectors, as in GPT-2's training.
+    /// Whether weight decay applies: to all but vectors, as in GPT-2's training.
     pub fn decays(self) -> bool {
         self != Self::Vector
     }
@@ -50,8 +50,8 @@ impl ParamGroup {
 /// The order of a parameter's elements, which exporters follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Layout {
-    /// A linear layer's weight (inputs, outputs), as GPT-2 stores it. PyTorch's `Linear` has it transposed.
+    /// A linear layer's weight (inputs, outputs), as GPT-2 stores it. PyTorch's `Linear` stores the transpose.
     InOut,
-    /// The same everywhere.
+    /// The same in every program.
     Plain,
 }

@@ -13,14 +13,15 @@ pub struct Shape {
 pub struct ShapeOverflow(pub [u64; Shape::MAX_RANK]);
 
 impl Shape {
-    /// The largest number of axes.
+    /// The maximum number of axes.
     pub const MAX_RANK: usize = 4;
 
-    /// A shape from its axes, slowest first.
+    /// Makes a shape from its axes, slowest first.
     ///
     /// # Panics
     ///
-    /// On more than [`Shape::MAX_RANK`] axes or on an element count beyond `u64`; [`Shape::checked`] reports the latter.
+    /// If there are more than [`Shape::MAX_RANK`] axes or the element count exceeds `u64`; [`Shape::checked`] reports
+    /// the latter.
     pub fn new(dims: &[u64]) -> Self {
         match Self::checked(dims) {
             Ok(shape) => shape,
@@ -28,11 +29,11 @@ impl Shape {
         }
     }
 
-    /// A shape from its axes.
+    /// Makes a shape from its axes.
     ///
     /// # Errors
     ///
-    /// [`ShapeOverflow`] where the element count doesn't fit in `u64`.
+    /// [`ShapeOverflow`] if the element count doesn't fit in `u64`.
     pub fn checked(dims: &[u64]) -> Result<Self, ShapeOverflow> {
         assert!(dims.len() <= Self::MAX_RANK, "a tensor has at most {} axes", Self::MAX_RANK);
         let mut padded = [1; Self::MAX_RANK];

@@ -12,7 +12,7 @@ pub enum DType {
 }
 
 impl DType {
-    /// Bytes of one element.
+    /// Size of one element, bytes.
     pub const fn bytes(self) -> u64 {
         match self {
             Self::F32 | Self::U32 => 4,
@@ -29,16 +29,16 @@ impl fmt::Display for DType {
     }
 }
 
-/// A tensor's part in the program, which decides where it lives and how long.
+/// A tensor's role in the program, which decides where it lives and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
-    /// Trained; in the parameter slabs.
+    /// A trained tensor, in the parameter slabs.
     Param,
-    /// Fixed, written once by the host (a sinusoidal position table).
+    /// A fixed tensor, written once by the host (a sinusoidal position table).
     Const,
     /// The gradient of a parameter; in the gradient slabs, cleared when a step begins.
     Grad,
-    /// What the optimizer keeps for each element of a parameter; in a slab as long as the parameters'.
+    /// The optimizer's state per element of a parameter; in a slab as long as the parameters'.
     OptimizerState,
     /// Carried from step to step on the device (an optimizer's counts).
     State,
@@ -46,9 +46,9 @@ pub enum Role {
     Metric,
     /// Written by the host before each micro-batch or step.
     Input,
-    /// Computed and consumed inside a micro-batch; shares its buffer with others that live at other times.
+    /// Computed and consumed inside a micro-batch; shares its buffer with tensors of disjoint lifetimes.
     Activation,
-    /// Computed inside a micro-batch and kept readable after it (logits).
+    /// Computed inside a micro-batch and still readable after it (logits).
     Output,
 }
 
@@ -72,31 +72,31 @@ impl fmt::Display for Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TensorId(pub usize);
 
-/// What is known of a tensor before any device is opened.
+/// The description of a tensor, known before any device is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorSpec {
-    /// Unique in the graph; GPT-2's name for a parameter.
+    /// Its name, unique in the graph; for a parameter, GPT-2's name.
     pub name: String,
     /// Its axes.
     pub shape: Shape,
     /// Its element type.
     pub dtype: DType,
-    /// Where it lives and how long.
+    /// Its role, which decides where it lives and how long.
     pub role: Role,
 }
 
 impl TensorSpec {
-    /// A spec from its parts.
+    /// Makes a spec from its parts.
     pub fn new(name: impl Into<String>, shape: Shape, dtype: DType, role: Role) -> Self {
         Self { name: name.into(), shape, dtype, role }
     }
 
-    /// Bytes that the elements take.
+    /// Size of all elements, bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes_of(self.shape.numel())
     }
 
-    /// Bytes that this many of its elements take.
+    /// Size of `n_elem` elements, bytes.
     pub fn bytes_of(&self, n_elem: u64) -> u64 {
         n_elem.saturating_mul(self.dtype.bytes())
     }

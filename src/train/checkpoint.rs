@@ -84,7 +84,7 @@ impl Session {
     pub(super) fn progress(&self) -> Progress {
         let program = self.program();
         let kernels: BTreeSet<String> = program.plan().steps.iter().map(|step| step.dispatch.name()).collect();
-        let tuned = program.gpu().choice().tuned().clone();
+        let tuned = program.plan().choice.tuned().clone();
         Progress { device: program.gpu().name(), kernels: kernels.into_iter().collect(), tuned, ..Progress::default() }
     }
 

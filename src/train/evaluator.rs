@@ -34,7 +34,7 @@ impl Evaluator {
         check_batch(model, rows.b, rows.t)?;
         let gpt = Gpt::build(model, Purpose::Loss, rows, ReadBack::default(), memory)?;
         let (inputs, loss) = (gpt.inputs, gpt.loss);
-        let program = Program::sharing(source, Plan::new(gpt.graph, source.gpu().caps(), &source.gpu().choice())?)?;
+        let program = Program::sharing(source, Plan::new(gpt.graph, source.gpu().caps(), &source.plan().choice)?)?;
         let ring = Readback::new(&program, &loss.into_iter().collect::<Vec<_>>(), 3)?;
         Ok(Self { program, inputs, ring, shape: (rows.b, rows.t), vocab_size: model.vocab_size })
     }

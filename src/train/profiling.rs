@@ -69,7 +69,7 @@ impl Profiling {
         }
         let timings = program.stop_timing();
         let spans = Spans { n_step: self.n_step, plain: self.plain, timed: self.timed, host: self.host };
-        let peaks = Peaks::measure(program.gpu())?;
+        let peaks = Peaks::measure(program.gpu(), &program.plan().choice)?;
         Ok(Some(Profile::new(program.plan(), &timings, spans, peaks, &program.gpu().name())))
     }
 }

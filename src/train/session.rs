@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Evaluator;
+use super::StepResult;
 use super::session_config::SessionConfig;
 use super::write_batch::{check_documents, check_ids, write_batch};
 use crate::data::Batch;
@@ -92,27 +93,6 @@ pub(super) enum Part {
     State(&'static str),
 }
 
-/// The result of a step, available some steps later.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepResult {
-    /// The step's number, from 1.
-    pub step: u64,
-    /// Mean negative log-likelihood over the step's real targets, nats.
-    pub loss: f32,
-    /// Global norm of the gradients before clipping; 0 if they weren't finite.
-    pub grad_norm: f32,
-    /// Whether loss and gradients were finite. Otherwise the step changed nothing.
-    pub finite: bool,
-    /// Whether the step changed the weights: it was finite, and within the limits of [`Session::set_limits`].
-    pub applied: bool,
-    /// Gradient elements that weren't finite.
-    pub n_nonfinite: f32,
-    /// Steps so far that changed nothing.
-    pub n_skipped: u64,
-    /// Real targets in the step.
-    pub n_target: u64,
-}
-
 /// A model in training on a device, which holds weights, gradients and optimizer state. A step never waits for it.
 #[derive(Debug)]
 pub struct Session {
@@ -134,13 +114,6 @@ pub struct Session {
 
 /// Steps that may be in flight when a step is recorded: one that runs, and one so that the device never waits.
 const QUEUE_DEPTH: usize = 2;
-
-impl StepResult {
-    /// Loss and gradient norm, if both are finite.
-    pub(super) fn for_spikes(&self) -> Option<(f32, f32)> {
-        self.finite.then_some((self.loss, self.grad_norm))
-    }
-}
 
 impl Session {
     /// Plans a session: what it needs, without a device.
@@ -166,10 +139,19 @@ impl Session {
     ///
     /// An invalid model, one that doesn't fit, or a device error.
     pub fn new(gpu: &Arc<Gpu>, config: SessionConfig) -> Result<Self, SessionError> {
+        Self::with_kernels(gpu, config, &Choice::default())
+    }
+
+    /// The same with a choice of kernels, such as those that were tuned for the device.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::new`].
+    pub fn with_kernels(gpu: &Arc<Gpu>, config: SessionConfig, choice: &Choice) -> Result<Self, SessionError> {
         let gpt = Self::graph(&config)?;
         let (inputs, logits, loss) = (gpt.inputs, gpt.logits, gpt.loss);
         let (constants, attention_maps) = (gpt.constants, gpt.attention_maps);
-        let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), &gpu.choice())?)?;
+        let program = Program::new(gpu, Plan::new(gpt.graph, gpu.caps(), choice)?)?;
         let find = |name: &str| program.find(name);
         let (hyper, limits, norm) = (find("hyper")?, find("limits")?, find("norm")?);
         let (counts, n_before) = config.optimizer.skipped();

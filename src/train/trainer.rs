@@ -87,10 +87,11 @@ impl Run {
         config: RunConfig,
         corpus: &Corpus,
         tokenizer: Tokenizer,
+        choice: &Choice,
     ) -> Result<Self, RunError> {
         config.validate()?;
         let dataset = Dataset::of(corpus, &tokenizer, &config.data_options())?;
-        let session = Session::new(gpu, config.session())?;
+        let session = Session::with_kernels(gpu, config.session(), choice)?;
         let progress = session.progress();
         claim.fill(|| {
             let dir = RunDir::fill(claim, &config, &tokenizer)?;
@@ -118,7 +119,13 @@ impl Run {
     /// # Errors
     ///
     /// [`RunError`]: text that has changed, no checkpoint, a damaged one.
-    pub fn resume(gpu: &Arc<Gpu>, mut open: OpenRun, corpus: &Corpus, wanted: &RunConfig) -> Result<Self, RunError> {
+    pub fn resume(
+        gpu: &Arc<Gpu>,
+        mut open: OpenRun,
+        corpus: &Corpus,
+        wanted: &RunConfig,
+        choice: &Choice,
+    ) -> Result<Self, RunError> {
         let lock = open.lock()?;
         open.dir.check_settings(&open.config)?;
         let config = open.config.with_free(wanted);
@@ -127,15 +134,13 @@ impl Run {
         let mut found = open.take_checkpoint()?;
         let OpenRun { dir, config: before, tokenizer, .. } = open;
         let (progress, passed_over) = (found.progress.clone(), found.passed_over.clone());
-        if progress.device == gpu.name() {
-            gpu.choose(Choice::of_tuned(progress.tuned.clone()));
-        }
+        let own = (progress.device == gpu.name()).then(|| Choice::of_tuned(progress.tuned.clone()));
         let steps = config.train.steps;
         if steps != before.train.steps && steps < progress.step {
             return Err(RunError::Behind { steps, step: progress.step });
         }
         config.validate()?;
-        let mut session = Session::new(gpu, config.session())?;
+        let mut session = Session::with_kernels(gpu, config.session(), own.as_ref().unwrap_or(choice))?;
         session.load(&mut found)?;
         let here = session.progress();
         // before the first step nothing has been computed, so nothing can differ
@@ -255,7 +260,8 @@ impl Run {
     pub fn train(&mut self, stop: &AtomicBool, mut on: impl FnMut(&Event)) -> Result<Summary, RunError> {
         let (model, t) = (&self.config.model, self.config.row_size());
         on(&Event::Doing(Doing::Measuring));
-        let peak = matmul_peak(self.session.program().gpu()).map_err(SessionError::from)?;
+        let peak = matmul_peak(self.session.program().gpu(), &self.session.program().plan().choice)
+            .map_err(SessionError::from)?;
         self.token_s = model.train_flops(1, t) as f64 / t as f64 / peak;
         if self.evaluates_start() && !stop.load(Ordering::Relaxed) {
             self.evaluate(stop, &mut on)?;
@@ -434,7 +440,7 @@ impl Run {
 
     fn log(&mut self, line: &Value, on: &mut impl FnMut(&Event)) {
         let written = self.metrics.log(line);
-        self.note(written.map_err(Into::into), on);
+        self.note(written, on);
         self.note_metrics(on);
     }
 

@@ -16,36 +16,36 @@ use crate::ops::{FlashProbe, Op, Probe, Task, document_spans};
 use crate::plan::Plan;
 use crate::tensor::{DType, Role, Shape, TensorId};
 
-/// Measures on a device.
+/// Measures candidates on a device.
 #[derive(Debug)]
 pub struct OnDevice {
     gpu: Arc<Gpu>,
     spoiled: Option<String>,
 }
 
-/// Runs of each candidate, as long as they are worth their time.
+/// Maximum runs per candidate.
 const ROUNDS: usize = 12;
 const MIN_ROUNDS: usize = 4;
-/// After as long, the rounds of a task end.
+/// A task's rounds end after this time.
 const SPAN: Duration = Duration::from_millis(100);
-/// A candidate that takes so many times the best one's time is out of the race.
+/// A candidate this many times slower than the best is dropped.
 const OUT: f64 = 2.0;
 /// Bytes around each tensor that a kernel must leave alone.
 const GUARD_BYTES: u64 = 1024;
-/// A NaN with a payload: what reads it shows it.
+/// A NaN with a payload, which reveals a kernel that reads it.
 const PATTERN: u32 = 0x7fc5_a5a5;
 
-/// What a candidate's first run took, seconds, and what is wrong with what it computed.
+/// The seconds of a candidate's first run, and what is wrong with its result, if anything.
 type First = (f64, Option<String>);
 
 impl OnDevice {
-    /// On this device.
+    /// Measures on this device.
     pub fn new(gpu: &Arc<Gpu>) -> Self {
         Self { gpu: gpu.clone(), spoiled: None }
     }
 
-    /// Changes an element of what a candidate computes of a matrix product, of the second output where there is one, before
-    /// it is checked, as a driver does that computes wrongly: for tests.
+    /// Makes a candidate compute wrongly, for tests: changes an element of its matrix product, in the second output if
+    /// there is one, before the check.
     #[must_use]
     pub fn spoil(mut self, candidate: &str) -> Self {
         self.spoiled = Some(candidate.into());
@@ -71,7 +71,7 @@ impl OnDevice {
                 let first = check(&program, &tensors, candidate)?;
                 Ok((program, first))
             });
-            // an error of the device ends it all, one of the candidate only its own race
+            // a failure of the device ends tuning, one of the candidate only its own race
             self.gpu.check()?;
             let lap = |failed| Measurement { candidate: candidate.clone(), ms: None, compile_ms: 0.0, failed };
             match checked {
@@ -140,7 +140,7 @@ impl OnDevice {
         })
     }
 
-    /// Attention is checked as `tril doctor` does: on fewer heads of the same size, against the f64 reference.
+    /// Checks attention as `tril doctor` does: on fewer heads of the same size, against the f64 reference.
     fn race_flash(
         &self,
         task: &Task,
@@ -153,7 +153,7 @@ impl OnDevice {
                 match (dtype, *name) {
                     (_, "spans") => program.write_u32(tensor, &spans(shape.dims()[0], shape.dims()[1]))?,
                     (DType::U32, _) => program.write_u32(tensor, &[1, 2, 3, 4])?,
-                    // about what it is for scores near 0, so that probabilities are some
+                    // about its value for scores near 0, so that probabilities are not negligible
                     (_, "lse") => program.write(tensor, &vec![5.0; uniform(0, shape.numel()).len()])?,
                     _ => program.write(tensor, &uniform(1, shape.numel()))?,
                 }
@@ -170,14 +170,14 @@ impl OnDevice {
     }
 }
 
-/// Kernels that no model uses need not be kept: on a software device each takes ten MiB.
+/// Drops kernels that no model uses: on a software device each takes ten MiB.
 impl Drop for OnDevice {
     fn drop(&mut self) {
         self.gpu.forget_pipelines();
     }
 }
 
-/// Rounds of one run each, so that what else the machine does, and its clock, is the same for all.
+/// Times candidates in rounds of one run each, so that other load and the clock rate are the same for all.
 fn time(running: &mut Vec<(usize, Program)>, laps: &mut [Measurement]) -> Result<(), ExecError> {
     let started = Instant::now();
     for (_, program) in &*running {
@@ -211,7 +211,7 @@ fn time(running: &mut Vec<(usize, Program)>, laps: &mut [Measurement]) -> Result
     Ok(())
 }
 
-/// The shortest time is the kernel's own: whatever else happens only adds to it.
+/// Records the shortest time as the kernel's own: other load only adds to it.
 fn finish(lap: &mut Measurement, program: &Program) {
     let (timings, steps) = (program.stop_timing(), &program.plan().steps);
     let own = timings.dispatches.iter().filter(|d| steps[d.step].dispatch.name() == lap.candidate);
@@ -244,13 +244,13 @@ fn spans(b: u64, t: u64) -> Vec<u32> {
     document_spans(&firsts, t as usize)
 }
 
-/// Uniform in [-1, 1), the same for the same seed everywhere.
+/// Uniform values in [-1, 1); the same seed gives the same values everywhere.
 fn uniform(seed: u64, n: u64) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..n).map(|_| rng.random::<f32>() * 2.0 - 1.0).collect()
 }
 
-/// A graph of a task alone, and the tensors to write: state, so that the programs of all candidates share it.
+/// A graph of one task, and its tensors to write, which are state so that the programs of all candidates share them.
 fn alone(task: &Task) -> Result<(Graph, Vec<TensorId>), GraphError> {
     let mut builder = GraphBuilder::new();
     let mut state = |name: &str, shape, dtype| builder.tensor(name, shape, dtype, Role::State);
@@ -282,7 +282,7 @@ fn alone(task: &Task) -> Result<(Graph, Vec<TensorId>), GraphError> {
     Ok((builder.finish(), tensors))
 }
 
-/// The kernel and variant that a plan has for a task; `None` where its dispatches differ.
+/// The kernel and variant that a plan uses for a task; `None` if its dispatches differ.
 fn used(plan: &Plan, task: &Task) -> Option<String> {
     let is_one = |kernel: &str| task.kernels().iter().any(|k| k.name == kernel);
     let mut names = plan.steps.iter().filter(|s| is_one(s.dispatch.kernel.name)).map(|s| s.dispatch.name());
@@ -290,7 +290,7 @@ fn used(plan: &Plan, task: &Task) -> Option<String> {
     names.all(|name| name == first).then_some(first)
 }
 
-/// A plan that uses a candidate; `None` where the candidate doesn't take the task.
+/// A plan that uses a candidate; `None` if the candidate doesn't support the task.
 fn pinned(graph: Graph, task: &Task, candidate: &str, caps: &Caps) -> Option<Plan> {
     let choice = Choice::of_tuned([(task.to_string(), candidate.to_string())].into());
     let plan = Plan::with_guards(graph, caps, &choice, GUARD_BYTES).ok()?;

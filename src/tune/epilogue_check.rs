@@ -1,18 +1,18 @@
-//! Checks of what a product's kernel does besides, element by element.
+//! Checks of a product's epilogue, element by element.
 
 use crate::doctor::cases::gelu::forward_tolerance;
 use crate::ops::{Epilogue, Probe};
 use crate::reference::compare::{Mismatch, Tolerance, compare_f64};
 use crate::reference::gelu;
 
-/// Where a product gets its third input for a check: uniform in [-1, 1), but where GELU's derivative is taken, at least 0,
-/// as it is 0.5 and more there and can be divided by.
+/// The third input of a product for a check: uniform in [-1, 1), or in [0, 1) for GELU's derivative, which is at least
+/// 0.5 there and can be divided by.
 pub(super) fn third_input(product: &Probe, uniform: Vec<f32>) -> Vec<f32> {
     if product.then() == Some(Epilogue::GeluGradient) { uniform.into_iter().map(f32::abs).collect() } else { uniform }
 }
 
-/// The product alone, of what is in out after everything, what was there before and should have been added (or nothing), and
-/// the third input.
+/// The product without its epilogue, computed from the final out, the existing values that were added to (or nothing),
+/// and the third input.
 pub(super) fn undone(product: &Probe, out: &[f32], before: &[f32], other: &[f32]) -> Vec<f64> {
     let at = |values: &[f32], i: usize| values.get(i).map_or(0.0, |&x| f64::from(x));
     let out = out.iter().map(|&x| f64::from(x)).enumerate();
@@ -29,19 +29,19 @@ pub(super) fn undone(product: &Probe, out: &[f32], before: &[f32], other: &[f32]
     }
 }
 
-/// What multiplying by GELU's derivative and dividing by it again leaves of an element: 16 roundings of the product, and 10
-/// of the height of the derivative's terms, twice as large after division.
+/// The error of multiplying an element by GELU's derivative and dividing by it again: 16 roundings of the product, and
+/// 10 of the magnitude of the derivative's terms, doubled by the division.
 pub(super) fn slope_tolerance() -> Tolerance {
     Tolerance::ulps(20.0)
 }
 
-/// Where the last element of the second output is.
+/// The index of the last element of the second output.
 pub(super) fn last_of_second(product: &Probe) -> usize {
     let [batch, m, n, _] = product.sides();
     if product.then() == Some(Epilogue::ColumnSums) { batch * n - 1 } else { product.out_at(batch - 1, m - 1, n - 1) }
 }
 
-/// Compares the second output, where there is one, with what was there before and should have been added, or nothing.
+/// Checks the second output, if there is one, given the existing values that were added to, or nothing.
 pub(super) fn check_second(
     product: &Probe,
     second: &[f32],

@@ -1,22 +1,22 @@
-//! A check of every element of a matrix product in the time that reading it takes.
+//! A check of every element of a matrix product in the time it takes to read it.
 
 use crate::ops::{Epilogue, Probe};
 use crate::reference::compare::{Mismatch, Tolerance, compare_f64};
 
-/// What the rows of a product must be when each is summed with signs drawn at random: a wrong element changes its row's
-/// sum, and no wrong elements are known to cancel under signs that they can't know.
+/// The expected row sums of a product under random signs: a wrong element changes its row's sum, and errors can't
+/// cancel under signs that the kernel doesn't know, except by chance.
 ///
 /// Source: Freivalds 1977, "Probabilistic machines can use less running time".
 #[derive(Debug)]
 pub(super) struct RowSums {
     signs: Vec<f64>,
-    /// Of A B and the bias, without what was in out before.
+    /// Row sums of A B and the bias, without the old values of out.
     want: Vec<f64>,
     tolerance: Tolerance,
 }
 
 impl RowSums {
-    /// For operands that are uniform in [-1, 1).
+    /// Expects operands that are uniform in [-1, 1).
     pub(super) fn new(product: &Probe, a: &[f32], b: &[f32], bias: Option<&[f32]>) -> Self {
         let [batch, m, n, k] = product.sides();
         // a fixed sequence without a pattern that a kernel could share
@@ -36,9 +36,8 @@ impl RowSums {
             let term = |r| move |(i, t): (usize, &f64)| t * f64::from(a[product.a_at(z, r, i)]);
             want.extend((0..m).map(|r| terms.iter().enumerate().map(term(r)).sum::<f64>() + added));
         }
-        // errors of n elements with signs add up like a random walk; bias and the old value are two more terms, and an
-        // element is about as large as the root of its terms
-        // so does dividing by GELU's derivative
+        // errors of n elements with signs add up like a random walk; bias and the old value are two more terms, an
+        // element is about as large as the root of its number of terms, and dividing by GELU's derivative errs too
         let terms = Tolerance::sum(k + 2, 1.0);
         let slope = product.then() == Some(Epilogue::GeluGradient);
         let one = if slope { terms.plus(super::epilogue_check::slope_tolerance()) } else { terms };
@@ -46,7 +45,7 @@ impl RowSums {
         Self { signs, want, tolerance: Tolerance { abs, rel: 0.0 } }
     }
 
-    /// Compares the product alone, which lies as out does.
+    /// Compares the row sums of a product without its epilogue, in the layout of out.
     pub(super) fn check(&self, product: &Probe, alone: &[f64]) -> Result<(), Mismatch> {
         let [_, m, ..] = product.sides();
         let row = |r: usize| {

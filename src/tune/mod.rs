@@ -1,12 +1,14 @@
-//! Which kernel and variant is the fastest for each shape of a model on this device: measured once, checked, remembered.
+//! Tuning: measures, checks and remembers which kernel and variant is fastest for each shape of a model on this device.
 
 mod cache;
 mod device;
 mod epilogue_check;
+mod first_use;
 mod freivalds;
 
 pub use cache::{Cache, Entry, Measurement, cache_dir};
 pub use device::OnDevice;
+pub use first_use::{at_first_use, shapes_of};
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -18,52 +20,52 @@ use crate::graph::Graph;
 use crate::kernel::{self, Caps, Choice};
 use crate::ops::{LowerCtx, Task};
 
-/// How long the candidates of a task take, however that is found out.
+/// A way to time the candidates of a task.
 pub trait Measure {
     /// The device.
     fn caps(&self) -> &Caps;
 
-    /// What the device takes for a task without any tuning, as `kernel/variant`.
+    /// The device's choice for a task without tuning, as `kernel/variant`.
     fn usual(&self, task: &Task) -> String;
 
-    /// Checks and times candidates; one that turns out not to be made for the task is left out.
+    /// Checks and times candidates; one that turns out not to support the task is left out.
     ///
     /// # Errors
     ///
-    /// A failure of the device, not of a candidate.
+    /// The device failed; a failing candidate is not an error.
     fn race(&mut self, task: &Task, candidates: &[String]) -> Result<Vec<Measurement>, ExecError>;
 }
 
 /// Which tasks to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// Those that the cache lacks.
+    /// Those missing from the cache.
     Missing,
     /// All of them.
     All,
-    /// None: what the cache has must do.
+    /// None: use the cached results only.
     Cached,
 }
 
-/// What tuning found.
+/// The results of tuning.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tuned {
     /// The variants to use.
     pub choice: Choice,
-    /// Every task that the cache has now, with its candidates.
+    /// Every task in the cache now, with its candidates.
     pub entries: BTreeMap<String, Entry>,
-    /// Tasks in all.
+    /// Total number of tasks.
     pub n_task: usize,
-    /// Tasks measured now.
+    /// Number of tasks measured now.
     pub n_measured: usize,
     /// How long that took.
     pub took: Duration,
 }
 
-/// Tasks by their keys, and how often a model has each.
+/// Tasks by key, and how often a model has each.
 pub type Shapes = BTreeMap<String, (Task, u64)>;
 
-/// The tasks of a graph that can be tuned.
+/// Lists the tunable tasks of a graph.
 pub fn shapes(graph: &Graph, caps: &Caps) -> Shapes {
     let (choice, noted) = (Choice::default(), RefCell::default());
     let ctx = LowerCtx { caps, choice: &choice, noted: Some(&noted) };
@@ -77,13 +79,13 @@ pub fn shapes(graph: &Graph, caps: &Caps) -> Shapes {
     shapes
 }
 
-/// Measures what is to be measured, remembers it in the cache, and makes a choice of what the cache has then. `on` sees
-/// each task that was measured. Those with the most work come first, and none is begun after `budget`: the rest goes by rule
-/// until it is measured another time.
+/// Measures the wanted tasks, adds them to the cache, and makes a choice from the cache. `on` receives each measured
+/// task. Those with the most work come first, and none starts after `budget`: the rest uses the default choice until
+/// another time.
 ///
 /// # Errors
 ///
-/// A failure of the device. A cache that can't be written is no error: it has a warning then.
+/// The device failed. A cache that can't be written is no error: it gives a warning.
 pub fn tune(
     shapes: &Shapes,
     which: Which,
@@ -114,7 +116,7 @@ pub fn tune(
         let mut laps = measure.race(task, &candidates)?;
         let mut best = pick(&laps, &usual);
         if let Some(other) = best.clone().filter(|best| *best != usual) {
-            // the usual one may have met with something else on the machine
+            // other load on the machine may have slowed the usual one
             for again in measure.race(task, &[usual.clone(), other])? {
                 let Some(lap) = laps.iter_mut().find(|lap| lap.candidate == again.candidate) else { continue };
                 lap.ms = lap.ms.zip(again.ms).map(|(a, b)| a.min(b));
@@ -124,7 +126,7 @@ pub fn tune(
         }
         let entry = Entry { checksum, usual, pick: best, gflop: task.flops() as f64 / 1e9, laps };
         on(key, &entry);
-        // at once, so that what ends this process costs no more than one of them
+        // written at once, so that ending this process costs at most one measurement
         cache.add(BTreeMap::from([(key.clone(), entry)]), which);
         n_measured += 1;
     }
@@ -138,8 +140,8 @@ pub fn tune(
     Ok(Tuned { choice, entries, n_task: shapes.len(), n_measured, took: started.elapsed() })
 }
 
-/// The fastest of those that passed their check. The usual one stays where it passed and none is faster by more than
-/// chance, or by so little that a thousand runs don't make up for compiling it. `None` where none passed.
+/// The fastest candidate that passed its check. The usual one stays if it passed, unless the fastest one's gain exceeds
+/// chance and makes up for compiling it within a thousand runs. `None` if none passed.
 fn pick(laps: &[Measurement], usual: &str) -> Option<String> {
     const CHANCE: f64 = 0.97;
     const RUNS: f64 = 1000.0;
@@ -153,9 +155,9 @@ fn pick(laps: &[Measurement], usual: &str) -> Option<String> {
     Some(best.candidate.clone())
 }
 
-/// Changes with every kernel and variant that a candidate is made of, and with how they are measured.
+/// A checksum that changes with every kernel and variant of a candidate, and with the measuring method.
 fn checksum(candidates: &[String]) -> String {
-    /// Raise it when measuring or picking changes.
+    /// Increase it when measuring or picking changes.
     const METHOD: &str = "1";
     let mut hash = crc32fast::Hasher::new();
     hash.update(METHOD.as_bytes());

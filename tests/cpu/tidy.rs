@@ -238,6 +238,29 @@ fn every_stem_has_all_its_files() {
     );
 }
 
+/// Where each stem is registered by hand; `*` is the stem.
+const REGISTRIES: [(&str, &[&str]); 6] = [
+    ("src/ops/mod.rs", &["mod *;"]),
+    ("src/reference/mod.rs", &["pub mod *;"]),
+    ("src/doctor/cases/mod.rs", &["mod *;", "(\"*\", *::cases()),"]),
+    ("tests/gpu/ops/mod.rs", &["mod *;"]),
+    ("benches/ops.rs", &["mod *;", "*::bench("]),
+    ("assets/golden/make_golden.py", &["def *():"]),
+];
+
+#[test]
+fn every_stem_is_in_every_registry() {
+    let mut offenders = vec![];
+    for (path, entries) in REGISTRIES {
+        let text = read(path);
+        for stem in stems() {
+            let missing = entries.iter().map(|entry| entry.replace('*', &stem)).filter(|entry| !text.contains(entry));
+            offenders.extend(missing.map(|entry| format!("{path}: {entry}")));
+        }
+    }
+    demand(&offenders, "add these lines, without which the op is left out there:");
+}
+
 #[test]
 fn every_file_next_to_a_stem_belongs_to_one() {
     let stems = stems();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use tril::data::{Corpus, Text, Tokenizer};
+use tril::kernel::Choice;
 use tril::run::{RunClaim, RunConfig, ScheduleKind};
 use tril::train::{Event, Repaired, Run, Summary};
 
@@ -27,7 +28,7 @@ struct Seen {
     /// Step, loss and whether it was called the best so far.
     evals: Vec<(u64, f64, bool)>,
     /// When, and what.
-    mended: Vec<(u64, Repaired)>,
+    repaired: Vec<(u64, Repaired)>,
     summary: Summary,
 }
 
@@ -44,9 +45,9 @@ fn run(root: &Path, keep: u64, until: u64) -> Seen {
     let corpus = Corpus::Text(Text::new(content));
     config.data.crc32 = corpus.crc32();
     let claim = RunClaim::take(root).unwrap();
-    let mut run = Run::create(&gpu(), &claim, config, &corpus, tokenizer).unwrap();
+    let mut run = Run::create(&gpu(), &claim, config, &corpus, tokenizer, &Choice::default()).unwrap();
     let obstacle = root.join("model.safetensors.part");
-    let (mut evals, mut mended) = (vec![], vec![]);
+    let (mut evals, mut repaired) = (vec![], vec![]);
     let summary = run.train(&AtomicBool::new(false), |event| match event {
         Event::Step { result, .. } if result.step == 1 && until > 0 => fs::create_dir(&obstacle).unwrap(),
         Event::Eval { step, loss, best, .. } => {
@@ -55,10 +56,10 @@ fn run(root: &Path, keep: u64, until: u64) -> Seen {
                 fs::remove_dir(&obstacle).unwrap();
             }
         }
-        Event::Repaired { step, mended: what } => mended.push((*step, what.clone())),
+        Event::Repaired { step, repaired: what } => repaired.push((*step, what.clone())),
         _ => {}
     });
-    Seen { evals, mended, summary: summary.unwrap() }
+    Seen { evals, repaired, summary: summary.unwrap() }
 }
 
 /// Step and loss of the best evaluation.
@@ -90,12 +91,12 @@ fn the_best_model_is_saved_as_soon_as_it_can_be_and_no_worse_one_is_called_the_b
     let at = |name: &str| dir.path().join(name);
     let whole = run(&at("whole"), 100, 0);
     let (least, loss) = best(&whole);
-    assert!(least + 3 * EVERY <= 80 && whole.mended.is_empty(), "the case is meant to get worse: {:?}", whole.evals);
+    assert!(least + 3 * EVERY <= 80 && whole.repaired.is_empty(), "the case is meant to get worse: {:?}", whole.evals);
 
     // from its checkpoint, though later ones are there
     let late = run(&at("late"), 100, least + EVERY);
     assert_eq!(late.evals, whole.evals);
-    assert_eq!(late.mended, [(least + EVERY, Repaired { of: least, loss: Some(loss), lost: None })]);
+    assert_eq!(late.repaired, [(least + EVERY, Repaired { of: least, loss: Some(loss), lost: None })]);
     assert!(model(&at("late")) == model(&at("whole")));
     assert_eq!(late.summary, whole.summary);
 
@@ -107,9 +108,9 @@ fn the_best_model_is_saved_as_soon_as_it_can_be_and_no_worse_one_is_called_the_b
         assert_eq!(is_best, loss < least_so_far, "{step}");
         least_so_far = least_so_far.min(loss);
     }
-    let (when, first) = lost.mended[0].clone();
+    let (when, first) = lost.repaired[0].clone();
     assert_eq!((when, first.lost), (least + 2 * EVERY, Some((loss, least))));
-    let (_, last) = lost.mended.last().unwrap();
+    let (_, last) = lost.repaired.last().unwrap();
     let of = lost.evals.iter().find(|&&(step, ..)| step == last.of).unwrap();
     assert_eq!((step(&at("lost")), last.loss), (last.of, Some(of.1)));
     assert_eq!((lost.summary.best, lost.summary.saved), (Some((loss, least)), Some((of.1, of.0))));

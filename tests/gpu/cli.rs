@@ -1,19 +1,19 @@
-//! The command as a user runs it: what it prints, its exit code, what it leaves on the disk.
+//! The command as a user runs it: its output, its exit code, and the files it writes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The command, started as the tests themselves were.
+/// The command, started through the same dynamic loader as the tests.
 pub fn command() -> Command {
     let mut command = loaded();
-    // without this folder, libwayland prints a line of its own that begins like an error of ours
+    // without this folder, libwayland prints a line that begins like our errors
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_else(|| std::env::temp_dir().into());
     command.env("XDG_RUNTIME_DIR", runtime);
-    // what these tests measure is nobody else's; what a software device compiles is the same every time
+    // the tests share no measurements with others; kernels compiled by a software device are the same every time
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
     command.env("TRIL_CACHE_DIR", dir.join(format!("cache-{}", std::process::id())));
-    // nor do these tests choose anything by the clock: the library, which others compare with, has vectors of 256 bits, too
+    // the tests don't choose a vector width by time; the library, which other tests compare with, uses 256 bits too
     if has_wide_vectors() && std::env::var_os("LP_NATIVE_VECTOR_WIDTH").is_none() {
         command.env("LP_NATIVE_VECTOR_WIDTH", "256");
     }
@@ -52,7 +52,7 @@ pub fn tril(dir: &Path, args: &[&str]) -> Output {
     command().args(args).current_dir(dir).output().unwrap()
 }
 
-/// What a command that succeeds writes to standard error.
+/// The standard error of a command that must succeed.
 pub fn said(dir: &Path, args: &[&str]) -> String {
     let output = tril(dir, args);
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -72,7 +72,7 @@ pub fn fails(dir: &Path, args: &[&str]) -> String {
     fails_with(1, dir, args)
 }
 
-/// The one error line of a command that must say that it was used wrongly.
+/// The one error line of a command that must fail with a usage error.
 pub fn misused(dir: &Path, args: &[&str]) -> String {
     fails_with(2, dir, args)
 }
@@ -88,7 +88,7 @@ pub fn fails_with(code: i32, dir: &Path, args: &[&str]) -> String {
     lines[0].into()
 }
 
-/// A model that trains in no time.
+/// A model that trains in an instant.
 pub const SMALL: &[&str] = &[
     "--n-layer",
     "1",
@@ -115,7 +115,7 @@ pub fn text(dir: &Path) -> String {
     path.display().to_string()
 }
 
-/// A new folder with a text in it, as [`text`] writes it; removed in the end.
+/// A new folder with a text in it, as [`text`] writes it; removed on drop.
 pub struct Folder {
     dir: tempfile::TempDir,
     pub text: String,
@@ -159,7 +159,7 @@ pub fn states(run: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Every file of a run that a resume must reproduce, without times.
+/// The files of a run that a resume must reproduce, without times.
 pub fn bytes(run: &Path) -> Vec<(String, Vec<u8>)> {
     let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let untimed = metrics.lines().map(|line| {
@@ -199,7 +199,7 @@ fn train_generate_eval_and_a_longer_resume() {
     let half = dir.path().join("half");
     train_to("8", "half");
     let resumed = ok(dir.path(), &["train", "--resume", "half", "--steps", "12"]);
-    assert!(resumed.contains("goes on at step 8"), "{resumed}");
+    assert!(resumed.contains("resumes at step 8"), "{resumed}");
     let steps: Vec<u64> = fs::read_to_string(half.join("metrics.jsonl"))
         .unwrap()
         .lines()
@@ -269,7 +269,7 @@ fn documents_from_standard_input_and_the_embedded_stories() {
     let out = ok(dir.path(), &[&["train", "--steps", "2"][..], SMALL].concat());
     assert!(out.contains("floor ") && out.contains("runs/stories-1"), "{out}");
     let preset =
-        "preset   stories, as no text is given: bpe:1280, documents, lr 0.004, 2 steps; --preset takes another";
+        "preset   stories, as no text is given: bpe:1280, documents, lr 0.004, 2 steps; --preset overrides this";
     assert!(out.contains(preset) && out.contains("1 layer, 2 heads, 16 channels, block 16,"), "{out}");
     let flags = ["--tokenizer", "char", "--mode", "stream", "--lr", "0.01", "--no-tune"];
     let out = ok(dir.path(), &[&["train", "--steps", "2", "--out", "mine"][..], SMALL, &flags].concat());
@@ -282,7 +282,7 @@ fn documents_from_standard_input_and_the_embedded_stories() {
 }
 
 #[test]
-fn packed_documents_train_as_well_and_say_how_they_lie() {
+fn packed_documents_train_and_their_packing_is_printed() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let names: String = (0..60).map(|i| format!("{}\n", "name".repeat(i % 3 + 1))).collect();
@@ -291,7 +291,9 @@ fn packed_documents_train_as_well_and_say_how_they_lie() {
     let common = ["--steps", "4", "--seed", "7"];
     let out = train(&[&common[..], &["--out", "packed"]].concat());
     assert!(
-        out.contains("54 documents in ") && out.contains("none sees another") && out.contains("% padding"),
+        out.contains("54 documents in ")
+            && out.contains("attention stays within a document")
+            && out.contains("% padding"),
         "{out}"
     );
     let config = fs::read_to_string(at.join("packed/config.toml")).unwrap();
@@ -301,7 +303,7 @@ fn packed_documents_train_as_well_and_say_how_they_lie() {
     assert_eq!((&header["documents"], &header["rows"]), (&54.into(), &54.into()));
     assert!(header["padding"].as_f64().unwrap() > 0.4, "{header}");
 
-    // the same weights have the same loss, however the documents that they are measured on lie
+    // the same weights have the same loss, however the documents are packed
     let loss = || {
         let json = ok(at, &["eval", "packed", "--json"]);
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -434,7 +436,7 @@ fn a_profiled_run_says_where_its_time_went_and_computes_the_same() {
     let short = [&["train", &text][..], SMALL, &["--steps", "4", "--out", "short", "--profile"]].concat();
     assert!(misused(dir.path(), &short).contains("--profile needs at least 5 steps, but only 4 are left"));
     assert!(!dir.path().join("short").exists());
-    // a run that is there stays as it is
+    // a refused resume leaves the run as it is
     let config = || fs::read(dir.path().join("plain/config.toml")).unwrap();
     let before = config();
     let line = misused(dir.path(), &["train", "--resume", "plain", "--steps", "12", "--profile"]);
@@ -442,7 +444,7 @@ fn a_profiled_run_says_where_its_time_went_and_computes_the_same() {
 }
 
 #[test]
-fn bench_gives_one_object_to_share() {
+fn bench_prints_one_object_to_share() {
     let dir = tempfile::tempdir().unwrap();
     let few = ["bench", "--presets", "nano", "--seconds", "0", "--steps", "3"];
     let out = ok(dir.path(), &[&few[..], &["--json", "--out", "bench.json"]].concat());
@@ -457,7 +459,7 @@ fn bench_gives_one_object_to_share() {
     let help = ok(dir.path(), &["bench", "--help"]);
     let usual = format!("[default: {}]", tril::bench::USUAL.join(","));
     assert!(help.contains(&usual), "{help}");
-    // refused at once, and nothing is left of it
+    // refused at once, leaving nothing behind
     for out in ["no/such/folder.json", "."] {
         assert!(fails(dir.path(), &[&few[..], &["--out", out]].concat()).contains("choose another"), "{out}");
     }

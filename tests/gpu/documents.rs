@@ -1,11 +1,9 @@
 //! Several documents in a row, none of which sees another: the same results as with a row for each.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use tril::data::Batch;
 use tril::doctor::{Data, interpret};
-use tril::gpu::{Gpu, GpuOptions};
 use tril::graph::Recompute;
 use tril::kernel::Choice;
 use tril::model::{Memory, ModelConfig, Positions, ReadBack};
@@ -46,8 +44,8 @@ fn config(b: u64, positions: Positions, attention: bool) -> SessionConfig {
 }
 
 /// A model whose weights are large enough for gradients of order 1.
-fn open(gpu: &Arc<Gpu>, config: SessionConfig) -> Session {
-    let session = Session::new(gpu, config).unwrap();
+fn open(config: SessionConfig, choice: &Choice) -> Session {
+    let session = Session::with_kernels(&gpu(), config, choice).unwrap();
     for (index, (name, dims)) in session.config().model.param_shapes().into_iter().enumerate() {
         let Data::F32(values) = Data::uniform(index as u64, dims.iter().product(), 0.3) else { unreachable!() };
         session.set_weight(&name, &values).unwrap();
@@ -115,14 +113,13 @@ fn exact(values: &[f32]) -> Vec<f64> {
 
 #[test]
 fn packed_documents_give_what_separate_rows_give() {
-    let gpu_kernels = Gpu::open(&GpuOptions { checked: gpu().is_checked(), ..GpuOptions::default() }).unwrap();
-    gpu_kernels.choose(Choice::gpu_family());
+    let choices = [Choice::default(), Choice::gpu_family()];
     let kinds = [(Positions::Learned, false), (Positions::Sinusoidal, false), (Positions::Learned, true)];
-    for (device, (positions, attention)) in [gpu(), gpu_kernels].iter().flat_map(|d| kinds.map(|kind| (d, kind))) {
+    for (choice, (positions, attention)) in choices.iter().flat_map(|c| kinds.map(|kind| (c, kind))) {
         let what = |what: &str| format!("{positions:?}, attention kept {attention}: {what}");
         let one_each = SessionConfig { document_mask: false, ..config(lengths().count() as u64, positions, attention) };
-        let mut want = open(device, one_each);
-        let mut got = open(device, config(2, positions, attention));
+        let mut want = open(one_each, choice);
+        let mut got = open(config(2, positions, attention), choice);
         let want_loss = want.forward_backward(&separate()).unwrap();
         let got_loss = got.forward_backward(&packed()).unwrap();
         check(&what("loss"), &[got_loss], &[want_loss.into()]);
@@ -148,7 +145,7 @@ fn packed_documents_give_what_separate_rows_give() {
 
 #[test]
 fn packed_documents_give_what_the_reference_gives() {
-    let mut session = open(&gpu(), config(2, Positions::Learned, false));
+    let mut session = open(config(2, Positions::Learned, false), &Choice::default());
     let batch = packed();
     let loss = session.forward_backward(&batch).unwrap();
     let names = session.param_names();
@@ -175,7 +172,7 @@ fn no_document_changes_a_bit_of_another() {
                 batch.targets[i] = IGNORE;
                 batch.tokens[i] = poison;
             }
-            let mut session = open(&gpu(), config(2, Positions::Learned, attention));
+            let mut session = open(config(2, Positions::Learned, attention), &Choice::default());
             let loss = session.forward_backward(&batch).unwrap();
             let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
             let gradients: Vec<_> = gradients(&session).into_iter().map(|(name, g)| (name, bits(g))).collect();
@@ -200,7 +197,7 @@ fn recomputing_and_accumulating_change_no_bit_of_documents() {
         with.model.dropout = 0.2;
         with.keep = ReadBack::default();
         with.memory = Memory { recompute, ..Memory::default() };
-        let mut session = open(&gpu(), with);
+        let mut session = open(with, &Choice::default());
         for _ in 0..2 {
             session.train_step(&[packed(), packed()], 1e-2).unwrap();
         }
@@ -213,7 +210,7 @@ fn recomputing_and_accumulating_change_no_bit_of_documents() {
 
 #[test]
 fn an_evaluator_takes_the_same_documents() {
-    let mut session = open(&gpu(), config(2, Positions::Learned, false));
+    let mut session = open(config(2, Positions::Learned, false), &Choice::default());
     let want = session.forward_backward(&packed()).unwrap();
     let (loss, n_target) = session.evaluator().unwrap().loss([packed(), packed()].into_iter()).unwrap();
     assert_eq!(n_target, 2 * lengths().sum::<usize>() as u64);
@@ -222,7 +219,7 @@ fn an_evaluator_takes_the_same_documents() {
 
 #[test]
 fn documents_that_can_not_be_are_refused() {
-    let mut session = open(&gpu(), config(2, Positions::Learned, false));
+    let mut session = open(config(2, Positions::Learned, false), &Choice::default());
     let mut refused = |change: &dyn Fn(&mut Vec<u32>)| {
         let mut batch = packed();
         change(&mut batch.firsts);
@@ -232,6 +229,6 @@ fn documents_that_can_not_be_are_refused() {
     assert_eq!(refused(&|firsts| firsts[24] = 5), SessionError::First { first: 5, index: 24 });
     assert!(matches!(refused(&|firsts| firsts.truncate(9)), SessionError::BatchShape { .. }));
     let plain = SessionConfig { document_mask: false, ..config(2, Positions::Learned, false) };
-    let error = open(&gpu(), plain).forward_backward(&packed()).unwrap_err();
+    let error = open(plain, &Choice::default()).forward_backward(&packed()).unwrap_err();
     assert!(error.to_string().contains("document_mask"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! What is said where something is wrong, and whether that is of use.
+//! Error messages, and whether they help.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use crate::cli::{SMALL, fails, fails_with, misused, ok, said, states, text, trai
 const FEW: &[&str] = &["--steps", "2", "--no-tune"];
 
 #[test]
-fn an_imported_run_of_characters_names_the_one_that_it_lacks() {
+fn an_imported_run_of_characters_names_the_missing_one() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);
@@ -35,7 +35,7 @@ fn an_imported_run_of_characters_names_the_one_that_it_lacks() {
         }
         ok(at, &[&["train", &path, "--resume", &back], &settings[..]].concat());
     }
-    // what came without tokens for the ends of documents has none for them later
+    // a tokenizer imported without tokens for the ends of documents doesn't get any later
     ok(at, &["import", "stream-hf", "--out", "again"]);
     let line = misused(at, &[&["train", &path, "--resume", "again", "--mode", "documents"], FEW].concat());
     assert!(line.contains("--mode stream, or train a new run") && !line.contains("with --mode documents"), "{line}");
@@ -87,23 +87,23 @@ fn text_says_which_encoding_it_has_and_which_path_is_missing() {
 }
 
 #[test]
-fn a_warm_up_beyond_the_end_is_said() {
+fn a_warm_up_longer_than_the_run_is_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);
     let args = |steps: &'static str, out: &'static str| {
         [&["train", &path][..], SMALL, &["--no-tune", "--json", "--steps", steps, "--out", out]].concat()
     };
-    for (steps, is_said) in [("1", true), ("2", true), ("3", false)] {
+    for (steps, warns) in [("1", true), ("2", true), ("3", false)] {
         let err = said(at, &args(steps, steps));
-        assert_eq!(err.contains("warning: the warm-up takes 2 steps"), is_said, "--steps {steps}: {err}");
-        assert_eq!(err.contains("--warmup-steps"), is_said, "--steps {steps}: {err}");
+        assert_eq!(err.contains("warning: the warm-up takes 2 steps"), warns, "--steps {steps}: {err}");
+        assert_eq!(err.contains("--warmup-steps"), warns, "--steps {steps}: {err}");
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn metrics_that_are_removed_on_the_way_are_begun_anew_and_that_is_said() {
+fn metrics_removed_during_training_are_restarted_with_a_warning() {
     use std::io::{BufRead, BufReader};
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
@@ -137,7 +137,7 @@ fn logits_are_a_file_like_any_other() {
 }
 
 #[test]
-fn what_tril_writes_into_a_folder_of_text_is_no_text() {
+fn data_sets_and_runs_in_a_folder_of_text_are_not_read_as_text() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     fs::create_dir(at.join("texts")).unwrap();
@@ -153,7 +153,7 @@ fn what_tril_writes_into_a_folder_of_text_is_no_text() {
     for key in ["documents", "train_tokens", "val_tokens", "bytes_read"] {
         assert_eq!(first[key], second[key], "{key}");
     }
-    // nor is a run
+    // neither is a run
     let flags = [FEW, &["--tokenizer", "byte", "--out"]].concat();
     train(at, "texts", &[&flags[..], &["texts/runs/one"]].concat());
     ok(at, &["train", "--resume", "texts/runs/one", "--steps", "4"]);
@@ -170,7 +170,7 @@ fn token_files_have_one_validation_split() {
     let line = misused(at, &[&start[..], &["--val-fraction", "0.5"]].concat());
     assert!(line.contains("--val-fraction 0.5") && line.contains("val.bin"), "{line}");
     ok(at, &[&["train", "set/train.bin"][..], SMALL, FEW, &["--out", "part", "--val-fraction", "0.5"]].concat());
-    // a pattern parts the files as a folder does
+    // a pattern splits the files as a folder does
     let tokens = |paths: &[&str], out: &str| {
         let line = ok(at, &[&["train"][..], paths, SMALL, FEW, &["--json", "--out", out]].concat());
         let line: serde_json::Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();

@@ -44,7 +44,7 @@ fn a_text_that_the_tokenizer_does_not_know_is_refused_and_one_that_it_half_knows
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let err = said(&at, &args);
         assert!(err.contains("warning: 50.0 % of the text's 800 tokens are [UNK]"), "{err}");
-        assert!(err.contains("--tokenizer takes another"), "{err}");
+        assert!(err.contains("choose another with --tokenizer"), "{err}");
     }
     // a run that is there stays usable
     let err = said(&at, &["train", "--resume", "run", "--steps", "3"]);
@@ -57,14 +57,15 @@ fn a_text_that_the_tokenizer_does_not_know_is_refused_and_one_that_it_half_knows
 }
 
 #[test]
-fn names_of_special_tokens_that_are_text_are_said_with_what_to_do() {
+fn names_of_special_tokens_read_as_plain_text_are_noted_with_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     fs::write(at.join("a.txt"), "one line here<|endoftext|>\nand another<|endoftext|>\n".repeat(60)).unwrap();
-    let is_there = "note: the text contains <|endoftext|> 120 times, as plain text: ";
+    let is_there = "note: the text contains <|endoftext|> 120 times, read as plain text; ";
     let train =
         |out: &str, more: &[&str]| said(at, &[&["train", "a.txt", "--out", out][..], SMALL, FEW, more].concat());
-    let (mask, parts) = ("--document-mask true parts documents", "--separator '<|endoftext|>' parts documents there");
+    let mask = "--document-mask true separates documents";
+    let parts = "--separator '<|endoftext|>' separates documents there";
     for (i, (more, remedy)) in [
         (&["--tokenizer", "gpt2"][..], mask),
         (&["--tokenizer", "bpe:300"], mask),
@@ -79,7 +80,7 @@ fn names_of_special_tokens_that_are_text_are_said_with_what_to_do() {
         assert!(err.contains(is_there) && err.contains(remedy), "{more:?}: {err}");
         assert_eq!(err.contains("--mode documents"), remedy == parts && more.len() == 2, "{more:?}: {err}");
     }
-    // what is advised helps, and then nothing is said
+    // after following the advice there is no note
     for (i, more) in [
         &["--tokenizer", "gpt2", "--special-tokens", "--document-mask", "true"][..],
         &["--tokenizer", "char", "--mode", "documents", "--separator", "<|endoftext|>"],
@@ -91,7 +92,7 @@ fn names_of_special_tokens_that_are_text_are_said_with_what_to_do() {
         assert!(!err.contains("note: "), "{more:?}: {err}");
     }
     for (i, (tokenizer, remedy)) in
-        [("gpt2", ": --special-tokens makes it the end"), ("char", "--tokenizer gpt2 --special-tokens")]
+        [("gpt2", "; --special-tokens makes it the end"), ("char", "--tokenizer gpt2 --special-tokens")]
             .into_iter()
             .enumerate()
     {

@@ -1,14 +1,14 @@
-//! What a user may get wrong: every command answers with one clear line and an exit code, at once.
+//! Usage errors: every command reports them at once, with one clear line and an exit code.
 
 use std::fs;
 
 use crate::cli::{Folder, SMALL, command, fails, fails_with, misused, ok, train, tril};
 
-/// Flags, and what they don't take.
+/// Flags, and values that they don't take.
 type Values = [(&'static str, &'static [&'static str])];
 
 #[test]
-fn values_that_are_none_are_misuse_in_every_command() {
+fn invalid_values_are_usage_errors_in_every_command() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     const NUMBER: &[&str] = &["x", "", "-1", "1.5", "18446744073709551616"];
@@ -68,7 +68,7 @@ fn values_that_are_none_are_misuse_in_every_command() {
         for (flag, values) in *flags {
             for value in *values {
                 let line = misused(at, &[command, &[*flag, *value][..]].concat());
-                // what begins like a flag is taken for one
+                // a value that begins like a flag is taken for one
                 assert!(line.contains(flag) || value.starts_with('-'), "{line}");
             }
         }
@@ -86,7 +86,7 @@ fn values_that_are_none_are_misuse_in_every_command() {
 }
 
 #[test]
-fn wrong_values_and_flags_that_do_not_go_together_are_misuse_and_leave_nothing_behind() {
+fn invalid_values_and_conflicting_flags_are_usage_errors_and_leave_nothing_behind() {
     let at = &Folder::with_text();
     fs::write(at.join("not.json"), "{\"model\":").unwrap();
     fs::write(at.join("small.txt"), "a text").unwrap();
@@ -142,7 +142,7 @@ fn wrong_values_and_flags_that_do_not_go_together_are_misuse_and_leave_nothing_b
         (1, &["--tokenizer", "panics.json"], "tokenizer"),
         (2, &["--preset", "gpt5"], "gpt2-xl"),
         (1, &["--config", "wide.toml"], "wide.toml: line 2, train.steps: "),
-        (1, &["--config", "utf16.toml"], "utf16.toml: it is not UTF-8 text; save it as that"),
+        (1, &["--config", "utf16.toml"], "utf16.toml: it is not UTF-8 text; save it as UTF-8"),
         (1, &["--config", "nowhere.toml"], "--config nowhere.toml: "),
         (2, &["--config", "head.toml", "--n-embd", "16"], "--n-head"),
         (1, &["--config", "head.toml", "--n-layer", "1"], "--config head.toml: --n-head is 5, "),
@@ -218,17 +218,17 @@ fn a_short_run_without_a_terminal_shows_its_first_and_last_loss() {
         let lines: Vec<&str> = said.lines().filter(|line| line.contains("  loss ")).collect();
         assert!(lines.len() >= shown.len(), "{said}");
         assert!(lines[0].starts_with(shown[0]) && lines[lines.len() - 1].starts_with(shown[shown.len() - 1]), "{said}");
-        // before what it was evaluated to
+        // before the evaluation
         assert!(said.find(shown[shown.len() - 1]) < said.find("best validation loss"), "{said}");
     }
 }
 
 #[test]
-fn numbers_that_a_flag_does_not_take_are_told_in_words() {
+fn invalid_numbers_are_explained_in_plain_words() {
     let at = &Folder::with_text();
     ok(at, &at.train(&["--steps", "1", "--out", "run", "--no-tune"]));
-    let whole = "it must be a whole number, and not negative";
-    let id = "an id is a whole number, and not negative; several have commas between them";
+    let whole = "it must be a whole number, not negative";
+    let id = "an id must be a whole number, not negative; separate several with commas";
     let logits = |tokens| ["logits", "run", "--out", "x", "--tokens", tokens];
     let cases: [(&[&str], &str); 15] = [
         (&["generate", "run", "--temperature", "-1"], "--temperature is -1, it must be a finite number, at least 0"),
@@ -245,7 +245,7 @@ fn numbers_that_a_flag_does_not_take_are_told_in_words() {
         (&logits("a"), id),
         (&logits("-1,2"), id),
         (&logits("1, 2"), id),
-        (&logits("1,4000000000"), "--tokens: there is no id 4000000000, the vocabulary ends at "),
+        (&logits("1,4000000000"), "--tokens: id 4000000000 is out of range; the largest is "),
     ];
     for (args, words) in cases {
         let line = misused(at, args);
@@ -269,12 +269,12 @@ fn logits_that_can_not_be_written_are_refused_before_a_device_is_opened() {
 }
 
 #[test]
-fn another_number_of_heads_is_refused_wherever_it_comes_from() {
+fn changing_the_number_of_heads_is_refused() {
     let at = &Folder::with_text();
     ok(at, &at.train(&["--steps", "2", "--out", "run", "--no-tune"]));
     let line = misused(at, &["train", "--resume", "run", "--steps", "3", "--n-head", "4"]);
     assert!(line.contains("--n-head is 2 and can't become 4"), "{line}");
-    // the same shapes with other heads: another model
+    // the same shapes with other heads are another model
     let config = at.join("run/config.toml");
     let changed = fs::read_to_string(&config).unwrap().replace("n_head = 2", "n_head = 4");
     fs::write(&config, changed).unwrap();
@@ -285,7 +285,7 @@ fn another_number_of_heads_is_refused_wherever_it_comes_from() {
 }
 
 #[test]
-fn any_alphabet_trains_and_is_prompted() {
+fn any_alphabet_can_be_trained_on_and_prompted() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     for (name, word) in [("ru", "привет, мир! "), ("zh", "你好世界。"), ("ar", "مرحبا بالعالم "), ("emoji", "👩‍👩‍👧‍👦🏳️‍🌈é")]
@@ -301,7 +301,7 @@ fn any_alphabet_trains_and_is_prompted() {
 }
 
 #[test]
-fn a_device_that_computes_wrongly_trains_nothing() {
+fn a_device_that_computes_wrongly_is_refused() {
     let at = &Folder::with_text();
     let args = at.train(&["--steps", "2", "--no-tune", "--out", "run"]);
     let refused = || {

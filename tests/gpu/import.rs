@@ -115,7 +115,7 @@ fn fine_tuning_begins_with_the_models_weights_and_resumes_to_the_same_bytes() {
     fs::remove_dir_all(at.join("stopped/checkpoints/00000012")).unwrap();
     assert_eq!(states(&at.join("stopped")).len(), 1);
     let out = ok(at, &["train", "--resume", "stopped"]);
-    assert!(out.contains("goes on at step 8"), "{out}");
+    assert!(out.contains("resumes at step 8"), "{out}");
     assert!(bytes(&at.join("whole")) == bytes(&at.join("stopped")));
     assert!(misused(at, &["train", "--resume", "whole", "--lr", "1"]).contains("--lr is "));
 }
@@ -144,7 +144,7 @@ fn rows_may_be_shorter_than_the_models_block_and_documents_end_with_its_token() 
 
     import(at, "hf_old_f16", "documents");
     let out = fine_tune(at, &path, "documents", &["--mode", "documents"]);
-    assert!(out.contains("documents in") && out.contains("none sees another"), "{out}");
+    assert!(out.contains("documents in") && out.contains("attention stays within a document"), "{out}");
     let said = ok(at, &["generate", "documents", "--tokens", "40"]);
     assert!(!said.contains("<|endoftext|>"), "{said}");
 }
@@ -161,7 +161,7 @@ fn an_imported_run_says_what_it_needs_and_keeps() {
         (&["--resume", "run"], "tril train TEXT --resume run"),
         (&[&path, "--resume", "run", "--n-layer", "3"], "only --dropout and a smaller --block-size"),
         (&[&path, "--resume", "run", "--tied", "false"], "only --dropout and a smaller --block-size"),
-        (&[&path, "--resume", "run", "--block-size", "32"], "positions for 16"),
+        (&[&path, "--resume", "run", "--block-size", "32"], "has only 16 positions"),
         (&[&path, "--resume", "run", "--block-size", "0"], "--block-size is 0"),
         (&[&path, "--resume", "run", "--tokenizer", "byte"], "keeps its tokenizer"),
         (&[&path, "--resume", "bytes", "--mode", "documents"], "use --mode stream"),
@@ -218,7 +218,7 @@ fn a_model_that_training_makes_worse_stays_the_best() {
         let output = command().args(args).current_dir(at).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        (out, err.contains("still it; --last takes the checkpoint of step 12"))
+        (out, err.contains("--last uses the checkpoint of step 12"))
     };
     let commands: [&[&str]; 4] = [
         &["generate", "run", "--tokens", "40", "--temperature", "0"],

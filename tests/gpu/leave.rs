@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tril::data::{Corpus, Text, Tokenizer};
+use tril::kernel::Choice;
 use tril::run::{OpenRun, RunClaim, RunConfig};
 use tril::train::{Doing, Event, Run, Summary};
 
@@ -31,13 +32,13 @@ fn begin(root: &Path) -> Run {
     (train.steps, train.batch_size, train.eval_windows, train.warmup_steps) = (24, 2, 0, 2);
     (train.eval_every, train.sample_every, train.checkpoint_every, train.keep) = (6, 12, 8, 2);
     config.data.crc32 = corpus.crc32();
-    Run::create(&gpu(), &RunClaim::take(root).unwrap(), config, &corpus, tokenizer).unwrap()
+    Run::create(&gpu(), &RunClaim::take(root).unwrap(), config, &corpus, tokenizer, &Choice::default()).unwrap()
 }
 
 fn resume(root: &Path) -> Run {
     let open = OpenRun::open(root).unwrap();
     let config = open.config.clone();
-    Run::resume(&gpu(), open, &corpus(), &config).unwrap()
+    Run::resume(&gpu(), open, &corpus(), &config, &Choice::default()).unwrap()
 }
 
 /// Where a run is told to stop.

@@ -17,6 +17,7 @@ mod findings;
 mod flags;
 mod generate;
 mod import;
+mod job;
 mod leave;
 mod lost;
 mod memory;
@@ -36,6 +37,8 @@ mod vectors;
 
 #[path = "../../examples/train_step.rs"]
 mod train_step;
+#[path = "../../examples/train_text.rs"]
+mod train_text;
 
 use std::sync::{Arc, OnceLock};
 

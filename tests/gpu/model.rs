@@ -416,8 +416,7 @@ fn fused_products_train_like_separate_ones() {
         let mut runs = vec![];
         // rows of any length have no kernel that does more, so that `tiled_any` is a GPU without fusing
         for choice in [Choice::gpu_family().pin("matmul", "tiled_any"), Choice::gpu_family()] {
-            gpu.choose(choice);
-            let mut session = Session::new(&gpu, config.clone()).unwrap();
+            let mut session = Session::with_kernels(&gpu, config.clone(), &choice).unwrap();
             let first = session.forward_backward(&batch).unwrap();
             let names = session.param_names();
             let gradients: Vec<Vec<f32>> = names.iter().map(|name| session.gradient(name).unwrap()).collect();

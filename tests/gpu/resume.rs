@@ -26,7 +26,7 @@ fn flags_that_change_no_result_apply_to_a_resumed_run_and_are_remembered() {
         assert!(config.contains(line), "{line}: {config}");
     }
     assert!(fs::read_to_string(at.join("run/metrics.jsonl")).unwrap().contains("\"sample\""));
-    // nor does the same command over again ask for any change, whatever a flag implied when the run began
+    // repeating the run's original flags asks for no change, whatever they implied for a new run
     let again = ["train", &at.text, "--lr", "1e-3", "--tokenizer", "auto", "--batch-tokens", "32", "--steps", "13"];
     said(at, &[&again[..], &["--resume", "run"]].concat());
 }
@@ -59,7 +59,7 @@ fn flags_that_change_results_are_refused_by_name() {
 }
 
 #[test]
-fn damaged_metrics_stand_in_no_way_and_what_is_lost_is_said() {
+fn damaged_metrics_do_not_prevent_a_resume_and_the_loss_is_reported() {
     let at = &Folder::with_text();
     let train = |steps, out| {
         let flags = ["--no-tune", "--schedule", "constant", "--checkpoint-every", "2", "--eval-every", "4"];
@@ -97,7 +97,7 @@ fn damaged_metrics_stand_in_no_way_and_what_is_lost_is_said() {
         ("an evaluation is gone", replaced(4, b""), "metrics.jsonl: the evaluation of step 4 is lost\n"),
         ("empty", vec![], "metrics.jsonl: the losses of steps 1 to 4 are lost; the evaluation of step 4 is lost\n"),
         ("twice", [lines[0], &good[..]].concat(), "1 line repeated by later ones; the old file is kept as"),
-        // as a kill leaves it: what comes after the checkpoint is computed again
+        // as after a kill: lines after the checkpoint are recomputed
         ("before the checkpoint", [&good[..], b"{\"step\":5,\"loss\":1.0}\n{\"step\":"].concat(), ""),
     ];
     for (case, content, words) in cases {
@@ -126,7 +126,7 @@ fn damaged_metrics_stand_in_no_way_and_what_is_lost_is_said() {
         assert!(std::process::Command::new("mkfifo").arg(&metrics).status().unwrap().success());
         assert!(said(at, &resume).contains("it is not a file") && kept("metrics.damaged-2.jsonl").exists());
     }
-    // to the end it comes to the same
+    // the resumed run ends the same
     fs::write(&metrics, &good).unwrap();
     assert!(!said(at, &["train", "--resume", "run", "--steps", "6"]).contains("metrics"));
     assert!(bytes(&run)[1..3] == whole[1..3]);

@@ -1,5 +1,5 @@
-//! Ctrl-C and the signals that ask for the same. Before the first step they end the process; after it, the step under way is
-//! finished, everything is saved, and the run goes on as if nothing had been.
+//! Ctrl-C, SIGTERM and SIGHUP. Before the first step they end the process; after it, the current step is finished,
+//! everything is saved, and a resume continues as if nothing had happened.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -27,7 +27,7 @@ fn ctrl_c_at_any_moment_loses_nothing() {
         return;
     }
     let at = &Folder::with_text();
-    // no save between the first and the last: what is there after Ctrl-C was saved because of it
+    // no save between the first and the last: a checkpoint after Ctrl-C was saved because of it
     let steps = ["--steps", "400", "--checkpoint-every", "0", "--eval-every", "400", "--json", "--no-tune"];
     let args = at.train(&steps);
     ok(at, &[&args[..], &["--out", "whole"]].concat());
@@ -49,7 +49,7 @@ fn ctrl_c_at_any_moment_loses_nothing() {
 }
 
 #[test]
-fn ctrl_c_about_the_first_step_leaves_no_run_or_one_to_go_on_with() {
+fn ctrl_c_near_the_first_step_leaves_no_run_or_one_that_resumes() {
     if !cfg!(unix) {
         return;
     }
@@ -74,8 +74,8 @@ fn ctrl_c_about_the_first_step_leaves_no_run_or_one_to_go_on_with() {
     }
 }
 
-/// Starts a command that reads a pipe without an end, tells it to stop as soon as it says what it is doing, and returns what it
-/// said on standard error.
+/// Starts a command that reads an endless pipe, sends it a signal as soon as it names its phase, and returns its
+/// standard error.
 fn stopped_while_reading(at: &Path, args: &[&str], sent: &str, code: i32) -> String {
     const PHASES: [&str; 3] = ["reading", "learning", "encoding"];
     let pipe = at.join("endless.txt");
@@ -96,7 +96,7 @@ fn stopped_while_reading(at: &Path, args: &[&str], sent: &str, code: i32) -> Str
 }
 
 #[test]
-fn a_command_that_reads_a_pipe_without_an_end_says_so_and_stops_at_the_first_signal() {
+fn a_command_that_reads_an_endless_pipe_names_its_phase_and_stops_at_the_first_signal() {
     if !cfg!(unix) {
         return;
     }
@@ -116,11 +116,11 @@ fn a_command_that_reads_a_pipe_without_an_end_says_so_and_stops_at_the_first_sig
     }
     stopped_while_reading(at, &["eval", "run", "endless.txt"], "-INT", 130);
     let said = stopped_while_reading(at, &["train", "endless.txt", "--resume", "run"], "-TERM", 143);
-    assert!(said.contains("as it was, go on with: tril train --resume run"), "{said}");
+    assert!(said.contains("run is unchanged, resume with: tril train --resume run"), "{said}");
     assert!(bytes(&at.join("run")) == before);
 }
 
-/// What a terminal of 60 columns shows in the end of what was written to it.
+/// What a terminal of 60 columns shows after `written` was printed to it.
 fn screen(written: &str) -> Vec<String> {
     const WIDTH: usize = 60;
     let (mut rows, mut row, mut col) = (vec![vec![]], 0, 0);
@@ -131,7 +131,7 @@ fn screen(written: &str) -> Vec<String> {
             '\n' => row += 1,
             '\x1b' => {
                 let code: String = chars.by_ref().skip(1).take_while(|c| c.is_ascii_digit()).collect();
-                // whatever else is sent here erases the line
+                // all other sequences sent here erase the line
                 assert!(code == "2" || code.is_empty() || code == "0", "{code}");
                 rows[row].clear();
             }
@@ -152,7 +152,7 @@ fn screen(written: &str) -> Vec<String> {
 }
 
 #[test]
-fn nothing_of_a_line_that_changes_stays_on_the_terminal() {
+fn the_progress_line_is_erased_from_the_terminal() {
     // script(1) of util-linux gives a command a terminal
     if !cfg!(target_os = "linux") {
         return;
@@ -166,7 +166,7 @@ fn nothing_of_a_line_that_changes_stays_on_the_terminal() {
     let envs = tril.get_envs().filter_map(|(key, value)| Some((key, value?)));
     let script = script.envs(envs).args(["-qefc", &line, "/dev/null"]).current_dir(at);
     let Ok(mut child) = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
-        eprintln!("there is no program script");
+        eprintln!("skipped: script(1) is not installed");
         return;
     };
     let mut text = fs::File::options().read(true).write(true).open(&pipe).unwrap();
@@ -181,24 +181,24 @@ fn nothing_of_a_line_that_changes_stays_on_the_terminal() {
         }
         said.push_str(&String::from_utf8_lossy(&bytes[..n]));
         if said.contains("reading the text") && !is_asked {
-            // as the key does
+            // Ctrl-C
             child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
             is_asked = true;
         }
     }
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said:?}");
     let shown: Vec<String> = screen(&said).into_iter().filter(|line| !line.is_empty()).collect();
-    assert_eq!(shown, ["stopped; nothing is kept of the data set"], "{said:?}");
+    assert_eq!(shown, ["stopped; no data set was written"], "{said:?}");
 }
 
 #[test]
-fn what_ends_a_job_or_a_terminal_saves_however_often_it_is_sent_and_nohup_stays_in_force() {
+fn sigterm_and_sighup_save_however_often_they_are_sent_and_nohup_is_respected() {
     if !cfg!(unix) {
         return;
     }
     let at = &Folder::with_text();
     let steps = ["--steps", "4000", "--checkpoint-every", "0", "--eval-every", "4000", "--json", "--no-tune"];
-    // where these tests were started by nohup, so is what they start
+    // under nohup, the children of these tests ignore SIGHUP too
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     let hangs_up = ignored.is_some_and(|mask| mask & 1 == 0);
@@ -215,7 +215,7 @@ fn what_ends_a_job_or_a_terminal_saves_however_often_it_is_sent_and_nohup_stays_
         let state = states(&at.join(sent.trim_start_matches('-'))).pop().unwrap();
         assert!(step > 0 && state.display().to_string().contains(&format!("{step:08}")), "{}", state.display());
     }
-    // where hanging up is ignored from the start, it still is: only Linux tells
+    // a SIGHUP that is ignored at the start stays ignored; only Linux reports that
     if cfg!(target_os = "linux") {
         let tril = command();
         let mut shell = Command::new("sh");
@@ -247,7 +247,7 @@ fn commands_that_only_compute_end_at_the_first_signal() {
     for args in cases {
         for (sent, code) in [("-INT", 130), ("-TERM", 143)] {
             let mut child = start(at, args);
-            // it has begun where it says anything, on either stream
+            // any output, on either stream, shows that it has begun
             let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
             let (tell, told) = std::sync::mpsc::channel();
             let readers = [Box::new(out) as Box<dyn Read + Send>, Box::new(err)].map(|stream| {

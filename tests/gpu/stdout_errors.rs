@@ -1,4 +1,4 @@
-//! What happens to a command whose standard output goes nowhere.
+//! Commands whose standard output can't be written.
 #![cfg(target_os = "linux")]
 
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use crate::cli::{Folder, bytes, command, ok};
 
-/// The exit code, and what was said, of a command whose standard output is a full disk.
+/// The exit code and standard error of a command whose standard output is a full disk.
 fn full(at: &Path, args: &[&str]) -> (Option<i32>, String) {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let output = command().args(args).current_dir(at).stdout(full).output().unwrap();
@@ -15,7 +15,7 @@ fn full(at: &Path, args: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn lines_lost_on_a_full_disk_are_an_error_of_every_command() {
+fn output_lost_on_a_full_disk_is_an_error_in_every_command() {
     let at = &Folder::with_text();
     ok(at, &at.train(&["--steps", "2", "--no-tune", "--out", "run"]));
     for args in [
@@ -37,7 +37,7 @@ fn lines_lost_on_a_full_disk_are_an_error_of_every_command() {
 }
 
 #[test]
-fn training_goes_on_without_its_standard_output_and_says_so() {
+fn training_continues_without_standard_output_and_reports_it() {
     let at = &Folder::with_text();
     let args = at.train(&["--steps", "6", "--no-tune"]);
     ok(at, &[&args[..], &["--out", "whole"]].concat());
@@ -49,7 +49,7 @@ fn training_goes_on_without_its_standard_output_and_says_so() {
         }
         assert!(bytes(&at.join(run)) == bytes(&at.join("whole")), "{run}");
     }
-    // a reader that has seen enough
+    // the reader closes the pipe
     let mut child = command();
     child.args([&args[..], &["--out", "pipe", "--json"]].concat()).current_dir(at);
     let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -60,9 +60,9 @@ fn training_goes_on_without_its_standard_output_and_says_so() {
     assert!(bytes(&at.join("pipe")) == bytes(&at.join("whole")));
 }
 
-/// As where both go into a file on a full disk.
+/// As if both went to a file on a full disk.
 #[test]
-fn training_goes_on_where_standard_error_takes_nothing_either() {
+fn training_continues_without_standard_output_and_standard_error() {
     let at = &Folder::with_text();
     let args = at.train(&["--steps", "6", "--no-tune"]);
     ok(at, &[&args[..], &["--out", "whole"]].concat());

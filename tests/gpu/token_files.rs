@@ -132,7 +132,7 @@ fn tokenize_makes_a_data_set_to_train_on() {
     let train_on =
         |path: &str, more: &[&str], out: &str| train(dir.path(), path, &[&flags, more, &["--out", out]].concat());
     let out = train_on("set", &[], "tokens");
-    assert!(out.contains("tokens   those of") && out.contains("tokenizer.json"), "{out}");
+    assert!(out.contains("tokens   from ") && out.contains("tokenizer.json"), "{out}");
     train_on(&path, &["--tokenizer", "byte"], "text");
     assert!(bytes(&dir.path().join("text"))[..3] == bytes(&dir.path().join("tokens"))[..3]);
 

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         [other, ..] => {
-            eprintln!("error: there is no command {other}\n\n{USAGE}");
+            eprintln!("error: unknown command {other}\n\n{USAGE}");
             ExitCode::from(2)
         }
     }
@@ -50,7 +50,7 @@ fn demo() -> ExitCode {
         return code;
     }
     let Some(out) = free_dir(|path| root().join(path).exists()) else {
-        return fail("runs holds too many demos; remove some of them");
+        return fail("runs contains too many demos; remove some of them");
     };
     if let Err(code) = tril(&["train", "--out", &out]) {
         return code;
@@ -59,7 +59,7 @@ fn demo() -> ExitCode {
     if let Err(code) = tril(&["generate", &out, "--samples", "3", "--tokens", "250"]) {
         return code;
     }
-    println!("\nMore of it:    cargo run --release -- generate {out} --samples 3 --seed 7");
+    println!("\nMore samples:  cargo run --release -- generate {out} --samples 3 --seed 7");
     println!("Your own text: cargo run --release -- train my.txt");
     ExitCode::SUCCESS
 }
@@ -81,18 +81,18 @@ fn pictures(run: Option<&Path>) -> ExitCode {
     }
 }
 
-/// Runs the `tril` binary in release.
+/// Runs the release build of `tril`.
 fn tril(args: &[&str]) -> Result<(), ExitCode> {
     cargo(&[&["run", "--release", "--quiet", "--bin", "tril", "--"], args].concat())
 }
 
-/// The first of `runs/demo`, `runs/demo-2`, ... that isn't there yet.
+/// The first of `runs/demo`, `runs/demo-2`, ... that doesn't exist yet.
 fn free_dir(exists: impl Fn(&str) -> bool) -> Option<String> {
     let later = (2..10_000).map(|i| format!("runs/demo-{i}"));
     std::iter::once("runs/demo".to_string()).chain(later).find(|path| !exists(path))
 }
 
-/// The repository's root: every command runs there, wherever it was called from.
+/// The repository's root, where every command runs, wherever it was called from.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }

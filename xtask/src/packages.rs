@@ -1,21 +1,21 @@
 //! Which commands install Mesa's software Vulkan driver on this Linux system.
 
-/// A package manager and what it is told.
+/// A package manager and its commands.
 #[derive(Debug)]
 pub struct Manager {
     /// The program to look for.
     program: &'static str,
-    /// Updates the list of packages, where that is a command of its own.
+    /// Updates the list of packages, if that is a separate command.
     refresh: Option<&'static [&'static str]>,
     /// Installs the driver and the loader.
     install: &'static [&'static str],
 }
 
-/// In the order of preference; a system has one of them, as a rule.
+/// In order of preference; a system usually has only one of them.
 const MANAGERS: &[Manager] = &[
     Manager {
         program: "apt-get",
-        // sudo drops the environment, so env sets it behind sudo
+        // sudo drops the environment, so env sets it after sudo
         refresh: Some(&["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "update"]),
         install: &[
             "env",
@@ -50,18 +50,18 @@ const MANAGERS: &[Manager] = &[
     },
 ];
 
-/// Debian's package of Mesa's Vulkan drivers.
+/// Debian's package with Mesa's Vulkan drivers.
 const MESA: &str = "mesa-vulkan-drivers";
 
-/// Prints which versions of Mesa's drivers the system's sources have, in English whatever the system speaks.
+/// Prints the available versions of Mesa's drivers, in English whatever the system's language.
 pub const APT_POLICY: &[&str] = &["env", "LC_ALL=C", "apt-cache", "policy", MESA];
 
-/// Why there is nothing to run.
+/// Why no command can be run.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unknown {
     /// No package manager that we know.
     Manager,
-    /// Neither root nor a way to become root; these commands need it.
+    /// Not root and no way to become root, which these commands need.
     Root(Vec<String>),
 }
 
@@ -69,12 +69,12 @@ pub enum Unknown {
 #[derive(Debug)]
 pub struct Installer {
     manager: &'static Manager,
-    /// The program that runs commands as root, where we aren't.
+    /// The program that runs commands as root, if we aren't root.
     become_root: Option<&'static str>,
 }
 
 impl Installer {
-    /// `has` says whether a program is on the PATH.
+    /// Finds the package manager. `has` returns whether a program is on the PATH.
     pub fn find(has: impl Fn(&str) -> bool, is_root: bool) -> Result<Self, Unknown> {
         let manager = MANAGERS.iter().find(|m| has(m.program)).ok_or(Unknown::Manager)?;
         let become_root = match (is_root, ["sudo", "doas"].into_iter().find(|p| has(p))) {
@@ -102,7 +102,7 @@ impl Installer {
     pub fn install<'a>(&'a self, backport: Option<&'a Backport>) -> Vec<&'a str> {
         let mut command = self.as_root(self.manager.install);
         if let (Some(Backport { archive, .. }), Some(place)) = (backport, command.iter().position(|w| *w == MESA)) {
-            // -t, so that what the driver depends on comes from there as well
+            // -t, so that the driver's dependencies come from there too
             command.splice(place..place, ["-t", archive]);
         }
         command
@@ -118,21 +118,21 @@ impl Installer {
 pub struct Backport {
     /// Its version.
     pub version: String,
-    /// The archive that has it, such as `bookworm-backports`.
+    /// Its archive, such as `bookworm-backports`.
     pub archive: String,
     /// The version that apt would install.
     pub instead_of: String,
 }
 
 impl Backport {
-    /// Finds it in what [`APT_POLICY`] printed. Backports are built for the system's release, and apt only takes them when
-    /// told to; other archives that apt ranks low (testing, experimental) would replace half the system, and one of negative
-    /// priority is forbidden by the system's settings.
+    /// Finds it in the output of [`APT_POLICY`]. Backports are built for the system's release, and apt uses them only
+    /// on request; other archives that apt ranks low (testing, experimental) would replace half the system, and the
+    /// system's settings forbid an archive of negative priority.
     pub fn find(policy: &str) -> Option<Self> {
         let candidate = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate:"))?.trim();
         let table = policy.lines().skip_while(|line| line.trim() != "Version table:").skip(1);
         let mut version = "";
-        // versions stand from the newest to the oldest, the sources of each below it
+        // versions are listed from newest to oldest, each followed by its sources
         for line in table {
             let words: Vec<&str> = line.split_whitespace().filter(|&word| word != "***").collect();
             match words[..] {
@@ -156,7 +156,7 @@ impl Backport {
 mod tests {
     use super::{Backport, Installer, MANAGERS, Unknown};
 
-    /// What is run, a line a command, on a system with these programs.
+    /// The commands, one per line, on a system with these programs.
     fn lines(programs: &[&str], is_root: bool) -> Result<Vec<String>, Unknown> {
         let installer = Installer::find(|p| programs.contains(&p), is_root)?;
         Ok(installer.refresh().into_iter().chain([installer.install(None)]).map(|c| c.join(" ")).collect())
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn without_root_the_commands_are_told() {
+    fn without_root_the_commands_are_returned() {
         let Err(Unknown::Root(commands)) = lines(&["apt-get"], false) else { panic!("expected a need for root") };
         assert_eq!(commands.len(), 2);
     }
@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// What `apt-cache policy` prints of the driver, with this version table.
+    /// The output of `apt-cache policy` for the driver, with this version table.
     fn policy(candidate: &str, table: &str) -> String {
         format!("mesa-vulkan-drivers:\n  Installed: (none)\n  Candidate: {candidate}\n  Version table:\n{table}")
     }
@@ -233,7 +233,7 @@ mod tests {
         let twice = "     25.0.7-2~bpo12+1 100\n        100 http://mirror.example/debian bookworm-backports/main arm64 Packages\n        \
                      100 https://mirror.example/debian bookworm-backports/main arm64 Packages\n";
         assert_eq!(found(&policy(bookworm, &format!("{twice}{BOOKWORM}"))), backport);
-        // an even newer one of an archive that is no backport is passed over
+        // an even newer one from an archive that isn't a backport is ignored
         let testing = "     26.1.0-1 90\n         90 http://mirror.example/debian testing/main amd64 Packages\n";
         assert_eq!(found(&policy(bookworm, &format!("{testing}{BACKPORT}{BOOKWORM}"))), backport);
     }
@@ -254,7 +254,7 @@ mod tests {
         ] {
             assert_eq!(found(&policy(bookworm, &table)), None, "{table}");
         }
-        // the candidate is the backport already, by the system's own pinning
+        // the candidate is already the backport, by the system's own pinning
         assert_eq!(found(&policy("25.0.7-2~bpo12+1", &format!("{BACKPORT}{BOOKWORM}"))), None);
         // apt-cache knows no such package
         assert_eq!(found(""), None);
@@ -262,10 +262,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_driver_needs_comes_from_the_backports_too() {
+    fn the_drivers_dependencies_come_from_the_backports_too() {
         let backport = Backport::find(&policy("22.3.6-1+deb12u1", &format!("{BACKPORT}{BOOKWORM}")));
         let Ok(installer) = Installer::find(|p| ["apt-get", "sudo"].contains(&p), false) else {
-            panic!("apt is there")
+            panic!("expected apt")
         };
         assert_eq!(
             installer.install(backport.as_ref()).join(" "),

@@ -1,7 +1,7 @@
 //! The README's picture, drawn from a small table that is committed next to it.
 //!
-//! The SVG is written here rather than by a crate, so that `cargo xtask demo` still builds in a second, and because a style
-//! sheet in the file lets one picture follow the reader's light or dark theme.
+//! The SVG is written here rather than by a crate, so that `cargo xtask demo` still builds in a second, and because a
+//! style sheet in the file lets one picture follow the reader's light or dark theme.
 
 use std::fmt::Write;
 use std::fs;
@@ -40,7 +40,7 @@ const STYLE: &str = "\
 .val{stroke:#79c0ff}.val-point{fill:#79c0ff}.peer{stroke:#f0883e}.peer-text{fill:#f0883e}}
 text{font:13px system-ui,sans-serif}path{fill:none}";
 
-/// Draws the loss curve from its table; first makes the table from a run's metrics, where a run is given.
+/// Draws the loss curve from its table. If a run is given, first makes the table from the run's metrics.
 pub fn draw(run: Option<&Path>) -> io::Result<()> {
     let root = crate::root();
     if let Some(run) = run {
@@ -54,13 +54,14 @@ pub fn draw(run: Option<&Path>) -> io::Result<()> {
     Ok(())
 }
 
-/// A number of a line of JSON that has no objects in it.
+/// The number of a key in a line of JSON without nested objects.
 fn number(line: &str, key: &str) -> Option<f64> {
     let (_, rest) = line.split_once(&format!("\"{key}\":"))?;
     rest.split([',', '}']).next()?.trim().parse().ok()
 }
 
-/// `step,train_loss,val_loss`: training loss as the mean of the steps since the last row; a loss that there isn't stays empty.
+/// `step,train_loss,val_loss`: the training loss is the mean over the steps since the last row; a missing loss stays
+/// empty.
 fn table(metrics: &str) -> String {
     let mut out = String::from("step,train_loss,val_loss\n");
     let (mut sum, mut n) = (0.0, 0u32);
@@ -147,7 +148,7 @@ fn picture(table: &str) -> Result<String, String> {
     Ok(out + "</svg>\n")
 }
 
-/// The legend of the validation loss, with where it ends.
+/// The legend of the validation loss, with its final value.
 fn validation(val: &[(f64, f64)]) -> String {
     let last = val.last().map_or(0.0, |point| point.1);
     format!("validation, the whole split: {last:.3} at the end")

@@ -1,21 +1,22 @@
-//! Two ways to open a device, compared in processes of their own: a driver reads its settings when it is loaded.
+//! Times different ways to open a device, each in its own process: a driver reads its settings when it is loaded.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// What a process may take until its kernels are compiled: they need 3 to 5 seconds of a core, on a busy machine many times that.
+/// Time limit for compiling a process's kernels: they need 3 to 5 seconds of a core, many times that on a busy machine.
 const READY: Duration = Duration::from_secs(90);
-/// What one lap may take.
+/// Time limit for one lap.
 const LAP: Duration = Duration::from_secs(10);
-/// How long the laps of all go on, once every process is ready.
+/// How long all laps take together, once every process is ready.
 const SPAN: Duration = Duration::from_millis(800);
-/// The fewest laps of each, and the most.
+/// The minimum and maximum number of laps of each process.
 const LAPS: std::ops::Range<u32> = 5..40;
 
-/// The shortest lap of each process; `None` of one that failed or took too long. A process runs a lap for each line that it
-/// gets, and answers with what that took, in nanoseconds. They take turns, so that what else the machine does meets all alike.
+/// Returns the shortest lap of each process; `None` for one that failed or took too long. A process runs a lap for each
+/// line on its standard input and prints the time in nanoseconds. Processes take turns, so that other load affects all
+/// alike.
 pub(super) fn race<const N: usize>(commands: [Command; N]) -> [Option<Duration>; N] {
     let mut runners = commands.map(Runner::start);
     // all compile at once
@@ -55,7 +56,7 @@ impl Runner {
             let (sender, laps) = channel();
             std::thread::spawn(move || {
                 for line in BufReader::new(out).lines() {
-                    // whatever else a process says is no lap
+                    // any other output ends the race for this process
                     let Some(ns) = line.ok().and_then(|line| line.trim().parse().ok()) else { return };
                     if sender.send(Duration::from_nanos(ns)).is_err() {
                         return;
@@ -75,16 +76,16 @@ impl Runner {
         }
     }
 
-    /// Waits for the end of a lap.
-    fn arrive(&mut self, most: Duration) {
+    /// Waits up to `limit` for the end of a lap.
+    fn arrive(&mut self, limit: Duration) {
         let Some(running) = &self.running else { return };
-        match running.laps.recv_timeout(most) {
+        match running.laps.recv_timeout(limit) {
             Ok(lap) => self.best = Some(self.best.map_or(lap, |best| best.min(lap))),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.give_up(),
         }
     }
 
-    /// One that fails on the way has shown nothing.
+    /// Discards the process and its laps: a process that fails midway proves nothing.
     fn give_up(&mut self) {
         self.running = None;
         self.best = None;
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_lap_counts_and_whoever_fails_is_out() {
+    fn the_shortest_lap_counts_and_failing_processes_are_out() {
         let best = race([
             script("n=900; while read line; do n=$((n - 1)); test $n -gt 880 || n=900; echo $n; done"),
             script("exit 3"),
@@ -119,7 +120,7 @@ mod tests {
         ]);
         assert_eq!(best[1..], [None; 4]);
         let ns = best[0].map_or(0, |best| best.as_nanos());
-        // five laps at least were run after the first
+        // at least five laps were run after the first
         assert!((881..=894).contains(&ns), "{ns}");
     }
 }

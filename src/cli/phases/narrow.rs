@@ -3,11 +3,11 @@ use std::io;
 use console::Term;
 use indicatif::TermLike;
 
-/// Columns left free at the end of a line. A bar fills the columns that it is told of with spaces, and a terminal that adds ^C
-/// behind the last one goes on in the next line, so that the wrong one is cleared.
+/// Columns left free at the end of a line. A bar pads its line with spaces to the reported width; if the terminal then
+/// adds ^C after the last column, the line wraps and the wrong one is cleared.
 pub(super) const ROOM: usize = 4;
 
-/// A terminal that says it is narrower than it is.
+/// A terminal that reports [`ROOM`] columns fewer than it has.
 #[derive(Debug)]
 pub(super) struct Narrow(pub Term);
 

@@ -7,8 +7,8 @@ use crate::data::{Mode, TokenizerSpec};
 use crate::run::{FixedSetting, RunConfig};
 
 impl SettingsArgs {
-    /// File, then flags, over the settings of a run in training. What a flag implies for others when a run begins stays as it
-    /// is, so that the flags with which the run began ask for no change.
+    /// Applies file and flags to the settings of a run that is resumed. Settings that a flag merely implies for a new
+    /// run stay as they are, so that repeating the run's original flags changes nothing.
     pub fn resolve_again(&self, run: &RunConfig) -> Result<RunConfig, Box<dyn Error>> {
         let (mut config, flags) = (self.resolve_over(run)?, &self.train);
         if flags.lr.is_some() && flags.min_lr.is_none() {
@@ -24,7 +24,7 @@ impl SettingsArgs {
         Ok(config)
     }
 
-    /// A batch that `--batch-tokens` asks for and that isn't the run's.
+    /// The refused change, if `--batch-tokens` differs from the run's batch.
     pub fn other_batch(&self, run: &RunConfig) -> Option<FixedSetting> {
         let (is, wanted) = (run.tokens_per_step(), self.train.batch_tokens?);
         let setting = || FixedSetting { flag: "--batch-tokens".into(), is: is.to_string(), wanted: wanted.to_string() };

@@ -1,4 +1,4 @@
-//! Whether a run fits the memory that there is.
+//! Whether a run fits into the available memory.
 
 use std::error::Error;
 
@@ -12,17 +12,17 @@ use crate::run::RunConfig;
 use crate::train::memory::{self, FitError, Free, MemoryBudget, MemoryEstimate, Process};
 use crate::units::count;
 
-/// A run that fits.
+/// The memory of a run that fits.
 #[derive(Debug)]
 pub(in crate::cli) struct Fit {
     pub footprint: MemoryEstimate,
     pub room: MemoryBudget,
-    /// The batch that was chosen, and why.
+    /// The batch chosen for `--batch-tokens`, and why.
     pub batch: Option<String>,
 }
 
 impl SettingsArgs {
-    /// Whether the rows of a micro-batch are chosen by the memory there is.
+    /// Whether the micro-batch is chosen by the available memory.
     pub fn chooses_batch(&self) -> bool {
         self.train.batch_tokens.is_some()
     }
@@ -36,8 +36,8 @@ impl SettingsArgs {
         Ok(())
     }
 
-    /// Chooses the batch where `--batch-tokens` asks for it, and checks that the run fits. `process` is what the process
-    /// takes without it.
+    /// Chooses the batch for `--batch-tokens`, and checks that the run fits. `process` is the memory of the process
+    /// without the run.
     pub fn fit(
         &self,
         config: &mut RunConfig,
@@ -50,9 +50,9 @@ impl SettingsArgs {
         if let Some(tokens) = self.train.batch_tokens {
             let (b, n) = memory::choose_batch(config, caps, room, process, tokens)?;
             (config.train.batch_size, config.train.grad_accum) = (b, n);
-            let rows = if n == 1 { "all at once" } else { "the most rows that fit" };
+            let rows = if n == 1 { "all rows fit" } else { "the most rows that fit" };
             batch = Some(format!(
-                "--batch-size {b} --grad-accum {n} for {} a step: {rows} in {room}",
+                "--batch-size {b} --grad-accum {n} for {} a step: {rows} into {room}",
                 count(tokens, "token")
             ));
         }
@@ -60,7 +60,7 @@ impl SettingsArgs {
         Ok(Fit { footprint, room, batch })
     }
 
-    /// Checks that a resumed run fits, which keeps its batch.
+    /// Checks that a resumed run, which keeps its batch, fits.
     pub fn fit_resumed(
         &self,
         config: &RunConfig,
@@ -72,18 +72,18 @@ impl SettingsArgs {
         Ok(Fit { footprint: memory::check(config, caps, room, process, Free::Recompute)?, room, batch: None })
     }
 
-    /// Sees to `--memory` before a text is read: refuses what is too much with any text, and ends the reading of one where it
-    /// takes too much.
+    /// Applies `--memory` before a text is read: fails if the run can't fit with any text, and limits the memory of
+    /// reading it.
     ///
     /// # Errors
     ///
-    /// [`FitError::Memory`], or no device.
+    /// [`FitError::Memory`], or if there is no device.
     pub fn fit_any_text(&self, config: &RunConfig, device: &DeviceArgs, free: Free) -> Result<(), Box<dyn Error>> {
-        let Some(most) = self.train.memory else { return Ok(()) };
+        let Some(limit) = self.train.memory else { return Ok(()) };
         let adapter = device.find()?;
         let shares = SharesMemory(adapter.shares_memory());
         if shares.0 {
-            reading::keep_below(most);
+            reading::keep_below(limit);
         }
         let mut least = config.clone();
         least.model.vocab_size = match &config.data.tokenizer {
@@ -99,7 +99,7 @@ impl SettingsArgs {
         let room = MemoryBudget::of(shares, self.train.memory);
         match memory::check_without_text(&least, &adapter.caps, room, process_bytes(false), free) {
             Err(error @ FitError::Memory { .. }) => Err(error.into()),
-            // whatever else is wrong is found once the settings are checked
+            // the check of the settings reports any other error
             _ => Ok(()),
         }
     }

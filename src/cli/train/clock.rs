@@ -3,25 +3,24 @@ use std::time::{Duration, Instant};
 
 use crate::train::Doing;
 
-/// Intervals over which the time of a step is taken: results may arrive several at once.
-const MOST: usize = 24;
-/// Intervals without which nothing is claimed.
-const LEAST: usize = 3;
+/// Number of intervals that the step time is averaged over: several results may arrive at once.
+const MAX_INTERVALS: usize = 24;
+/// Number of intervals needed for an estimate.
+const MIN_INTERVALS: usize = 3;
 
-/// How long the parts of a training take, as they were seen to take. The first step of a process, which compiles kernels, tells
-/// nothing of the others.
+/// Measures how long the parts of training take. The first step of a process compiles kernels, so it isn't counted.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Clock {
-    /// When the last result arrived, or steps went on after something else.
+    /// When the last result arrived, or steps continued after something else.
     from: Option<Instant>,
     has_stepped: bool,
     steps: VecDeque<Duration>,
     doing: Option<(Kind, Instant)>,
-    /// How often each of the others was done, and how long that took in all.
+    /// The count and total time of each other kind.
     others: BTreeMap<Kind, (u32, Duration)>,
 }
 
-/// What takes time besides steps.
+/// What takes time other than steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Evaluation,
@@ -30,7 +29,7 @@ pub(super) enum Kind {
 }
 
 impl Clock {
-    /// Something has begun, or gone on.
+    /// Records that something begins or continues.
     pub fn doing(&mut self, doing: Doing, now: Instant) {
         let kind = match doing {
             Doing::Evaluating { .. } => Some(Kind::Evaluation),
@@ -50,30 +49,30 @@ impl Clock {
         self.from = (kind.is_none() && self.has_stepped).then_some(now);
     }
 
-    /// The result of a step has arrived.
+    /// Records that the result of a step has arrived.
     pub fn step(&mut self, now: Instant) {
         self.has_stepped = true;
-        // results that arrive while something else is done are those of steps that were waited for
+        // results that arrive during something else belong to earlier steps
         if let Some(from) = self.from.replace(now) {
             self.steps.push_back(now - from);
         }
-        if self.steps.len() > MOST {
+        if self.steps.len() > MAX_INTERVALS {
             self.steps.pop_front();
         }
     }
 
-    /// How long a step takes.
+    /// The time of a step.
     pub fn step_time(&self) -> Option<Duration> {
         let n = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
-        (self.steps.len() >= LEAST).then(|| self.steps.iter().sum::<Duration>() / n)
+        (self.steps.len() >= MIN_INTERVALS).then(|| self.steps.iter().sum::<Duration>() / n)
     }
 
-    /// How long the step under way still takes.
+    /// The time left of the current step.
     pub fn left_of_step(&self, now: Instant) -> Option<Duration> {
         Some(self.step_time()?.saturating_sub(now - self.from?))
     }
 
-    /// How long so many steps and others of each kind take. What was never seen counts as nothing.
+    /// The time for `steps` steps and the given number of each other kind. A kind never seen counts as nothing.
     pub fn left(&self, steps: u64, others: &[(Kind, u64)]) -> Option<Duration> {
         let seen = |(kind, n): &(Kind, u64)| {
             let (seen, time) = self.others.get(kind).copied().unwrap_or_default();
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_compiling_nor_evaluations_count_as_steps_and_nothing_is_claimed_at_first() {
+    fn compiling_and_evaluations_do_not_count_as_steps_and_the_first_steps_give_no_estimate() {
         let mut seen = Seen { clock: Clock::default(), now: Instant::now() };
         seen.clock.doing(Doing::Measuring, seen.now);
         seen.clock.doing(Doing::Stepping, seen.now);

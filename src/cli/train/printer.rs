@@ -14,13 +14,13 @@ use crate::train::memory::MemoryBudget;
 use crate::train::{Doing, Event, Run, Summary};
 use crate::units::{count, human_bytes};
 
-/// Tells what a run does, for people or in JSON.
+/// Prints what a run does, as text or JSON.
 pub(super) struct Printer {
     json: bool,
     device: String,
-    /// Where there is no terminal, a line now and then instead of a bar.
+    /// When the last progress line was printed, without a terminal.
     last_line: Cell<Option<Instant>>,
-    /// The last step's line, where it has not been printed.
+    /// The last step's line, if it was not printed.
     held: RefCell<Option<String>>,
     doing: Cell<Option<Doing>>,
     has_stepped: Cell<bool>,
@@ -28,7 +28,7 @@ pub(super) struct Printer {
     floor: Option<f64>,
 }
 
-/// Between two progress lines where there is no terminal.
+/// Interval between progress lines without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl Printer {
@@ -47,7 +47,7 @@ impl Printer {
         outln!("{text}");
     }
 
-    /// Names what begins, or says how far it is.
+    /// Begins the phase, or updates its progress.
     fn doing(&self, doing: Doing) {
         let kind = |doing: &Doing| std::mem::discriminant(doing);
         let is_new = self.doing.replace(Some(doing)).as_ref().map(kind) != Some(kind(&doing));
@@ -57,7 +57,7 @@ impl Printer {
                 Doing::Stepping if self.has_stepped.get() => phases::end(),
                 Doing::Stepping => phases::begin("first step"),
                 Doing::Evaluating { .. } => phases::begin("evaluating"),
-                Doing::Sampling => phases::begin("drawing a sample"),
+                Doing::Sampling => phases::begin("generating a sample"),
                 Doing::Saving => phases::begin("saving"),
             }
         }
@@ -66,7 +66,7 @@ impl Printer {
         }
     }
 
-    /// How long the run still takes, as far as that is known.
+    /// The time left of the run, in words; empty if unknown.
     fn left(&self, step: u64, clock: &Clock) -> String {
         let TrainConfig { steps, eval_every, sample_every, checkpoint_every, .. } = self.train;
         let rest =
@@ -103,25 +103,25 @@ impl Printer {
             count(config.tokens_per_step(), "token")
         ));
         if let Some(Packing { documents, rows, padding }) = data.packing() {
-            let apart = if config.masks_documents() { ", none sees another" } else { "" };
+            let apart = if config.masks_documents() { "; attention stays within a document" } else { "" };
             let (t, share) = (config.row_size(), padding * 100.0);
             let (documents, rows) = (count(documents, "document"), count(rows, "row"));
-            self.say(&format!("rows     {documents} in {rows} of {t}{apart}; {share:.1} % padding"));
+            self.say(&format!("rows     {documents} in {rows} of {t}, {share:.1} % padding{apart}"));
         }
         if let Some(batch) = &fit.batch {
             self.say(&format!("batch    {batch}"));
         }
         let (device, process) = (human_bytes(fit.footprint.device()), human_bytes(fit.footprint.total()));
         self.say(&match fit.room {
-            MemoryBudget::Process(_) => format!("memory   {process} of the process, {device} of it on the device"),
+            MemoryBudget::Process(_) => format!("memory   {process} in the process, {device} of it on the device"),
             _ => format!("memory   {device} on the device"),
         });
         if let Some(floor) = self.floor {
             self.say(&format!(
-                "floor    {floor:.4} nats per character: the stories' own entropy, below which no model gets"
+                "floor    {floor:.4} nats per character: the stories' own entropy; no model can do better"
             ));
         }
-        let how = if resumed { format!("goes on at step {}", run.step()) } else { "starts".into() };
+        let how = if resumed { format!("resumes at step {}", run.step()) } else { "starts".into() };
         self.say(&format!("run      {} {how}", root.display()));
     }
 
@@ -147,7 +147,7 @@ impl Printer {
                 );
                 if !result.finite {
                     self.say(&format!(
-                        "step {}: {} not finite, the step was skipped ({} so far)",
+                        "step {}: {} not finite; step skipped ({} so far)",
                         result.step,
                         count(result.n_nonfinite as u64, "gradient element"),
                         result.n_skipped
@@ -155,7 +155,7 @@ impl Printer {
                 }
                 if result.finite && !result.applied {
                     self.say(&format!(
-                        "step {}: loss {:.4} or norm {:.2} is far above those before, the step was skipped ({} so far)",
+                        "step {}: loss {:.4} or norm {:.2} is far above the steps before; step skipped ({} so far)",
                         result.step, result.loss, result.grad_norm, result.n_skipped
                     ));
                 }
@@ -186,27 +186,29 @@ impl Printer {
             }
             Event::Saved { .. } => {}
             Event::NotSaved { step, reason } => {
-                self.say(&format!("step {step}: not saved, training goes on and the next save tries again: {reason}"));
+                self.say(&format!(
+                    "step {step}: not saved; training continues and the next save tries again: {reason}"
+                ));
             }
             Event::Repaired { step, repaired } => {
                 self.say(&format!("step {step}: model.safetensors could not be saved before; {repaired}"));
             }
             Event::MetricsAnew { step } => self.say(&format!("step {step}: {METRICS_GONE}")),
             Event::Spike { step, what, z } => {
-                self.say(&format!("step {step}: {what} is {z:.1} standard deviations above those before"));
+                self.say(&format!("step {step}: {what} is {z:.1} standard deviations above the steps before"));
             }
             Event::Evidence { evidence, path } => {
-                self.say(&format!("{evidence}kept in {0}; to do the step again: tril replay {0}", quoted(path)));
+                self.say(&format!("{evidence}kept in {0}; replay the step with: tril replay {0}", quoted(path)));
             }
             Event::RolledBack { to, from } => {
                 self.say(&format!(
-                    "gone back from step {from} to the checkpoint of step {to}, and on with other batches"
+                    "rolled back from step {from} to the checkpoint of step {to}; continuing with different batches"
                 ));
             }
         }
     }
 
-    /// How far a loss on the stories is from the best there can be.
+    /// Describes a loss on the stories in nats per character, and its distance from the floor.
     fn above_floor(&self, bits_per_byte: Option<f64>) -> Option<String> {
         let (floor, nats) = (self.floor?, embedded::nats_per_char(bits_per_byte?));
         Some(format!(", {nats:.4} nats per character, {:.4} above the floor", nats - floor))
@@ -224,42 +226,43 @@ impl Printer {
             outln!("{line}");
             return;
         }
-        // where it was stopped, the last step is one like any other
+        // if the run was stopped, its last step's line was held back like any other
         if let Some(line) = self.held.take() {
             outln!("{line}");
         }
         if summary.n_skipped > 0 {
-            outln!("skipped {}: not finite, or spikes", count(summary.n_skipped, "step"));
+            outln!("skipped {}, not finite or spikes", count(summary.n_skipped, "step"));
         }
         if let Some((loss, step)) = summary.best {
             outln!("best validation loss {loss:.4} at step {step}, on {}", self.device);
             if let Some((saved, of)) = summary.saved.filter(|&(saved, _)| saved != loss) {
-                outln!("that model could not be saved: the one that is has {saved:.4}, of step {of}");
+                outln!("that model could not be saved; the saved one has {saved:.4}, from step {of}");
             }
         }
         if summary.imported_is_best() {
             outln!(
-                "no step improved on the imported model: it is still the best one, and the one that generate, eval and \
-                 export take; --last takes the one of step {}",
+                "no step improved on the imported model, so generate, eval and export still use it; --last uses the \
+                 checkpoint of step {}",
                 summary.step
             );
             if !summary.interrupted {
                 outln!(
-                    "to try again with a lower --lr: tril import {root} --out NEW, then tril train TEXT --resume NEW --lr {:e}",
+                    "to try again with a lower --lr: tril import {root} --out NEW, then tril train TEXT --resume NEW \
+                     --lr {:e}",
                     self.train.lr / 10.0
                 );
             }
         }
         if summary.interrupted {
-            outln!("stopped and saved at step {}; go on with: tril train --resume {root}", summary.step);
+            outln!("stopped and saved at step {}; resume with: tril train --resume {root}", summary.step);
         } else {
             let last = if summary.imported_is_best() { " --last" } else { "" };
-            outln!("done; let it talk with: tril generate {root}{last}");
+            outln!("done; generate text with: tril generate {root}{last}");
         }
     }
 }
 
-const METRICS_GONE: &str = "metrics.jsonl was removed: the lines before are lost, and a new file begins here";
+const METRICS_GONE: &str = "metrics.jsonl was removed: its earlier lines are lost, and a new file begins here";
 
 fn json_line(event: &Event) -> serde_json::Value {
     match event {

@@ -1,4 +1,4 @@
-//! What a training does about Ctrl-C and the signals that ask for the same.
+//! How training responds to Ctrl-C, SIGTERM and SIGHUP.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,19 +11,19 @@ use crate::cli::signals::{self, Answer, Stop};
 use crate::files::shell::quoted;
 use crate::train::{Doing, Event};
 
-/// Shared by the training and the thread that hears of signals.
+/// State shared by training and the thread that receives signals.
 #[derive(Debug, Default)]
 pub(super) struct Stopping {
-    /// Set when the training is to stop.
+    /// Set when training is to stop.
     pub flag: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether a step of this process is done: before that there is nothing to save.
+    /// Whether this process has completed a step; before that there is nothing to save.
     has_stepped: bool,
-    /// The run, where it was there before.
+    /// The run's directory, if the run is resumed.
     resumed: Option<PathBuf>,
     doing: Option<Doing>,
     clock: Clock,
@@ -32,7 +32,7 @@ struct State {
 }
 
 impl Stopping {
-    /// Answers signals from now on.
+    /// Starts answering signals.
     pub fn begin(resumed: Option<PathBuf>) -> Arc<Self> {
         let stopping = Arc::new(Self::default());
         stopping.restart(resumed);
@@ -41,7 +41,7 @@ impl Stopping {
         stopping
     }
 
-    /// Forgets what was done: from here on the run is what it is on the disk.
+    /// Starts over from the run on the disk.
     pub fn restart(&self, resumed: Option<PathBuf>) {
         self.with(|state| *state = State { resumed, n_asked: state.n_asked, ..State::default() });
     }
@@ -50,7 +50,7 @@ impl Stopping {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes in what the training does; how long a step takes, where that is known.
+    /// Records an event of training and returns the times measured so far.
     pub fn saw(&self, event: &Event) -> Clock {
         self.with(|state| {
             match event {
@@ -82,7 +82,7 @@ impl Stopping {
                 Stop::User => {
                     Answer::Finish(format!("{}; press Ctrl-C again to stop at once, without saving", state.finishing()))
                 }
-                Stop::System => Answer::Finish(format!("told to stop: {}", state.finishing())),
+                Stop::System => Answer::Finish(format!("received a stop signal: {}", state.finishing())),
             }
         })
     }
@@ -91,33 +91,29 @@ impl Stopping {
 impl State {
     fn before_first(&self) -> String {
         match &self.resumed {
-            None => "stopped before the first step; nothing is kept of the run".into(),
+            None => "stopped before the first step; no run was kept".into(),
             Some(root) => {
                 let root = quoted(root);
                 format!(
-                    "stopped before another step was done; {root} is as it was, go on with: tril train --resume {root}"
+                    "stopped before another step was done; {root} is unchanged, resume with: tril train --resume {root}"
                 )
             }
         }
     }
 
-    /// What is finished before the training stops.
+    /// Describes what is finished before training stops.
     fn finishing(&self) -> String {
         match self.doing {
-            Some(Doing::Evaluating { .. }) => {
-                "leaving the evaluation, which is done again when the run is resumed, and saving".into()
-            }
-            Some(Doing::Sampling) => {
-                "leaving the sample, which is drawn again when the run is resumed, and saving".into()
-            }
+            Some(Doing::Evaluating { .. }) => "leaving the evaluation, which a resume repeats, and saving".into(),
+            Some(Doing::Sampling) => "leaving the sample, which a resume repeats, and saving".into(),
             Some(Doing::Saving) => "stopping as soon as the run is saved".into(),
             _ => {
                 const WORTH_SAYING: Duration = Duration::from_secs(2);
                 match self.clock.left_of_step(Instant::now()).filter(|&left| left >= WORTH_SAYING) {
                     Some(left) => {
-                        format!("finishing the step under way, which takes about {} more, and saving", in_words(left))
+                        format!("finishing the current step, about {} more, and saving", in_words(left))
                     }
-                    None => "finishing the step under way, and saving".into(),
+                    None => "finishing the current step, and saving".into(),
                 }
             }
         }
@@ -147,7 +143,7 @@ mod tests {
         for by in [Stop::User, Stop::System] {
             let new = stopping(None);
             new.saw(&Event::Doing(Doing::Evaluating { done: 1, of: 3 }));
-            let words = "stopped before the first step; nothing is kept of the run";
+            let words = "stopped before the first step; no run was kept";
             assert_eq!(new.answer(by), Answer::End(words.into()));
             assert!(!new.flag.load(Ordering::Relaxed));
             let Answer::End(words) = stopping(Some("a run".into())).answer(by) else { panic!("it goes on") };
@@ -156,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn after_it_the_first_signal_saves_and_only_a_second_ctrl_c_ends_at_once() {
+    fn after_the_first_step_a_signal_saves_and_only_a_second_ctrl_c_ends_at_once() {
         let run = stopping(None);
         run.saw(&step(1));
         assert!(matches!(run.answer(Stop::System), Answer::Finish(_)) && run.flag.load(Ordering::Relaxed));
         assert_eq!(run.answer(Stop::System), Answer::Nothing);
         assert!(matches!(run.answer(Stop::User), Answer::End(_)));
-        // a device that was lost: what was done since the checkpoint is gone
+        // after a lost device: the steps since the checkpoint are gone
         run.restart(Some("run".into()));
         assert!(matches!(run.answer(Stop::System), Answer::End(_)));
     }
@@ -170,7 +166,7 @@ mod tests {
     #[test]
     fn what_is_finished_is_named() {
         for (doing, words) in [
-            (Doing::Stepping, "the step under way"),
+            (Doing::Stepping, "the current step"),
             (Doing::Evaluating { done: 1, of: 2 }, "leaving the evaluation"),
             (Doing::Sampling, "leaving the sample"),
             (Doing::Saving, "is saved"),

@@ -1,4 +1,4 @@
-//! What a long run on a software device learns before its first step.
+//! Tuning at the start of a long run on a software device, in a separate process.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -10,24 +10,25 @@ use crate::cli::itself::itself;
 use crate::cli::settings::DeviceArgs;
 use crate::exec::ExecError;
 use crate::gpu::Gpu;
+use crate::kernel::Choice;
 use crate::run::RunConfig;
 use crate::speed::matmul_peak;
 use crate::tune::{Cache, Entry, OnDevice, tune};
 
-/// A run that is about to begin, or to go on on another device.
+/// A run that is about to begin, or to resume on another device.
 pub(in crate::cli) struct LongRun<'a> {
     pub config: &'a RunConfig,
-    /// Steps that are left.
+    /// Steps left.
     pub steps: u64,
     pub device: &'a DeviceArgs,
 }
 
-/// The share of a run's time that finding faster kernels may take. They save a tenth or so.
+/// The share of a run's time that tuning may take. Faster kernels save about a tenth.
 const SHARE: f64 = 0.02;
-/// The least that is worth a beginning: kernels are compiled first, which takes a second each on some drivers.
-const LEAST: Duration = Duration::from_secs(5);
-/// The most: by then all shapes of a model are measured, unless a driver's compiler is very slow.
-const MOST: Duration = Duration::from_secs(60);
+/// The minimum budget worth starting: kernels are compiled first, which takes a second each on some drivers.
+const MIN_BUDGET: Duration = Duration::from_secs(5);
+/// The maximum budget: by then all shapes of a model are measured, unless a driver's compiler is very slow.
+const MAX_BUDGET: Duration = Duration::from_secs(60);
 
 impl LongRun<'_> {
     fn flops(&self) -> f64 {
@@ -36,22 +37,23 @@ impl LongRun<'_> {
         step * self.steps as f64
     }
 
-    /// How long measuring may take; `None` where the run is too short for any.
+    /// The time limit for measuring; `None` if the run is too short.
     fn budget(&self, gpu: &Arc<Gpu>) -> Result<Option<Duration>, ExecError> {
-        /// Operations per second of a software device that is slower than any.
+        /// Operations per second of a device slower than any real one.
         const SLOW: f64 = 5e9;
         if budget(self.flops() / SLOW).is_none() {
             return Ok(None);
         }
-        Ok(budget(self.flops() / matmul_peak(gpu)?))
+        Ok(budget(self.flops() / matmul_peak(gpu, &Choice::default())?))
     }
 
-    /// Measures what the cache lacks, in a process of its own: what its driver takes to compile a hundred kernels would stay
-    /// with the run. Where that process fails, the run goes by rule. Whether there was such a process.
+    /// Measures what the cache lacks, in a separate process: the memory in which a driver compiles a hundred kernels
+    /// would stay with the run. If that process fails, kernels are chosen by rule. Returns whether a process was to be
+    /// started.
     ///
     /// # Errors
     ///
-    /// A failure of the device.
+    /// If the device fails.
     pub fn learn(&self, gpu: &Arc<Gpu>, cache: &Cache, shapes: &Shapes) -> Result<bool, ExecError> {
         let is_known = shapes.values().all(|(task, _)| cache.knows(task, gpu.caps()));
         let budget = if is_known { None } else { self.budget(gpu)? };
@@ -59,14 +61,15 @@ impl LongRun<'_> {
         let seconds = budget.as_secs().to_string();
         let config = self.config.to_toml();
         command.args(["tune", "--for-run", &config, "--seconds", &seconds]).args(self.device.as_flags());
-        // its end of the pipe tells the other process when this one is gone; what it said or failed at is in the cache, or isn't
+        // the child notices by its stdin when this process is gone; its results are in the cache, whether it fails or
+        // not
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let _ = child.and_then(|mut child| {
             let lifeline = child.stdin.take();
-            // a line for each shape that is measured
-            let said = child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines());
+            // one line per measured shape
+            let lines = child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines());
             let mut done = 0;
-            said.map_while(Result::ok).for_each(|_| tuned_one(&mut done, shapes));
+            lines.map_while(Result::ok).for_each(|_| tuned_one(&mut done, shapes));
             let ended = child.wait();
             drop(lifeline);
             ended
@@ -75,17 +78,17 @@ impl LongRun<'_> {
     }
 }
 
-/// What of a run of so many seconds, at the very least, may be spent on measuring.
+/// The time for measuring in a run of at least `run_s` seconds.
 fn budget(run_s: f64) -> Option<Duration> {
-    let budget = Duration::try_from_secs_f64(run_s * SHARE).unwrap_or(MOST).min(MOST);
-    (budget >= LEAST).then_some(budget)
+    let budget = Duration::try_from_secs_f64(run_s * SHARE).unwrap_or(MAX_BUDGET).min(MAX_BUDGET);
+    (budget >= MIN_BUDGET).then_some(budget)
 }
 
-/// Ends this process when the one that started it is gone, and with it the other end of standard input.
+/// Ends this process when its parent is gone, which closes the other end of standard input.
 fn end_with_parent() {
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        // what runs at an orderly exit may trip over threads that still use the device
+        // exit handlers may crash while other threads still use the device
         #[cfg(unix)]
         signal_hook::low_level::exit(1);
         #[cfg(not(unix))]
@@ -93,7 +96,7 @@ fn end_with_parent() {
     });
 }
 
-/// What the other process does.
+/// Runs in the child process: measures and prints a line per shape.
 pub(super) fn tune_for_run(config: &RunConfig, seconds: u64, gpu: &Arc<Gpu>, cache: &mut Cache) -> super::Outcome {
     end_with_parent();
     let shapes = shapes_of(gpu, &[config.session()])?;
@@ -112,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_long_run_measures_and_never_for_more_than_a_share_of_it() {
+    fn only_a_long_run_measures_for_at_most_a_share_of_it() {
         let seconds = |run_s: f64| budget(run_s).map(|budget| budget.as_secs_f64());
         assert_eq!(seconds(0.0), None);
         assert_eq!(seconds(240.0), None);

@@ -7,8 +7,8 @@ use crate::tensor::Shape;
 const U: f64 = 1.0 / 16_777_216.0;
 
 /// Tolerances of (params, moment1, moment2) for gradients up to `grad`, moments up to the same and its square,
-/// parameters up to `param` and steps (lr m / c1 over the root) up to `step`. Each is a handful of roundings of terms of
-/// that size; beta in f32 is off by U too. A second moment of positive terms has no cancellation.
+/// parameters up to `param` and steps (lr m / c1 over the root) up to `step`. Each is a handful of roundings of terms
+/// of that size; beta in f32 is off by U too. A second moment of positive terms has no cancellation.
 pub fn tolerances(param: f64, grad: f64, step: f64) -> [Tolerance; 3] {
     let flushed = f64::from(f32::MIN_POSITIVE);
     [
@@ -26,7 +26,7 @@ pub fn hyper(lr: f64, beta1: f64, beta2: f64, eps: f64, weight_decay: f64) -> (S
 
 const LR: f64 = 0.01;
 
-/// What differs between the cases of an update.
+/// The parameters in which the cases of an update differ.
 #[derive(Clone, Copy)]
 struct Update {
     n: u64,

@@ -11,13 +11,13 @@ use crate::reference::compare::Tolerance;
 use crate::tensor::Shape;
 
 /// Relative error of an f32 `exp` of a number of moderate size on the least exact device known (lavapipe: 3.9e-6 where
-/// the result is 1e-37, below 1e-6 where it is above 1e-6); both `exp` and the sum of them have it.
+/// the result is 1e-37, below 1e-6 where it is above 1e-6); it applies to both `exp` and the sum of them.
 const EXP: f64 = 2e-6;
 
 /// B, T, C and NH of a case.
 type Sizes = [u64; 4];
 
-/// What a forward and a backward case are made of.
+/// The parameters of a forward and a backward case.
 #[derive(Clone, Copy)]
 struct Line<'a> {
     name: &'a str,
@@ -37,7 +37,7 @@ impl<'a> Line<'a> {
         Self { documents: true, ..Self::new(name, sizes, p, 1.0) }
     }
 
-    /// qkv and rng, and the spans where there are documents: of many lengths, others in each row.
+    /// qkv and rng, and with documents the spans: of many lengths, different in each row.
     fn inputs(&self) -> Vec<(Shape, Data)> {
         const LENGTHS: [u64; 7] = [3, 1, 20, 8, 70, 2, 33];
         let [b, t, c, _] = self.sizes;
@@ -133,8 +133,8 @@ fn backward(line: Line<'_>) -> Case {
     inputs.insert(0, dout);
     inputs.insert(2, (Shape::new(&[b, n_head, t, t]), att));
     let op = AttentionBackward { n_head, p, site: 2 };
-    // datt is a sum of HS products up to `largest`; a row's ds are differences of those, weighted by att; a column of att
-    // may be as heavy as all rows together, so up to T of them add up
+    // datt is a sum of HS products up to `largest`; a row's ds are differences of those, weighted by att; a column of
+    // att may be as heavy as all rows together, so up to T of them add up
     let (_, largest, scale) = errors(sizes, p, scale);
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let datt = Tolerance::sum(size(c / n_head), largest).abs * 2.0;

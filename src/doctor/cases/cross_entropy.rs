@@ -7,7 +7,7 @@ use crate::tensor::Shape;
 /// The unit roundoff of f32.
 const U: f64 = 1.0 / 16_777_216.0;
 
-/// Logits of a case: how many, and the largest in size.
+/// The logits of a case: their number, and their largest magnitude.
 #[derive(Debug, Clone, Copy)]
 pub struct Model {
     /// Rows.
@@ -61,10 +61,10 @@ impl Model {
 #[derive(Clone, Copy)]
 enum Targets {
     All,
-    /// Two of three.
+    /// Two of three rows.
     Some,
     None,
-    /// All beyond the vocabulary.
+    /// Targets beyond the vocabulary in all rows.
     Wrong,
 }
 
@@ -125,8 +125,8 @@ fn apart() -> Vec<Case> {
     .collect()
 }
 
-/// Projection and loss as one op: logits are sums of C products of x and a weight of at most 1, and their error moves
-/// losses by at most itself, gradients of logits by twice its share of them.
+/// Projection and loss as one op: logits are sums of C products of x and a weight of at most 1. Their error moves
+/// losses by at most itself, and gradients of logits by twice that, relative to each gradient.
 fn projected() -> Vec<Case> {
     let case = |name: &str, [n, v, c]: [u64; 3], chunk_rows: u64, x_scale: f32, targets: Targets| {
         let (x, weight) = (Data::uniform(3, n * c, x_scale), Data::uniform(4, v * c, 1.0));
@@ -140,8 +140,8 @@ fn projected() -> Vec<Case> {
         let error = Tolerance::sum(terms, x_size / 3.0).allowed(largest);
         let off = |abs: f64| Tolerance { abs, rel: 0.0 };
         let dlogit = model.backward().abs + model.backward().rel * model.scale;
-        // the sizes of a row's dlogits add up to at most 2 scale: so do partial sums, each rounded, and the errors are
-        // shares of as much
+        // the sum of the magnitudes of a row's dlogits is at most 2 scale, so partial sums stay below that; each is
+        // rounded, and the errors are relative to it
         let roundings = 4.0 * U * 2.0 * model.scale * (1.0 + (cols as f64).sqrt());
         let dx = off(model.scale * 2.0 * error + 2.0 * dlogit + roundings + f64::from(f32::MIN_POSITIVE));
         let dweight = Tolerance::sum(rows, model.scale * x_size)
@@ -179,7 +179,7 @@ fn projected() -> Vec<Case> {
         case("large values", [4, 24, 4], 0, 300.0, Targets::All),
         case("tiny values", [4, 24, 4], 0, 1e-30, Targets::All),
         case("GPT-2's vocabulary and beyond", [2, 70_003, 4], 0, 1.0, Targets::All),
-        // ranges of the vocabulary, and chunks that a binding can hold
+        // ranges of the vocabulary, and chunks that fit a binding
         case("split over bindings", [150, 150, 130], 0, 1.0, Targets::Some).map(|case| case.max_binding(64 * 152 * 4)),
     ]
     .into_iter()

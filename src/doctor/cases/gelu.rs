@@ -6,17 +6,18 @@ use crate::tensor::Shape;
 /// The unit roundoff of f32.
 const U: f64 = 1.0 / 16_777_216.0;
 
-/// Forward, for inputs up to `scale`: x s(z), z = 1.6 (x + 0.0447 x^3). Rounding z five times and multiplying by log2(e)
-/// inside exp moves the argument of exp by up to 6 U |z|, which is the relative error of a sigmoid near 0; eight more
-/// roundings follow. Beyond |z| = 88 the result is flushed to 0, where it is less than 16 * 1.2e-38. The absolute part
-/// beside that is the reference's own: 1 + tanh in f64 cancels to within 2^-53, on inputs down to -10.
+/// Forward, for inputs up to `scale`: x s(z), z = 1.6 (x + 0.0447 x^3). Rounding z five times and multiplying by
+/// log2(e) inside exp moves the argument of exp by up to 6 U |z|, which is the relative error of a sigmoid near 0;
+/// eight more roundings follow. Beyond |z| = 88 the result is flushed to 0, where it is less than 16 * 1.2e-38. The
+/// rest of the absolute part is the reference's own error: 1 + tanh in f64 cancels to within 2^-53, on inputs down to
+/// -10.
 pub fn forward_tolerance(scale: f64) -> Tolerance {
     let z = (1.6 * (scale + 0.0447 * scale.powi(3))).min(88.0);
     Tolerance { abs: 1.2e-16 * scale.min(10.0) + 2e-37, rel: U * (6.0 * z + 16.0) }
 }
 
-/// Backward, for |dout| up to `height`: the derivative is a sum of two terms of opposite sign where x < 0, each with the
-/// relative error above; |term| (6 |z| + 8) U is at most 5 U there (at z = -2) and both terms are at most 1.2.
+/// Backward, for |dout| up to `height`: the derivative is a sum of two terms of opposite sign where x < 0, each with
+/// the relative error above; |term| (6 |z| + 8) U is at most 5 U there (at z = -2) and both terms are at most 1.2.
 pub fn backward_tolerance(height: f64) -> Tolerance {
     Tolerance { abs: 10.0 * U * height + 2e-37, rel: 16.0 * U }
 }

@@ -4,8 +4,8 @@ use crate::reference::compare::Tolerance;
 use crate::tensor::Shape;
 
 /// The root of a sum of n squares: half the relative error of that sum, whose terms are all positive (uniform values: a
-/// mean of a third of the largest); then a root, a division and a few roundings. Sums are of 4,096 elements at most, and
-/// then of blocks. 0 and 1 are exact within this.
+/// mean of a third of the largest); then a root, a division and a few roundings. Sums are of 4,096 elements at most,
+/// and then of blocks. 0 and 1 are exact within this.
 pub fn tolerance(n: usize) -> Tolerance {
     let longest = n.min(4096) + n / 4096;
     let sum = Tolerance::sum(longest, 1.0);

@@ -8,7 +8,7 @@ use crate::tensor::Shape;
 const U: f64 = 1.0 / 16_777_216.0;
 const EPS: f64 = 1e-5;
 
-/// What an error model needs to know of a case; weights are up to 2 in size.
+/// The inputs of a case's error model; weights have magnitudes up to 2.
 #[derive(Debug, Clone, Copy)]
 pub struct Model {
     /// Elements of a row.
@@ -26,14 +26,14 @@ pub struct Model {
 }
 
 impl Model {
-    /// The row's sum errs as a sum of C terms does, so the mean by a C-th of it.
+    /// The row's sum errs like a sum of C terms, and the mean by 1/C of that.
     pub fn mean(&self) -> Tolerance {
         let sum = Tolerance::sum(self.n_col, self.inp);
         Tolerance { abs: sum.abs / self.n_col as f64, rel: 8.0 * U }
     }
 
-    /// The variance is a mean of C positive squares: relative error of such a sum, halved by the root; a wrong mean adds
-    /// its square, and rounding x - mean the square of U x.
+    /// The variance is a mean of C positive squares: relative error of such a sum, halved by the root; a wrong mean
+    /// adds its square, and rounding x - mean the square of U x.
     pub fn rstd(&self) -> Tolerance {
         let shift = (self.mean().abs + U * self.inp) * self.rstd;
         Tolerance { abs: 0.0, rel: self.sum_rel() + shift + 4.0 * U }
@@ -45,8 +45,8 @@ impl Model {
         4.0_f64.min((self.n_col as f64).sqrt()).min(2.0 * self.inp * self.rstd)
     }
 
-    /// out = xhat weight + bias; xhat is off by the mean's error and the rounding of x - mean in units of the deviation,
-    /// and by rstd's share of itself.
+    /// out = xhat weight + bias; xhat is off by the mean's error and the rounding of x - mean in units of the
+    /// deviation, and by a fraction of itself from rstd.
     pub fn forward(&self) -> Vec<Tolerance> {
         let xhat = self.rstd * (self.mean().abs + 2.0 * U * self.inp) + self.xhat() * self.rstd().rel;
         let out = Tolerance { abs: 2.0 * xhat + 2.0 * U * (2.0 * self.xhat() + self.bias), rel: 2.0 * U };
@@ -136,7 +136,7 @@ pub(super) fn cases() -> Vec<Case> {
         let n = n_row as usize;
         let name = |part: &str| format!("{part}, {name}");
         let dsum = (all, Data::uniform(5, n_row * n_col, rows.dout));
-        // one addition more, of a value as large as dout
+        // one more addition, of a value as large as dout
         let past = model.backward().plus(Tolerance { abs: 2.0 * U * model.dout, rel: U });
         let past_inputs: Vec<_> = dinp.iter().cloned().chain([dsum]).collect();
         let params = vec![dout, inp, mean, rstd];
@@ -148,7 +148,7 @@ pub(super) fn cases() -> Vec<Case> {
             Case::new(name("dweight"), LayernormBackwardParams { bias: false }, params, model.weight(n)),
         ]
     };
-    // the same rows as a sum of two halves, which is exact
+    // the same rows as sums of two halves, which are exact
     let residual = |name: &str, n_row: u64, n_col: u64, rows: &Rows, has_bias: bool| {
         let case = forward(&format!("residual, {name}"), n_row, n_col, rows, has_bias);
         let mut inputs = case.inputs;

@@ -7,8 +7,8 @@ use crate::ops::Matmul;
 use crate::reference::compare::Tolerance;
 use crate::tensor::Shape;
 
-/// A running f32 sum of K products, and of the bias; a product of two uniform values has a root mean square of a third
-/// of their largest product, and a bias of the same scale adds one more term.
+/// A running f32 sum of K products and the bias. A product of two uniform values has a root mean square of a third of
+/// their largest product; a bias of the same scale adds one more term.
 pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = ["tiled", "direct", "shuffle"].into_iter().flat_map(kernel_cases).collect();
     cases.extend(shuffle_cases());
@@ -16,12 +16,13 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(tiled_cases());
     cases.extend(fused::cases());
     cases.extend(matvec::cases());
-    // large enough for the tile that a device usually takes
+    // large enough for the tile that a device usually picks
     cases.push(product("direct", "usual tile", [136, 164, 128], (false, true), true, 1.0).choice(Choice::default()));
     cases
 }
 
-/// The shuffle kernel's larger tiles, at and beyond their edges: few cases, as these kernels take long to compile.
+/// The shuffle kernel's larger tiles, at and beyond their edges. The cases are few, as these kernels take long to
+/// compile.
 fn shuffle_cases() -> impl Iterator<Item = Case> {
     let (nn, nt, tn) = ((false, false), (false, true), (true, false));
     let cases = [
@@ -38,7 +39,8 @@ fn shuffle_cases() -> impl Iterator<Item = Case> {
     })
 }
 
-/// The straight-line kernels: one tile, eight in a workgroup, all terms at once and in more calls, and what they leave to others.
+/// The straight-line kernels: one tile, eight per workgroup, all terms in one call and in several, and products they
+/// don't support.
 fn straight_cases() -> impl Iterator<Item = Case> {
     let kinds = [(false, false), (false, true), (true, false)];
     let sizes = [
@@ -61,8 +63,8 @@ fn straight_cases() -> impl Iterator<Item = Case> {
     small.chain([blocks])
 }
 
-/// Each tile of the GPU kernel, pinned, and the one for rows that aren't padded to fours: at and beyond the edges of a tile,
-/// few terms, one row, one column, terms that are no multiple of what is loaded at once.
+/// Each tile of the GPU kernel, pinned, and the kernel for rows that aren't padded to fours: at and beyond the edges of
+/// a tile, few terms, one row, one column, terms that are not a multiple of what is loaded at once.
 fn tiled_cases() -> impl Iterator<Item = Case> {
     let (nn, nt, tn, tt) = ((false, false), (false, true), (true, false), (true, true));
     let case = |family, variant: &str, name: &str, size, kind, bias| {
@@ -88,7 +90,7 @@ fn tiled_cases() -> impl Iterator<Item = Case> {
     };
     let any =
         [nn, nt, tn, tt].map(|kind| case("tiled_any", "default", "multiples of 4", [68, 36, 20], kind, kind == nt));
-    // weight gradients whose terms are split: into equal parts, with a rest, with rows that aren't padded to fours
+    // weight gradients whose terms are split: into equal parts, with a remainder, with rows that aren't padded to fours
     let split =
         [("split in two", [36, 40, 512]), ("split with a rest", [36, 40, 1028]), ("split, odd rows", [5, 7, 1030])]
             .map(|(name, size)| case("tiled", "default", name, size, tn, false))
@@ -97,7 +99,7 @@ fn tiled_cases() -> impl Iterator<Item = Case> {
     ["default", "t128", "t64x", "t32"].into_iter().flat_map(each).chain(any).chain(split)
 }
 
-/// M, N, K and what is special about them.
+/// M, N, K, and a name for what is special about them.
 const SIZES: [(&str, u64, u64, u64); 8] = [
     ("one element", 1, 1, 1),
     ("not multiples of 4", 7, 5, 3),
@@ -145,13 +147,13 @@ fn kernel_cases(kernel: &'static str) -> Vec<Case> {
         case("more than 65,535 rows", [65_601, 3, 2], nn, false, 1.0),
         // ranges of M for a and out, of N for b
         case("split over bindings", [200, 150, 20], nt, true, 1.0).max_binding(64 * 150 * 4),
-        // ranges of M and, with later ones added, of K
+        // ranges of M, and of K, whose later ranges are added
         case("split over bindings", [200, 20, 150], nn, true, 1.0).max_binding(64 * 150 * 4),
         case("split over bindings", [150, 20, 200], tn, true, 1.0).max_binding(64 * 150 * 4),
         case("split over bindings, odd rows", [200, 33, 151], nn, true, 1.0).max_binding(64 * 151 * 4 + 36),
     ]);
     if kernel == "direct" {
-        // all kernels fold their workgroups alike; the tiled one takes a minute for this on a software device
+        // all kernels fold workgroups the same way; the tiled one takes a minute for this on a software device
         cases.push(case("more than 65,535 workgroups", [65_536 * 64 + 1, 1, 1], nn, false, 1.0));
     }
     cases

@@ -3,7 +3,7 @@ use crate::ops::Sample;
 use crate::reference::compare::Tolerance;
 use crate::tensor::Shape;
 
-/// Tokens and counts are exact: a random point lies closer to the border of two tokens than f32 sums err once in some
+/// Tokens and counts are exact. A random point falls closer to the border of two tokens than f32 sums err once in some
 /// 10,000 draws, and never with the seeds below.
 pub(super) fn cases() -> Vec<Case> {
     let logits =
@@ -14,7 +14,7 @@ pub(super) fn cases() -> Vec<Case> {
             let (n_row, n_col) = (logits.0.n_row(), logits.0.n_col());
             let settings = Sample::settings(temperature, top_k, top_p, 0x1234_5678_9abc_def0);
             let settings = [&settings[..], &Sample::forbidden(n_col, forbidden)].concat();
-            // a row in five was given nothing
+            // one row in five was fed nothing
             let fed = (0..n_row as u32).map(|row| if row % 5 == 3 { 0 } else { 1 + row }).collect();
             let cursor = (0..n_row as u32).flat_map(|row| [row, 2 * row, 3 + row, 100 + row]).collect();
             let inputs = vec![

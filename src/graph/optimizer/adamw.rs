@@ -15,7 +15,7 @@ pub struct AdamwConfig {
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub eps: f64,
     /// Decoupled decay of 2-D weights.
     pub weight_decay: f64,
@@ -24,7 +24,7 @@ pub struct AdamwConfig {
 }
 
 impl AdamwConfig {
-    /// The settings where none are given.
+    /// The default settings.
     pub const DEFAULT: Self = Self { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, max_norm: 1.0 };
 }
 

@@ -1,4 +1,4 @@
-//! What follows the gradients: clipping by their global norm, then an optimizer's update.
+//! The end of a training step: clipping by the global gradient norm, then the optimizer's update.
 
 mod adamw;
 
@@ -11,35 +11,35 @@ use super::{GraphBuilder, GraphError, Phase, slabs};
 use crate::ops::GlobalNorm;
 use crate::tensor::{DType, ParamGroup, Role, Shape, TensorId};
 
-/// A rule that turns gradients into new parameters, and what it keeps from step to step. Checkpoints, the memory plan and
-/// sessions go by the names that it gives its state.
+/// A rule that turns gradients into new parameters, and the state that it keeps from step to step. Checkpoints, the
+/// memory plan and sessions use the names that it gives its state.
 pub trait Optimizer: Debug {
-    /// What it keeps for each element of a parameter: names of tensors of the parameter's shape. All are 0 at first.
+    /// State per element of a parameter: names of tensors of the parameter's shape. All begin at 0.
     fn element_state(&self, group: ParamGroup) -> &'static [&'static str];
 
-    /// What it keeps once: names of tensors and their numbers of elements. All are 0 at first.
+    /// State kept once: names of tensors and their element counts. All begin at 0.
     fn shared_state(&self) -> &'static [(&'static str, u64)];
 
-    /// Which element of which shared tensor counts the updates that were skipped because a gradient wasn't finite.
+    /// The shared tensor and the element of it that count the updates skipped because of a non-finite gradient.
     fn skipped(&self) -> (&'static str, usize);
 
-    /// The values of the input `hyper` in a step with this learning rate: always as many.
+    /// The values of the input `hyper` for a step with this learning rate; their number is fixed.
     fn hyper(&self, lr: f64) -> Vec<f32>;
 
     /// Appends the update of all slabs.
     ///
     /// # Errors
     ///
-    /// A tensor too large to index.
+    /// A tensor is too large to index.
     fn update(&self, builder: &mut GraphBuilder, signals: &Signals<'_>) -> Result<(), GraphError>;
 }
 
-/// What an update has to work with.
+/// The tensors that an update works with.
 #[derive(Debug, Clone, Copy)]
 pub struct Signals<'a> {
     /// Parameters, gradients and state.
     pub slabs: &'a [SlabTensors],
-    /// Global norm, clip coefficient, and whether the step counts (4), as [`GlobalNorm`] has them.
+    /// Global norm, clip coefficient, and whether the step counts (4), as written by [`GlobalNorm`].
     pub norm: TensorId,
     /// The step's values of [`Optimizer::hyper`].
     pub hyper: TensorId,
@@ -47,41 +47,42 @@ pub struct Signals<'a> {
     pub shared: &'a [TensorId],
 }
 
-/// A whole slab as tensors.
+/// The tensors that cover a whole slab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlabTensors {
     /// The parameters.
     pub params: TensorId,
     /// Their gradients.
     pub grads: TensorId,
-    /// What the optimizer keeps for each element, by name.
+    /// The optimizer's state per element, by name.
     pub state: Vec<(&'static str, TensorId)>,
     /// Weight decay applies to the elements before this one.
     pub n_decay: u64,
 }
 
-/// How gradients become an update.
+/// The settings of the update.
 #[derive(Debug, Clone, Copy)]
 pub struct Training<'a> {
     /// The rule.
     pub optimizer: &'a dyn Optimizer,
     /// Largest global gradient norm; 0 means no clipping.
     pub max_norm: f32,
-    /// Whether a step has several micro-batches, whose gradients are added up.
+    /// Whether a step has several micro-batches, whose gradients accumulate.
     pub adds_up: bool,
 }
 
 impl GraphBuilder {
-    /// Appends clipping by global norm and the update of all parameters, after [`GraphBuilder::backward`] of this loss.
+    /// Appends clipping by global norm and the update of all parameters. Call it after [`GraphBuilder::backward`] of
+    /// this loss.
     ///
-    /// New tensors: the inputs `hyper` and `limits` (2: the largest loss and norm of a step that counts, 0 for none), the
-    /// metric `norm` (4: norm, clip coefficient, whether the step counts, count of non-finite elements, as [`GlobalNorm`]
-    /// has them), the optimizer's shared state, and the slabs `params.I`, `grads.I` and one for each of the optimizer's
-    /// element states, such as `moment1.I`.
+    /// New tensors: the inputs `hyper` and `limits` (2: the largest loss and norm of a step that counts, 0 for no
+    /// limit), the metric `norm` (4: norm, clip coefficient, whether the step counts, count of non-finite elements, as
+    /// written by [`GlobalNorm`]), the optimizer's shared state, and the slabs `params.I`, `grads.I` and one for each
+    /// of the optimizer's element states, such as `moment1.I`.
     ///
     /// # Errors
     ///
-    /// A slab too large to index.
+    /// A slab is too large to index.
     pub fn optimizer(&mut self, loss: TensorId, training: Training<'_>) -> Result<(), GraphError> {
         let Training { optimizer, max_norm, adds_up } = training;
         let mut layout = slabs::layout(&self.graph);
@@ -92,7 +93,8 @@ impl GraphBuilder {
             let shape = Shape::new(&[slab.n_elem]);
             let mut whole = |name: &str, role| self.tensor(&format!("{name}.{i}"), shape, DType::F32, role);
             let (params, grads) = (whole("params", Role::Param)?, whole("grads", Role::Grad)?);
-            // all parameters of a slab keep the same: a rule that treats groups differently has to part their slabs
+            // all parameters of a slab have the same state: a rule that treats groups differently has to split their
+            // slabs
             let state = optimizer.element_state(ParamGroup::Matrix).iter();
             let state = state.map(|&name| Ok((name, whole(name, Role::OptimizerState)?)));
             let state = state.collect::<Result<_, GraphError>>()?;

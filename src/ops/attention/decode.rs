@@ -1,4 +1,4 @@
-//! Attention against a cache of keys and values: what fills it, and one new position at a time.
+//! Attention against a cache of keys and values: filling the cache, and decoding one position at a time.
 
 use crate::kernel::{
     Dispatch, attention_decode_forward as decode, attention_prefill_forward as prefill, groups_1d, groups_rows,
@@ -7,33 +7,33 @@ use crate::ops::{Cost, Io, LowerCtx, Op, OutSpec, ShapeError, to_u32, to_usize};
 use crate::reference::attention::{Dims, decode as reference};
 use crate::tensor::{DType, Shape, TensorSpec};
 
-/// The shape of a layer's cache: (B, NH, 2 block, 4 ceil(HS / 4)), each head's keys and then its values.
+/// The shape of a layer's cache: (B, NH, 2 block, 4 ceil(HS / 4)), with each head's keys before its values.
 pub fn cache_shape(n_row: u64, n_head: u64, block: u64, n_embd: u64) -> Shape {
     Shape::new(&[n_row, n_head, 2 * block, (n_embd / n_head.max(1)).next_multiple_of(4)])
 }
 
-/// The keys and values of a prompt, copied into the cache; works in place on it.
+/// Copies the keys and values of a prompt into the cache, in place.
 ///
-/// Shapes: qkv (B, T, 3C); fed (B) u32: row b's first `fed[b]` positions are copied, none where it is 0; cache as
-/// [`cache_shape`] says.
+/// Shapes: qkv (B, T, 3C); fed (B) u32: row b's first `fed[b]` positions are copied, none if it is 0; cache as in
+/// [`cache_shape`].
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionPrefill {
     /// Heads (NH).
     pub n_head: u64,
-    /// Positions that the cache has room for.
+    /// Capacity of the cache in positions.
     pub block: u64,
 }
 
-/// Causal self-attention of one new position of each row, whose key and value are put into the cache first.
+/// Causal self-attention of one new position per row. Its key and value are first stored in the cache.
 ///
-/// Shapes: qkv (B, 1, 3C); cursor (B, 4) u32, whose second column is the number of cached positions; out (B, 1, C); cache
-/// as [`cache_shape`] says, in place.
+/// Shapes: qkv (B, 1, 3C); cursor (B, 4) u32, whose second column is the number of cached positions; out (B, 1, C);
+/// cache as in [`cache_shape`], updated in place.
 /// Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionDecode {
     /// Heads (NH).
     pub n_head: u64,
-    /// Positions that the cache has room for.
+    /// Capacity of the cache in positions.
     pub block: u64,
 }
 
@@ -119,13 +119,13 @@ impl Op for AttentionDecode {
 
     fn reference(&self, inputs: &[&[f64]], shapes: &[Shape]) -> Vec<Vec<f64>> {
         let sizes = Sizes::from(shapes[0], self.n_head, self.block);
-        // after the inputs come the old values of out and cache
+        // the old values of out and cache follow the inputs
         let (out, cache) = reference::decode(inputs[0], inputs[1], inputs[3], sizes.reference());
         vec![out, cache]
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {
-        // with a full cache
+        // assumes a full cache
         let sizes = Sizes::from(io.shape_in(0), self.n_head, self.block);
         Cost { flops: 4 * sizes.b * self.block * sizes.c, bytes: io.bytes() }
     }

@@ -1,4 +1,4 @@
-//! Attention without the matrix of probabilities: memory grows with T, not with its square.
+//! Flash attention, which doesn't store the matrix of probabilities: memory grows with T, not with its square.
 
 use super::{ALIGN, FlashProbe, Sizes, aligned, spans, with};
 use crate::kernel::{
@@ -11,16 +11,16 @@ use crate::ops::{Backward, Cost, Dest, Dropout, Io, LowerCtx, Op, OutSpec, Shape
 use crate::reference::attention as reference;
 use crate::tensor::{Shape, TensorSpec};
 
-/// Largest head size.
+/// Maximum head size.
 const MAX_HEAD_SIZE: u64 = 128;
-/// The head sizes that the kernels for software devices are made for, in fours: a smaller head takes the next.
+/// Head sizes that the kernels for software devices are built for, in units of 4; other heads use the next larger one.
 const DIRECT_SIZES4: [u32; 6] = [4, 8, 12, 16, 24, 32];
-/// The same of the kernels for GPUs.
+/// The same for the GPU kernels.
 const TILED_SIZES4: [u32; 4] = [8, 16, 24, 32];
-/// Rows that a workgroup of the kernels for GPUs owns.
+/// Rows that a workgroup of the GPU kernels owns.
 const TILE: u64 = 32;
 
-/// What all dispatches for one part have in common.
+/// The values shared by all dispatches for one part.
 struct Job<'a> {
     ctx: &'a LowerCtx<'a>,
     sizes: Sizes,
@@ -33,7 +33,8 @@ struct Job<'a> {
     documents: bool,
 }
 
-/// A call of one of the kernels, whose parameters are the same: `$tile` rows to a workgroup, for heads of `$hs4` fours.
+/// A call of any of the kernels, which have the same parameters: `$tile` rows per workgroup, heads of 4 `$hs4`
+/// channels.
 macro_rules! call {
     ($kernel:ident, $variant:expr, $tile:expr, $hs4:expr, $job:ident, $bind:tt) => {{
         let Job { sizes, part, .. } = &$job;
@@ -59,7 +60,7 @@ macro_rules! call {
     }};
 }
 
-/// A call of the kernel for the device, of the two that do the same. `own`: as for [`direct_variant`].
+/// A call of the one of two equivalent kernels that suits the device. `own`: as for [`direct_variant`].
 macro_rules! call_either {
     ($direct:ident, $own:expr, $tiled:ident, $job:ident, $bind:tt) => {{
         let (part, caps) = (&$job.part, $job.ctx.caps);
@@ -79,11 +80,12 @@ macro_rules! call_either {
     }};
 }
 
-/// Causal multi-head self-attention, as [`super::Attention`] but without keeping the probabilities. The same seed drops the
-/// same ones.
+/// Causal multi-head self-attention like [`super::Attention`], without keeping the probabilities. The same seed gives
+/// the same dropout mask.
 ///
-/// Shapes: qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; rng (4) in u32; out (B, T, C); lse
-/// (B, NH, T), the logarithm of the sum of the exponentials of a row's scores; spans as there. A head size is a multiple of 4 up to 128.
+/// Shapes: qkv (B, T, 3C) in column blocks q, k, v whose heads are contiguous; rng (4) in u32; out (B, T, C); lse (B,
+/// NH, T), the logarithm of the sum of the exponentials of a row's scores; spans as in [`super::Attention`]. A head
+/// size is a multiple of 4 up to 128.
 /// Source: Dao et al. 2022, "FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness".
 #[derive(Debug, Clone, Copy)]
 pub struct FlashAttention {
@@ -91,13 +93,14 @@ pub struct FlashAttention {
     pub n_head: u64,
     /// Probability that a weight is dropped, in [0, 1).
     pub p: f32,
-    /// Which dropout of the model this is.
+    /// The index of this dropout site in the model.
     pub site: u32,
 }
 
-/// The gradient of [`FlashAttention`]; probabilities and the dropout mask are made again.
+/// The gradient of [`FlashAttention`]; probabilities and the dropout mask are recomputed.
 ///
-/// Shapes: dout and out (B, T, C), qkv and dqkv (B, T, 3C), lse (B, NH, T), rng (4) in u32; spans as in [`super::Attention`].
+/// Shapes: dout and out (B, T, C), qkv and dqkv (B, T, 3C), lse (B, NH, T), rng (4) in u32; spans as in
+/// [`super::Attention`].
 /// Source: Dao et al. 2022, "FlashAttention", algorithm 4.
 #[derive(Debug, Clone, Copy)]
 pub struct FlashAttentionBackward {
@@ -105,12 +108,12 @@ pub struct FlashAttentionBackward {
     pub n_head: u64,
     /// Probability that a weight was dropped.
     pub p: f32,
-    /// Which dropout of the model this is.
+    /// The index of this dropout site in the model.
     pub site: u32,
 }
 
 impl FlashAttention {
-    /// Whether there are kernels for `n_head` heads over `c` channels.
+    /// Whether the kernels support `n_head` heads over `c` channels.
     pub fn takes(c: u64, n_head: u64) -> bool {
         n_head > 0 && c.is_multiple_of(4 * n_head) && c / n_head <= MAX_HEAD_SIZE
     }
@@ -215,7 +218,7 @@ impl Op for FlashAttentionBackward {
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {
-        // four products; that probabilities are made again is this way's own expense
+        // four products; recomputing the probabilities is this algorithm's overhead and doesn't count
         let sizes = Sizes::from(io.shape_in(2), self.n_head);
         Cost { flops: 4 * sizes.b * sizes.t * (sizes.t + 1) * sizes.c, bytes: io.bytes() }
     }
@@ -230,24 +233,24 @@ fn sizes(op: &'static str, qkv: Shape, n_head: u64) -> Result<Sizes, ShapeError>
     Ok(sizes)
 }
 
-/// Shape of what there is once for a row of a head.
+/// The shape of a tensor with one element per row of a head.
 fn rows(sizes: &Sizes) -> Shape {
     Shape::new(&[sizes.b, sizes.n_head, sizes.t])
 }
 
-/// The smallest of these head sizes that holds the heads, in fours.
+/// The smallest of these head sizes that fits the heads, in units of 4.
 fn padded(sizes: &Sizes, head_sizes4: &[u32]) -> u32 {
     let hs4 = to_u32(sizes.hs() / 4);
     head_sizes4.iter().copied().find(|&size| size >= hs4).unwrap_or(hs4)
 }
 
-/// Whether to take the kernels for software devices.
+/// Whether to use the kernels for software devices.
 fn is_direct(ctx: &LowerCtx<'_>) -> bool {
     ctx.choice.family("attention_flash").map_or(ctx.caps.is_cpu, |family| family == Family::Direct)
 }
 
-/// The usual variant; with subgroups the one that owns as many rows as are worth the time that they take to compile (a
-/// second for a kernel): `own` is that for head sizes up to 32, up to 64, and above.
+/// The usual variant. With subgroups, the variant whose number of rows per lane is worth its compile time (about a
+/// second per kernel): `own` gives that number for head sizes up to 32, up to 64, and above.
 fn direct_variant(ctx: &LowerCtx<'_>, kernel: &'static KernelDef, hs4: u32, own: [u32; 3]) -> &'static Variant {
     let usual = ctx.variant(kernel);
     if usual.subgroup == 0 || ctx.choice.pinned(kernel.name).is_some() {
@@ -270,19 +273,20 @@ struct Part {
 }
 
 impl Part {
-    /// This part of a tensor that has `per_seq` elements of each sequence, and where it starts in the range.
+    /// This part of a tensor with `per_seq` elements per sequence, and its offset in the range.
     fn of(self, whole: Range, per_seq: u64) -> (Range, u64) {
         aligned(whole, self.first_seq * per_seq, self.n_seq * per_seq)
     }
 }
 
-/// Parts whose share of every tensor fits one binding.
+/// Splits the batch so that each part's share of every tensor fits one binding.
 fn parts(sizes: &Sizes, ctx: &LowerCtx<'_>) -> Vec<Part> {
     let per_seq = sizes.t * 3 * sizes.c;
     if sizes.b * per_seq <= ctx.max_binding_elems() {
         return vec![Part { first_seq: 0, n_seq: sizes.b }];
     }
-    // a part's range begins at the aligned element before it; the plan's check reports a sequence beyond any binding
+    // a part's range begins at the last aligned element at or before its start; the plan's check reports a sequence
+    // that exceeds any binding
     let n_seq = (ctx.max_binding_elems().saturating_sub(ALIGN) / per_seq).max(1);
     let n_part = sizes.b.div_ceil(n_seq);
     let part = |i| Part { first_seq: i * n_seq, n_seq: n_seq.min(sizes.b - i * n_seq) };

@@ -1,4 +1,4 @@
-//! One kernel of flash attention on some sequences: what the tuner measures.
+//! One kernel of flash attention on a few sequences, as the tuner measures it.
 
 use std::fmt;
 
@@ -13,11 +13,11 @@ use crate::kernel::{
 use crate::ops::Op;
 use crate::tensor::{DType, Shape};
 
-/// Kernels that do the same, for software devices and for GPUs.
+/// Equivalent kernels, for software devices and for GPUs.
 const KERNELS: [[&KernelDef; 2]; 3] =
     [[&direct::DEF, &tiled::DEF], [&direct_query::DEF, &tiled_query::DEF], [&direct_key::DEF, &tiled_key::DEF]];
 
-/// One of the kernels of [`FlashAttention`] and [`FlashAttentionBackward`] on sequences of a model: as many of them as are
+/// One of the kernels of [`FlashAttention`] and [`FlashAttentionBackward`], on as many of a model's sequences as are
 /// worth measuring.
 #[derive(Debug, Clone, Copy)]
 pub struct FlashProbe {
@@ -32,8 +32,8 @@ pub struct FlashProbe {
 }
 
 impl FlashProbe {
-    /// What a call of a kernel on `n_seq` sequences is measured by, `with` dropout of that probability and with documents
-    /// or without; `None` where any kernel is done at once.
+    /// The probe for a call on `n_seq` sequences; `with` is its dropout probability and whether rows hold several
+    /// documents. `None` if the call is too short to be worth tuning.
     pub(super) fn of(kernel: &KernelDef, sizes: &Sizes, n_seq: u64, with: (f32, bool), caps: &Caps) -> Option<Self> {
         let (p, documents) = with;
         const SMALL: u64 = 1 << 23;
@@ -46,7 +46,7 @@ impl FlashProbe {
         (all >= SMALL).then(|| probe(most.max(1)))
     }
 
-    /// Least floating-point operations: two products forward; backward two for queries and two for keys and values.
+    /// Minimum floating-point operations: two products forward; backward two for queries and two for keys and values.
     pub fn flops(&self) -> u64 {
         2 * self.b * self.t * (self.t + 1) * self.c
     }
@@ -60,7 +60,7 @@ impl FlashProbe {
         self.kernel > 0
     }
 
-    /// Heads, and channels of each.
+    /// The number of heads, and the channels of each.
     pub fn heads(&self) -> (u64, u64) {
         (self.n_head, self.c / self.n_head)
     }
@@ -70,12 +70,12 @@ impl FlashProbe {
         self.documents
     }
 
-    /// Probability that a weight is dropped: some, or 0.
+    /// The probability that a weight is dropped, or 0.
     pub fn p(&self) -> f32 {
         if self.has_dropout { 0.2 } else { 0.0 }
     }
 
-    /// The op that calls the kernel, perhaps with another.
+    /// The op that calls the kernel, possibly along with another.
     pub fn op(&self) -> Box<dyn Op> {
         let (n_head, p, site) = (self.n_head, self.p(), 0);
         match self.is_backward() {
@@ -84,7 +84,7 @@ impl FlashProbe {
         }
     }
 
-    /// Its inputs.
+    /// The op's inputs.
     pub fn inputs(&self) -> Vec<(&'static str, Shape, DType)> {
         let &Self { b, t, c, n_head, .. } = self;
         let qkv = ("qkv", Shape::new(&[b, t, 3 * c]), DType::F32);
@@ -99,7 +99,7 @@ impl FlashProbe {
     }
 }
 
-/// Its key.
+/// The task's key.
 impl fmt::Display for FlashProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (n_head, hs) = self.heads();

@@ -5,9 +5,9 @@ use crate::ops::{Backward, Cost, Io, LowerCtx, Op, OutSpec, ShapeError, to_u32, 
 use crate::reference;
 use crate::tensor::{DType, Shape, TensorSpec};
 
-/// The output projection and its cross-entropy together, a chunk of rows at a time, so that the logits of all rows never
-/// exist. With `gradients` the op also makes the gradient of x and of the weight, where the gradient of the loss is 1:
-/// those of the logits replace a chunk's logits, and nothing is computed twice.
+/// The output projection and its cross-entropy in one op, a chunk of rows at a time, so that the logits of all rows
+/// never exist. With `gradients` the op also computes the gradients of x and of the weight, for a loss gradient of 1:
+/// the gradient of a chunk's logits replaces them in place, and nothing is computed twice.
 ///
 /// Shapes: x, dx (.., C); weight, dweight (V, C); targets (..) u32; scale (1); loss (1); losses, lse (N) with N the
 /// number of rows.
@@ -15,40 +15,40 @@ use crate::tensor::{DType, Shape, TensorSpec};
 /// Source: as [`super::CrossEntropy`].
 #[derive(Debug, Clone, Copy)]
 pub struct ProjectionCrossEntropy {
-    /// Rows of a chunk, rounded up to a multiple of 64; 0 means as many as make 32 MiB of logits.
+    /// Rows per chunk, rounded up to a multiple of 64; 0 means as many as give 32 MiB of logits.
     pub chunk_rows: u64,
-    /// Whether to make dx and dweight.
+    /// Whether to compute dx and dweight.
     pub gradients: bool,
 }
 
 impl ProjectionCrossEntropy {
-    /// Where the gradient of x is among the outputs.
+    /// Index of the gradient of x among the outputs.
     const DX: usize = 3;
-    /// Where the gradient of the weight is among the outputs.
+    /// Index of the gradient of the weight among the outputs.
     pub const DWEIGHT: usize = 4;
 }
 
-/// A chunk begins at a multiple of this many rows, which is an aligned offset in tensors of any width.
+/// A chunk begins at a multiple of this many rows, so that its offset is aligned in tensors of any width.
 const ALIGNED_ROWS: u64 = 64;
-/// What the logits of a chunk take where nobody says how many rows it has.
+/// Size of a chunk's logits if the number of rows isn't given.
 const AUTO_BYTES: u64 = 32 << 20;
 
-/// Elements from one row of logits to the next: whole vectors, and every row begins at a multiple of 32 bytes.
+/// Elements from one row of logits to the next: a multiple of 8, so that every row begins at a multiple of 32 bytes.
 fn leading(n_vocab: u64) -> u64 {
     n_vocab.next_multiple_of(8)
 }
 
-/// A range in parts (start, length) of at most 8,192, whose lengths are multiples of 4 for the kernels that load four
-/// elements, and the rest. The gradient of x sums over the vocabulary: so its sums are short, as those of `Matmul` are, and
-/// no dispatch is too much work.
+/// Splits a range into parts (start, length) of at most 8,192, whose lengths are multiples of 4 for the kernels that
+/// load four elements, plus the remainder. The gradient of x sums over the vocabulary, so this keeps its sums short, as
+/// in `Matmul`, and no dispatch is too much work.
 fn in_parts(n: u64) -> impl Iterator<Item = (u64, u64)> {
-    const MOST: u64 = 8192;
+    const MAX_LEN: u64 = 8192;
     let fours = n / 4 * 4;
-    let parts = (0..fours).step_by(to_usize(MOST)).map(move |at| (at, MOST.min(fours - at)));
+    let parts = (0..fours).step_by(to_usize(MAX_LEN)).map(move |at| (at, MAX_LEN.min(fours - at)));
     parts.chain([(fours, n - fours)].into_iter().filter(|(_, len)| *len > 0))
 }
 
-/// One product over a chunk, and what its matrices lie in.
+/// One product over a chunk, with the layout of its matrices.
 const PRODUCT: Strided = Strided {
     m: 0,
     n: 0,
@@ -64,7 +64,7 @@ const PRODUCT: Strided = Strided {
 };
 
 impl ProjectionCrossEntropy {
-    /// Rows of a chunk, at most all.
+    /// Rows per chunk, at most all.
     fn chunk(&self, n_row: u64, n_vocab: u64) -> u64 {
         let auto = AUTO_BYTES / DType::F32.bytes() / leading(n_vocab) / ALIGNED_ROWS * ALIGNED_ROWS;
         let rows = if self.chunk_rows == 0 { auto } else { self.chunk_rows.next_multiple_of(ALIGNED_ROWS) };
@@ -96,10 +96,10 @@ impl Op for ProjectionCrossEntropy {
         let (n_row, c) = (io.shape_in(0).n_row(), io.shape_in(0).n_col());
         let n_vocab = io.shape_in(1).n_row();
         let (ld, scratch) = (leading(n_vocab), io.outputs.len() - 1);
-        // a chunk chosen by hand may exceed a binding, though not the smallest one; the plan's check reports that
+        // a chunk size set by hand may exceed a binding, though not the smallest one; the plan's check reports that
         let bound = (ctx.max_binding_elems() / ld.max(c) / ALIGNED_ROWS).max(1) * ALIGNED_ROWS;
         let chunk = self.chunk(n_row, n_vocab).min(bound);
-        // (first row of the weight, rows) of each binding, in parts of fours
+        // (first row of the weight, rows) of each binding, in parts whose lengths are multiples of 4
         let parts: Vec<(u64, u64, u64, u64)> = ctx
             .row_ranges(n_vocab, c)
             .into_iter()
@@ -208,7 +208,7 @@ impl Op for ProjectionCrossEntropy {
         if !self.gradients {
             return None;
         }
-        // the gradient of the weight was added where it belongs when the graph was built
+        // the gradient of the weight was added to its tensor when the graph was built
         Some(if tape.wants(0) { tape.pass(0, tape.output(Self::DX)) } else { Ok(()) })
     }
 }

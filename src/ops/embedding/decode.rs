@@ -3,10 +3,10 @@ use crate::ops::{Cost, Io, LowerCtx, Op, OutSpec, ShapeError, to_u32, to_usize};
 use crate::reference::embedding::decode as reference;
 use crate::tensor::{DType, Shape, TensorSpec};
 
-/// Each row's newest token and its position, embedded.
+/// The embedding of each row's newest token and its position.
 ///
-/// Shapes: cursor (B, 4) u32 with columns token, length, ..; wte (V, C), wpe (T, C), out (B, 1, C). The token's position
-/// is the row's length.
+/// Shapes: cursor (B, 4) u32 with columns token, length, ..; wte (V, C), wpe (T, C), out (B, 1, C). The token's
+/// position is the row's length.
 #[derive(Debug, Clone, Copy)]
 pub struct EmbeddingDecode;
 
@@ -55,7 +55,7 @@ impl Op for EmbeddingDecode {
     }
 
     fn cost(&self, io: &Io<'_>) -> Cost {
-        // of the tables, a row each
+        // one row of each table
         let n = io.shape_out(0).numel();
         Cost { flops: n, bytes: 3 * n * DType::F32.bytes() }
     }

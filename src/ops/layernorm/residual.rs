@@ -4,9 +4,9 @@ use crate::ops::{Backward, Cost, Dest, Io, LowerCtx, Op, OutSpec, Rerun, ShapeEr
 use crate::reference;
 use crate::tensor::{Shape, TensorSpec};
 
-/// The sum of two tensors and its layer norm in one pass: a residual connection and the norm of the next layer.
+/// The sum of two tensors and its layer norm in one pass: a residual connection and the next layer's norm.
 ///
-/// Shapes: a, b, sum, out (.., C); weight and, where a fourth input is given, bias (C); mean, rstd (N) with N the number
+/// Shapes: a, b, sum, out (.., C); weight and, if there is a fourth input, bias (C); mean, rstd (N) with N the number
 /// of rows.
 /// Source: as [`super::Layernorm`].
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,7 @@ impl Op for ResidualLayernorm {
     fn lower(&self, io: &Io<'_>, ctx: &LowerCtx<'_>) -> Vec<Dispatch> {
         let (n_row, n_col) = (io.shape_in(0).n_row(), io.shape_in(0).n_col());
         let has_bias = io.inputs.len() > 3;
-        // without a bias the weight stands in and isn't read as one
+        // without a bias, the weight is bound in its place and not read as such
         let [weight, bias] = [io.input(2), io.input(if has_bias { 3 } else { 2 })];
         let mut dispatches = vec![];
         for (start, len) in ctx.row_ranges(n_row, n_col) {
@@ -87,7 +87,7 @@ impl Op for ResidualLayernorm {
     }
 
     fn rerun(&self, io: &Io<'_>) -> Option<Rerun> {
-        // the kernel of a norm alone has the same arithmetic, and the sum is kept
+        // the plain norm's kernel has the same arithmetic, and the sum is kept
         let inputs = [io.outputs[0]].into_iter().chain(io.inputs[2..].iter().copied()).collect();
         Some(Rerun { op: Box::new(Layernorm { eps: self.eps }), inputs, outputs: io.outputs[1..].to_vec() })
     }

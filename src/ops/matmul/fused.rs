@@ -1,61 +1,30 @@
-use super::strided::EpilogueCall;
+use super::epilogue::{Epilogue, EpilogueCall};
 use super::{Matmul, Product, split};
 use crate::kernel::Dispatch;
 use crate::ops::{Cost, Io, LowerCtx, Op, OutSpec, ShapeError, to_usize};
 use crate::reference;
 use crate::tensor::{Shape, TensorSpec};
 
-/// What a product's kernel does besides: the work of the op that follows, or that reads the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Epilogue {
-    /// Out is GELU of the product.
-    Gelu,
-    /// The product, which the backward pass needs, and GELU of it.
-    GeluKeepInput,
-    /// The product times GELU's derivative at a third input: the gradient of GELU's input by its output.
-    GeluGradient,
-    /// A third input is added.
-    Residual,
-    /// The product, and the sums of b's columns: the gradients of a linear layer's weight and bias.
-    ColumnSums,
-}
-
-/// A [`Matmul`] with what follows it, in GPUs' kernels: nothing is stored and read again in between. A plan puts it in the
-/// place of separate ops ([`crate::graph::Graph::fuse`]), once the backward pass is there, so it has no backward rule.
+/// A [`Matmul`] fused with an epilogue in one GPU kernel, so that nothing is stored and read again in between. A plan
+/// substitutes it for separate ops ([`crate::graph::Graph::fuse`]) once the backward pass exists, so it has no backward
+/// rule.
 ///
-/// Shapes: a, b and bias as [`Matmul`], of rows in multiples of 4; pre or stream, which come third, and all outputs as its
-/// out; but with column sums, whose b isn't transposed, dbias (N).
+/// Shapes: a, b and bias as [`Matmul`], with rows of a multiple of 4 elements; the third input (pre or stream) and all
+/// outputs as its out. With column sums, b isn't transposed and the second output is dbias (N).
 #[derive(Debug, Clone, Copy)]
 pub struct Fused {
     /// The product.
     pub product: Matmul,
-    /// What comes after.
+    /// The epilogue.
     pub then: Epilogue,
 }
 
-/// Floating-point operations of GELU and of its derivative, per element.
+/// Floating-point operations per element of GELU and of its derivative.
 const GELU_FLOPS: u64 = 10;
 const GELU_GRADIENT_FLOPS: u64 = 20;
 
-impl Epilogue {
-    /// Whether there is an input between b and the bias.
-    fn reads_other(self) -> bool {
-        matches!(self, Self::GeluGradient | Self::Residual)
-    }
-
-    /// Whether there is an output beside the first.
-    pub(super) fn writes_second(self) -> bool {
-        matches!(self, Self::GeluKeepInput | Self::ColumnSums)
-    }
-
-    /// What is bound in place of the second output where there is none.
-    pub(super) fn stand_in(self) -> Option<OutSpec> {
-        (!self.writes_second()).then(|| OutSpec::scratch("unused", Shape::new(&[4])))
-    }
-}
-
 impl Fused {
-    /// Whether the kernel takes operands of these shapes.
+    /// Whether the kernel supports operands of these shapes.
     pub fn suits(self, a: Shape, b: Shape) -> bool {
         let (_, n, _) = self.product.sizes(a, b);
         [n, a.n_col(), b.n_col()].iter().all(|n| n.is_multiple_of(4))
@@ -128,15 +97,15 @@ impl Op for Fused {
 
     fn cost(&self, io: &Io<'_>) -> Cost {
         let (m, n, k) = self.product.sizes(io.shape_in(0), io.shape_in(1));
-        let besides = match self.then {
+        let epilogue = match self.then {
             Epilogue::Gelu | Epilogue::GeluKeepInput => m * n * GELU_FLOPS,
             Epilogue::GeluGradient => m * n * GELU_GRADIENT_FLOPS,
             Epilogue::Residual => m * n,
             Epilogue::ColumnSums => k * n,
         };
-        // without the scratch
+        // without the scratch tensors
         let real = &io.outputs[..1 + usize::from(self.then.writes_second())];
-        Cost { flops: 2 * m * n * k + besides, bytes: Io { outputs: real, ..*io }.bytes() }
+        Cost { flops: 2 * m * n * k + epilogue, bytes: Io { outputs: real, ..*io }.bytes() }
     }
 
     fn accumulates(&self, _output: usize) -> bool {

@@ -3,24 +3,24 @@ use crate::ops::{Cost, Io, LowerCtx, Matmul, Op, OutSpec, ShapeError, to_u32};
 use crate::reference::gelu;
 use crate::tensor::{Shape, TensorSpec};
 
-/// A linear layer over a few rows, with GELU where wanted: the matrix is read once for all of them, where [`Matmul`]'s
+/// A linear layer over a few rows, with optional GELU. It reads the matrix once for all of them, where [`Matmul`]'s
 /// tiles would be mostly empty. It has no backward rule.
 ///
-/// Shapes: a (.., K); b (K, N), or (N, K) with `trans_b`; bias (N); out (.., N). K is a multiple of 4, and so is N without
-/// `trans_b`.
+/// Shapes: a (.., K); b (K, N), or (N, K) with `trans_b`; bias (N); out (.., N). K is a multiple of 4, and so is N
+/// without `trans_b`.
 #[derive(Debug, Clone, Copy)]
 pub struct Matvec {
     /// B is stored (N, K) instead of (K, N).
     pub trans_b: bool,
-    /// GELU is applied to the result.
+    /// Whether to apply GELU to the result.
     pub gelu: bool,
 }
 
 impl Matvec {
-    /// The most rows for which it beats the tiles.
+    /// Maximum rows for which it is faster than the tiles.
     pub const MAX_ROWS: u64 = 16;
 
-    /// Whether it takes this many rows with a weight of this shape, and gains by it.
+    /// Whether it supports this many rows with a weight of this shape, and is faster.
     pub fn suits(self, n_row: u64, weight: Shape) -> bool {
         let (n, k) = self.sizes(weight);
         n_row <= Self::MAX_ROWS && k.is_multiple_of(4) && (self.trans_b || n.is_multiple_of(4))
@@ -30,7 +30,7 @@ impl Matvec {
         Matmul { trans_a: false, trans_b: self.trans_b }
     }
 
-    /// N and K by the shape of b.
+    /// N and K from the shape of b.
     fn sizes(self, b: Shape) -> (u64, u64) {
         if self.trans_b { (b.n_row(), b.n_col()) } else { (b.n_col(), b.n_row()) }
     }
@@ -54,10 +54,10 @@ impl Op for Matvec {
         let tune = k::tune(variant);
         let (a, (n, terms)) = (io.shape_in(0), self.sizes(io.shape_in(1)));
         let m = a.n_row();
-        // no more than 4 rows at once: the sums of more would leave no registers
+        // no more than 4 rows at once: the sums of more would not fit in registers
         let rows = m.next_power_of_two().min(4);
         let per_group = u64::from(tune.wg / tune.slices) * 4;
-        // parts of b as (first row, rows): of columns of out, or of terms, the later ones added
+        // parts of b as (first row, rows): parts of out's columns, or of the terms, where later parts are added
         let parts = ctx.row_ranges(io.shape_in(1).n_row(), io.shape_in(1).n_col());
         let n_part = parts.len();
         let part = |(i, (start, len)): (usize, (u64, u64))| {
@@ -101,7 +101,7 @@ impl Op for Matvec {
         self.product().cost(io)
     }
 
-    /// Without GELU only: what is added to would have to be added before it.
+    /// Without GELU only: an existing value would have to be added before GELU.
     fn accumulates(&self, _output: usize) -> bool {
         !self.gelu
     }

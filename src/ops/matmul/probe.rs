@@ -1,17 +1,17 @@
-//! One matrix product by itself, of the shape that a model has it in: what the tuner measures.
+//! One matrix product of a model by itself, as the tuner measures it.
 
 use std::fmt;
 
-use super::strided::EpilogueCall;
-use super::{Epilogue, Layout, Strided};
-use crate::kernel::{self, Caps, Dispatch, KernelDef, matmul_shuffle as shuffle, matmul_tiled4_fused as fused};
+use super::epilogue::{Epilogue, EpilogueCall};
+use super::{Layout, Strided};
+use crate::kernel::{self, Caps, Choice, Dispatch, KernelDef, matmul_shuffle as shuffle, matmul_tiled4_fused as fused};
 use crate::ops::{Cost, Io, LowerCtx, Op, OutSpec, ShapeError, to_usize};
 use crate::tensor::{Shape, TensorSpec};
 
-/// A product of a model, cut down where it is so large that its edges don't matter.
+/// A product of a model, cut down if it is so large that its edges don't matter.
 ///
-/// Shapes: a (M, K) or (K, M), b (K, N) or (N, K), bias (N), out, second and other (M, N), each flat in a tensor of its own
-/// whose rows may lie apart; but with column sums, second (batch, N).
+/// Shapes: a (M, K) or (K, M), b (K, N) or (N, K), bias (N), out, second and other (M, N), each flat in a tensor of its
+/// own and possibly with padded rows; with column sums, second is (batch, N).
 #[derive(Debug, Clone, Copy)]
 pub struct Probe {
     pub(super) strided: Strided,
@@ -19,16 +19,23 @@ pub struct Probe {
     then: Option<Epilogue>,
 }
 
+impl Strided {
+    /// What was tuned for a product like this.
+    pub(super) fn tuned(&self, ctx: &LowerCtx<'_>, has_bias: bool, then: Option<Epilogue>) -> Option<Choice> {
+        Probe::of(self, has_bias, then, ctx.caps).and_then(|probe| ctx.tuned(&probe.into()))
+    }
+}
+
 impl Probe {
-    /// What a product is measured by: `None` for batches of two indices and for GELU alone, which training hasn't, and where
-    /// any kernel is done at once.
+    /// The probe for a product. `None` for batches with two indices and for GELU alone, which training never uses, and
+    /// for products too small to be worth tuning.
     pub(super) fn of(strided: &Strided, has_bias: bool, then: Option<Epilogue>, caps: &Caps) -> Option<Self> {
         const SMALL: u64 = 1 << 22;
         let batch = strided.n_outer;
         if strided.n_inner != 1 || then == Some(Epilogue::Gelu) || strided.m * strided.n * strided.k * batch < SMALL {
             return None;
         }
-        // the whole of a tensor is of no use where a part has as many tiles as a device has units, several times
+        // measuring the whole tensor tells no more once a part has several tiles for each of the device's compute units
         let most = if caps.is_cpu { 4096 } else { 8192 };
         let [mut m, mut n, mut k] = [strided.m, strided.n, strided.k].map(|side| cut(side, most));
         while too_large([m, n, k], batch, caps) {
@@ -46,13 +53,13 @@ impl Probe {
             }
             *side = smaller;
         }
-        // of what lies between two rows, and before the first, only the alignment counts
+        // only the alignment of the gap between rows, and of the start, matters
         let lay = |layout: Layout, was: u64, is: u64, rows: u64| {
             let before = layout.start % layout.ld.max(1);
             let after = layout.ld.saturating_sub(before + was);
             let start = before % ALIGNED;
             let ld = start + is + after % ALIGNED;
-            // the matrices of a batch one behind the other
+            // the matrices of a batch one after the other
             let in_fours = layout.outer.is_multiple_of(4);
             let outer = if in_fours { (rows * ld).next_multiple_of(4) } else { (rows * ld) | 1 };
             Layout { start, ld, outer: if batch > 1 { outer } else { 0 }, inner: 0 }
@@ -69,19 +76,19 @@ impl Probe {
         2 * self.strided.m * self.strided.n * self.strided.k * self.strided.n_outer
     }
 
-    /// Elements of a, b, out and, where there is one, the bias.
+    /// Elements of a, b, out and, if there is one, the bias.
     pub fn sizes(&self) -> (u64, u64, u64, Option<u64>) {
         let s = &self.strided;
         let all = |layout: &Layout, rows: u64| (s.n_outer - 1) * layout.outer + (rows * layout.ld).next_multiple_of(4);
         (all(&s.a, s.a_rows()), all(&s.b, s.b_rows()), all(&s.out, s.m), self.has_bias.then_some(s.n))
     }
 
-    /// What the kernel does besides.
+    /// The epilogue.
     pub fn then(&self) -> Option<Epilogue> {
         self.then
     }
 
-    /// Elements of the second output and of the third input, where there are such.
+    /// Elements of the second output and of the third input, if there are any.
     pub fn besides(&self) -> (Option<u64>, Option<u64>) {
         let (_, _, out, _) = self.sizes();
         let columns = self.strided.n_outer * self.strided.n;
@@ -103,24 +110,24 @@ impl Probe {
         [self.strided.n_outer, self.strided.m, self.strided.n, self.strided.k].map(to_usize)
     }
 
-    /// Where the element of op(A) of a product, a row and a term is.
+    /// Index of the element of op(A) for a product, a row and a term.
     pub fn a_at(&self, z: usize, row: usize, k: usize) -> usize {
         let s = &self.strided;
         at(&s.a, z, if s.trans_a { (k, row) } else { (row, k) })
     }
 
-    /// Where the element of op(B) of a product, a term and a column is.
+    /// Index of the element of op(B) for a product, a term and a column.
     pub fn b_at(&self, z: usize, k: usize, column: usize) -> usize {
         let s = &self.strided;
         at(&s.b, z, if s.trans_b { (column, k) } else { (k, column) })
     }
 
-    /// Where an element of out is.
+    /// Index of an element of out.
     pub fn out_at(&self, z: usize, row: usize, column: usize) -> usize {
         at(&self.strided.out, z, (row, column))
     }
 
-    /// Kernels that compute it: those of the stem, but for the one that takes a vector; or the one that does more.
+    /// The kernels that compute it: those of the stem without the matrix-vector kernel, or the fused one.
     pub(in crate::ops) fn kernels(&self) -> Vec<&'static KernelDef> {
         let does_more = |kernel: &KernelDef| kernel.name == fused::DEF.name;
         let takes = |kernel: &KernelDef| {
@@ -131,9 +138,10 @@ impl Probe {
         kernel::ALL.iter().copied().filter(|kernel| takes(kernel)).collect()
     }
 
-    /// Whether a kernel is far from the fastest on a device.
+    /// Whether a kernel is far from the fastest on a device and not worth measuring.
     pub(in crate::ops) fn is_hopeless(&self, kernel: &KernelDef, caps: &Caps) -> bool {
-        // beyond this, a kernel that loads every operand from memory is several times slower, and only costs time here
+        // beyond this, a kernel that loads every operand from memory is several times slower and measuring it wastes
+        // time
         const DIRECT: u64 = 100_000_000;
         let fits_shuffle = shuffle::DEF.variants.iter().any(|v| v.fits(caps));
         match kernel.name {
@@ -144,18 +152,18 @@ impl Probe {
     }
 }
 
-/// Offsets and row lengths that differ by a multiple of this are aligned alike everywhere.
+/// Offsets and row lengths that differ by a multiple of this have the same alignment.
 const ALIGNED: u64 = 64;
 
-/// A side of at least `most` cut to about half of that, with the same edge beyond any tile.
+/// Cuts a side of at least `most` to about half of that, with the same remainder in the last tile.
 fn cut(side: u64, most: u64) -> u64 {
-    // tiles have at most this many rows or columns, so that the same is left over in the last
+    // tiles have at most this many rows or columns, so that the last tile has the same remainder
     const TILES: u64 = 256;
     let half = (most / 2).next_multiple_of(TILES);
     if side < most || side < half + TILES { side } else { half + side % TILES }
 }
 
-/// Beyond what is worth the memory and the time of measuring: 50 ms on a slow device of its kind.
+/// Whether measuring takes too much memory or time: more than 50 ms on a slow device of its kind.
 fn too_large([m, n, k]: [u64; 3], batch: u64, caps: &Caps) -> bool {
     const ELEMS: u64 = 16 << 20;
     let most = [m * n, m * k, n * k].into_iter().max().unwrap_or(0);
@@ -167,7 +175,7 @@ fn at(layout: &Layout, z: usize, (row, column): (usize, usize)) -> usize {
     z * outer + start + row * ld + column
 }
 
-/// Its key: what of a product decides how fast each kernel is.
+/// The task's key: the properties that decide how fast each kernel is.
 impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let s = &self.strided;
@@ -222,7 +230,7 @@ impl Op for Probe {
         vec![self.strided.fused(ctx, epilogue, out, a, b, bias)]
     }
 
-    /// Of the product alone; the tuner checks what is done besides.
+    /// Covers the product alone; the tuner checks the epilogue.
     fn reference(&self, inputs: &[&[f64]], _: &[Shape]) -> Vec<Vec<f64>> {
         let [batch, m, n, k] = self.sides();
         let mut out = vec![0.0; to_usize(self.sizes().2)];

@@ -1,14 +1,15 @@
-use super::strided::{EpilogueCall, Layout, Strided};
+use super::epilogue::EpilogueCall;
+use super::strided::{Layout, MAX_TERMS, Strided};
 use super::{Cost, LowerCtx, Matmul, split};
 use crate::kernel::{Dispatch, Family, Ro, Rw};
 use crate::ops::to_usize;
 use crate::tensor::DType;
 
-/// The product of two whole tensors, with what its kernel does besides: as many kernel calls as bindings, work and the
-/// length of sums ask for.
+/// The product of two whole tensors and its epilogue, in as many kernel calls as bindings, work and the length of sums
+/// require.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Product {
-    /// How the operands are stored.
+    /// The storage order of the operands.
     pub op: Matmul,
     /// M, N and K.
     pub size: (u64, u64, u64),
@@ -16,13 +17,13 @@ pub(super) struct Product {
     pub a: Ro,
     pub b: Ro,
     pub bias: Option<Ro>,
-    /// Whether the products are added to what is in `out`.
+    /// Whether the product is added to `out`.
     pub add: bool,
-    /// Scratch for parts of the terms, and for those of column sums.
+    /// Scratch for partial sums over the terms, and for those of column sums.
     pub parts: Option<(Rw, Option<Rw>)>,
-    /// Of the whole product.
+    /// The epilogue of the whole product.
     pub epilogue: Option<EpilogueCall>,
-    /// What the node costs.
+    /// The node's cost.
     pub cost: Cost,
 }
 
@@ -31,7 +32,7 @@ impl Product {
         let (m, n, k) = self.size;
         let Matmul { trans_a, trans_b } = self.op;
         let (a_ld, b_ld) = (if trans_a { m } else { k }, if trans_b { k } else { n });
-        // ranges of an axis, of which each row takes that much of one tensor or of two
+        // ranges of each axis; one step along it spans this many elements of one tensor or of two
         let over_m = ctx.row_ranges_of(m, if trans_a { n } else { n.max(k) }, self.cost);
         let over_n = if trans_b { ctx.row_ranges(n, k) } else { vec![(0, n)] };
         let rows_over_k = if trans_a { m } else { 0 }.max(if trans_b { 0 } else { n });
@@ -83,15 +84,11 @@ impl Product {
     }
 }
 
-/// Most terms that are summed one after another: the sums of longer products are partial sums put together, whose rounding
-/// errors grow more slowly. Also far from the rounds of a loop that llvmpipe allows.
-pub(super) const MAX_TERMS: u64 = 8192;
-
-/// The most terms of one kernel call. On a CPU a tile's columns of a matrix whose rows are terms are a strip of 256 bytes in
-/// each row, which should stay in the second cache from one tile to the next; where rows lie some KiB apart, a strip finds
-/// room in a part of it only. With 1,024 terms instead of 3,072, A' B is 1.1 to 1.6 times as fast.
+/// Maximum terms per kernel call. On a CPU, a tile's columns of a matrix whose rows are terms are a strip of 256 bytes
+/// in each row, which should stay in the second-level cache from one tile to the next. If rows are some KiB apart, a
+/// strip can use only part of that cache. With 1,024 terms instead of 3,072, A' B is 1.1 to 1.6 times as fast.
 ///
-/// A straight-line kernel takes as many terms as it has lines.
+/// A straight-line kernel takes exactly as many terms as it is unrolled for.
 fn most_terms(op: Matmul, size: (u64, u64, u64), ctx: &LowerCtx<'_>) -> u64 {
     match (straight_terms(op, size, ctx), Strided::family(ctx)) {
         (Some(terms), _) => terms,
@@ -100,9 +97,9 @@ fn most_terms(op: Matmul, size: (u64, u64, u64), ctx: &LowerCtx<'_>) -> u64 {
     }
 }
 
-/// The most rows of one kernel call. Straight-line kernels add a few terms to the result in each call, so a block of it has
-/// all of its calls, one after the other, while it is in a cache. In a training step (two cores of a Zen 4, Mesa 26), products
-/// whose result has 14 to 19 MB run at 95 GFLOP/s in blocks of 1 to 4 MB, and at 60 whole.
+/// Maximum rows per kernel call. Straight-line kernels add a few terms to the result in each call, so all calls for one
+/// block of it run in sequence, while the block is in a cache. In a training step (two cores of a Zen 4, Mesa 26),
+/// products with a result of 14 to 19 MB run at 95 GFLOP/s in blocks of 1 to 4 MB, and at 60 GFLOP/s whole.
 fn near_rows(op: Matmul, size: (u64, u64, u64), ctx: &LowerCtx<'_>) -> u64 {
     const NEAR_BYTES: u64 = 4 << 20;
     let (m, n, k) = size;
@@ -112,13 +109,13 @@ fn near_rows(op: Matmul, size: (u64, u64, u64), ctx: &LowerCtx<'_>) -> u64 {
     }
 }
 
-/// The terms of one call, where the product is one for the straight-line kernels.
+/// The terms per call if the straight-line kernels support the product.
 fn straight_terms(Matmul { trans_a, trans_b }: Matmul, (m, n, k): (u64, u64, u64), ctx: &LowerCtx<'_>) -> Option<u64> {
     let product = Strided { m, n, k, trans_a, trans_b, n_outer: 1, n_inner: 1, ..Strided::default() };
     product.straight_kernel(ctx).map(|(_, terms)| terms)
 }
 
-/// Splits a range (start, count) into equal ones of at most `most`, a multiple of 64, that begin at multiples of 64.
+/// Splits a range (start, count) into equal parts of at most `most`, a multiple of 64, that begin at multiples of 64.
 fn in_equal_parts((start, len): (u64, u64), most: u64) -> impl Iterator<Item = (u64, u64)> {
     let step = len.div_ceil(len.div_ceil(most).max(1)).next_multiple_of(64).max(64);
     (0..len).step_by(to_usize(step)).map(move |first| (start + first, step.min(len - first)))

@@ -1,37 +1,37 @@
-//! Products of many terms into few elements, as weight gradients are: their terms are shared out over more workgroups
-//! (split-K), each part of them into a matrix of its own, and these are added in order.
+//! Split-K for products of many terms into few elements, such as weight gradients: the terms are divided among more
+//! workgroups, each part is summed into a matrix of its own, and these are added in order.
 
-use super::product::MAX_TERMS;
-use super::strided::EpilogueCall;
+use super::epilogue::EpilogueCall;
+use super::strided::MAX_TERMS;
 use super::{Layout, Strided};
 use crate::kernel::{Caps, Dispatch, Family, Ro, Rw, column_sum_total_forward as total, groups_1d};
 use crate::ops::{LowerCtx, OutSpec, to_u32};
 use crate::tensor::Shape;
 
-/// Rows and columns of the tile whose workgroups are counted: the middle one of `matmul_tiled4`.
+/// Rows and columns of the tile for which workgroups are counted: the middle one of `matmul_tiled4`.
 const TILE: u64 = 64;
-/// Least terms of a part: the sums of fewer cost more to write and read again than is won.
+/// Minimum terms per part: for fewer, writing and rereading the sums costs more than splitting gains.
 const MIN_TERMS: u64 = 256;
-/// Most parts.
-const MOST: u64 = 16;
+/// Maximum number of parts.
+const MAX_PARTS: u64 = 16;
 
-/// The terms of each part, a multiple of 64, where `n_group` workgroups are wanted; the last part has the rest. All of them
-/// where splitting doesn't pay.
+/// The terms per part, a multiple of 64, for about `n_group` workgroups; the last part has the rest. All terms if
+/// splitting doesn't pay.
 fn terms([m, n, k]: [u64; 3], n_group: u64) -> u64 {
     let n_tile = (m.div_ceil(TILE) * n.div_ceil(TILE)).max(1);
-    let n_part = n_group.div_ceil(n_tile).min(k / MIN_TERMS).min(MOST);
+    let n_part = n_group.div_ceil(n_tile).min(k / MIN_TERMS).min(MAX_PARTS);
     if n_part < 2 { k } else { k.div_ceil(n_part).next_multiple_of(64) }
 }
 
-/// The scratch for the parts of a product, as many as the largest device would make; at most some 6 MiB. The weights of
+/// The scratch for the parts of a product, as many as the largest device would use; about 6 MiB at most. The weights of
 /// a wide layer need none.
 pub(super) fn scratch(size: [u64; 3]) -> Option<OutSpec> {
     let n_part = size[2].div_ceil(terms(size, super::tiles::n_group(Caps::WORK_DISCRETE)).max(1));
     (n_part > 1).then(|| OutSpec::scratch("parts", Shape::new(&[n_part, size[0] * size[1]])))
 }
 
-/// The dispatches of one product with the scratch for its parts and for those of its column sums, if there are any; none
-/// where this device does better without.
+/// The dispatches of one product with the scratch for its parts and for those of its column sums, if any; `None` if
+/// this device is faster without splitting.
 pub(super) fn dispatches(
     whole: &Strided,
     ctx: &LowerCtx<'_>,

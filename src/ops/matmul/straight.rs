@@ -1,23 +1,12 @@
-//! The straight-line kernels of a software device with vector loads, and which products they take.
+//! The straight-line kernels for software devices with vector loads, and the products that they support.
 
-use super::Strided;
-use crate::kernel::{
-    Dispatch, Family, KernelDef, Ro, Rw, Variant, matmul_straight as straight, matmul_straight_dot as dot,
-};
+use super::strided::{Operands, Strided};
+use crate::kernel::{Dispatch, Family, KernelDef, Variant, matmul_straight as straight, matmul_straight_dot as dot};
 use crate::ops::{LowerCtx, to_u32};
 
-/// What a call binds.
-pub(super) struct Operands {
-    pub out: Rw,
-    pub a: Ro,
-    pub b: Ro,
-    /// And the first element of it to add.
-    pub bias: Option<(Ro, u64)>,
-}
-
 impl Strided {
-    /// The kernel for a product of whole tiles and the terms of one call, which are all in the kernel one after the other;
-    /// none where the device or the product isn't for it.
+    /// The kernel for a product of whole tiles, and the number of terms per call, all unrolled in the kernel; `None` if
+    /// the device or the product doesn't support it.
     pub(super) fn straight_kernel(&self, ctx: &LowerCtx<'_>) -> Option<(&'static KernelDef, u64)> {
         let (def, columns, terms) = match (self.trans_a, self.trans_b) {
             (_, false) => (&straight::DEF, 32, straight::tune(ctx.variant(&straight::DEF)).terms),
@@ -31,11 +20,11 @@ impl Strided {
             .then_some((def, terms))
     }
 
-    /// The call of one of them, for the terms of one call.
+    /// The call of such a kernel, for the terms of one call.
     pub(super) fn straight(&self, ctx: &LowerCtx<'_>, operands: &Operands) -> Option<Dispatch> {
-        /// Beyond it a shader's indices have no bits.
+        /// A straight-line shader masks its indices to 28 bits.
         const FAR: u64 = 1 << 28;
-        /// Workgroups of one dimension.
+        /// Maximum workgroups in one dimension.
         const GROUPS: u64 = 1 << 16;
         let (def, _) = self.straight_kernel(ctx).filter(|&(_, terms)| self.k == terms)?;
         let Operands { out, a, b, bias } = *operands;

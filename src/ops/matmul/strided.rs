@@ -1,7 +1,6 @@
-//! Batches of matrix products whose operands lie with strides in larger tensors, and the kernel for each device.
+//! Batches of matrix products on operands with strides in larger tensors, and the choice of kernel for each device.
 
-use super::straight::Operands;
-use super::{Epilogue, Probe};
+use super::epilogue::EpilogueCall;
 use crate::kernel::{
     Dispatch, Family, Range, Ro, Rw, Variant, groups_1d, matmul_direct as direct, matmul_direct_vec4 as vec4,
     matmul_shuffle as shuffle, matmul_straight as straight, matmul_tiled as tiled, matmul_tiled4 as tiled4,
@@ -12,7 +11,11 @@ use crate::ops::{LowerCtx, to_u32};
 /// Rows and columns of out that a workgroup of `matmul_tiled` takes.
 const TILE: u64 = 64;
 
-/// How the matrices of one operand lie in its range.
+/// Maximum terms summed one after another. Longer products are added from partial sums, whose rounding errors grow more
+/// slowly. It is also far below llvmpipe's limit of loop iterations.
+pub(super) const MAX_TERMS: u64 = 8192;
+
+/// The layout of one operand's matrices in its range.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// First element of the first matrix.
@@ -26,53 +29,13 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// One matrix at the start of its range.
+    /// The layout of one matrix at the start of its range.
     pub(crate) fn rows(ld: u64) -> Self {
         Self { ld, ..Self::default() }
     }
 
     fn in_fours(&self) -> bool {
         [self.start, self.ld, self.outer, self.inner].iter().all(|n| n.is_multiple_of(4))
-    }
-}
-
-/// What `matmul_tiled4_fused` does besides.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EpilogueCall {
-    pub then: Epilogue,
-    /// The second output, or what stands in for it. It lies like out, but for column sums.
-    pub second: Rw,
-    /// The third input, which lies like out.
-    pub other: Option<Ro>,
-    /// Whether column sums are added to what is there.
-    pub add: bool,
-    /// Where in `second` the column sums of a batch begin.
-    pub first_sum: u64,
-}
-
-impl EpilogueCall {
-    /// That of a product of some rows of out, of `n` elements each, and of some terms; `None` where it isn't this part's.
-    pub(super) fn of_part(self, n: u64, (m0, m): (u64, u64), k0: u64, is_last: bool) -> Option<Self> {
-        let (start, len) = (m0 * n, m * n);
-        let part = match self.then {
-            Epilogue::ColumnSums => Self { add: self.add || k0 > 0, ..self },
-            Epilogue::GeluKeepInput => Self { second: self.second.slice(start, len), ..self },
-            Epilogue::Gelu | Epilogue::GeluGradient | Epilogue::Residual => {
-                Self { other: self.other.map(|other| other.slice(start, len)), ..self }
-            }
-        };
-        // the earlier parts of a sum are as they are; each row of tiles would sum the same columns
-        (if self.then == Epilogue::ColumnSums { m0 == 0 } else { is_last }).then_some(part)
-    }
-
-    fn mode(self) -> u32 {
-        match self.then {
-            Epilogue::Gelu => 1,
-            Epilogue::GeluKeepInput => 2,
-            Epilogue::GeluGradient => 3,
-            Epilogue::Residual => 4,
-            Epilogue::ColumnSums => 5 + u32::from(self.add),
-        }
     }
 }
 
@@ -85,25 +48,34 @@ pub(crate) struct Strided {
     pub n: u64,
     /// Terms of each sum.
     pub k: u64,
-    /// A is stored (K, M).
+    /// Whether A is stored (K, M).
     pub trans_a: bool,
-    /// B is stored (N, K).
+    /// Whether B is stored (N, K).
     pub trans_b: bool,
     /// Whether the products are added to out.
     pub add: bool,
-    /// Where A's matrices lie.
+    /// Layout of A's matrices.
     pub a: Layout,
-    /// Where B's matrices lie.
+    /// Layout of B's matrices.
     pub b: Layout,
-    /// Where out's matrices lie.
+    /// Layout of out's matrices.
     pub out: Layout,
-    /// Outer indices of the batch.
+    /// Number of outer batch indices.
     pub n_outer: u64,
-    /// Inner indices of the batch, the faster ones.
+    /// Number of inner batch indices, which vary faster.
     pub n_inner: u64,
 }
 
-/// The `params` of a kernel: they are the same for all.
+/// The bindings of a call.
+pub(super) struct Operands {
+    pub out: Rw,
+    pub a: Ro,
+    pub b: Ro,
+    /// The range, and the first element of it to add.
+    pub bias: Option<(Ro, u64)>,
+}
+
+/// The `params` of a kernel, which are the same for all.
 macro_rules! params {
     ($kernel:ident, $strided:expr, $bias_start:expr) => {
         $kernel::Params {
@@ -131,7 +103,7 @@ macro_rules! params {
 impl Strided {
     /// The kernel call. `bias` is its range and the first element to add.
     pub(crate) fn dispatch(&self, ctx: &LowerCtx<'_>, out: Rw, a: Ro, b: Ro, bias: Option<(Ro, u64)>) -> Dispatch {
-        let tuned = Probe::of(self, bias.is_some(), None, ctx.caps).and_then(|probe| ctx.tuned(&probe.into()));
+        let tuned = self.tuned(ctx, bias.is_some(), None);
         let ctx = &tuned.as_ref().map_or(*ctx, |choice| LowerCtx { choice, ..*ctx });
         let batch = to_u32(self.n_outer * self.n_inner);
         if let Some(dispatch) = self.straight(ctx, &Operands { out, a, b, bias }) {
@@ -178,7 +150,8 @@ impl Strided {
         }
     }
 
-    /// The call of the kernel with an epilogue, for rows that begin at multiples of four elements. A bias or column sums.
+    /// The call of the kernel with an epilogue, for rows that begin at multiples of four elements. It takes a bias or
+    /// column sums.
     pub(super) fn fused(
         &self,
         ctx: &LowerCtx<'_>,
@@ -188,8 +161,7 @@ impl Strided {
         b: Ro,
         bias: Option<(Ro, u64)>,
     ) -> Dispatch {
-        let probe = Probe::of(self, bias.is_some(), Some(epilogue.then), ctx.caps);
-        let tuned = probe.and_then(|probe| ctx.tuned(&probe.into()));
+        let tuned = self.tuned(ctx, bias.is_some(), Some(epilogue.then));
         let ctx = &tuned.as_ref().map_or(*ctx, |choice| LowerCtx { choice, ..*ctx });
         let variant = self.tiled_variant(ctx, &fused::DEF);
         let tune = fused::tune(variant);
@@ -209,7 +181,7 @@ impl Strided {
         Dispatch { flops, ..fused::dispatch(variant, bind, mode, params!(fused, self, start), groups) }
     }
 
-    /// The family of kernels: the pinned one, else by the kind of device.
+    /// The family of kernels: the pinned one, else the one for the kind of device.
     pub(crate) fn family(ctx: &LowerCtx<'_>) -> Family {
         let usual = match ctx.caps {
             caps if caps.is_cpu && ctx.variant(&straight::DEF).fits(caps) => Family::Straight,
@@ -220,8 +192,8 @@ impl Strided {
         ctx.choice.family("matmul").unwrap_or(usual)
     }
 
-    /// The pinned variant of the shuffle kernel; else the default one for small products and for other subgroup sizes than
-    /// 8; else the one whose tiles are done soonest, with those beyond the edges.
+    /// The pinned variant of the shuffle kernel; else the default one for small products and for subgroup sizes other
+    /// than 8; else the one that finishes its tiles soonest, including those beyond the edges.
     fn shuffle_variant(&self, ctx: &LowerCtx<'_>) -> &'static Variant {
         // GFLOP/s of each variant in a product of many tiles, on two cores under llvmpipe of Mesa 22: only their ratios
         // matter here. Below SMALL, a larger tile costs more to compile than it can save.
@@ -241,32 +213,32 @@ impl Strided {
         variants.min_by_key(time).map_or(usual, |(variant, _)| variant)
     }
 
-    /// Elements of a row of A as it is stored.
+    /// Elements per row of A as stored.
     pub(super) fn a_len(&self) -> u64 {
         if self.trans_a { self.m } else { self.k }
     }
 
-    /// Rows of A as it is stored.
+    /// Rows of A as stored.
     pub(super) fn a_rows(&self) -> u64 {
         if self.trans_a { self.k } else { self.m }
     }
 
-    /// Elements of a row of B as it is stored.
+    /// Elements per row of B as stored.
     pub(super) fn b_len(&self) -> u64 {
         if self.trans_b { self.k } else { self.n }
     }
 
-    /// Rows of B as it is stored.
+    /// Rows of B as stored.
     pub(super) fn b_rows(&self) -> u64 {
         if self.trans_b { self.n } else { self.k }
     }
 
-    /// Whether every row begins at a multiple of four elements, and so ends in padding up to one.
+    /// Whether every row begins at a multiple of four elements, so that it is padded to one.
     fn rows_in_fours(&self, ranges: [Range; 3]) -> bool {
         [self.a, self.b, self.out].iter().all(Layout::in_fours) && ranges.iter().all(|r| r.len.is_multiple_of(4))
     }
 
-    /// Whether every load and store can take four elements at once.
+    /// Whether every load and store can move four elements at once.
     fn in_fours(&self, ranges: [Range; 3]) -> bool {
         let m = if self.trans_a { self.m } else { 0 };
         [self.n, self.k, m].iter().all(|n| n.is_multiple_of(4))

@@ -1,4 +1,4 @@
-//! One position at a time against cached keys and values.
+//! Attention one position at a time, against cached keys and values.
 
 use super::{Dims, Setting, forward};
 use crate::reference::index;
@@ -6,9 +6,9 @@ use crate::reference::index;
 /// Sizes of a cache (B, NH, 2, block, 4 ceil(HS / 4)): each head's keys, then its values, padded with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cache {
-    /// Rows (B), channels (C), heads (NH), and the positions (T) of the new tokens.
+    /// Rows (B), channels (C), heads (NH), and the number of new positions (T).
     pub dims: Dims,
-    /// Positions that there is room for.
+    /// The capacity in positions.
     pub block: usize,
 }
 
@@ -23,7 +23,7 @@ impl Cache {
         (((row * self.dims.n_head + head) * 2 + kind) * self.block + position) * padded + x
     }
 
-    /// Puts the keys and values of a position of qkv (B, T, 3C) into the cache.
+    /// Stores the keys and values of one position of qkv (B, T, 3C) in the cache.
     fn put(&self, cache: &mut [f64], qkv: &[f64], row: usize, from: usize, position: usize) {
         let Dims { t, c, n_head, .. } = self.dims;
         let padded = self.head_size().next_multiple_of(4);
@@ -38,9 +38,9 @@ impl Cache {
     }
 }
 
-/// The cache after a prompt: row b's first `fed[b]` positions of qkv are in it.
+/// The cache after a prompt: holds row b's first `fed[b]` positions of qkv.
 ///
-/// Shapes: qkv (B, T, 3C), fed (B), cache as [`Cache`] says.
+/// Shapes: qkv (B, T, 3C), fed (B), cache as in [`Cache`].
 pub fn prefill(qkv: &[f64], fed: &[f64], cache: &[f64], sizes: Cache) -> Vec<f64> {
     let mut cache = cache.to_vec();
     for (row, &n) in fed.iter().enumerate() {
@@ -49,8 +49,8 @@ pub fn prefill(qkv: &[f64], fed: &[f64], cache: &[f64], sizes: Cache) -> Vec<f64
     cache
 }
 
-/// Causal attention of one new position of each row: the last row of [`forward`] over the cached positions and the new
-/// one. Returns (out, cache), the cache with the new position in it.
+/// Causal attention of one new position per row: the last row of [`forward`] over the cached positions and the new one.
+/// Returns (out, cache), where the cache includes the new position.
 ///
 /// Shapes: qkv (B, 3C); cursor (B, 4), whose second column is the number of cached positions; out (B, C).
 /// Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.
@@ -63,7 +63,7 @@ pub fn decode(qkv: &[f64], cursor: &[f64], cache: &[f64], sizes: Cache) -> (Vec<
         let last = index(cursor[4 * row + 1]).min(sizes.block - 1);
         sizes.put(&mut cache, qkv, row, 0, last);
         let t = last + 1;
-        // the sequence as `forward` wants it; only the last position's query matters
+        // the sequence as `forward` expects it; only the last position's query matters
         let mut whole = vec![0.0; t * 3 * c];
         whole[last * 3 * c..last * 3 * c + c].copy_from_slice(&qkv[row * 3 * c..row * 3 * c + c]);
         for position in 0..t {

@@ -1,8 +1,8 @@
-//! The embedding of one new token of each row, at that row's own position.
+//! The embedding of one new token per row, at that row's own position.
 
 use crate::reference::index;
 
-/// `out[row] = wte[token] + wpe[length]`; a token outside of the table counts as a row of zeros.
+/// `out[row] = wte[token] + wpe[length]`; a token outside the table counts as a row of zeros.
 ///
 /// Shapes: cursor (B, 4) with columns token, length, ..; wte (V, C), wpe (T, C), out (B, C).
 pub fn forward(cursor: &[f64], wte: &[f64], wpe: &[f64], c: usize) -> Vec<f64> {

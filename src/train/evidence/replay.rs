@@ -46,10 +46,9 @@ pub fn replay(gpu: &Arc<Gpu>, path: &Path) -> Result<Replayed, RunError> {
         Some(steps) => Between::Kept(steps),
         None => Between::Text { dataset: dataset(&config, &tokenizer)?, shift: found.progress.shift },
     };
-    if found.progress.device == gpu.name() {
-        gpu.choose(Choice::of_tuned(found.progress.tuned.clone()));
-    }
-    let mut session = Session::new(gpu, config.session())?;
+    let is_of_device = found.progress.device == gpu.name();
+    let choice = if is_of_device { Choice::of_tuned(found.progress.tuned.clone()) } else { Choice::default() };
+    let mut session = Session::with_kernels(gpu, config.session(), &choice)?;
     session.load(&mut found)?;
     let mut spikes = found.progress.spikes.clone();
     let mut note = None;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::Run;
 use crate::data::{Corpus, DataError, Dataset};
 use crate::gpu::Gpu;
+use crate::kernel::Choice;
 use crate::run::checkpoint::Progress;
 use crate::run::{OpenRun, RunConfig};
 use crate::train::{RunError, Session};
@@ -13,7 +14,13 @@ impl Run {
     /// # Errors
     ///
     /// [`RunError`]; the run is unchanged then.
-    pub fn begin(gpu: &Arc<Gpu>, open: &mut OpenRun, config: RunConfig, corpus: &Corpus) -> Result<Self, RunError> {
+    pub fn begin(
+        gpu: &Arc<Gpu>,
+        open: &mut OpenRun,
+        config: RunConfig,
+        corpus: &Corpus,
+        choice: &Choice,
+    ) -> Result<Self, RunError> {
         config.validate()?;
         let (dir, lock, tokenizer) = (open.dir.clone(), open.lock()?, open.tokenizer.clone());
         let imported = tokenizer.pad_id();
@@ -24,7 +31,7 @@ impl Run {
         }
         let dataset = Dataset::of(corpus, &tokenizer, &config.data_options())?;
         let mut found = open.take_checkpoint()?;
-        let mut session = Session::new(gpu, config.session())?;
+        let mut session = Session::with_kernels(gpu, config.session(), choice)?;
         session.load(&mut found)?;
         let progress = Progress { model: Some(0), imported: true, ..session.progress() };
         let mut run = Self::assemble((dir, lock), config, session, dataset, tokenizer, progress)?;

@@ -31,12 +31,12 @@ struct Gpt {
     ln_f: LayerNorm,
 }
 
-/// What a step needs besides the model, on the device.
+/// A step's inputs other than the model, on the device.
 struct Inputs {
     tokens: Tensor<2, Int>,
-    /// (B T)
+    /// The targets (B T).
     targets: Tensor<1, Int>,
-    /// True where a position doesn't see another (1, 1, T, T).
+    /// True where a position doesn't attend to another (1, 1, T, T).
     mask: Tensor<4, Bool>,
     loss: CrossEntropyLoss,
 }
@@ -65,7 +65,7 @@ impl Block {
         }
     }
 
-    /// Burn's `attention` says that it is for inference; with autodiff it is these ops.
+    /// Burn's documentation reserves its `attention` for inference; with autodiff it consists of these ops.
     fn attention(&self, p: &Preset, x: Tensor<3>, mask: &Tensor<4, Bool>) -> Tensor<3> {
         let head_size = p.n_embd / p.n_head;
         let qkv = self.c_attn.forward(x).chunk(3, 2);
@@ -108,7 +108,7 @@ impl Gpt {
     }
 }
 
-/// The parameters of fewer than two dimensions: they don't decay.
+/// Collects the parameters of fewer than two dimensions, which have no weight decay.
 #[derive(Default)]
 struct Vectors(Vec<ParamId>);
 
@@ -120,7 +120,8 @@ impl ModuleVisitor for Vectors {
     }
 }
 
-/// The sum of all gradients' squares. Burn clips each tensor by a norm of its own, so the global norm is made here.
+/// The sum of the squares of all gradients. Burn clips each tensor by its own norm, so the global norm is computed
+/// here.
 struct Squares<'a> {
     grads: &'a GradientsParams,
     sum: Option<Tensor<1>>,
@@ -158,7 +159,8 @@ fn clip(model: &Gpt, grads: &mut GradientsParams) {
     model.visit(&mut Scale { grads, by });
 }
 
-/// A device, and what it is in words. Burn would take OpenGL where Vulkan isn't there or offers no better; `wgpu-auto` lets it.
+/// Opens a device and returns its description. Burn would take OpenGL if Vulkan is missing or no better; `wgpu-auto`
+/// allows that.
 fn open(backend: &str) -> AnyResult<(Device, String)> {
     let api = match backend {
         "flex" => return Ok((Device::flex().autodiff(), "CPU".into())),
@@ -203,7 +205,7 @@ fn main() -> AnyResult<()> {
         device: words,
         n_param: model.num_params(),
     };
-    // moved from step to step, so that the optimizer may update it in place
+    // moved from step to step, so that the optimizer can update it in place
     let mut slot = Some(model);
     args.measure(peer, || {
         let model = slot.take().ok_or("an earlier step failed")?;

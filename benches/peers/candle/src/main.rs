@@ -29,7 +29,7 @@ struct Gpt {
     wpe: Var,
     h: Vec<Block>,
     ln_f: Layer,
-    /// 0 where a position sees another, minus infinity where it doesn't (T, T).
+    /// 0 where a position attends to another, minus infinity elsewhere (T, T).
     mask: Tensor,
 }
 

@@ -4,7 +4,7 @@ use crate::ops::{AttentionDecode, AttentionPrefill, cache_shape};
 use crate::reference::compare::Tolerance;
 use crate::tensor::Shape;
 
-/// What fills the cache is a copy. A new position errs like a row of the forward pass, `errors` of as many positions.
+/// Filling the cache is a copy. A new position errs like a row of the forward pass: `errors` of as many positions.
 pub(super) fn cases() -> Vec<Case> {
     vec![
         prefill("one element", [1, 1, 1, 1], 1, &[1]),

@@ -31,7 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
     .into_iter()
     .flatten()
     .collect();
-    // three sequences to a binding, which begin at any multiple of 4
+    // three sequences per binding, starting at any multiple of 4
     cases.extend(line("split between sequences", [5, 9, 24, 2], 0.2, 1.0).map(|c| c.max_binding(9 * 72 * 4 * 3 + 256)));
     cases.extend(documents("documents, split", [5, 9, 24, 2], 0.2).map(|c| c.max_binding(9 * 72 * 4 * 3 + 256)));
     let plain = |c: Case| {
@@ -52,36 +52,36 @@ fn both(line: Line<'_>) -> [Case; 2] {
 /// Two heads that need several tiles of any kernel.
 const TWO_HEADS: (u64, u64) = (67, 2);
 
-/// A forward case of heads of this size, for one variant of a kernel; with documents or without.
+/// A forward case with heads of this size, for one variant of a kernel, with or without documents.
 pub fn flash_forward(head_size: u64, p: f32, documents: bool) -> Case {
     let (t, n_head) = TWO_HEADS;
     let line = Line::new("several tiles", [1, t, n_head * head_size, n_head], p, 1.0);
     forward(Line { documents, ..line })
 }
 
-/// The same of the backward pass.
+/// The same for the backward pass.
 pub fn flash_backward(head_size: u64, p: f32, documents: bool) -> Case {
     let (t, n_head) = TWO_HEADS;
     let line = Line::new("several tiles", [1, t, n_head * head_size, n_head], p, 1.0);
     backward(Line { documents, ..line })
 }
 
-/// What the error model needs to know of a case.
+/// The inputs of a case's error model.
 struct Errors {
-    /// Of a score.
+    /// Error of a score.
     score: f64,
-    /// Relative, of a sum of exponentials.
+    /// Relative error of a sum of exponentials.
     sum: f64,
     /// Largest gradient of a probability, and its error.
     dp: (f64, f64),
     /// The sum of the probabilities of the heaviest key, at least 1.
     heaviest: f64,
-    /// The largest part of the scores' gradients that a query or key gets for each of its channels.
+    /// The largest part of the scores' gradients that a query or key gets per channel.
     side: f64,
 }
 
-/// Scores and the gradients of probabilities err like sums of HS products; six standard deviations bound the latter.
-/// A probability is an exponential, made with that error of its score, over a sum of T of them.
+/// Scores and the gradients of probabilities err like sums of HS products; six standard deviations bound the latter. A
+/// probability is an exponential with the error of its score, divided by a sum of T of them.
 fn errors([_, t, c, n_head]: Sizes, p: f32, scale: f32, heaviest: f64) -> Errors {
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let root = f64::from(u32::try_from(c / n_head).unwrap_or(1)).sqrt();
@@ -101,7 +101,7 @@ fn forward(line: Line<'_>) -> Case {
     let largest = f64::from(scale) / (1.0 - f64::from(p));
     let weight = 2.0 * (e.score + EXP) + e.sum + 1e-6;
     let out = Tolerance { abs: weight * largest + f64::from(f32::MIN_POSITIVE), rel: 0.0 };
-    // a logarithm turns a relative error into an absolute one, and errs by some 1e-7 near 1
+    // a logarithm turns a relative error into an absolute one, and errs by about 1e-7 near 1
     let lse = Tolerance { abs: e.score + e.sum + 2e-7, rel: 3e-7 };
     Case::new(format!("flash forward, p {p}: {name}"), op, line.inputs(), out).tolerances(&[out, lse])
 }
@@ -126,8 +126,8 @@ fn backward(line: Line<'_>) -> Case {
     let e = errors(sizes, p, scale, masses.fold(1.0, f64::max));
     let largest_lse = lse.iter().fold(0.0f64, |most, x| most.max(x.abs()));
     let weight = e.score + EXP + 1.2e-7 * largest_lse;
-    // a gradient of a score is p (dp - delta); those of a query's scores have the weight of its probabilities, 1, and
-    // those of a key's scores that of its column; values get probabilities times dout
+    // a gradient of a score is p (dp - delta); those of a query's scores are weighted by its probabilities, 1, and
+    // those of a key's scores by its column's; values get probabilities times dout
     let dscore = 2.0 * e.dp.0 * (weight + 4e-7) + 2.0 * e.dp.1;
     let size = usize::try_from(t).unwrap_or(usize::MAX);
     let kept = 1.0 - f64::from(p);

@@ -8,7 +8,7 @@ use crate::tensor::Shape;
 const ALL: [Epilogue; 5] =
     [Epilogue::Gelu, Epilogue::GeluKeepInput, Epilogue::GeluGradient, Epilogue::Residual, Epilogue::ColumnSums];
 
-/// As for a product of any size, with what GELU or an addition makes of its error.
+/// Like a product of any size, with the effect of GELU or an addition on its error.
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![];
     for variant in ["default", "t128", "t64x", "t32"] {
@@ -25,7 +25,7 @@ pub(super) fn cases() -> Vec<Case> {
             cases.extend(ALL.map(|then| pin(fused(then, &format!("{variant}, {name}"), size, name != "whole tiles"))));
         }
     }
-    // odd rows and terms, where the layout allows them
+    // odd rows and terms, if the layout allows them
     cases.extend(
         [Epilogue::Gelu, Epilogue::GeluKeepInput, Epilogue::Residual]
             .map(|then| fused(then, "odd rows", [67, 36, 20], true)),
@@ -65,7 +65,7 @@ fn sum(k: u64, bias: bool) -> Tolerance {
     Tolerance::sum(n_term, if bias { 3.0_f64.sqrt() } else { 1.0 } / 3.0)
 }
 
-/// A product of uniform values, with the layout that each kind has in training.
+/// A product of uniform values, with the layout that each epilogue has in training.
 fn fused(then: Epilogue, name: &str, [m, n, k]: [u64; 3], bias: bool) -> Case {
     let (trans_a, trans_b) = (then == Epilogue::ColumnSums, then == Epilogue::GeluGradient);
     let has_bias = bias && !trans_a && !trans_b;
@@ -79,7 +79,7 @@ fn fused(then: Epilogue, name: &str, [m, n, k]: [u64; 3], bias: bool) -> Case {
         Epilogue::Gelu | Epilogue::GeluKeepInput | Epilogue::ColumnSums => {}
     }
     inputs.extend(has_bias.then(|| uniform(3, &[n], 1.0)));
-    // the largest sum that is likely
+    // the largest likely sum
     let largest = 1.0 + 2.0 * f64::from(u32::try_from(k).unwrap_or(u32::MAX)).sqrt();
     let pre = sum(k, has_bias);
     // GELU's slope is below 1.2
@@ -89,9 +89,9 @@ fn fused(then: Epilogue, name: &str, [m, n, k]: [u64; 3], bias: bool) -> Case {
         Epilogue::Gelu => vec![gelu],
         Epilogue::GeluKeepInput => vec![pre, gelu],
         Epilogue::GeluGradient => vec![Tolerance { abs: 1.2 * pre.abs + slope.abs, rel: 1.2 * pre.rel + slope.rel }],
-        // one addition more
+        // one more addition
         Epilogue::Residual => vec![sum(k + 1, true)],
-        // of as many terms, which are larger than the products
+        // sums of as many terms, which are larger than the products
         Epilogue::ColumnSums => {
             let n_term = usize::try_from(k).unwrap_or(usize::MAX);
             vec![pre, Tolerance::sum(n_term, 1.0 / 3.0_f64.sqrt())]

@@ -3,7 +3,7 @@ use crate::ops::Matvec;
 use crate::reference::compare::Tolerance;
 use crate::tensor::Shape;
 
-/// As for a product of any size; GELU, whose slope is below 1.2, adds the error of an `exp`.
+/// Like a product of any size; GELU, whose slope is below 1.2, adds the error of an `exp`.
 pub(super) fn cases() -> Vec<Case> {
     let case = |name: &str, [m, n, k]: [u64; 3], trans_b: bool, bias: bool, gelu: bool, scale: f32| {
         let mut inputs = vec![
