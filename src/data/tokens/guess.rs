@@ -244,6 +244,9 @@ fn check_zeros(n_token: u64, scan: &Scan) -> Result<Option<String>, String> {
     const ODD_PERCENT: u64 = 1;
     let run = scan.zeros.longest();
     let n = run.end - run.start;
+    if n == 0 {
+        return Ok(None);
+    }
     let is_share = |percent: u64| u128::from(n) * 100 >= u128::from(n_token) * u128::from(percent);
     let is_rare_elsewhere = scan.n_zero - n <= (n_token - n) / 2;
     // counts of tokens are far below 2^53
