@@ -108,7 +108,7 @@ pub(super) fn run(args: &PlanArgs) -> Outcome {
             match room {
                 MemoryBudget::Unknown => outln!(
                     "fits             yes, within the device's limits; it needs {} of GPU memory, but drivers don't \
-                     report how much is free (tell tril with --memory)",
+                     report how much is free (set a limit with --memory)",
                     human_bytes(footprint.device())
                 ),
                 room => outln!("fits             yes, within the device's limits and the available {room}"),

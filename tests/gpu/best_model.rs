@@ -1,4 +1,4 @@
-//! Which model is kept as the best, where it can't be saved for a while or is gone.
+//! Which model is kept as the best if it can't be saved for a while, or is missing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,21 +13,21 @@ use crate::cli::{bytes, fails, ok, states, text, train, tril};
 use crate::common::foreign::folder;
 use crate::gpu;
 
-/// Evaluations and checkpoints come after every so many steps.
+/// Steps between evaluations and checkpoints.
 const EVERY: u64 = 10;
 
-/// A small model whose rate grows until it harms.
+/// A small model whose learning rate grows until it does harm.
 #[rustfmt::skip]
 const WILD: [&str; 22] = [
     "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16", "--batch-size", "2", "--steps", "80",
     "--lr", "1", "--warmup-steps", "80", "--schedule", "constant", "--eval-windows", "8", "--sample-every", "0",
 ];
 
-/// What a run in which the model can't be saved from its first step until the evaluation of `until` says.
+/// The events of a run whose model can't be saved from its first step until the evaluation of `until`.
 struct Seen {
-    /// Step, loss and whether it was called the best so far.
+    /// Step, loss, and whether it was reported as the best so far.
     evals: Vec<(u64, f64, bool)>,
-    /// When, and what.
+    /// The step, and the repair.
     repaired: Vec<(u64, Repaired)>,
     summary: Summary,
 }
@@ -72,7 +72,7 @@ fn model(root: &Path) -> Vec<u8> {
     fs::read(root.join("model.safetensors")).unwrap()
 }
 
-/// The step that a file of weights says it is of.
+/// The step recorded in a file of weights.
 fn step(root: &Path) -> u64 {
     let bytes = model(root);
     let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -93,14 +93,14 @@ fn the_best_model_is_saved_as_soon_as_it_can_be_and_no_worse_one_is_called_the_b
     let (least, loss) = best(&whole);
     assert!(least + 3 * EVERY <= 80 && whole.repaired.is_empty(), "the case is meant to get worse: {:?}", whole.evals);
 
-    // from its checkpoint, though later ones are there
+    // from its checkpoint, although there are later ones
     let late = run(&at("late"), 100, least + EVERY);
     assert_eq!(late.evals, whole.evals);
     assert_eq!(late.repaired, [(least + EVERY, Repaired { of: least, loss: Some(loss), lost: None })]);
     assert!(model(&at("late")) == model(&at("whole")));
     assert_eq!(late.summary, whole.summary);
 
-    // its checkpoint is gone by then
+    // its checkpoint has been deleted by then
     let lost = run(&at("lost"), 1, least + 2 * EVERY);
     assert_eq!(lost.evals, whole.evals);
     let mut least_so_far = f64::INFINITY;
@@ -119,7 +119,7 @@ fn the_best_model_is_saved_as_soon_as_it_can_be_and_no_worse_one_is_called_the_b
     assert_eq!(at_hand.fold(f64::INFINITY, f64::min), of.1);
 }
 
-/// What a resume says; it must succeed.
+/// The output of a resume, which must succeed.
 fn resume(at: &Path, args: &[&str]) -> String {
     let output = tril(at, &[&["train", "--resume", "run"][..], args].concat());
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -185,7 +185,7 @@ fn a_resume_mends_the_model_from_the_best_checkpoint_and_trains_on_from_the_newe
         assert!(bytes(&run) == before, "{what}");
         assert!(!resume(at, &[]).contains("model.safetensors"), "{what}");
     }
-    // without that checkpoint the best of the others, and it is known that it isn't the best so far
+    // without that checkpoint the best of the others is used, marked as not the best so far
     fs::remove_dir_all(checkpoint(&run, least)).unwrap();
     fs::remove_file(run.join("model.safetensors")).unwrap();
     let (second, _) = evals.iter().copied().filter(|e| e.0 != least).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
@@ -194,7 +194,7 @@ fn a_resume_mends_the_model_from_the_best_checkpoint_and_trains_on_from_the_newe
     assert!(words.iter().all(|word| said.contains(*word)), "{said}");
     assert_eq!(step(&run), second);
     assert!(!resume(at, &[]).contains("model.safetensors"));
-    // training goes on as if nothing had been
+    // training continues as if nothing had happened
     let on = ["--steps", "90"];
     ok(at, &[&["train", "--resume", "other"][..], &on].concat());
     let said = ok(at, &[&["train", "--resume", "run"][..], &on].concat());
@@ -235,7 +235,7 @@ fn checkpoints_that_were_not_evaluated_are_evaluated_before_one_becomes_the_mode
 }
 
 #[test]
-fn the_model_of_an_import_that_is_gone_is_said_and_made_anew() {
+fn a_missing_model_of_an_import_is_rebuilt_with_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);

@@ -1,4 +1,4 @@
-//! Several commands at once in the same place.
+//! Several commands that use the same directory at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +17,7 @@ fn start(at: &Folder, args: &[&str]) -> Child {
     command.args(args).current_dir(at).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// The exit code, and what was said on standard output and standard error.
+/// The exit code, standard output and standard error.
 fn end(child: Child) -> (Option<i32>, String, String) {
     let output = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -50,7 +50,7 @@ fn runs_that_begin_at_once_get_a_name_each_and_killed_ones_take_nothing_with_the
             ok(at, &["generate", &name, "--tokens", "3"]);
         }
     }
-    // a killed run is one to resume, or nothing: the next command takes its name
+    // a killed run either can be resumed or leaves its name to the next command
     for run in fs::read_dir(at.join("runs")).unwrap() {
         let run = run.unwrap().path();
         let name = run.display().to_string();
@@ -65,7 +65,7 @@ fn runs_that_begin_at_once_get_a_name_each_and_killed_ones_take_nothing_with_the
 }
 
 #[test]
-fn of_several_with_one_out_one_gets_it_and_the_others_say_so() {
+fn of_several_commands_with_the_same_out_one_gets_it_and_the_others_fail() {
     let at = &Folder::with_text();
     let args = at.train(&["--steps", "3", "--schedule", "constant", "--no-tune", "--out", "run"]);
     let ends: Vec<_> = (0..5).map(|_| start(at, &args)).collect::<Vec<_>>().into_iter().map(end).collect();
@@ -87,7 +87,7 @@ fn of_several_with_one_out_one_gets_it_and_the_others_say_so() {
     assert!(of_run[1..3] == alone[1..3]);
 }
 
-/// The files of a folder, but for those that a killed process may leave.
+/// The files of a folder, without those that a killed process may leave.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let all = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let named = all.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), path));
@@ -95,7 +95,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn what_several_write_to_one_place_at_once_is_one_of_theirs_and_whole() {
+fn a_place_written_by_several_commands_at_once_has_one_complete_result() {
     let at = &Folder::with_text();
     ok(at, &at.train(&["--steps", "2", "--no-tune", "--out", "run"]));
     let lines: String = (0..100_000).map(|i| format!("line {i} says {}\n", i * 7 % 1009)).collect();
@@ -136,7 +136,7 @@ fn what_several_write_to_one_place_at_once_is_one_of_theirs_and_whole() {
                 }
             }
             assert!(n_won <= 1 && (n_won == 1 || n_killed > 0), "{args:?}: {ends:?}");
-            // nobody has it where the one that wrote was killed, and then the next one does
+            // if the writer was killed, nobody has it, and the next one gets it
             if n_won == 0 && !at.join("new/out").join(last).exists() {
                 ok(at, &to("new/out"));
             }
@@ -148,16 +148,16 @@ fn what_several_write_to_one_place_at_once_is_one_of_theirs_and_whole() {
 
 #[cfg(unix)]
 #[test]
-fn a_place_that_can_not_be_written_to_is_found_before_the_text_is_read() {
+fn an_unwritable_directory_is_found_before_the_text_is_read() {
     let at = &Folder::with_text();
     fs::write(at.join("file"), "").unwrap();
-    // nobody ever writes into this pipe, so that reading it would take for ever
+    // nobody writes to this pipe, so reading it would never end
     assert!(std::process::Command::new("mkfifo").arg(at.join("pipe")).status().unwrap().success());
     for out in ["file", "file/run", "/proc/run", "/dev/null/run"] {
         let line = fails(at, &["train", "pipe", "--out", out]);
         assert!(line.contains(&format!("can't write a run to {out}: ")) && line.contains("another --out"), "{line}");
     }
-    // nor is anything left where the text is bad
+    // a bad text leaves nothing behind either
     fs::write(at.join("bad.txt"), [0xff; 99]).unwrap();
     fails(at, &["train", "bad.txt"]);
     fails(at, &["train", "bad.txt", "--out", "a/b/c"]);

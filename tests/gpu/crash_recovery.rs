@@ -1,4 +1,4 @@
-//! Runs that are killed, whose disk is full, whose device is lost, whose numbers explode.
+//! Runs that are killed, run out of disk space, lose their device, or diverge.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -76,7 +76,7 @@ fn killed_at_any_moment_fifty_times_over_a_run_ends_in_the_same_bytes() {
 }
 
 #[test]
-fn the_checkpoint_before_a_damaged_one_is_used_and_said() {
+fn the_checkpoint_before_a_damaged_one_is_used_with_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);
@@ -113,11 +113,11 @@ fn the_checkpoint_before_a_damaged_one_is_used_and_said() {
     }
     fs::write(at.join("run/model.safetensors"), "x").unwrap();
     assert!(!fails(at, &["train", "--resume", "run"]).contains("intact"));
-    // without any, there is one thing to do
+    // without any checkpoint, there is one thing to do
     fs::remove_dir_all(at.join("run/checkpoints")).unwrap();
     let line = fails(at, &["train", "--resume", "run"]);
     assert!(line.contains("holds no checkpoint") && line.contains("--out") && !line.contains("give the"), "{line}");
-    // nor with the best model gone: it is no run that was stopped at once
+    // the same without the best model: it isn't a run that was stopped at once
     fs::remove_file(at.join("run/model.safetensors")).unwrap();
     let line = fails(at, &["train", "--resume", "run"]);
     assert!(line.contains("was trained") && line.contains("neither checkpoints nor model.safetensors"), "{line}");
@@ -149,7 +149,7 @@ fn a_disk_that_is_full_stops_no_training_and_takes_nothing_away() {
     assert!(child.wait().unwrap().success());
     assert!(states(&at.join("run")).last().unwrap().to_string_lossy().contains("00000400"));
 
-    // no file may be longer than 8 KiB: nothing is begun, and nothing left behind
+    // no file may be longer than 8 KiB: no run is started, and nothing is left behind
     if cfg!(unix) {
         let limited = |line: &str| {
             let tril = command();
@@ -163,7 +163,7 @@ fn a_disk_that_is_full_stops_no_training_and_takes_nothing_away() {
         let (code, err) = limited(&[&args[..], &["--steps", "40", "--out", "small"]].concat().join(" "));
         assert!(code == Some(1) && err.contains("could not be saved") && err.contains("repeat the command"), "{err}");
         assert!(!at.join("small").exists());
-        // a run goes on to its end, says that it isn't saved, and keeps what was
+        // a run continues to its end, reports that it isn't saved, and keeps its earlier files
         let before = states(&at.join("whole"));
         let (code, err) = limited("train --resume whole --steps 50");
         assert!(code == Some(1) && err.contains("the last state could not be saved"), "{err}");
@@ -173,7 +173,7 @@ fn a_disk_that_is_full_stops_no_training_and_takes_nothing_away() {
 }
 
 #[test]
-fn folders_that_can_not_be_written_are_found_before_training() {
+fn unwritable_folders_are_found_before_training() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);
@@ -187,7 +187,7 @@ fn folders_that_can_not_be_written_are_found_before_training() {
 }
 
 #[test]
-fn a_lost_device_has_its_exit_code_and_auto_resume_goes_on() {
+fn a_lost_device_has_its_exit_code_and_auto_resume_continues() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);
@@ -245,19 +245,19 @@ fn training_that_diverges_does_not_end_well() {
             assert!(values.into_iter().all(f32::is_finite), "{}", file.display());
         }
     }
-    // a run that ended so is none that is done, however often it is asked
+    // a run that ended like this is not done, however often it is resumed
     let said = |text: &str| text.lines().rfind(|line| line.starts_with("error: ")).map(str::to_string);
     let (_, first) = run("again", &["--steps", "6"]);
     for _ in 0..2 {
         let (again, err) = code(&tril(at, &["train", "--resume", "again"]));
         assert_eq!((again, said(&err)), (Some(3), said(&first)));
     }
-    // also where it goes on in the midst of them
+    // also if it resumes in the midst of them
     let (again, err) = code(&tril(at, &["train", "--resume", "again", "--steps", "9"]));
     let first = said(&first).unwrap();
     let start = first[..first.find(" to ").unwrap() + 4].to_string();
     assert!(again == Some(3) && said(&err).unwrap().starts_with(&format!("{start}9 gave")), "{first}: {err}");
-    // an evaluation behind steps that gave nothing finite makes no best model
+    // an evaluation after non-finite steps gives no best model
     let huge = &huge[..huge.len() - 2];
     let behind = ["--steps", "6", "--eval-every", "5", "--checkpoint-every", "0", "--out", "behind"];
     assert_eq!(code(&tril(at, &[&["train", &path][..], SMALL, huge, &behind].concat())).0, Some(3));
@@ -266,7 +266,7 @@ fn training_that_diverges_does_not_end_well() {
 }
 
 #[test]
-fn a_run_goes_on_from_another_folder_and_with_its_text_elsewhere() {
+fn a_moved_run_resumes_and_so_does_one_whose_text_has_moved() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     text(at);
@@ -291,7 +291,7 @@ fn a_run_goes_on_from_another_folder_and_with_its_text_elsewhere() {
     let line = fails(at, &["train", "--resume", "far", "another.txt", "--steps", "8"]);
     assert!(line.contains("the text has changed"), "{line}");
     assert_eq!(fs::read_to_string(at.join("far/config.toml")).unwrap(), before);
-    // its own is, from then on
+    // its own text is, from then on
     ok(at, &["train", "--resume", "far", "moved/other.txt", "--steps", "8"]);
     ok(at, &["train", "--resume", "far"]);
     ok(at, &["eval", "far"]);

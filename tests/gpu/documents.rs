@@ -1,4 +1,4 @@
-//! Several documents in a row, none of which sees another: the same results as with a row for each.
+//! Several documents in a row, with attention within each: the same results as with a row for each.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::gpu;
 
 const T: usize = 24;
 const VOCAB: u32 = 23;
-/// Lengths of the documents of each row; what is missing to T is padding.
+/// Lengths of the documents of each row; the rest up to T is padding.
 const ROWS: [&[usize]; 2] = [&[9, 1, 14], &[5, 13]];
 
 fn config(b: u64, positions: Positions, attention: bool) -> SessionConfig {
@@ -53,7 +53,7 @@ fn open(config: SessionConfig, choice: &Choice) -> Session {
     session
 }
 
-/// The tokens of a document and one more, all different ones for neighbouring documents.
+/// The tokens of a document and one more, different ones for neighbouring documents.
 fn document(number: usize, len: usize) -> Vec<u32> {
     (0..=len).map(|i| ((i * 5 + i / 4 + number * 7) as u32) % VOCAB).collect()
 }
@@ -86,7 +86,7 @@ fn packed() -> Batch {
     batch
 }
 
-/// A row for each.
+/// One row per document.
 fn separate() -> Batch {
     let mut batch = Batch::padding(lengths().count(), T);
     for (row, len) in lengths().enumerate() {
@@ -99,7 +99,7 @@ fn gradients(session: &Session) -> BTreeMap<String, Vec<f32>> {
     session.param_names().into_iter().map(|name| (name.clone(), session.gradient(&name).unwrap())).collect()
 }
 
-/// As `tril doctor` allows a model of this size.
+/// The tolerance that `tril doctor` allows a model of this size.
 const TOLERANCE: Tolerance = Tolerance { abs: 2e-6, rel: 2e-5 };
 
 fn check(what: &str, got: &[f32], want: &[f64]) {
@@ -127,7 +127,7 @@ fn packed_documents_give_what_separate_rows_give() {
         let (packed_logits, separate_logits) = (got.logits().unwrap(), want.logits().unwrap());
         let mut place = 0;
         for (row, len) in lengths().enumerate() {
-            // the second row of two begins behind the padding, were there any
+            // the second of two rows begins after the padding, if any
             if row == ROWS[0].len() {
                 place = T;
             }

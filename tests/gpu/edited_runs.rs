@@ -1,4 +1,4 @@
-//! Runs whose files aren't what they were: a model that is missing, settings that were edited, another tokenizer.
+//! Runs whose files were changed: a missing model, edited settings, another tokenizer.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use crate::cli::{SMALL, command, fails, ok, states, text, train, tril};
 
-/// What a command says besides its result; it must succeed.
+/// The standard error of a command that must succeed.
 fn warned(at: &Path, args: &[&str]) -> String {
     let output = tril(at, args);
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -45,7 +45,7 @@ fn a_best_model_that_could_not_be_saved_is_saved_by_a_resume() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && said.contains("continue with --resume"), "{said}");
     assert_eq!(step(&at.join("run")), "0");
-    // as long as it is in the way, that is no success, either
+    // while it is in the way, the command doesn't succeed either
     assert!(fails(at, &["train", "--resume", "run"]).contains("could not be saved"));
     fs::remove_dir(obstacle).unwrap();
     let said = warned(at, &["train", "--resume", "run"]);
@@ -56,7 +56,7 @@ fn a_best_model_that_could_not_be_saved_is_saved_by_a_resume() {
 }
 
 #[test]
-fn a_model_that_is_damaged_or_gone_is_said_and_made_anew() {
+fn a_damaged_or_missing_model_is_rebuilt_with_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);
@@ -137,7 +137,7 @@ fn settings_that_were_edited_are_named() {
             assert!(said.iter().all(|words| line.contains(words)) && !line.contains("damaged"), "{args:?}: {line}");
         }
     }
-    // an evaluation is of what the run wasn't trained on
+    // an evaluation is on text that the run wasn't trained on
     fs::write(&config, good.replace("val_fraction = 0.1", "val_fraction = 0.9")).unwrap();
     let line = fails(at, &["eval", "run"]);
     assert!(line.contains("data.val_fraction = 0.9, and was = 0.1"), "{line}");
@@ -150,7 +150,7 @@ fn settings_that_were_edited_are_named() {
     ok(at, &["train", "--resume", "run", "--steps", "8"]);
 }
 
-/// Takes away what files of before did not have.
+/// Removes what files of older versions did not have.
 fn age(file: &Path) {
     let (mut header, data) = header(file);
     let meta = header["__metadata__"].as_object_mut().unwrap();
@@ -171,7 +171,7 @@ fn age(file: &Path) {
 }
 
 #[test]
-fn another_tokenizer_is_refused_and_a_run_of_before_goes_on() {
+fn another_tokenizer_is_refused_and_a_run_of_an_older_version_resumes() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);

@@ -1,4 +1,4 @@
-//! What a trained run exports.
+//! Exports of a trained run.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn the_best_model_is_exported_or_the_last() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);
-    // steps that only make it worse: the best model is an early one
+    // later steps only make it worse, so the best model is an early one
     let wild = ["--schedule", "constant", "--lr", "1", "--min-lr", "1"];
     let small: Vec<&str> = wild.iter().copied().chain(["--steps", "6", "--eval-every", "1", "--out", "run"]).collect();
     train(at, &path, &small);

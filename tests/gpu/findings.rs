@@ -1,4 +1,4 @@
-//! What is said of a text that its tokenizer doesn't fit.
+//! Warnings about a text that its tokenizer doesn't fit.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::cli::{Folder, SMALL, fails, said};
 
 const FEW: &[&str] = &["--steps", "2", "--no-tune"];
 
-/// Writes a tokenizer of words, and what else is unknown.
+/// Writes a tokenizer of words, with everything else unknown.
 fn words(at: &Path, name: &str, words: &[&str]) {
     let vocab: serde_json::Map<_, _> =
         ["[UNK]"].iter().chain(words).enumerate().map(|(id, word)| ((*word).to_string(), json!(id))).collect();
@@ -46,7 +46,7 @@ fn a_text_that_the_tokenizer_does_not_know_is_refused_and_one_that_it_half_knows
         assert!(err.contains("warning: 50.0 % of the text's 800 tokens are [UNK]"), "{err}");
         assert!(err.contains("choose another with --tokenizer"), "{err}");
     }
-    // a run that is there stays usable
+    // an existing run stays usable
     let err = said(&at, &["train", "--resume", "run", "--steps", "3"]);
     assert!(err.contains("warning: 50.0 %") && err.contains("only a new run"), "{err}");
     fs::write(at.join("other.txt"), "hello world ".repeat(40)).unwrap();

@@ -1,4 +1,4 @@
-//! Generation with a cache against generation without one.
+//! Compares generation with and without a cache.
 
 use tril::generate::{Decoder, Sampler, SamplerConfig, free_run};
 use tril::model::{Memory, ModelConfig, Positions, ReadBack};
@@ -7,7 +7,7 @@ use tril::train::{AdamwConfig, Session, SessionConfig};
 
 use crate::gpu;
 
-/// Logits up to 10 or so that took another way through some 20 roundings of 6e-8 and two exp of 4e-6 a layer.
+/// For logits up to about 10, computed differently through about 20 roundings of 6e-8 and two exp of 4e-6 per layer.
 const TOLERANCE: Tolerance = Tolerance { abs: 5e-5, rel: 2e-5 };
 
 const GREEDY: SamplerConfig = SamplerConfig { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 1 };
@@ -26,7 +26,7 @@ fn config(n_embd: u64, n_head: u64, block_size: u64, vocab_size: u64) -> ModelCo
     }
 }
 
-/// A model whose weights are large enough that its logits, and what it attends to, differ widely.
+/// A model whose weights are large enough that its logits and attention differ widely.
 fn session(model: &ModelConfig) -> Session {
     let (model, optimizer, t) = (model.clone(), AdamwConfig::default(), model.block_size.min(4));
     let (keep, memory) = (ReadBack::default(), Memory::default());
@@ -55,8 +55,8 @@ fn argmax(logits: &[f32]) -> u32 {
     best as u32
 }
 
-/// Generates greedily from the prompts, one token at a time, and compares every logit with the uncached ones of the window
-/// that the cache stands for: when a row has filled the block, its last half is what it keeps.
+/// Generates greedily from the prompts, one token at a time, and compares every logit with the uncached ones of the
+/// window that the cache stands for: when a row has filled the block, its last half is kept.
 fn follow(model: &ModelConfig, prompts: &[Vec<u32>], n_token: usize) {
     let session = session(model);
     let mut oracle = session.generator(prompts.len());
@@ -85,7 +85,7 @@ fn follow(model: &ModelConfig, prompts: &[Vec<u32>], n_token: usize) {
         }
         texts.iter_mut().zip(new).for_each(|(text, tokens)| text.extend(tokens));
     }
-    // a greedy text that only repeats one token would show little; with a block of 1 it soon must
+    // a greedy text that repeats one token would show little; with a block of 1 it soon has to
     let n_distinct = |text: &Vec<u32>| text.iter().collect::<std::collections::BTreeSet<_>>().len();
     assert!(block == 1 || texts.iter().any(|text| n_distinct(text) > 3), "{texts:?}");
 }
@@ -180,7 +180,7 @@ fn free_running_agrees_with_the_uncached_model() {
     let model = config(32, 4, 24, 29);
     let session = session(&model);
     let mut oracle = session.generator(1);
-    // windows that the model continues rightly, but for a last one
+    // windows that the model continues correctly, except for the last one
     let mut windows: Vec<Vec<u32>> = (0..3).map(|salt| prompt(10, 29, salt)).collect();
     for window in &mut windows {
         while window.len() < 20 {
@@ -196,7 +196,7 @@ fn free_running_agrees_with_the_uncached_model() {
 }
 
 #[test]
-fn what_cannot_be_generated_is_said() {
+fn a_generation_that_fails_reports_an_error() {
     let model = config(16, 2, 8, 13);
     let session = session(&model);
     let mut decoder = Decoder::new(session.program(), &model, 1, GREEDY).unwrap();

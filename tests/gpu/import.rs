@@ -1,4 +1,4 @@
-//! Models of other programs on the device: what transformers says of them, and training them further.
+//! Models of other programs on the device: the results of transformers, and training them further.
 
 use std::fs;
 use std::path::Path;
@@ -53,7 +53,7 @@ fn an_imported_run_generates_evaluates_and_tells_its_logits() {
     let tensors = SafeTensors::deserialize(&file).unwrap();
     assert_eq!(tensors.tensor("logits").unwrap().shape(), [3, 272]);
     assert_eq!(tensors.tensor("tokens").unwrap().data()[..8], 257u64.to_le_bytes());
-    assert!(misused(at, &["logits", "run", "--tokens", "272", "--out", "x"]).contains("no id 272"));
+    assert!(misused(at, &["logits", "run", "--tokens", "272", "--out", "x"]).contains("id 272 is out of range"));
     let many = vec!["1"; 17].join(",");
     assert!(
         misused(at, &["logits", "run", "--tokens", &many, "--out", "x"])
@@ -150,7 +150,7 @@ fn rows_may_be_shorter_than_the_models_block_and_documents_end_with_its_token() 
 }
 
 #[test]
-fn an_imported_run_says_what_it_needs_and_keeps() {
+fn an_imported_run_reports_what_it_needs_and_keeps_its_model() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);
@@ -240,7 +240,7 @@ fn a_model_that_training_makes_worse_stays_the_best() {
 }
 
 #[test]
-fn a_model_that_training_improves_is_not_said_to_be_the_imported_one() {
+fn a_model_that_training_improves_is_not_reported_as_the_imported_one() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);
@@ -254,7 +254,7 @@ fn a_model_that_training_improves_is_not_said_to_be_the_imported_one() {
 }
 
 #[test]
-fn a_run_begins_anew_with_the_weights_of_another() {
+fn a_new_run_starts_with_the_weights_of_another() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);
@@ -289,7 +289,7 @@ fn a_run_begins_anew_with_the_weights_of_another() {
 }
 
 #[test]
-fn a_run_on_documents_begins_anew_as_it_was() {
+fn a_new_run_from_a_run_on_documents_keeps_its_settings() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);

@@ -1,5 +1,5 @@
-//! A run that is told to stop while it evaluates or samples leaves that, does it again when it is resumed, and ends in the same
-//! bytes as one that was left alone.
+//! A run that is stopped while it evaluates or samples repeats that when it is resumed, and ends in the same bytes as
+//! an uninterrupted run.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,10 +41,10 @@ fn resume(root: &Path) -> Run {
     Run::resume(&gpu(), open, &corpus(), &config, &Choice::default()).unwrap()
 }
 
-/// Where a run is told to stop.
+/// Where a run is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// In the evaluation after this step, when so many windows are done.
+    /// In the evaluation after this step, after this many windows.
     Evaluation(u64, u64),
     /// In the sample after this step.
     Sample(u64),
@@ -97,7 +97,7 @@ fn whatever_is_left_at_a_stop_is_done_again_to_the_same_bytes() {
     assert!(bytes(&at("stopped")) == bytes(&at("whole")));
 }
 
-/// Ends a run as a kill does, when an event is met.
+/// Ends a run like a kill, at a given event.
 fn killed(run: &mut Run, is_met: impl Fn(&Event) -> bool) {
     let killed = catch_unwind(AssertUnwindSafe(|| {
         run.train(&AtomicBool::new(false), |event| assert!(!is_met(event), "a kill, as it is meant to be"))
@@ -106,7 +106,7 @@ fn killed(run: &mut Run, is_met: impl Fn(&Event) -> bool) {
 }
 
 #[test]
-fn what_was_done_again_and_lost_by_a_kill_is_done_once_more_to_the_same_bytes() {
+fn a_repeated_evaluation_lost_by_a_kill_is_repeated_again_to_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let whole = train(&mut begin(&at("whole")), At::Nowhere);

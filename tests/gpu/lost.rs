@@ -1,11 +1,11 @@
-//! Runs whose settings or tokenizer are lost, and things that stand where their files should.
+//! Runs whose settings or tokenizer are lost, or whose files are replaced by other things.
 
 use std::fs;
 use std::path::Path;
 
 use crate::cli::{Folder, bytes, fails, ok, tril};
 
-/// What a command says besides its result; it must succeed.
+/// The standard error of a command that must succeed.
 fn warned(at: &Path, args: &[&str]) -> String {
     let output = tril(at, args);
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -26,7 +26,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What comes into the place of a file.
+/// What replaces a file.
 #[derive(Clone, Copy, Debug)]
 enum Instead {
     Nothing,
@@ -65,7 +65,7 @@ fn settings_and_tokenizer_are_taken_from_a_checkpoint() {
             let _ = fs::remove_dir_all(&run);
             copy(&base, &run);
             put(instead, &run.join(name));
-            // what only reads the run writes nothing there
+            // commands that only read the run write nothing there
             let said = warned(&at, &["generate", "run", "--tokens", "2"]);
             let is_said = said.contains(&format!("warning: {name} is ")) && said.contains("run rewrites the file");
             assert!(is_said && said.contains("00000008"), "{name} {instead:?}: {said}");
@@ -86,14 +86,14 @@ fn settings_and_tokenizer_are_taken_from_a_checkpoint() {
 }
 
 #[test]
-fn what_no_checkpoint_has_is_said_and_nothing_is_lost() {
+fn files_that_no_checkpoint_has_are_reported_and_nothing_is_lost() {
     let at = Folder::with_text();
     ok(&at, &at.train(&[STEPS, &["--out", "run"]].concat()));
     let run = at.join("run");
     let file = |name: &str| run.join(name);
     let kept = ["config.toml", "tokenizer.json"].map(|name| fs::read(file(name)).unwrap());
     let copies = ["4", "8"].map(|step| file(&format!("checkpoints/0000000{step}/tokenizer.json")));
-    // a copy of another tokenizer is none of this one
+    // a copy of another tokenizer doesn't count
     fs::write(&copies[1], "{}").unwrap();
     put(Instead::Nothing, &file("tokenizer.json"));
     assert!(warned(&at, &["generate", "run", "--tokens", "1"]).contains("00000004/tokenizer.json is taken"));
@@ -120,7 +120,7 @@ fn what_no_checkpoint_has_is_said_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_folder_or_nothing_in_the_place_of_a_file_is_said_and_the_run_goes_on() {
+fn a_missing_file_or_a_folder_instead_of_one_is_reported_and_the_run_continues() {
     let at = Folder::with_text();
     ok(&at, &at.train(&[STEPS, &["--out", "base"]].concat()));
     let (base, run) = (at.join("base"), at.join("run"));
@@ -133,7 +133,7 @@ fn a_folder_or_nothing_in_the_place_of_a_file_is_said_and_the_run_goes_on() {
         ("checkpoints/00000008/state.safetensors", Instead::Text(""), "is damaged (it is empty); skipped"),
         ("checkpoints/00000008/state.safetensors", Instead::Nothing, "(there is no state.safetensors in it); skipped"),
         ("checkpoints/00000008", Instead::Text("file"), "(there is no state.safetensors in it); skipped"),
-        // the older one goes when the next is saved
+        // the older one is deleted when the next is saved
         ("checkpoints/00000004", Instead::Text("file"), ""),
     ];
     for (name, instead, said) in cases {

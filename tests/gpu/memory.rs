@@ -1,4 +1,4 @@
-//! What memory costs: the same bits with less of it, and no more of it step after step.
+//! Memory: less of it gives the same bits, and its use doesn't grow step by step.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -74,7 +74,7 @@ fn recomputing_changes_no_bit() {
     }
 }
 
-/// A model whose memory is mostly its own, on a text of its own.
+/// A model large enough to dominate the memory, with its own text.
 #[cfg(target_os = "linux")]
 const MIDDLING: &str = "--n-layer 3 --n-head 4 --n-embd 128 --block-size 128 --eval-windows 4 --sample-every 0 \
                         --checkpoint-every 0";
@@ -92,10 +92,10 @@ fn status_kib(pid: u32, key: &str) -> u64 {
     line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse().unwrap()
 }
 
-/// Where the device takes the machine's memory, the figure that a run begins with is what its process takes at most.
+/// On a device that uses the machine's memory, the figure printed at the start is the process's maximum.
 #[cfg(target_os = "linux")]
 #[test]
-fn the_figure_is_within_a_tenth_of_what_the_process_takes() {
+fn the_figure_is_within_a_tenth_of_the_processs_maximum() {
     if !gpu().caps().is_cpu {
         eprintln!("the device has memory of its own, which drivers don't tell");
         return;
@@ -113,7 +113,7 @@ fn the_figure_is_within_a_tenth_of_what_the_process_takes() {
     }
 }
 
-/// Bytes that a run says its process takes, and that it takes at most.
+/// The bytes that a run predicts for its process, and the maximum that it uses.
 #[cfg(target_os = "linux")]
 fn figure_and_peak(dir: &Path, args: &str) -> (u64, u64) {
     let mut child = cli::command()
@@ -135,7 +135,7 @@ fn figure_and_peak(dir: &Path, args: &str) -> (u64, u64) {
     (header["process_bytes"].as_u64().unwrap(), peak)
 }
 
-/// Of a long text, only the tokens are held, whatever its tokenizer and form; and the figure counts them.
+/// Only the tokens of a long text are in memory, whatever its tokenizer and form, and the figure counts them.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_long_text_takes_little_more_than_its_tokens() {
@@ -163,12 +163,12 @@ fn a_long_text_takes_little_more_than_its_tokens() {
     run(0, "a.txt --tokenizer byte");
     let least = run(1, "a.txt --tokenizer byte").1;
     for (i, (what, more, most_ratio)) in [
-        // tokens of 16 bits, of which each stands for two bytes at least
+        // tokens of 16 bits, each for at least two bytes
         ("a.txt --tokenizer bpe:400", TEXT_BYTES, 1.1),
         // where documents begin is in memory, too
         ("a.txt --tokenizer byte --mode documents", 4 * TEXT_BYTES, 1.1),
-        // a record is in memory while it is read, and so is its line; what the allocator keeps of that is counted, and some of
-        // it is used again
+        // a record is in memory while it is read, and so is its line; what the allocator keeps of that is counted, and
+        // some of it is used again
         ("b.jsonl --tokenizer bpe:400", 4 * TEXT_BYTES, 1.15),
     ]
     .into_iter()
@@ -182,7 +182,7 @@ fn a_long_text_takes_little_more_than_its_tokens() {
     }
 }
 
-/// What doesn't fit is refused before anything is written, with flags; with these flags, it fits.
+/// A run that doesn't fit is refused before anything is written; with the suggested flags, it fits.
 #[cfg(target_os = "linux")]
 #[test]
 fn out_of_memory_is_found_before_the_first_step_with_flags_that_help() {
@@ -235,7 +235,7 @@ fn out_of_memory_is_found_before_the_first_step_with_flags_that_help() {
     }
 }
 
-/// A limit that no text would fit is kept before one is read, and one that a text exceeds while it is read.
+/// A limit that no text would fit is enforced before reading, one that a text exceeds while reading.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_limit_ends_the_reading_of_a_text() {
@@ -244,12 +244,12 @@ fn a_limit_ends_the_reading_of_a_text() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    // nobody ever writes into this pipe, so that reading it would take for ever
+    // nobody writes to this pipe, so reading it would never end
     assert!(std::process::Command::new("mkfifo").arg(dir.path().join("pipe")).status().unwrap().success());
     let line = cli::fails(dir.path(), &["train", "pipe", "--preset", "gpt2", "--memory", "400M", "--out", "run"]);
     assert!(line.contains("needs") && line.contains("400.0 MiB") && line.contains("smaller --block-size"), "{line}");
 
-    // a line of JSON is held while it is read
+    // a line of JSON is in memory while it is read
     let words: String = (0..25_000_000u64).map(|i| format!("{} ", i * i % 9973)).collect();
     std::fs::write(dir.path().join("one.jsonl"), serde_json::json!({ "text": words }).to_string()).unwrap();
     let args = "train one.jsonl --n-layer 1 --n-embd 16 --n-head 1 --tokenizer byte --memory 200M --out run";
@@ -258,7 +258,7 @@ fn a_limit_ends_the_reading_of_a_text() {
     assert!(!dir.path().join("run").exists());
 }
 
-/// A program that leaks a little each step would show it here: nothing of it may stay.
+/// A program that leaks a little each step would show here: no memory may remain.
 #[cfg(target_os = "linux")]
 #[test]
 fn resident_memory_is_flat_over_a_thousand_steps() {

@@ -1,4 +1,4 @@
-//! What is kept of steps that weren't finite, and done again.
+//! The evidence of non-finite steps, and replaying it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ fn json(path: &Path) -> serde_json::Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Trains what diverges, and gives the folders of the evidence, sorted.
+/// Trains a diverging run and returns the folders of its evidence, sorted.
 fn explode(at: &Path, path: &str, more: &[&str]) -> Vec<PathBuf> {
     let huge = ["--lr", "1e30", "--min-lr", "1e30", "--clip", "0", "--no-tune"];
     let accumulated = ["--grad-accum", "2", "--dropout", "0.1", "--steps", "9", "--out", "run"];
@@ -21,20 +21,20 @@ fn explode(at: &Path, path: &str, more: &[&str]) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_step_that_is_not_finite_leaves_what_it_takes_to_do_it_again() {
+fn a_non_finite_step_leaves_what_a_replay_needs() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);
     let folder = &explode(at, &path, &["--checkpoint-every", "1"])[0];
     let (mut report, batches) = (json(&folder.join("report.json")), json(&folder.join("batches.json")));
-    // that of the file, which no other report has
+    // the checksum of the file, which no other report has
     assert!(report.as_object_mut().unwrap().remove("crc32").unwrap().is_string());
     let first = &report["first"];
     assert!(first["count"].as_u64().unwrap() > 0 && first["label"].is_string() && first["largest_finite"].is_number());
     assert!(report["gradient_norms"].as_array().unwrap().iter().any(|layer| layer[1].is_null()));
     assert_eq!(batches.as_array().unwrap().len(), 2);
     assert_eq!(batches[0]["tokens"].as_array().unwrap().len(), 2 * 16);
-    // the same again, from the checkpoint and the batch that were kept, even if the run's own and its text are gone
+    // the same result from the kept checkpoint and batch, even if the run's own files and its text are gone
     fs::remove_dir_all(at.join("run/checkpoints")).unwrap();
     fs::remove_file(&path).unwrap();
     let words: Vec<&str> = report["replay"].as_str().unwrap().split(' ').skip(1).collect();
@@ -52,14 +52,14 @@ fn a_step_that_is_not_finite_leaves_what_it_takes_to_do_it_again() {
     assert_eq!(ok(&at.join("run"), &["replay", &inside, "--json"]), ok(at, &[&words[..], &["--json"]].concat()));
     let line = fails(at, &["replay", "run"]);
     assert!(line.contains("RUN/nonfinite"), "{line}");
-    // a report that isn't the one that was kept
+    // a report that was changed
     let kept = fs::read_to_string(folder.join("report.json")).unwrap();
     let of = format!("\"step\": {}", report["step"]);
     assert!(kept.contains(&of));
     fs::write(folder.join("report.json"), kept.replace(&of, "\"step\": 1")).unwrap();
     assert!(fails(at, &words).contains("report.json is damaged"));
     fs::write(folder.join("report.json"), kept).unwrap();
-    // a batch that isn't the one that was kept
+    // a batch that was changed
     let own = folder.join("batches.json");
     let whole = fs::read_to_string(&own).unwrap();
     for (bad, word) in [

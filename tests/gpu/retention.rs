@@ -1,4 +1,4 @@
-//! What a run keeps: the best model beside the last one, as many checkpoints as it is told, evidence that can be trusted.
+//! What a run keeps: the best and the last model, as many checkpoints as --keep sets, trustworthy evidence.
 
 use std::fs;
 
@@ -29,7 +29,7 @@ fn the_best_model_is_kept_beside_the_last_and_survives_a_resume() {
     let progress = String::from_utf8_lossy(&fs::read(states(&at.join("whole")).pop().unwrap()).unwrap()).into_owned();
     assert!(progress.contains(&format!(r#"\"best\":[{best},{step}]"#)), "{best} {step}");
 
-    // a run that was resumed behind its best knows it
+    // a run that is resumed after its best step still knows it
     to("part", &(step + 1).to_string());
     ok(at, &["train", "--resume", "part", "--steps", "60"]);
     let of = |run: &str| bytes(&at.join(run)).into_iter().filter(|(name, _)| name != "metrics").collect::<Vec<_>>();
@@ -37,7 +37,7 @@ fn the_best_model_is_kept_beside_the_last_and_survives_a_resume() {
 }
 
 #[test]
-fn as_many_checkpoints_stay_as_keep_says() {
+fn keep_sets_the_number_of_checkpoints() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let path = text(at);
@@ -103,7 +103,7 @@ fn evidence_of_a_step_that_the_run_never_had_is_refused() {
     assert!(refused(&format!("[{}]", batch(2, 999, &ids(1)))).contains("token 999"));
     fs::write(folder.join("batches.json"), format!("[{whole}]")).unwrap();
     assert!(ok(at, &replay).contains("step 5: everything is finite"));
-    // steps between the checkpoint and it that weren't kept need the text
+    // steps between the checkpoint and the replayed one that weren't kept need the text
     fs::rename(at.join("text.txt"), at.join("away.txt")).unwrap();
     let output = tril(at, &replay);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -1,4 +1,4 @@
-//! Steps far above those before, which change nothing where that is asked for.
+//! Spikes: steps far above those before, which change nothing with --on-spike skip.
 
 use std::fs;
 
@@ -95,7 +95,7 @@ fn spikes_are_reported_or_skipped_and_a_resumed_run_judges_alike() {
     let last: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
     assert_eq!(last["skipped_steps"], skipped.len());
 
-    // stopped one and two steps before a skip, and at it: what was known three steps before is known again
+    // stopped one and two steps before a skip, and at it: the statistics of three steps before are restored
     for stop in [step - 2, step - 1, step] {
         let out = format!("part-{stop}");
         train(&out, &["--steps", &stop.to_string(), "--on-spike", "skip"]);

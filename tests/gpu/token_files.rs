@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use crate::cli::{bytes, command, fails, misused, ok, text, train};
 
-/// The data set that nanoGPT makes of a text, with bytes as tokens.
+/// The data set that nanoGPT makes from a text, with bytes as tokens.
 fn data_set(text: &str, folder: &Path) {
     let text = fs::read(text).unwrap();
     let (train, val) = text.split_at((text.len() as f64 * 0.9) as usize);
@@ -30,7 +30,7 @@ fn a_run_on_token_files_is_the_run_on_their_text() {
     let out = train_on("set", "tokens");
     assert!(out.contains("tokens to train on"), "{out}");
     let (of_text, of_tokens) = (bytes(&dir.path().join("text")), bytes(&dir.path().join("tokens")));
-    // all but config.toml, which says where the data is
+    // all but config.toml, which records where the data is
     for (one, other) in of_text.iter().zip(&of_tokens).take(3) {
         assert!(one == other, "{} differs", one.0);
     }
@@ -41,7 +41,7 @@ fn a_run_on_token_files_is_the_run_on_their_text() {
     assert_eq!(evaluate(&["set/val.bin"]), evaluate(&["set"]));
     ok(dir.path(), &["generate", "tokens", "--tokens", "4", "--prompt", "line"]);
 
-    // elsewhere they are the same, and changed they aren't
+    // moved files are the same, changed ones aren't
     fs::rename(&set, dir.path().join("moved")).unwrap();
     assert!(fails(dir.path(), &["train", "--resume", "tokens", "--steps", "12"]).contains("does not exist"));
     ok(dir.path(), &["train", "--resume", "tokens", "--steps", "12", "moved"]);
@@ -53,7 +53,7 @@ fn a_run_on_token_files_is_the_run_on_their_text() {
     assert!(error.contains("the set of token files has changed since this run began"), "{error}");
 }
 
-/// The same tokens in another width.
+/// The same tokens with another width.
 fn widened(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for name in ["train.bin", "val.bin"] {
@@ -64,7 +64,7 @@ fn widened(from: &Path, to: &Path) {
 }
 
 #[test]
-fn tokens_of_64_bits_are_refused_until_they_are_said_to_be_such() {
+fn tokens_of_64_bits_are_refused_without_token_width() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     data_set(&text(dir.path()), &at("short"));
@@ -89,14 +89,14 @@ fn tokens_of_64_bits_are_refused_until_they_are_said_to_be_such() {
     assert_eq!(loss(evaluate(&["moved/val.bin", "--token-width", "64"])), loss(evaluate(&[])));
     let error = fails(dir.path(), &["train", "--resume", "b", "--token-width", "16"]);
     assert!(error.contains("the set of token files has changed"), "{error}");
-    // a run of before the width was looked at
+    // a run from before the width was checked
     let config = fs::read_to_string(at("a/config.toml")).unwrap();
     fs::write(at("a/config.toml"), config.replace("/short/", "/moved/")).unwrap();
     refused(&["train", "--resume", "a", "--steps", "6"]);
 }
 
 #[test]
-fn what_does_not_fit_token_files_is_one_clear_line() {
+fn flags_that_do_not_fit_token_files_give_one_clear_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = text(dir.path());
     data_set(&path, &dir.path().join("set"));
@@ -127,7 +127,7 @@ fn tokenize_makes_a_data_set_to_train_on() {
     let n = fs::metadata(&path).unwrap().len();
     assert_eq!(done["train_tokens"].as_u64().unwrap() + done["val_tokens"].as_u64().unwrap(), n, "{json}");
     assert_eq!((&done["vocab_size"], &done["format"], &done["bits"]), (&256.into(), &"nanogpt".into(), &16.into()));
-    // tokenizer.json says what nothing else could
+    // only tokenizer.json can name this tokenizer
     let flags = ["--steps", "4", "--checkpoint-every", "4"];
     let train_on =
         |path: &str, more: &[&str], out: &str| train(dir.path(), path, &[&flags, more, &["--out", out]].concat());

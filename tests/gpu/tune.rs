@@ -20,7 +20,7 @@ use tril::tune::{Cache, Measure, Measurement, OnDevice, Shapes, Tuned, Which, sh
 
 use crate::{cli, gpu};
 
-/// Whose products and attention are just large enough to be tuned, and few.
+/// A model with few products and attentions, just large enough to be tuned.
 fn config() -> SessionConfig {
     let model = ModelConfig {
         n_layer: 1,
@@ -52,7 +52,7 @@ fn shapes_of(config: &SessionConfig, caps: &Caps) -> Shapes {
     shapes(&plan.graph, caps)
 }
 
-/// Gives times that are made up: the candidates' places in the list, and the usual one is the last.
+/// Reports made-up times: each candidate's place in the list, with the usual one last.
 struct Fake {
     caps: Caps,
     failing: BTreeSet<String>,
@@ -128,7 +128,7 @@ fn every_product_and_attention_of_a_model_has_a_task() {
 }
 
 #[test]
-fn tuned_tasks_get_what_was_picked_and_pins_go_first() {
+fn tuned_tasks_use_the_pick_and_pins_take_precedence() {
     let (config, caps) = (config(), Caps::lavapipe());
     let found = shapes_of(&config, &caps);
     let picks: BTreeMap<String, String> =
@@ -140,7 +140,7 @@ fn tuned_tasks_get_what_was_picked_and_pins_go_first() {
     let (tuned, usual) = (names(&Choice::of_tuned(picks.clone())), names(&Choice::default()));
     assert_ne!(tuned, usual);
     for pick in picks.values() {
-        // a product whose rows don't begin at multiples of four takes the kernel beside
+        // a product whose rows don't begin at multiples of four uses the other kernel
         assert!(tuned.contains(pick) || pick.contains("direct"), "{pick}: {tuned:?}");
     }
     let pinned = names(&Choice::of_tuned(picks).pin("matmul", "tiled").pin("attention_flash", "tiled"));
@@ -150,7 +150,7 @@ fn tuned_tasks_get_what_was_picked_and_pins_go_first() {
 }
 
 #[test]
-fn what_fails_its_check_is_never_picked() {
+fn a_kernel_that_fails_its_check_is_never_picked() {
     let dir = tempfile::tempdir().unwrap();
     let (mut cache, mut fake) = (Cache::of(dir.path(), "device"), Fake::new(Caps::lavapipe()));
     let found = shapes_of(&config(), &fake.caps);
@@ -188,9 +188,9 @@ fn the_device_finds_a_candidate_that_computes_wrongly() {
 }
 
 #[test]
-fn the_device_finds_what_is_wrong_besides_a_product() {
+fn the_device_finds_errors_in_fused_work() {
     let gpu = gpu();
-    // a GPU's tasks, on whatever device there is
+    // a GPU's tasks, on whatever device is available
     let found = shapes_of(&config(), &Caps::desktop());
     let candidates = ["default", "t32"].map(|variant| format!("matmul_tiled4_fused/{variant}"));
     let kinds = [("bias gelu", "second"), ("gelu gradient", "row"), ("bias residual", "row"), (" columns", "second")];
@@ -207,7 +207,7 @@ fn the_device_finds_what_is_wrong_besides_a_product() {
 }
 
 #[test]
-fn what_was_measured_is_remembered_for_device_and_kernels() {
+fn measurements_are_remembered_per_device_and_kernels() {
     let dir = tempfile::tempdir().unwrap();
     let mut fake = Fake::new(Caps::lavapipe());
     let found = shapes_of(&config(), &fake.caps);
@@ -226,7 +226,7 @@ fn what_was_measured_is_remembered_for_device_and_kernels() {
     let with_it = first.entries.values().filter(|entry| entry.checksum == *checksum).count();
     let third = tune_with(&found, Which::Missing, &mut Cache::of(dir.path(), "device"), &mut fake);
     assert_eq!((third.n_measured, &third.choice), (with_it, &first.choice));
-    // what another process found in the meantime is taken over, so that both choose alike
+    // results of another process in the meantime are adopted, so that both choose alike
     let (mut one, mut two) = (Cache::of(dir.path(), "both"), Cache::of(dir.path(), "both"));
     let first = tune_with(&found, Which::Missing, &mut one, &mut fake);
     fake.failing = found.values().map(|(task, _)| task.candidates(&fake.caps)[0].clone()).collect();
@@ -257,7 +257,7 @@ fn a_damaged_cache_is_measured_again() {
     assert!(cache.take_warning().is_some_and(|w| w.contains("TRIL_CACHE_DIR")));
 }
 
-/// A device of its own, whose choice isn't that of the other tests.
+/// A separate device, whose choice of kernels isn't shared with other tests.
 fn own_gpu() -> std::sync::Arc<Gpu> {
     Gpu::open(&GpuOptions { checked: gpu().is_checked(), ..GpuOptions::default() }).unwrap()
 }
@@ -272,7 +272,7 @@ fn a_tuned_model_trains_like_an_untuned_one() {
         let candidates = task.candidates(gpu.caps());
         candidates.iter().find(|c| !used(c)).unwrap_or(&candidates[0]).clone()
     };
-    // every kernel another one than usual, whether or not it is faster
+    // a kernel other than the usual one everywhere, whether or not it is faster
     let picks = found.iter().map(|(key, (task, _))| (key.clone(), other(task))).collect();
     let batch = tril::data::Batch {
         tokens: (0..512).map(|i| (i * 7 + i / 9) % 61).collect(),
@@ -316,7 +316,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// The header of a tensor file, the bytes behind it, and the progress in it.
+/// The header of a tensor file, the bytes after it, and the progress in it.
 fn progress(path: &Path) -> (Vec<u8>, Vec<u8>, serde_json::Value) {
     let bytes = fs::read(path).unwrap();
     let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -339,7 +339,7 @@ fn the_command_tunes_once_and_runs_use_it_and_keep_it() {
     assert!(again.contains("0 shapes measured") && again.contains("--force"), "{again}");
     assert_eq!(fs::read_to_string(file).unwrap(), text);
 
-    // without tuning, and with a choice other than usual
+    // without tuning, and with other kernels than usual
     let train = |out: &str, more: &str| {
         said(&tril(at, "cache", &format!("train {FLAGS} --seed 3 --checkpoint-every 2 --out {out} {more}")))
     };
@@ -356,7 +356,7 @@ fn the_command_tunes_once_and_runs_use_it_and_keep_it() {
     let whole = train("whole", "--steps 4");
     assert!(whole.contains("kernels  tuned before"), "{whole}");
     train("part", "--steps 2");
-    // what the cache says now is no matter to a run that has begun
+    // a run that has begun ignores the cache
     fs::write(file, &text).unwrap();
     let resumed = said(&tril(at, "cache", "train --resume part --steps 4"));
     assert!(!resumed.contains("warning"), "{resumed}");
@@ -370,7 +370,7 @@ fn the_command_tunes_once_and_runs_use_it_and_keep_it() {
     assert_ne!(kernels("whole").0, kernels("plain").0);
     assert!(kernels("plain").1.as_object().unwrap().is_empty());
 
-    // on another device, which the checkpoint only names here, a run chooses anew, and says so
+    // on another device (here only the checkpoint names one) a run chooses again, and reports it
     let state = cli::states(&at.join("part")).pop().unwrap();
     let (header, rest, mut elsewhere) = progress(&state);
     elsewhere["device"] = "another GPU".into();
@@ -408,7 +408,7 @@ fn without_tuning_nothing_is_measured_and_nothing_written() {
     let at = dir.path();
     let first = said(&tril(at, "cache", &format!("train {FLAGS} --steps 1 --no-tune --out run")));
     let device = first.lines().find_map(|line| line.strip_prefix("device   ")).unwrap();
-    // that the device has been checked is remembered there, too
+    // the check of the device is recorded there, too
     let kept = fs::read_dir(at.join("cache")).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(kept.map(|name| name.to_string_lossy().into_owned()).all(|name| name.starts_with("right-")));
     let damaged = at.join("damaged");

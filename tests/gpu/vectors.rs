@@ -1,4 +1,4 @@
-//! How wide llvmpipe's vectors are: measured once on a CPU that leaves a choice.
+//! The width of llvmpipe's vectors, measured once on a CPU that offers a choice.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::cli;
 
-/// The command as it is without the harness, which says how wide vectors are.
+/// The command without the harness's setting of the vector width.
 fn tril(cache: &Path, args: &str) -> Command {
     let mut command = cli::command();
     command.env_remove("LP_NATIVE_VECTOR_WIDTH").env("TRIL_CACHE_DIR", cache).args(args.split_whitespace());
@@ -14,7 +14,7 @@ fn tril(cache: &Path, args: &str) -> Command {
     command
 }
 
-/// Its standard output, and the result of a measurement on the other.
+/// The standard output, and the results of measurements on standard error.
 fn said(output: &Output) -> (String, Vec<String>) {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
@@ -45,7 +45,7 @@ fn vectors_are_measured_once_however_many_begin_and_a_cache_decides() {
     let [file] = &measured(&cache)[..] else { panic!("{:?}", measured(&cache)) };
     assert!(devices().0.contains("as measured"));
 
-    // a cache that says so widens, one that doesn't leaves it, whatever the clock said
+    // the cache decides the width, whatever was measured
     let text = fs::read_to_string(file).unwrap();
     let kept: serde_json::Value = serde_json::from_str(&text).unwrap();
     for width in [512, 256] {
@@ -55,7 +55,7 @@ fn vectors_are_measured_once_however_many_begin_and_a_cache_decides() {
         let (out, lines) = said(&tril(&cache, "doctor --quick").output().unwrap());
         assert!(out.contains(&format!("{width} bits")) && out.contains("pass") && lines.is_empty(), "{out} {lines:?}");
     }
-    // what the user says is more than a measurement
+    // the user's setting overrides a measurement
     let mut wide = kept.clone();
     wide["width"] = 512.into();
     fs::write(file, wide.to_string()).unwrap();

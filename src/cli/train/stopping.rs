@@ -146,7 +146,7 @@ mod tests {
             let words = "stopped before the first step; no run was kept";
             assert_eq!(new.answer(by), Answer::End(words.into()));
             assert!(!new.flag.load(Ordering::Relaxed));
-            let Answer::End(words) = stopping(Some("a run".into())).answer(by) else { panic!("it goes on") };
+            let Answer::End(words) = stopping(Some("a run".into())).answer(by) else { panic!("it continues") };
             assert!(words.ends_with("tril train --resume 'a run'"), "{words}");
         }
     }
