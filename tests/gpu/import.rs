@@ -57,7 +57,7 @@ fn an_imported_run_generates_evaluates_and_tells_its_logits() {
     let many = vec!["1"; 17].join(",");
     assert!(
         misused(at, &["logits", "run", "--tokens", &many, "--out", "x"])
-            .contains("17 tokens, and the model takes 1 to 16")
+            .contains("17 tokens, but the model takes 1 to 16")
     );
 }
 

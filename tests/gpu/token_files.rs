@@ -102,10 +102,10 @@ fn flags_that_do_not_fit_token_files_give_one_clear_line() {
     data_set(&path, &dir.path().join("set"));
     let table: [(&[&str], &str); 8] = [
         (&[&path, "--token-width", "16"], "--token-width needs token files (.bin), but this is text"),
-        (&["set", "--tokenizer", "char"], "--tokenizer char is made from text, and these are token files"),
-        (&["set", "--tokenizer", "bpe:300"], "--tokenizer bpe:300 is made from text"),
-        (&["set", "--special-tokens"], "--special-tokens is about text"),
-        (&["set", "--lossy"], "--lossy is about text"),
+        (&["set", "--tokenizer", "char"], "--tokenizer char needs text, but these are token files"),
+        (&["set", "--tokenizer", "bpe:300"], "--tokenizer bpe:300 needs text"),
+        (&["set", "--special-tokens"], "--special-tokens is for text"),
+        (&["set", "--lossy"], "--lossy is for text"),
         (&["set", "--mode", "documents"], "--mode documents needs text, but these are token files"),
         (&[&path, "--val", "set/val.bin"], "needs token files (.bin); for text, leave it out and use --val-fraction"),
         (&["--val", "set/val.bin"], "needs token files to train on"),
@@ -153,7 +153,7 @@ fn tokenize_makes_a_data_set_to_train_on() {
 
     let table: [(&[&str], &str); 2] = [
         (&[&path, "--out", "set"], "already exists: choose another --out, or remove it"),
-        (&["set", "--out", "again"], "these are token files already; train on them with tril train"),
+        (&["set", "--out", "again"], "these are already token files; train on them with tril train"),
     ];
     for (args, reason) in table {
         let error = fails(dir.path(), &[&["tokenize"], args].concat());
