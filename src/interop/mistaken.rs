@@ -108,7 +108,7 @@ mod tests {
             (b"Entry not found", "\"Entry not found\""),
             (b"", "is empty"),
             (b"GGUF\x03\0\0\0", "a GGUF file"),
-            (b"\x1f\x8b\x08\0", "unpack it"),
+            (b"\x1f\x8b\x08\0", "decompress it"),
         ];
         for (head, words) in cases {
             let what = mistaken(head).or_else(|| mistaken_weights(head)).unwrap_or_default();
