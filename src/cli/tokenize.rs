@@ -58,7 +58,7 @@ pub(super) fn run(args: &TokenizeArgs) -> Outcome {
     };
     let spec = &args.tokenizer;
     check_special_tokens(args.special_tokens, spec).map_err(boxed)?;
-    signals::end_with("stopped; nothing is kept of the data set");
+    signals::end_with("stopped; no data set was written");
     phases::show(if args.json { Shows::Lines } else { Shows::Live });
     let job = Job { paths: &paths, lossy: args.lossy, val_fraction: args.val_fraction, form: args.format };
     phases::begin("reading the text");

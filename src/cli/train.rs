@@ -316,7 +316,7 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     } else {
         tune_first(&gpu, &[config.session()], &args.tuning, Some(long))?
     };
-    phases::begin("going back to the last checkpoint");
+    phases::begin("loading the last checkpoint");
     let mut run = Run::resume(&gpu, open, &corpus, &config, &choice)?;
     if let Some(source) = moved {
         run.remember(source)?;

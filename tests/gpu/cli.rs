@@ -364,9 +364,9 @@ fn bad_input_gets_one_clear_line_and_leaves_nothing_behind() {
         (&["train", &path, "--config", "none.toml"], "none.toml"),
         (&["train", &path, "--out", "foreign"], "--out"),
         (&["train", &path, "--out", "text.txt/run"], "text.txt/run"),
-        (&["train", "--resume", "foreign"], "not a run directory"),
+        (&["train", "--resume", "foreign"], "is not a tril run"),
         (&["train", "--resume", "nowhere"], "nowhere"),
-        (&["generate", "foreign"], "not a run directory"),
+        (&["generate", "foreign"], "is not a tril run"),
         (&["eval", "nowhere"], "nowhere"),
     ];
     let wrong_usage: &[(&[&str], &str)] = &[
@@ -440,7 +440,7 @@ fn a_profiled_run_says_where_its_time_went_and_computes_the_same() {
     let config = || fs::read(dir.path().join("plain/config.toml")).unwrap();
     let before = config();
     let line = misused(dir.path(), &["train", "--resume", "plain", "--steps", "12", "--profile"]);
-    assert!(line.contains("and 3 are left") && config() == before, "{line}");
+    assert!(line.contains("only 3 are left") && config() == before, "{line}");
 }
 
 #[test]

@@ -120,7 +120,10 @@ fn the_checkpoint_before_a_damaged_one_is_used_with_a_warning() {
     // the same without the best model: it isn't a run that was stopped at once
     fs::remove_file(at.join("run/model.safetensors")).unwrap();
     let line = fails(at, &["train", "--resume", "run"]);
-    assert!(line.contains("was trained") && line.contains("neither checkpoints nor model.safetensors"), "{line}");
+    assert!(
+        line.contains("was trained") && line.contains("checkpoints and model.safetensors are both missing"),
+        "{line}"
+    );
     let line = fails(at, &[&["train", &path][..], SMALL, &["--out", "run"]].concat());
     assert!(line.contains("already holds a run"), "{line}");
 }
@@ -256,7 +259,7 @@ fn training_that_diverges_does_not_end_well() {
     let (again, err) = code(&tril(at, &["train", "--resume", "again", "--steps", "9"]));
     let first = said(&first).unwrap();
     let start = first[..first.find(" to ").unwrap() + 4].to_string();
-    assert!(again == Some(3) && said(&err).unwrap().starts_with(&format!("{start}9 gave")), "{first}: {err}");
+    assert!(again == Some(3) && said(&err).unwrap().starts_with(&format!("{start}9 produced")), "{first}: {err}");
     // an evaluation after non-finite steps gives no best model
     let huge = &huge[..huge.len() - 2];
     let behind = ["--steps", "6", "--eval-every", "5", "--checkpoint-every", "0", "--out", "behind"];

@@ -82,7 +82,10 @@ fn text_says_which_encoding_it_has_and_which_path_is_missing() {
     train(at, &text(at), &[FEW, &["--out", "run"]].concat());
     for args in [&["tokenize", "nosuch", "--out", "set"][..], &["eval", "run", "nosuch"]] {
         let line = fails(at, args);
-        assert!(line.contains("nosuch: check the path") && !line.contains("stories"), "{args:?}: {line}");
+        assert!(
+            line.contains("nosuch does not exist: check the path") && !line.contains("stories"),
+            "{args:?}: {line}"
+        );
     }
 }
 

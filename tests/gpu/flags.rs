@@ -135,7 +135,7 @@ fn invalid_values_and_conflicting_flags_are_usage_errors_and_leave_nothing_behin
         (2, &["--pack", "true"], "--mode documents"),
         (2, &["--separator", ","], "--mode documents"),
         (2, &["--special-tokens", "--tokenizer", "char"], "--special-tokens"),
-        (1, &["--tokenizer", "none.json"], "--tokenizer none.json is not there"),
+        (1, &["--tokenizer", "none.json"], "--tokenizer none.json does not exist"),
         (1, &["--tokenizer", "not.json"], "--tokenizer not.json is not a tokenizer.json"),
         (1, &["--tokenizer", "small.txt"], "--tokenizer small.txt is not a tokenizer.json"),
         (1, &["--tokenizer", "some.folder"], "--tokenizer some.folder is a folder"),

@@ -265,7 +265,7 @@ fn a_new_run_starts_with_the_weights_of_another() {
     assert!(error.contains("tril import run --out NEW"), "{error}");
     ok(at, &["import", "run", "--out", "best"]);
     let said = ok(at, &["import", "run", "--last", "--out", "last"]);
-    assert!(said.contains("the checkpoint of step 12") && said.contains("a run of tril"), "{said}");
+    assert!(said.contains("the checkpoint of step 12") && said.contains("a tril run"), "{said}");
     let model = weights(&at.join("run/model.safetensors"));
     assert!(weights(&at.join("best/model.safetensors")) == model);
     let state = weights(&states(&at.join("run")).pop().unwrap());

@@ -96,7 +96,9 @@ fn files_that_no_checkpoint_has_are_reported_and_nothing_is_lost() {
     // a copy of another tokenizer doesn't count
     fs::write(&copies[1], "{}").unwrap();
     put(Instead::Nothing, &file("tokenizer.json"));
-    assert!(warned(&at, &["generate", "run", "--tokens", "1"]).contains("00000004/tokenizer.json is taken"));
+    assert!(
+        warned(&at, &["generate", "run", "--tokens", "1"]).contains("using run/checkpoints/00000004/tokenizer.json")
+    );
     copies.iter().for_each(|copy| fs::remove_file(copy).unwrap());
     let line = fails(&at, &["train", "--resume", "run"]);
     assert!(line.contains("tokenizer.json is missing, and no checkpoint has a copy of it; restore the file"), "{line}");
