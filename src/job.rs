@@ -160,7 +160,8 @@ impl TrainJob {
             let corpus = prepare::load(&mut config, &watch)?;
             let asked = config.data.tokenizer.clone();
             let (tokenizer, _) = prepare::tokenizer(&mut config, &corpus, Some(&asked), &watch)?;
-            let findings = prepare::encode(&config, &corpus, &tokenizer, &watch)?;
+            let findings = corpus.prepare(&tokenizer, &config.data_options(), &watch)?;
+            findings.check()?;
             on.borrow_mut()(Progress::Encoded(&findings));
             (corpus, tokenizer)
         };

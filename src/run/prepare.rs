@@ -1,8 +1,9 @@
 //! What a new run is trained on: its text or token files, its tokenizer, and the settings that follow from them.
 
 use super::RunConfig;
+use crate::data::loading::Watch;
 use crate::data::tokens::tokenizer_beside;
-use crate::data::{Corpus, DataError, Findings, Loading, Mode, Source, Tokenizer, TokenizerSpec, embedded};
+use crate::data::{Corpus, DataError, Mode, Source, Tokenizer, TokenizerSpec, embedded};
 
 /// Why there is nothing to train on.
 #[derive(Debug, thiserror::Error)]
@@ -14,9 +15,6 @@ pub enum PrepareError {
     #[error("{0}")]
     Mismatch(String),
 }
-
-/// Reports progress, and ends the work by an error.
-pub type Watch<'a> = &'a dyn Fn(Loading<'_>) -> Result<(), DataError>;
 
 /// What to name a run on a source after: its first file.
 pub fn name_of(source: &Source) -> String {
@@ -90,22 +88,6 @@ pub fn tokenizer(
 /// Explains the choice of an automatic tokenizer.
 pub fn chosen_by_text(spec: &TokenizerSpec) -> String {
     format!("{spec}, by the size and alphabet of the text; --tokenizer overrides this")
-}
-
-/// Turns the text into tokens, and fails where next to nothing of it is left to learn.
-///
-/// # Errors
-///
-/// A character or word that the tokenizer lacks, too little text, or [`Findings::check`].
-pub fn encode(
-    config: &RunConfig,
-    corpus: &Corpus,
-    tokenizer: &Tokenizer,
-    watch: Watch<'_>,
-) -> Result<Findings, DataError> {
-    let findings = corpus.prepare(tokenizer, &config.data_options(), watch)?;
-    findings.check()?;
-    Ok(findings)
 }
 
 /// Fails where special tokens are to be read by a tokenizer that has none.
