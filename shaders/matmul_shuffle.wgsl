@@ -25,6 +25,8 @@ const TN: u32 = 4u * SUBGROUP * CV;
 const N_A: u32 = 4u * R4;
 const N_B: u32 = 4u * CV;
 const N_SUM: u32 = TM * CV;
+// elements of A that stay in a core's second-level cache (256 KiB)
+const CACHED: u32 = 65536u;
 
 @group(0) @binding(0) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
@@ -74,13 +76,18 @@ fn main(
     @builtin(num_workgroups) num_groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    // neighbouring workgroups take tiles one below the other, so that B's strip stays in the cache
+    // neighbouring workgroups take tiles one below the other, so that B's strip stays in the cache, and turn to the
+    // next strip before A's rows have left it
     let tiles_m = (params.m + TM - 1u) / TM;
     let tiles_n = (params.n + TN - 1u) / TN;
     let tile = linear_group(group_id, num_groups);
     if tile >= tiles_m * tiles_n { return; }
-    let m0 = tile % tiles_m * TM;
-    let n0 = tile / tiles_m * TN;
+    let height = clamp(CACHED / (TM * params.k), 1u, tiles_m);
+    let first = tile / (height * tiles_n) * height;
+    let tiles = min(height, tiles_m - first);
+    let in_block = tile - first * tiles_n;
+    let m0 = (first + in_block % tiles) * TM;
+    let n0 = in_block / tiles * TN;
     let starts = batch_starts(group_id.z);
     // plus 0, hidden from the compiler: lavapipe makes a kernel for each value of a parameter that alone ends a loop
     let n_term = params.k + (group_id.x >> 16u);
