@@ -73,7 +73,9 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     } else {
         let source = tokens::find_for_evaluation(&args.paths)?.lossily(args.lossy).of_width(args.token_width)?;
         token_files::check_beside(&source, &tokenizer)?;
-        Dataset::evaluation_watched(&reading::load(&source)?, &tokenizer, &config.data_options(), &reading::watch)?
+        let corpus = reading::load(&source)?;
+        reading::warn(&corpus);
+        Dataset::evaluation_watched(&corpus, &tokenizer, &config.data_options(), &reading::watch)?
     };
     phases::end();
     reading::warn_of_unknown(dataset.findings(), "the results say little about the model");

@@ -91,7 +91,7 @@ struct TrainingArgs {
     batch_tokens: Option<u64>,
     /// Memory limit, such as 1500M or 4G: for the process on a device that uses the machine's memory, for the device's
     /// buffers otherwise [default: what is free, if that is known].
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, allow_hyphen_values = true)]
     memory: Option<u64>,
     /// Peak learning rate.
     #[arg(long)]

@@ -388,6 +388,6 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     match number.trim().parse::<f64>() {
         // more bytes than memory can be addressed with are a mistake
         Ok(n) if n > 0.0 && n * unit as f64 <= 2f64.powi(62) && unit > 0 => Ok((n * unit as f64) as u64),
-        _ => Err("a size such as 1500M or 1.5G".into()),
+        _ => Err("expected a size such as 1500M or 1.5G".into()),
     }
 }

@@ -56,6 +56,35 @@ fn a_text_that_the_tokenizer_does_not_know_is_refused_and_one_that_it_half_knows
     assert!(!said(&at, &plain).contains("of the text's"));
 }
 
+/// Writes a tokenizer of single letters that drops whatever else it meets.
+fn letters(at: &Path, name: &str, letters: &str) {
+    let vocab: serde_json::Map<_, _> = letters.chars().enumerate().map(|(id, c)| (c.to_string(), json!(id))).collect();
+    let file = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "post_processor": null,
+        "pre_tokenizer": { "type": "Whitespace" }, "decoder": null,
+        "model": { "type": "BPE", "vocab": vocab, "merges": [], "unk_token": null, "fuse_unk": false },
+    });
+    fs::write(at.join(name), file.to_string()).unwrap();
+}
+
+#[test]
+fn text_that_the_tokenizer_drops_is_counted_in_bytes() {
+    let at = tempfile::tempdir().unwrap();
+    let at = at.path();
+    letters(at, "letters.json", "abc \n");
+    fs::write(at.join("half.txt"), "abcxyz abz\n".repeat(100)).unwrap();
+    fs::write(at.join("other.txt"), "xyz xyzzy\n".repeat(100)).unwrap();
+    let train = |text, out| [&["train", text, "--tokenizer", "./letters.json", "--out", out][..], SMALL, FEW].concat();
+    // of nine letters four are lost
+    let err = said(at, &train("half.txt", "run"));
+    assert!(err.contains("warning: 44.4 % of the text is lost, as the tokenizer drops what it doesn't know;"), "{err}");
+    let err = said(at, &["eval", "run", "half.txt"]);
+    assert!(err.contains("warning: 44.4 % of the text is lost"), "{err}");
+    let line = fails(at, &train("other.txt", "none"));
+    assert!(line.contains("100.0 % of the text"), "{line}");
+    assert!(!at.join("none").exists());
+}
+
 #[test]
 fn names_of_special_tokens_read_as_plain_text_are_noted_with_a_remedy() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::cli::{bytes, command, fails, misused, ok, text, train};
+use crate::cli::{bytes, command, fails, misused, ok, said, text, train};
 
 /// The data set that nanoGPT makes from a text, with bytes as tokens.
 fn data_set(text: &str, folder: &Path) {
@@ -51,6 +51,24 @@ fn a_run_on_token_files_is_the_run_on_their_text() {
     fs::write(&val, changed).unwrap();
     let error = fails(dir.path(), &["train", "--resume", "tokens", "--steps", "16", "moved"]);
     assert!(error.contains("the set of token files has changed since this run began"), "{error}");
+}
+
+#[test]
+fn training_and_evaluation_warn_of_tokens_that_may_be_padding() {
+    let at = tempfile::tempdir().unwrap();
+    let at = at.path();
+    let tokens: Vec<u8> = (0..50_000u32)
+        .flat_map(|i| if i % 25_000 >= 20_000 { 0 } else { 65 + (i % 23) as u16 }.to_le_bytes())
+        .collect();
+    fs::write(at.join("padded.bin"), tokens).unwrap();
+    let expected = "padded.bin has only zeros from token 20000 to 24999 (10 % of it): unless they are padding";
+    let flags = "--tokenizer byte --n-layer 1 --n-embd 16 --n-head 1 --block-size 16 --batch-size 2 --steps 2 --no-tune";
+    let train = ["train", "padded.bin", "--val", "padded.bin", "--out", "run"];
+    let flags: Vec<&str> = flags.split(' ').collect();
+    for args in [[&train[..], &flags].concat(), vec!["eval", "run", "padded.bin", "--eval-windows", "2"]] {
+        let err = said(at, &args);
+        assert!(err.contains("warning: ") && err.contains(expected), "{args:?}: {err}");
+    }
 }
 
 /// The same tokens with another width.
