@@ -8,7 +8,7 @@
 // shaders that run on it are those that `pipelines` trusts to stay within their buffers.
 #![allow(unsafe_code)]
 
-/// The first version of Mesa that is known to benefit.
+/// The first version of Mesa that benefits: 25 compiles straight-line kernels as coroutines, for over ten minutes.
 #[cfg(target_os = "linux")]
 const MESA: u32 = 26;
 
