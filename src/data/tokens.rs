@@ -4,6 +4,7 @@
 
 mod find;
 mod guess;
+mod header;
 mod held;
 mod layout;
 mod mmap;

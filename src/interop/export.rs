@@ -1,18 +1,22 @@
 //! Exports a run's model to other projects' formats, without a device, with at most one tensor in memory.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+mod gguf;
+mod hf;
+mod llmc;
+mod model;
+mod out_file;
 
-use super::{InteropError, gguf, hf_write, llmc_write};
-use crate::data::Tokenizer;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+pub use model::Model;
+
+use super::InteropError;
 use crate::files::atomic::{self, sync_dir};
 use crate::files::claim::LockFile;
 use crate::files::unfinished::{Goes, Unfinished};
 use crate::files::{FileError, io_error};
-use crate::model::{ModelConfig, Positions, Table};
-use crate::run::{RunDirError, Weights};
-use crate::tensor::{Layout, ParamGroup, ParamSpec};
 
 /// The format to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -25,17 +29,6 @@ pub enum Target {
     Gguf,
 }
 
-/// A model to export, in the form of GPT-2's formats: with biases, and positions in a table.
-#[derive(Debug)]
-pub struct Model {
-    /// The run's architecture.
-    pub config: ModelConfig,
-    /// Its tokenizer.
-    pub tokenizer: Tokenizer,
-    /// Its weights.
-    pub weights: Weights,
-}
-
 /// Writes a model into a new or empty folder: into a temporary one first, so that the folder is never partial.
 ///
 /// # Errors
@@ -45,7 +38,7 @@ pub struct Model {
 pub fn export(model: &mut Model, target: Target, out: &Path) -> Result<(), InteropError> {
     match target {
         Target::Hf => {}
-        Target::Llmc => llmc_write::check(model)?,
+        Target::Llmc => llmc::check(model)?,
         Target::Gguf => gguf::check(model)?,
     }
     // before anything is written next to it
@@ -105,8 +98,8 @@ fn begin(part: &Path, lock: &LockFile) -> Result<(), InteropError> {
 
 fn fill(model: &mut Model, target: Target, part: &Path) -> Result<(), InteropError> {
     match target {
-        Target::Hf => hf_write::write(model, part)?,
-        Target::Llmc => llmc_write::write(model, part)?,
+        Target::Hf => hf::write(model, part)?,
+        Target::Llmc => llmc::write(model, part)?,
         Target::Gguf => gguf::write(model, part)?,
     }
     Ok(sync_dir(part)?)
@@ -138,71 +131,4 @@ fn move_into(part: &Path, out: &Path) -> Result<(), FileError> {
     }
     fs::remove_dir(part).map_err(io_error(part))?;
     sync_dir(out)
-}
-
-impl Model {
-    /// The names and shapes of GPT-2's tensors, in the order of the forward pass; with `lm_head.weight` if it isn't
-    /// tied.
-    pub(super) fn params(&self) -> Vec<ParamSpec> {
-        ModelConfig { bias: true, positions: Positions::Learned, ..self.config.clone() }.params()
-    }
-
-    /// Reads one of them: zeros for a bias that the model lacks, and a table of sinusoidal positions.
-    pub(super) fn tensor(&mut self, param: &ParamSpec) -> Result<Vec<f32>, RunDirError> {
-        let &ModelConfig { block_size: t, n_embd: c, .. } = &self.config;
-        match (param.group, self.config.positions) {
-            _ if self.weights.has(&param.name) => self.weights.read(&param.name),
-            (ParamGroup::Vector, _) => Ok(vec![0.0; elems(param.shape.dims())]),
-            (ParamGroup::Embedding, Positions::Sinusoidal) => Ok(Table::Sinusoidal { t, c }.values()),
-            _ => self.weights.read(&param.name),
-        }
-    }
-
-    /// The same with the matrices of linear layers transposed to (out, in).
-    pub(super) fn tensor_by_output(&mut self, param: &ParamSpec) -> Result<Vec<f32>, RunDirError> {
-        let values = self.tensor(param)?;
-        Ok(match param.layout {
-            Layout::InOut => transposed(&values, param.shape.n_col() as usize),
-            Layout::Plain => values,
-        })
-    }
-}
-
-/// The number of elements.
-pub(super) fn elems(dims: &[u64]) -> usize {
-    dims.iter().product::<u64>() as usize
-}
-
-fn transposed(values: &[f32], n_col: usize) -> Vec<f32> {
-    let n_row = values.len() / n_col;
-    (0..values.len()).map(|i| values[i % n_row * n_col + i / n_row]).collect()
-}
-
-/// A file of an export being written.
-pub(super) struct OutFile {
-    path: PathBuf,
-    out: BufWriter<File>,
-}
-
-impl OutFile {
-    pub fn create(folder: &Path, name: &str) -> Result<Self, FileError> {
-        let path = folder.join(name);
-        let out = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(io_error(&path))?);
-        Ok(Self { path, out })
-    }
-
-    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), FileError> {
-        self.out.write_all(bytes).map_err(io_error(&self.path))
-    }
-
-    /// Appends values, little-endian.
-    pub fn floats(&mut self, values: &[f32]) -> Result<(), FileError> {
-        self.bytes(bytemuck::cast_slice(values))
-    }
-
-    /// Completes the file and syncs it.
-    pub fn finish(self) -> Result<(), FileError> {
-        let io = io_error(&self.path);
-        self.out.into_inner().map_err(|e| io(e.into_error()))?.sync_all().map_err(&io)
-    }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::InteropError;
 use super::float_format::Number;
-use super::tensors::Saved;
+use super::saved::Saved;
 use crate::units::count;
 
 /// Reads the header of a file of `len` bytes, and returns where the tensors' data begins. The data must fill the

@@ -14,7 +14,7 @@ use std::path::Path;
 use pickle::{Built, Pickle, Value};
 
 use super::float_format::Number;
-use super::tensors::Saved;
+use super::saved::Saved;
 use super::{InteropError, names};
 
 /// The maximum size of a pickle. Those of the largest models have a few MiB: weights are stored separately.

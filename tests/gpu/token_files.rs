@@ -62,7 +62,8 @@ fn training_and_evaluation_warn_of_tokens_that_may_be_padding() {
         .collect();
     fs::write(at.join("padded.bin"), tokens).unwrap();
     let expected = "padded.bin has only zeros from token 20000 to 24999 (10 % of it): unless they are padding";
-    let flags = "--tokenizer byte --n-layer 1 --n-embd 16 --n-head 1 --block-size 16 --batch-size 2 --steps 2 --no-tune";
+    let flags =
+        "--tokenizer byte --n-layer 1 --n-embd 16 --n-head 1 --block-size 16 --batch-size 2 --steps 2 --no-tune";
     let train = ["train", "padded.bin", "--val", "padded.bin", "--out", "run"];
     let flags: Vec<&str> = flags.split(' ').collect();
     for args in [[&train[..], &flags].concat(), vec!["eval", "run", "padded.bin", "--eval-windows", "2"]] {

@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
-use super::InteropError;
-use super::export::{Model, OutFile, elems};
+use super::model::{Model, elems};
+use super::out_file::OutFile;
 use crate::data::tokenizer::{ByteLevel, ListedToken, TokenKind};
+use crate::interop::InteropError;
 use crate::model::{ModelConfig, Positions};
 use crate::tensor::{Layout, ParamSpec};
 

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::InteropError;
-use super::export::{Model, OutFile};
+use super::model::Model;
+use super::out_file::OutFile;
 use crate::files::tensor_file::Writer;
+use crate::interop::InteropError;
 use crate::model::ModelConfig;
 
 pub(super) const CONFIG: &str = "config.json";

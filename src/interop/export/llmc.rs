@@ -4,8 +4,10 @@
 
 use std::path::Path;
 
-use super::export::{Model, OutFile};
-use super::{InteropError, hf_write};
+use super::model::Model;
+use super::out_file::OutFile;
+
+use crate::interop::InteropError;
 use crate::model::Positions;
 
 pub(super) const MODEL: &str = "model.bin";
@@ -104,7 +106,7 @@ pub(super) fn write(model: &mut Model, folder: &Path) -> Result<(), InteropError
     file.finish()?;
 
     // llm.c only decodes ids: for encoding, and for re-importing
-    let mut file = OutFile::create(folder, hf_write::TOKENIZER)?;
+    let mut file = OutFile::create(folder, super::hf::TOKENIZER)?;
     file.bytes(model.tokenizer.to_hf_json().as_bytes())?;
     Ok(file.finish()?)
 }
