@@ -13,7 +13,7 @@ use tril::gpu::DeviceSelector;
 use tril::interop;
 use tril::interop::import::ImportOptions;
 use tril::model::ModelConfig;
-use tril::run::{RunConfig, RunDir, checkpoint};
+use tril::run::{RunConfig, RunDir, Weights, checkpoint};
 use tril::train::evidence::Evidence;
 use tril::train::memory;
 use tril::tune::Cache;
@@ -89,7 +89,7 @@ fn read_progress(bytes: &[u8], at: &Path) -> bool {
 fn read_model(bytes: &[u8], at: &Path) -> bool {
     let (dir, config) = run(at);
     put(&dir.path("model.safetensors"), bytes);
-    checkpoint::load_model(&dir, &config.model).is_ok()
+    Weights::best(&dir, &config.model).and_then(|mut weights| weights.read_all(&config.model)).is_ok()
 }
 
 fn read_metrics(bytes: &[u8], at: &Path) -> bool {

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::restore::TOKENIZER;
+use super::dir::{CHECKPOINTS, MODEL, TOKENIZER, set_aside};
 use super::saved_settings::{self, SavedSettings};
 use super::spikes::Spikes;
-use super::{RunConfig, RunDir, RunDirError, Weights, set_aside};
+use super::{RunConfig, RunDir, RunDirError};
 use crate::files::atomic::{self, sync_dir};
 use crate::files::io_error;
 use crate::files::shell::quoted;
@@ -136,7 +136,6 @@ pub enum Tensor<'a> {
     Shared(&'static str),
 }
 
-pub(crate) const MODEL: &str = "model.safetensors";
 pub(crate) const STATE: &str = "state.safetensors";
 
 /// Saves the weights under GPT-2's names as `model.safetensors`, with their step in its metadata.
@@ -171,6 +170,16 @@ pub(crate) fn write_model<S: TensorSource>(
     };
     // best effort: a half-written file is of no use, and the disk may be full
     save().inspect_err(|_| drop(fs::remove_file(&part)))
+}
+
+/// Opens `model.safetensors` and checks all of it.
+pub(crate) fn open_model(dir: &RunDir, model: &ModelConfig) -> Result<Reader, RunDirError> {
+    let mut file = Reader::open(&dir.path(MODEL))?;
+    if file.is_checked() {
+        file.verify(&model.param_shapes())?;
+    }
+    saved_settings::check_heads(&file, model)?;
+    Ok(file)
 }
 
 /// Saves a checkpoint's weights as [`write_model`] does: the same bytes.
@@ -254,9 +263,6 @@ pub(super) fn state(model: &ModelConfig, optimizer: &dyn Optimizer) -> Entries {
     });
     entries
 }
-
-/// The folder of the checkpoints, each in a folder named after its step.
-pub(super) const CHECKPOINTS: &str = "checkpoints";
 
 /// The folder of a step's checkpoint.
 pub fn folder(dir: &RunDir, step: u64) -> PathBuf {
@@ -395,7 +401,7 @@ pub fn find(dir: &RunDir, model: &ModelConfig) -> Result<LoadedCheckpoint, RunDi
         }
     }
     let root = quoted(dir.root());
-    let best = Weights::whole(dir, model).ok();
+    let best = open_model(dir, model).ok();
     let best = best.map(|_| {
         format!("; the best model, {MODEL}, is intact; start a new run from it with tril import {root} --out NEW")
     });
@@ -472,13 +478,4 @@ impl LoadedCheckpoint {
     pub(crate) fn read_on(&mut self, values: &mut [f32]) -> Result<(), RunDirError> {
         Ok(self.file.read(values)?)
     }
-}
-
-/// Reads `model.safetensors` of a run: every parameter of the model.
-///
-/// # Errors
-///
-/// A missing or damaged file.
-pub fn load_model(dir: &RunDir, model: &ModelConfig) -> Result<Vec<(String, Vec<f32>)>, RunDirError> {
-    Weights::best(dir, model)?.read_all(model)
 }

@@ -3,8 +3,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checkpoint::{CHECKPOINTS, MODEL};
-use super::{RunDir, RunDirError};
+use super::dir::{CHECKPOINTS, CONFIG, METRICS, MODEL, TOKENIZER};
+use super::{RunConfig, RunDir, RunDirError};
+use crate::data::Tokenizer;
 use crate::files::claim::{Claim, Filled, LOCK};
 use crate::files::unfinished::Unfinished;
 
@@ -94,14 +95,38 @@ impl RunClaim {
     }
 }
 
+impl RunDir {
+    /// Creates a run directory with its config and tokenizer.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunClaim::take`], or the operating system's error; nothing is left behind then.
+    pub fn create(root: &Path, config: &RunConfig, tokenizer: &Tokenizer) -> Result<Self, RunDirError> {
+        let claim = RunClaim::take(root)?;
+        claim.fill(|| Self::fill(&claim, config, tokenizer))
+    }
+
+    /// Writes the config and the tokenizer of a new run.
+    pub(crate) fn fill(claim: &RunClaim, config: &RunConfig, tokenizer: &Tokenizer) -> Result<Self, RunDirError> {
+        let root = claim.root();
+        let json = tokenizer
+            .to_json()
+            .map_err(|e| RunDirError::Foreign { path: root.display().to_string(), reason: e.to_string() })?;
+        let mut dir = Self::at(root, Some(claim.unfinished()));
+        dir.set_tokenizer(&json);
+        dir.write(CONFIG, config.to_toml().as_bytes())?;
+        dir.write(TOKENIZER, json.as_bytes())?;
+        dir.write(METRICS, b"")?;
+        Ok(dir)
+    }
+}
+
 fn check_free(root: &Path) -> Result<(), RunDirError> {
     let name = || root.display().to_string();
     match fs::read_dir(root).map(|mut entries| entries.next().is_none()) {
         Ok(true) => Ok(()),
         Ok(false) if RunDir::never_started(root) => Ok(()),
-        Ok(false) if root.join("config.toml").exists() || root.join(CHECKPOINTS).exists() => {
-            Err(RunDirError::Exists(name()))
-        }
+        Ok(false) if root.join(CONFIG).exists() || root.join(CHECKPOINTS).exists() => Err(RunDirError::Exists(name())),
         Ok(false) => Err(RunDirError::NotEmpty(name())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(RunDirError::Uncreatable { path: name(), source }),

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::{self, MODEL, Progress, STATE};
+use super::checkpoint::{self, Progress, STATE};
+use super::dir::MODEL;
 use super::saved_settings;
 use super::{RunClaim, RunConfig, RunDir, RunDirError};
 use crate::data::Tokenizer;

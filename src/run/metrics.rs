@@ -6,14 +6,9 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::RunDir;
-use super::RunDirError;
+use super::dir::METRICS;
+use super::{RunDir, RunDirError};
 use crate::files::io_error;
-
-pub(super) use cut::cut;
-
-/// The metrics file of a run.
-pub(crate) const METRICS: &str = "metrics.jsonl";
 
 /// `metrics.jsonl`, to which lines are appended. Lines that can't be written wait, and are retried with the next one.
 #[derive(Debug)]

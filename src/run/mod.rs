@@ -3,12 +3,14 @@
 mod changes;
 pub mod checkpoint;
 mod claim;
+mod dir;
+mod error;
 mod from_weights;
-mod layout;
 pub(crate) mod metrics;
 mod open;
 pub mod prepare;
 mod restore;
+mod saved_files;
 pub(crate) mod saved_settings;
 mod schedule;
 mod settings;
@@ -19,9 +21,10 @@ mod weights;
 
 pub use changes::FixedSetting;
 pub use claim::RunClaim;
+pub use dir::RunDir;
+pub(crate) use dir::{METRICS, MODEL};
+pub use error::RunDirError;
 pub use from_weights::WeightSource;
-pub(crate) use layout::set_aside;
-pub use layout::{RunDir, RunDirError};
 pub use open::OpenRun;
 pub use schedule::{Schedule, ScheduleKind};
 pub use settings::{DataConfig, OnNonfinite, RunConfig, TrainConfig};

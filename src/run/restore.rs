@@ -3,17 +3,11 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
 
-use super::saved_settings;
-use super::{RunConfig, RunDir, RunDirError, checkpoint};
+use super::dir::{CONFIG, Lost, MODEL, TOKENIZER};
+use super::{RunConfig, RunDir, RunDirError, checkpoint, saved_files};
 use crate::data::{Mode, Tokenizer};
 use crate::files::io_error;
-
-/// The settings file of a run.
-pub(super) const CONFIG: &str = "config.toml";
-/// The tokenizer file of a run, and its copy in the folder of a checkpoint.
-pub(super) const TOKENIZER: &str = "tokenizer.json";
 
 /// Why a text file can't be used.
 #[derive(Debug)]
@@ -26,17 +20,6 @@ pub(super) enum Fault {
     Damaged(String),
     /// The operating system's error: the file may be intact.
     Refused(io::Error),
-}
-
-/// A file whose content was found elsewhere.
-#[derive(Debug, Clone)]
-pub(super) struct Lost {
-    pub name: &'static str,
-    /// What is wrong with the run's own file.
-    fault: String,
-    /// What replaces it, in words.
-    taken: String,
-    text: String,
 }
 
 /// Reads a file of a run.
@@ -67,7 +50,7 @@ pub(super) fn config(dir: &RunDir, fault: Fault) -> Result<(RunConfig, Lost), Ru
         return Err(fault.into_error(dir, CONFIG, ""));
     }
     // the best model has only the model's settings, whatever run it is from
-    let found = saved_settings::newest(dir).filter(|(path, _)| !path.ends_with(checkpoint::MODEL));
+    let found = saved_files::newest(dir).filter(|(path, _)| !path.ends_with(MODEL));
     let Some((path, all)) = found.as_ref().and_then(|(path, kept)| Some((path, kept.all()?))) else {
         let remedy = match found {
             Some(_) => "its checkpoint only has the model's settings; restore the file, or import the model again",
@@ -89,9 +72,9 @@ pub(super) fn tokenizer(dir: &RunDir, config: &RunConfig, fault: Fault) -> Resul
     if let Fault::Refused(_) = fault {
         return Err(fault.into_error(dir, TOKENIZER, ""));
     }
-    let found = saved_settings::newest(dir).and_then(|(_, kept)| {
+    let found = saved_files::newest(dir).and_then(|(_, kept)| {
         let is_it = |json: &String| kept.is_of_tokenizer(json);
-        copy(dir, is_it).or_else(|| {
+        saved_files::copy_of_tokenizer(dir, is_it).or_else(|| {
             let spec = Some(&config.data.tokenizer).filter(|spec| spec.needs_no_text())?;
             let tokenizer = spec.make(&"".into(), &Mode::Stream, 0.0, &|_| Ok(())).ok()?;
             let forms = [tokenizer.clone(), tokenizer.for_documents()];
@@ -105,14 +88,6 @@ pub(super) fn tokenizer(dir: &RunDir, config: &RunConfig, fault: Fault) -> Resul
     };
     let taken = format!("using {from}");
     Ok(Lost { name: TOKENIZER, fault: fault.to_string(), taken, text: json })
-}
-
-/// Finds the newest copy of the right tokenizer in a checkpoint, and its path.
-pub(super) fn copy(dir: &RunDir, is_it: impl Fn(&String) -> bool) -> Option<(String, String)> {
-    let beside = |state: PathBuf| Some(state.parent()?.join(TOKENIZER));
-    let copies = checkpoint::states(dir).into_iter().filter_map(beside);
-    let read = |path: PathBuf| Some((fs::read_to_string(&path).ok()?, path.display().to_string()));
-    copies.filter_map(read).find(|(json, _)| is_it(json))
 }
 
 impl fmt::Display for Fault {
@@ -143,16 +118,5 @@ impl Fault {
                 RunDirError::Lost { path: path.display().to_string(), reason: fault.to_string(), remedy: remedy.into() }
             }
         }
-    }
-}
-
-impl Lost {
-    /// Describes what is wrong, and what replaced the file.
-    pub fn in_words(&self) -> String {
-        format!("{} {}; {}", self.name, self.fault, self.taken)
-    }
-
-    pub fn text(&self) -> &str {
-        &self.text
     }
 }

@@ -1,10 +1,9 @@
 //! The settings and tokenizer that a run's files were saved with.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 
-use super::{RunConfig, RunDir, RunDirError, checkpoint, restore};
-use crate::files::tensor_file::{Entries, Reader};
+use super::{RunConfig, RunDir, RunDirError};
+use crate::files::tensor_file::Reader;
 use crate::graph::{AdamwConfig, Optimizer};
 use crate::model::ModelConfig;
 
@@ -89,6 +88,11 @@ impl SavedSettings {
         &self.model
     }
 
+    /// Whether the run's tokenizer is the one that it was saved with.
+    pub fn is_of_run(&self, dir: &RunDir) -> bool {
+        self.tokenizer == tokenizer(dir).1
+    }
+
     /// Fails if the model differs.
     pub fn check_model(&self, dir: &RunDir, model: &ModelConfig) -> Result<(), RunDirError> {
         changed(dir, "model.", &flat(&plain(&self.model)), &flat(&plain(model)))
@@ -154,57 +158,6 @@ pub(super) enum Compared {
     Split,
     /// All settings.
     All,
-}
-
-type Tensors = fn(&SavedSettings) -> Entries;
-
-/// The files that record their settings, the newest first, with their tensors.
-fn all(dir: &RunDir) -> impl Iterator<Item = (PathBuf, Reader, SavedSettings, Tensors)> {
-    let state: Tensors = |kept| checkpoint::state(kept.model(), kept.optimizer());
-    let weights: Tensors = |kept| kept.model().param_shapes();
-    let states = checkpoint::states(dir).into_iter().map(move |path| (path, state));
-    let files = states.chain([(dir.path(checkpoint::MODEL), weights)]);
-    files.filter_map(|(path, tensors)| {
-        let file = Reader::open(&path).ok()?;
-        let kept = SavedSettings::of(&file).ok()??;
-        Some((path, file, kept, tensors))
-    })
-}
-
-/// The newest undamaged file with its settings, and its path.
-pub(super) fn newest(dir: &RunDir) -> Option<(PathBuf, SavedSettings)> {
-    all(dir).find_map(|(path, mut file, kept, tensors)| {
-        file.verify(&tensors(&kept)).ok()?;
-        Some((path, kept))
-    })
-}
-
-/// Fails if `config.toml` or `tokenizer.json` differs from what the newest undamaged file was saved with.
-pub(super) fn check(dir: &RunDir, config: &RunConfig, of: Compared) -> Result<(), RunDirError> {
-    for (_, mut file, kept, tensors) in all(dir) {
-        let right = compare(dir, config, of, &kept);
-        // a damaged file proves nothing about the others
-        if right.is_ok() || file.verify(&tensors(&kept)).is_ok() {
-            return right;
-        }
-    }
-    Ok(())
-}
-
-fn compare(dir: &RunDir, config: &RunConfig, of: Compared, kept: &SavedSettings) -> Result<(), RunDirError> {
-    let is_model = kept.check_model(dir, &config.model);
-    if is_model.is_err() {
-        kept.check_settings(dir, config, Compared::All)?;
-    } else if of != Compared::Model {
-        kept.check_settings(dir, config, of)?;
-    }
-    is_model?;
-    if kept.tokenizer == tokenizer(dir).1 {
-        return Ok(());
-    }
-    let copy = restore::copy(dir, |json| kept.is_of_tokenizer(json));
-    let copy = copy.map_or_else(String::new, |(_, path)| format!("; {path} is a copy"));
-    Err(RunDirError::OtherTokenizer { path: dir.path("tokenizer.json").display().to_string(), copy })
 }
 
 /// Fails if an older file, without a recorded model, was saved with another number of heads.

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::io::ErrorKind;
 
-use super::saved_settings::check_heads;
+use super::dir::MODEL;
 use super::{RunDir, RunDirError, checkpoint};
 use crate::files::shell::quoted;
 use crate::files::tensor_file::Reader;
@@ -33,11 +33,7 @@ impl Weights {
 
     /// The same, with the bare error.
     pub(crate) fn whole(dir: &RunDir, model: &ModelConfig) -> Result<Self, RunDirError> {
-        let mut file = Reader::open(&dir.path(checkpoint::MODEL))?;
-        if file.is_checked() {
-            file.verify(&model.param_shapes())?;
-        }
-        check_heads(&file, model)?;
+        let file = checkpoint::open_model(dir, model)?;
         Ok(Self { file, dims: model.param_shapes().into_iter().collect(), step: None, passed_over: vec![] })
     }
 
@@ -112,5 +108,5 @@ fn without_model(dir: &RunDir, model: &ModelConfig, reason: String) -> RunDirErr
         ),
         Err(_) => "no checkpoint is intact, either; restore one of them, or start a new run with --out".into(),
     };
-    RunDirError::NoModel { path: dir.path(checkpoint::MODEL).display().to_string(), reason, remedy }
+    RunDirError::NoModel { path: dir.path(MODEL).display().to_string(), reason, remedy }
 }

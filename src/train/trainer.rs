@@ -23,9 +23,9 @@ use crate::generate::{Decoder, SamplerConfig};
 use crate::gpu::Gpu;
 use crate::kernel::Choice;
 use crate::run::checkpoint::{Left, Progress};
-use crate::run::metrics::{METRICS, Metrics};
+use crate::run::metrics::Metrics;
 use crate::run::spikes::OnSpike;
-use crate::run::{OpenRun, RunClaim, RunConfig, RunDir, Schedule};
+use crate::run::{METRICS, OpenRun, RunClaim, RunConfig, RunDir, Schedule};
 use crate::speed::matmul_peak;
 
 /// The number of results over which speed is measured.

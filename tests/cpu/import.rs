@@ -61,7 +61,7 @@ fn imported_weights_give_the_logits_of_transformers() {
     for (name, path, bytes) in MODELS {
         let model = imported(path, bytes, &dir.path().join(name));
         let m = &model.config.model;
-        let weights = checkpoint::load_model(&model.dir, m).unwrap();
+        let weights = Weights::best(&model.dir, m).unwrap().read_all(m).unwrap();
         let params = weights.into_iter().map(|(name, w)| (name, w.into_iter().map(f64::from).collect())).collect();
         let tokens = golden.u32(&format!("{name}.tokens"));
         let (b, t) = (1, tokens.len());

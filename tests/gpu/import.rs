@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use tril::generate::{LoadedModel, logits};
 use tril::reference::compare::{Tolerance, canary, compare};
-use tril::run::checkpoint;
+use tril::run::Weights;
 
 use crate::cli::{bytes, command, fails, misused, ok, states, text};
 use crate::common::foreign::{MODELS, folder, imported, logits as golden_logits};
@@ -19,7 +19,7 @@ fn logits_are_those_of_transformers() {
     let tolerance = Tolerance { abs: 4e-6, rel: 4e-5 };
     for (name, path, bytes) in MODELS {
         let model = imported(path, bytes, &dir.path().join(name));
-        let weights = checkpoint::load_model(&model.dir, &model.config.model).unwrap();
+        let weights = Weights::best(&model.dir, &model.config.model).unwrap().read_all(&model.config.model).unwrap();
         let loaded = LoadedModel::new(&gpu(), &model.config.model, &weights).unwrap();
         let got = logits(loaded.program(), &model.config.model, &golden.u32(&format!("{name}.tokens"))).unwrap();
         let want = golden.f64(&format!("{name}.logits"));

@@ -7,19 +7,26 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::METRICS;
 use crate::run::RunDir;
 use crate::run::checkpoint::{Left, Progress};
-use crate::run::set_aside;
+use crate::run::dir::{METRICS, set_aside};
 use crate::units::count;
 
 /// Longer lines aren't tril's. Units: bytes.
 const MAX_LINE: u64 = 1 << 20;
 
+impl RunDir {
+    /// Drops the lines of `metrics.jsonl` after a checkpoint, those of work that remains after it, and damaged ones, so
+    /// that a resumed run writes each line once. Returns a warning about lost lines.
+    pub fn truncate_metrics(&self, progress: &Progress) -> Option<String> {
+        cut(self, progress)
+    }
+}
+
 /// Drops the lines after a checkpoint's step and those of work that remains after it, so that a resumed run writes each
 /// line once, and unreadable ones. Returns a warning about lost lines. A file that loses lines is kept
 /// under another name.
-pub(in crate::run) fn cut(dir: &RunDir, progress: &Progress) -> Option<String> {
+fn cut(dir: &RunDir, progress: &Progress) -> Option<String> {
     let path = dir.path(METRICS);
     let mut lines = Lines { step: progress.step, left: progress.left, ..Lines::default() };
     let read = read(&path, &mut lines);

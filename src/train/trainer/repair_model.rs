@@ -1,8 +1,9 @@
 //! Repairs the best model if it couldn't be saved in time, or if its file is missing, damaged or of another step.
 
 use super::Run;
+use crate::run::MODEL;
 use crate::run::Weights;
-use crate::run::checkpoint::{self, LoadedCheckpoint, MODEL, Progress};
+use crate::run::checkpoint::{self, LoadedCheckpoint, Progress};
 use crate::run::reason;
 use crate::train::event::Repaired;
 use crate::train::{Event, RunError};
