@@ -5,34 +5,12 @@ use std::sync::Arc;
 
 use super::encoding::Encoding;
 use super::loading::Watch;
+use super::options::{Options, Use, check_lengths};
 use super::permutation::{Permutation, Purpose, below, narrow, rng, wide};
+use super::prepared::{Prepared, Splits};
 use super::split::{Piece, Split, train_share};
 use super::stats::{Extent, Packing};
 use super::{Batch, Corpus, DataError, Findings, Mode, Text, TokenSet, Tokenizer, Tokens};
-
-/// How a text becomes a dataset.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// Stream or documents.
-    pub mode: Mode,
-    /// The share held out, 0 <= f < 1: the last characters of a stream (as nanoGPT does), or that share of the
-    /// documents, chosen by a fixed shuffle. 0 means no validation.
-    pub val_fraction: f64,
-    /// T, the length of a row.
-    pub block_size: usize,
-    /// Whether several documents share a row if they fit, to save padding; ignored for streams.
-    pub pack: bool,
-    /// Whether attention stays within a document: batches then have [`Batch::firsts`]. In a stream, a document begins
-    /// with each start token, or with each end-of-text token if there is no other.
-    pub document_mask: bool,
-}
-
-impl Options {
-    /// Stream mode with a tenth held out and no document mask.
-    pub fn stream(block_size: usize) -> Options {
-        Options { mode: Mode::Stream, val_fraction: 0.1, block_size, pack: false, document_mask: false }
-    }
-}
 
 /// The tokens of both splits, and how rows are cut from them.
 ///
@@ -55,14 +33,6 @@ pub struct Dataset {
     findings: Findings,
 }
 
-/// A training dataset made in advance, and what it was made from.
-#[derive(Clone, Debug)]
-pub(super) struct Prepared {
-    tokenizer: Tokenizer,
-    options: Options,
-    dataset: Dataset,
-}
-
 /// How batches mark which positions form a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mask {
@@ -83,7 +53,7 @@ impl Dataset {
     pub fn new(text: &Text, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
         let is_same = |known: &&Prepared| known.options == *options && known.tokenizer == *tokenizer;
         if let Some(known) = text.prepared.get().filter(is_same) {
-            return Ok(known.dataset.clone());
+            return Dataset::with(known.splits.clone(), tokenizer, options);
         }
         Dataset::for_training(text, tokenizer, options, &|_| Ok(()))
     }
@@ -95,10 +65,10 @@ impl Dataset {
         options: &Options,
         watch: Watch<'_>,
     ) -> Result<Findings, DataError> {
-        let dataset = Dataset::for_training(text, tokenizer, options, watch)?;
-        let findings = dataset.findings.clone();
-        let prepared = Prepared { tokenizer: tokenizer.clone(), options: options.clone(), dataset };
-        // a dataset made for other options stays
+        let Dataset { train, val, findings, .. } = Dataset::for_training(text, tokenizer, options, watch)?;
+        let splits = Splits { train, val, findings: findings.clone() };
+        let prepared = Prepared { tokenizer: tokenizer.clone(), options: options.clone(), splits };
+        // what was made for other options stays
         let _ = text.prepared.set(prepared);
         Ok(findings)
     }
@@ -172,7 +142,8 @@ impl Dataset {
 
     fn build(encoding: &Encoding<'_>, purpose: Use) -> Result<Dataset, DataError> {
         let Encoding { tokenizer, options, .. } = *encoding;
-        let mask = mask(tokenizer, options)?;
+        // before the text is encoded
+        mask(tokenizer, options)?;
         let (mut train, mut val, findings) = match &options.mode {
             Mode::Stream => encoding.stream(purpose)?,
             Mode::Documents { separator } => encoding.documents(separator, purpose)?,
@@ -181,8 +152,13 @@ impl Dataset {
             train.pack(options.block_size);
             val.pack(options.block_size);
         }
-        let stream = options.mode == Mode::Stream;
-        let (train, val, byte_lens) = (train.into(), val.into(), byte_lens(tokenizer).into());
+        Dataset::with(Splits { train: train.into(), val: val.into(), findings }, tokenizer, options)
+    }
+
+    fn with(splits: Splits, tokenizer: &Tokenizer, options: &Options) -> Result<Dataset, DataError> {
+        let Splits { train, val, findings } = splits;
+        let (mask, stream) = (mask(tokenizer, options)?, options.mode == Mode::Stream);
+        let byte_lens = tokenizer.byte_lens().into();
         Ok(Dataset { block_size: options.block_size, stream, mask, train, val, byte_lens, findings })
     }
 
@@ -213,7 +189,7 @@ impl Dataset {
             }
         };
         let (train, val) = (Split::stream(train, block_size).into(), Split::stream(val, block_size).into());
-        let (byte_lens, findings) = (byte_lens(tokenizer).into(), Findings::default());
+        let (byte_lens, findings) = (tokenizer.byte_lens().into(), Findings::default());
         Ok(Dataset { block_size, stream: true, mask, train, val, byte_lens, findings })
     }
 
@@ -365,26 +341,6 @@ impl Dataset {
     }
 }
 
-/// The use of a dataset, which decides how short a split may be.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
-    Training,
-    Evaluation,
-}
-
-/// Checks that both parts of a stream hold at least one window.
-pub(super) fn check_lengths(train: usize, val: usize, options: &Options, purpose: Use) -> Result<(), DataError> {
-    let block_size = options.block_size;
-    match purpose {
-        Use::Evaluation if val < 2 => Err(DataError::ShortEvaluation { tokens: val }),
-        Use::Training if train <= block_size => Err(DataError::ShortTraining { tokens: train, block_size }),
-        Use::Training if options.val_fraction > 0.0 && val <= block_size => {
-            Err(DataError::ShortValidation { tokens: val, block_size })
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Returns the mask that batches have with these options.
 fn mask(tokenizer: &Tokenizer, options: &Options) -> Result<Mask, DataError> {
     if options.block_size == 0 {
@@ -397,11 +353,6 @@ fn mask(tokenizer: &Tokenizer, options: &Options) -> Result<Mask, DataError> {
             Mask::Token(tokenizer.start_id().or(tokenizer.end_of_text()).ok_or(DataError::NoDocuments)?)
         }
     })
-}
-
-pub(super) fn byte_lens(tokenizer: &Tokenizer) -> Vec<u32> {
-    let len = |id| u32::try_from(tokenizer.byte_len(id)).unwrap_or(u32::MAX);
-    (0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX)).map(len).collect()
 }
 
 #[cfg(test)]

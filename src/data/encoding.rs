@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::dataset::{Options, Use, byte_lens, check_lengths};
 use super::encode::{Encode, Encoded};
 use super::loading::{Loading, Watch};
+use super::options::{Options, Use, check_lengths};
 use super::permutation::{Permutation, Purpose, narrow, wide};
 use super::split::{Split, train_share};
 use super::text::{Parting, Totals};
@@ -33,7 +33,7 @@ impl Encoding<'_> {
             self.encode(Parting::None, Some(wide(n_train)), &mut |encoded| tokens.extend(encoded.ids))?;
         let tokens = Tokens::from(tokens);
         let cut = totals.cut.unwrap_or(totals.n_byte);
-        let n_train = tokens_before(narrow(cut), narrow(totals.n_byte), &tokens, &byte_lens(tokenizer));
+        let n_train = tokens_before(narrow(cut), narrow(totals.n_byte), &tokens, &tokenizer.byte_lens());
         let (train, val) = tokens.split_at(n_train);
         check_lengths(train.len(), val.len(), options, purpose)?;
         Ok((Split::stream(train, options.block_size), Split::stream(val, options.block_size), findings))

@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
-use super::dataset::Prepared;
 use super::decode::InvalidUtf8;
 use super::permutation::{narrow, wide};
+use super::prepared::Prepared;
 use super::tokenizer::WordCounts;
 use super::{DataError, Loading, Mode, embedded, loading::Watch};
 pub(super) use border::Border;
@@ -25,7 +25,7 @@ pub(super) use pieces::{Is, Part, Parting, Totals};
 pub struct Text {
     origin: Origin,
     facts: Arc<Facts>,
-    /// The dataset made from it.
+    /// The splits made from it.
     pub(super) prepared: Arc<OnceLock<Prepared>>,
 }
 

@@ -231,6 +231,12 @@ impl Tokenizer {
         }
     }
 
+    /// The bytes of each id's text.
+    pub(super) fn byte_lens(&self) -> Vec<u32> {
+        let len = |id| u32::try_from(self.byte_len(id)).unwrap_or(u32::MAX);
+        (0..u32::try_from(self.vocab_size()).unwrap_or(u32::MAX)).map(len).collect()
+    }
+
     /// Encodes a part of a text into tokens with their spans.
     pub(super) fn encode_placed(&self, text: &str) -> Result<Vec<Placed>, DataError> {
         match &self.units {

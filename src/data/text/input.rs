@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::packed::{ALWAYS_BYTES, MAX_TIMES, Packing, Trailing, Unpacked};
 use super::spool::Spool;
-use crate::data::corpus::{BINARY_PROBE_BYTES, files_below};
 use crate::data::decode::{self, InvalidUtf8};
+use crate::data::folder::{BINARY_PROBE_BYTES, files_below};
 use crate::data::{DataError, Loading, loading::Watch};
 
 /// An input file or pipe.
