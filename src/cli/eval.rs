@@ -144,6 +144,9 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
         outln!("  floor          {floor:.4} nats per character, the stories' own entropy");
     }
     if free.n_window == 0 {
+        if args.free_windows == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
         outln!("free-running     no full window to continue");
         return Ok(ExitCode::SUCCESS);
     }

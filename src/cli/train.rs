@@ -49,9 +49,9 @@ pub(super) struct TrainArgs {
     /// Directory of the new run; must not exist yet [default: runs/NAME-1, or the next free number].
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Resume a run from its last checkpoint, bit for bit. Flags that change no result may be given, and the run
-    /// remembers them: --steps, --eval-every, --sample-every, --checkpoint-every, --keep, --recompute. An imported run
-    /// also starts this way, with PATH and any setting but the model's.
+    /// Resume a run from its last checkpoint, bit for bit. --steps makes it longer or shorter. Flags that change no
+    /// result may be given: --eval-every, --sample-every, --checkpoint-every, --keep, --recompute. The run remembers all
+    /// of these. An imported run also starts this way, with PATH and any setting but the model's.
     #[arg(long, value_name = "RUN", conflicts_with = "preset")]
     resume: Option<PathBuf>,
     /// Time every dispatch of N steps [default: 5] after a few warm-up steps, print where the time went, and continue.
@@ -289,6 +289,11 @@ fn resume(args: &TrainArgs, root: &Path) -> Result<Started, Box<dyn std::error::
     let fixed = config.fixed_changes(&wanted).into_iter().chain(args.settings.other_batch(&config));
     let fixed: Vec<String> = fixed.map(|setting| setting.to_string()).collect();
     if !fixed.is_empty() {
+        // nothing has been computed with the settings of a fine-tuning that was stopped before its first step
+        let progress = &open.checkpoint()?.progress;
+        if progress.imported && progress.step == 0 && !args.paths.is_empty() {
+            return fine_tune::begin(args, open);
+        }
         return Err(misuse(format!(
             "a resumed run keeps the settings that affect its results: {}; leave these out, start a new run with --out, \
              or start one from this run's best model: tril import {1} --out NEW, then tril train TEXT --resume NEW",

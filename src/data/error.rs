@@ -13,6 +13,14 @@ pub enum DataError {
     /// A run that has no text yet.
     #[error("this run was imported and has no text of its own yet: give a PATH")]
     NoText,
+    /// A file that is something else than its name says.
+    #[error("{name} {what}")]
+    Mistaken {
+        /// The file.
+        name: String,
+        /// What it is, and what to do.
+        what: &'static str,
+    },
     /// A path that doesn't exist.
     #[error("{} does not exist: check the path", path.display())]
     Missing {

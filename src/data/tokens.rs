@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 use super::permutation::{narrow, wide};
 use super::{DataError, Tokenizer};
+use crate::files::pointer::lfs_pointer;
 use mmap::Mapped;
 use scan::scan;
 
@@ -312,6 +313,9 @@ fn open(path: &Path, width: Option<Width>) -> Result<TokenFile, DataError> {
     let mut file = File::open(path).map_err(|e| unreadable(path, e))?;
     let mut head = vec![];
     (&mut file).take(Layout::HEAD_BYTES as u64).read_to_end(&mut head).map_err(|e| unreadable(path, e))?;
+    if let Some(what) = lfs_pointer(&head) {
+        return Err(DataError::Mistaken { name: path.display().to_string(), what });
+    }
     if width.is_none() && !Layout::has_header(&head) {
         guess::check_head(&head).map_err(bad)?;
     }

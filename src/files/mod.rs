@@ -4,6 +4,7 @@
 pub mod atomic;
 pub mod claim;
 mod error;
+pub(crate) mod pointer;
 pub mod shell;
 pub(crate) mod tensor_file;
 pub mod unfinished;

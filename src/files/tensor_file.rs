@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
+use super::pointer::lfs_pointer;
 use super::{FileError, io_error};
 
 /// Names and shapes in the order of the data.
@@ -115,6 +116,9 @@ impl Reader {
         let mut size = [0; 8];
         if len == 0 {
             return Err(damaged("it is empty".into()));
+        }
+        if let Some(what) = lfs_pointer(file.fill_buf().map_err(&io)?) {
+            return Err(damaged(format!("it {what}")));
         }
         file.read_exact(&mut size).map_err(|_| damaged("it is truncated".into()))?;
         let size = u64::from_le_bytes(size);

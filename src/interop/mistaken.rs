@@ -6,16 +6,15 @@ use std::path::Path;
 
 use super::InteropError;
 use super::error::unreadable;
+use crate::files::pointer::lfs_pointer;
 
 /// The number of bytes to look at.
 const HEAD: u64 = 512;
 
 /// Describes a file with these first bytes, if no model has them; and says what to do.
 pub(super) fn mistaken(head: &[u8]) -> Option<String> {
-    if head.starts_with(b"version https://git-lfs.github.com/spec/") {
-        return Some(
-            "is a Git LFS pointer, not the file itself; run git lfs pull in its folder, or download it".into(),
-        );
+    if let Some(what) = lfs_pointer(head) {
+        return Some(what.into());
     }
     let start = head.trim_ascii_start().get(..14).unwrap_or(head.trim_ascii_start()).to_ascii_lowercase();
     if start.starts_with(b"<!doctype html") || start.starts_with(b"<html") {

@@ -257,7 +257,7 @@ fn too_large(flags: &str, least: u64, free: Free) -> String {
         Free::Batch => "use a smaller --block-size or model, or raise --memory",
         Free::Recompute => "a resumed run keeps its model and batch, so raise --memory",
     };
-    format!("even {flags} needs {}: {change}", human_bytes(least))
+    format!("with {flags} it needs {}, which is too much, too: {change}", human_bytes(least))
 }
 
 /// Chooses the rows of a micro-batch and the number of micro-batches for this many tokens per step: as many rows as

@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
 
 use safetensors::SafeTensors;
 use tril::generate::{LoadedModel, logits};
@@ -118,6 +121,29 @@ fn fine_tuning_begins_with_the_models_weights_and_resumes_to_the_same_bytes() {
     assert!(out.contains("resumes at step 8"), "{out}");
     assert!(bytes(&at.join("whole")) == bytes(&at.join("stopped")));
     assert!(misused(at, &["train", "--resume", "whole", "--lr", "1"]).contains("--lr is "));
+}
+
+#[test]
+fn fine_tuning_stopped_before_its_first_step_begins_again_with_other_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let (at, path) = (dir.path(), text(dir.path()));
+    import(at, "hf_f32", "run");
+    let settings = || fs::read_to_string(at.join("run/config.toml")).unwrap();
+    let never =
+        ["train", &path, "--resume", "run", "--steps", "1000000", "--checkpoint-every", "0", "--lr", "1", "--no-tune"];
+    let mut child = command().args(never).current_dir(at).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !settings().contains("lr = 1.0") {
+        assert!(child.try_wait().unwrap().is_none());
+        thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let few = ["--steps", "2", "--lr", "0.25", "--no-tune"];
+    assert!(misused(at, &[&["train", "--resume", "run"][..], &few].concat()).contains("--lr is 1.0"));
+    ok(at, &[&["train", &path, "--resume", "run"][..], &few].concat());
+    assert!(settings().contains("lr = 0.25"), "{}", settings());
+    // from then on they are fixed
+    assert!(misused(at, &["train", &path, "--resume", "run", "--lr", "0.5"]).contains("--lr is 0.25"));
 }
 
 #[test]

@@ -207,7 +207,7 @@ fn out_of_memory_is_found_before_the_first_step_with_flags_that_help() {
     assert!(flags.starts_with("--batch-size "), "{line}");
     assert!(!dir.path().join("run").exists());
     let (line, _) = run("--batch-size 16 --memory 60M");
-    assert!(line.contains("even --batch-size 1 --grad-accum 16 --recompute block needs "), "{line}");
+    assert!(line.contains("with --batch-size 1 --grad-accum 16 --recompute block it needs "), "{line}");
     assert!(line.contains(" MiB: use a smaller --block-size or model"), "{line}");
     let (line, out) = run(&format!("{flags} --memory 179M"));
     assert!(line.is_empty(), "{flags}: {line}");
@@ -215,7 +215,7 @@ fn out_of_memory_is_found_before_the_first_step_with_flags_that_help() {
 
     // a resumed run keeps its batch
     let line = cli::fails(dir.path(), &["train", "--resume", "run", "--steps", "2", "--memory", "70M"]);
-    assert!(line.contains("even --recompute block needs ") && line.contains("keeps its model and batch"), "{line}");
+    assert!(line.contains("with --recompute block it needs ") && line.contains("keeps its model and batch"), "{line}");
     std::fs::remove_dir_all(dir.path().join("run")).unwrap();
     let (_, out) = run("--batch-tokens 2048 --memory 179M");
     let header: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();

@@ -116,7 +116,7 @@ fn a_command_that_reads_an_endless_pipe_names_its_phase_and_stops_at_the_first_s
     }
     stopped_while_reading(at, &["eval", "run", "endless.txt"], "-INT", 130);
     let said = stopped_while_reading(at, &["train", "endless.txt", "--resume", "run"], "-TERM", 143);
-    assert!(said.contains("run is unchanged, resume with: tril train --resume run"), "{said}");
+    assert!(said.contains("stopped before another step was done; resume with: tril train --resume run"), "{said}");
     assert!(bytes(&at.join("run")) == before);
 }
 

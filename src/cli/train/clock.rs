@@ -72,13 +72,19 @@ impl Clock {
         Some(self.step_time()?.saturating_sub(now - self.from?))
     }
 
-    /// The time for `steps` steps and the given number of each other kind. A kind never seen counts as nothing.
-    pub fn left(&self, steps: u64, others: &[(Kind, u64)]) -> Option<Duration> {
-        let seen = |(kind, n): &(Kind, u64)| {
-            let (seen, time) = self.others.get(kind).copied().unwrap_or_default();
-            time.mul_f64(*n as f64 / f64::from(seen.max(1)))
+    /// The time for `steps` steps and the given number of each other kind. The first evaluation is taken to need the
+    /// time of `eval_steps` steps; any other kind never seen counts as nothing.
+    pub fn left(&self, steps: u64, others: &[(Kind, u64)], eval_steps: f64) -> Option<Duration> {
+        let step_time = self.step_time()?;
+        let other = |(kind, n): &(Kind, u64)| {
+            let each = match self.others.get(kind) {
+                Some((seen, time)) => *time / *seen,
+                None if *kind == Kind::Evaluation => step_time.mul_f64(eval_steps),
+                None => Duration::ZERO,
+            };
+            each.mul_f64(*n as f64)
         };
-        Some(self.step_time()?.mul_f64(steps as f64) + others.iter().map(seen).sum::<Duration>())
+        Some(step_time.mul_f64(steps as f64) + others.iter().map(other).sum::<Duration>())
     }
 }
 
@@ -110,18 +116,19 @@ mod tests {
         let mut seen = Seen { clock: Clock::default(), now: Instant::now() };
         seen.clock.doing(Doing::Measuring, seen.now);
         seen.clock.doing(Doing::Stepping, seen.now);
-        assert_eq!(seen.clock.left(10, &[]), None);
+        assert_eq!(seen.clock.left(10, &[], 0.0), None);
         // kernels are compiled
         seen.step(101);
         seen.step(2);
         seen.step(2);
-        assert_eq!((seen.clock.left(10, &[]), seen.clock.left_of_step(seen.now)), (None, None));
+        assert_eq!((seen.clock.left(10, &[], 0.0), seen.clock.left_of_step(seen.now)), (None, None));
         seen.step(2);
-        assert_eq!(seen.clock.left(10, &[(Kind::Evaluation, 3)]), Some(Duration::from_secs(20)));
+        assert_eq!(seen.clock.left(10, &[(Kind::Evaluation, 3)], 5.0), Some(Duration::from_secs(20 + 30)));
+        assert_eq!(seen.clock.left(10, &[(Kind::Save, 3)], 5.0), Some(Duration::from_secs(20)));
         seen.evaluate(30);
         seen.step(2);
         let (seconds, clock) = (Duration::from_secs, &seen.clock);
-        assert_eq!(clock.left(10, &[(Kind::Evaluation, 3), (Kind::Save, 3)]), Some(seconds(20 + 90)));
+        assert_eq!(clock.left(10, &[(Kind::Evaluation, 3), (Kind::Save, 3)], 5.0), Some(seconds(20 + 90)));
         assert_eq!(clock.left_of_step(seen.now + Duration::from_millis(500)), Some(Duration::from_millis(1500)));
         assert_eq!(clock.left_of_step(seen.now + seconds(9)), Some(Duration::ZERO));
     }

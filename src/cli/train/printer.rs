@@ -25,6 +25,8 @@ pub(super) struct Printer {
     doing: Cell<Option<Doing>>,
     has_stepped: Cell<bool>,
     train: TrainConfig,
+    /// The work of an evaluation. Units: steps.
+    eval_steps: f64,
     floor: Option<f64>,
 }
 
@@ -36,11 +38,14 @@ impl Printer {
         phases::end();
         let train = run.config().train.clone();
         phases::training(run.step(), train.steps, String::new());
+        let windows = run.dataset().eval_extent(run.config().eval_limit()).windows;
+        // the forward pass is about a third of a step's work
+        let eval_steps = (windows * run.config().row_size()) as f64 / (3 * run.config().tokens_per_step()) as f64;
         let data = &run.config().data;
         let floor = matches!(data.source, Source::Embedded { .. }).then(|| embedded::floor(&data.mode)).flatten();
         let (last_line, held) = (Cell::new(None), RefCell::new(None));
         let (doing, has_stepped) = (Cell::new(None), Cell::new(false));
-        Self { json, device: device.into(), last_line, held, doing, has_stepped, train, floor }
+        Self { json, device: device.into(), last_line, held, doing, has_stepped, train, eval_steps, floor }
     }
 
     pub fn say(&self, text: &str) {
@@ -69,14 +74,18 @@ impl Printer {
     /// The time left of the run, in words; empty if unknown.
     fn left(&self, step: u64, clock: &Clock) -> String {
         let TrainConfig { steps, eval_every, sample_every, checkpoint_every, .. } = self.train;
-        let rest =
-            |every: u64| steps.checked_div(every).zip(step.checked_div(every)).map_or(0, |(all, done)| all - done);
+        // a result arrives before what is due at its step
+        let rest = |every: u64| {
+            steps.checked_div(every).zip(step.saturating_sub(1).checked_div(every)).map_or(0, |(all, done)| all - done)
+        };
+        // the last step is always followed by an evaluation
+        let is_extra = eval_every == 0 || !steps.is_multiple_of(eval_every);
         let others = [
-            (Kind::Evaluation, rest(eval_every)),
+            (Kind::Evaluation, rest(eval_every) + u64::from(is_extra)),
             (Kind::Sample, rest(sample_every)),
             (Kind::Save, rest(checkpoint_every)),
         ];
-        let left = clock.left(steps.saturating_sub(step), &others).filter(|_| step < steps);
+        let left = clock.left(steps.saturating_sub(step), &others, self.eval_steps).filter(|_| step < steps);
         left.map_or_else(String::new, |left| format!("{} left  ", in_words(left)))
     }
 

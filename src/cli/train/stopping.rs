@@ -94,9 +94,7 @@ impl State {
             None => "stopped before the first step; no run was kept".into(),
             Some(root) => {
                 let root = quoted(root);
-                format!(
-                    "stopped before another step was done; {root} is unchanged, resume with: tril train --resume {root}"
-                )
+                format!("stopped before another step was done; resume with: tril train --resume {root}")
             }
         }
     }

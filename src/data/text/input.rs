@@ -3,11 +3,12 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::packed::{ALWAYS_BYTES, MAX_TIMES, Packing, Trailing, Unpacked};
+use super::packed::{ALWAYS_BYTES, MAX_TIMES, NotPacked, Packing, Trailing, Unpacked, packed};
 use super::spool::Spool;
 use crate::data::decode::{self, InvalidUtf8};
 use crate::data::folder::{BINARY_PROBE_BYTES, files_below};
 use crate::data::{DataError, Loading, loading::Watch};
+use crate::files::pointer::lfs_pointer;
 
 /// An input file or pipe.
 #[derive(Clone, Debug)]
@@ -132,6 +133,12 @@ impl Input {
             Some("zst") => Some(Packing::Zstd),
             _ => None,
         };
+        let start = file.fill_buf().map_err(unreadable)?;
+        // folders hold other files, too, which are skipped
+        let other = if packing.is_none() && self.folder.is_none() { packed(start) } else { None };
+        if let Some(what) = lfs_pointer(start).or(other) {
+            return Err(DataError::Mistaken { name, what });
+        }
         if self.folder.is_some() {
             let start = file.fill_buf().map_err(unreadable)?;
             if start.is_empty() {
@@ -254,6 +261,10 @@ impl TextStream<'_> {
         let name = self.name.clone();
         match error.get_ref() {
             Some(inner) if inner.is::<Trailing>() => DataError::Trailing { name },
+            Some(inner) if inner.is::<NotPacked>() => DataError::Mistaken {
+                name,
+                what: "is not compressed, in spite of its name; rename it, or download it again",
+            },
             _ if self.is_packed => DataError::Archive { name, reason: error.to_string() },
             _ => DataError::Unreadable { name, source: error },
         }

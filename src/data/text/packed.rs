@@ -69,9 +69,10 @@ impl<R: BufRead> Unpacked<R> {
             return match (head, is_next) {
                 ([], _) => Ok(None),
                 (_, false) if self.has_any => Err(trailing()),
+                (_, false) => Err(io::Error::new(io::ErrorKind::InvalidData, NotPacked)),
                 _ => Ok(Some(match self.packing {
                     Packing::Gzip => Part::Gzip(GzDecoder::new(file)),
-                    Packing::Zstd => Part::Zstd(Box::new(StreamingDecoder::new(file).map_err(io::Error::other)?)),
+                    Packing::Zstd => Part::Zstd(Box::new(StreamingDecoder::new(file).map_err(bad_zstd)?)),
                 })),
             };
         }
@@ -96,7 +97,7 @@ impl<R: BufRead> Read for Unpacked<R> {
                         return Ok(n);
                     }
                 },
-                Part::Zstd(mut frame) => match frame.read(buffer)? {
+                Part::Zstd(mut frame) => match frame.read(buffer).map_err(bad_zstd)? {
                     0 if !buffer.is_empty() => {
                         (self.has_any, self.part) = (true, Part::Between(frame.into_inner()));
                     }
@@ -114,6 +115,27 @@ impl<R: BufRead> Read for Unpacked<R> {
 #[derive(Debug, thiserror::Error)]
 #[error("other bytes follow the compressed data")]
 pub(in crate::data) struct Trailing;
+
+/// The error for a file that doesn't begin as its kind does.
+#[derive(Debug, thiserror::Error)]
+#[error("it is not compressed")]
+pub(in crate::data) struct NotPacked;
+
+/// The crate's own errors are written for programmers.
+fn bad_zstd(_: impl std::error::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "invalid zstd data")
+}
+
+/// The kind of compressed file that begins like this, as a remark and what to do.
+pub(in crate::data) fn packed(head: &[u8]) -> Option<&'static str> {
+    if head.starts_with(&GZIP_MAGIC) {
+        return Some("is compressed with gzip; decompress it, or give it a name that ends in .gz");
+    }
+    if head.starts_with(&ZSTD_MAGIC) {
+        return Some("is compressed with zstd; decompress it, or give it a name that ends in .zst");
+    }
+    head.starts_with(b"PK\x03\x04").then_some("is a zip archive; unpack it, and give the texts in it")
+}
 
 fn trailing() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, Trailing)

@@ -11,6 +11,7 @@ use crate::data::loading::Watch;
 use crate::data::permutation::{narrow, wide};
 use crate::data::split::train_share;
 use crate::data::{DataError, Mode, Text};
+use crate::files::pointer::lfs_pointer;
 
 /// The tokenizer of a run: the value of `--tokenizer`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +146,9 @@ fn from_file(path: &Path) -> Result<Tokenizer, String> {
         io::ErrorKind::InvalidData => "is not a tokenizer.json (it is not UTF-8 text)".into(),
         _ => format!("can't be read ({error})"),
     })?;
+    if let Some(what) = lfs_pointer(text.as_bytes()) {
+        return Err(what.into());
+    }
     match Tokenizer::from_json(&text) {
         Ok(tokenizer) => Ok(tokenizer.recognised()),
         Err(DataError::BadTokenizer { reason }) => Err(format!("is not a tokenizer.json ({reason})")),

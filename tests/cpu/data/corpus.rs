@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tril::data::text::read_with_input;
 use tril::data::tokenize::Job;
-use tril::data::{Corpus, DataError, Source, Text, Tokenizer, embedded};
+use tril::data::{Corpus, DataError, Mode, Source, Text, Tokenizer, TokenizerSpec, embedded};
 
 use super::{gz, write, zst};
 
@@ -154,6 +154,36 @@ fn text_with_occasional_zeros_stays_text() {
 }
 
 #[test]
+fn a_file_that_is_something_else_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let pointer: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n";
+    let lfs = "is a Git LFS pointer, not the file itself; run git lfs pull in its folder, or download it";
+    let (gz, zst) = (gz(b"text"), zst(b"text"));
+    for (name, content, what) in [
+        ("a.txt", pointer, lfs),
+        ("a.jsonl", pointer, lfs),
+        ("a.gz", pointer, lfs),
+        ("a.zst", pointer, lfs),
+        ("b", &gz, "is compressed with gzip; decompress it, or give it a name that ends in .gz"),
+        ("b.txt", &zst, "is compressed with zstd; decompress it, or give it a name that ends in .zst"),
+        ("c.npz", b"PK\x03\x04 and more", "is a zip archive; unpack it, and give the texts in it"),
+    ] {
+        let path = write(dir.path(), name, content);
+        let message = read(&[&path], "").unwrap_err().to_string();
+        assert_eq!(message, format!("{} {what}", path.display()));
+    }
+    // the pointer in a folder is a text that is missing
+    assert!(read(&[dir.path()], "").unwrap_err().to_string().ends_with(lfs));
+    for name in ["t.bin", "t.npy"] {
+        let source = Source::Tokens { train: vec![write(dir.path(), name, pointer)], val: vec![], width: None };
+        assert!(source.load().unwrap_err().to_string().ends_with(lfs), "{name}");
+    }
+    let spec = TokenizerSpec::File(write(dir.path(), "lfs.json", pointer));
+    let made = spec.make(&Text::new("text"), &Mode::Stream, 0.0, &|_| Ok(()));
+    assert!(made.unwrap_err().to_string().contains(lfs));
+}
+
+#[test]
 fn bad_text_in_a_folder_names_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let bad = write(dir.path(), "sub/bad.txt", b"ok \xff");
@@ -235,14 +265,14 @@ fn errors_in_compressed_files_and_json_lines_are_located() {
     let table = [
         ("a.gz", gz(b"text")[..9].to_vec(), "can't be decompressed"),
         ("b.gz", flipped, "can't be decompressed"),
-        ("c.gz", b"text".to_vec(), "can't be decompressed"),
+        ("c.gz", b"text".to_vec(), "c.gz is not compressed, in spite of its name; rename it"),
         ("d.zst", whole[..whole.len() - 2].to_vec(), "can't be decompressed"),
-        ("e.zst", b"text".to_vec(), "can't be decompressed"),
+        ("e.zst", b"text".to_vec(), "e.zst is not compressed, in spite of its name"),
         ("f.gz", gz(b"caf\xe9"), "first bad byte at offset 3"),
         ("l.gz", [gz(b"text"), b"junk".to_vec()].concat(), "has other bytes after its compressed data"),
         ("m.gz", [gz(b"text"), vec![0; 512], b"x".to_vec()].concat(), "has other bytes after its compressed data"),
         ("t.gz", [gz(b"text"), vec![0; 100_000], gz(b"more")].concat(), "has other bytes after its compressed data"),
-        ("u.gz", vec![0; 512], "can't be decompressed"),
+        ("u.gz", vec![0; 512], "is not compressed"),
         ("n.gz", [gz(b"text"), vec![0x1f]].concat(), "has other bytes after its compressed data"),
         ("o.gz", [gz(b"text"), gz(b"more")[..12].to_vec()].concat(), "can't be decompressed"),
         (
@@ -251,7 +281,7 @@ fn errors_in_compressed_files_and_json_lines_are_located() {
             "has other bytes after its compressed data",
         ),
         ("q.zst", [zst(b"text"), vec![0; 3]].concat(), "has other bytes after its compressed data"),
-        ("r.zst", [skippable(9), b"text".to_vec()].concat(), "can't be decompressed"),
+        ("r.zst", [skippable(9), b"text".to_vec()].concat(), "is not compressed"),
         ("s.zst", [zst(b"text"), skippable(9)[..12].to_vec()].concat(), "can't be decompressed"),
         ("g.jsonl", b"{\"text\":\"a\"}\n{\"text\":".to_vec(), "line 2 of"),
         ("h.jsonl", b"{\"texts\":\"a\"}".to_vec(), "it has no field \"text\""),
