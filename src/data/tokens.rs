@@ -30,6 +30,7 @@ use std::sync::Arc;
 use super::permutation::{narrow, wide};
 use super::{DataError, Tokenizer};
 use crate::files::pointer::lfs_pointer;
+use guess::Guess;
 use mmap::Mapped;
 use scan::scan;
 
@@ -241,11 +242,14 @@ impl TokenSet {
     pub fn check(&self, vocab_size: usize) -> Result<(), DataError> {
         let Some(beyond) = self.highest.iter().find(|highest| wide(vocab_size) <= highest.id) else { return Ok(()) };
         let Highest { path, layout, id, place } = beyond;
-        let negative = guess::negative_advice(layout.width, *id);
-        let advice = match guess::other_reading(path, layout, wide(vocab_size)) {
-            _ if negative.is_some() => negative.unwrap_or_default(),
-            Some(guess) => format!("these look like {guess}, {}", guess.remedy()),
-            None => "give the files' own tokenizer with --tokenizer, or create the file again".into(),
+        let negative = guess::negative_advice(layout, *id);
+        let advice = match (guess::other_reading(path, layout, wide(vocab_size)), negative) {
+            // numbers twice as wide as the file's are negative by chance
+            (Some(guess @ Guess::Little(Width::Two)), _) | (Some(guess), None) => {
+                format!("these look like {guess}, {}", guess.remedy())
+            }
+            (_, Some(negative)) => negative,
+            (None, None) => "give the files' own tokenizer with --tokenizer, or create the file again".into(),
         };
         Err(DataError::TokenBeyond {
             path: path.clone(),

@@ -208,7 +208,7 @@ fn out_of_memory_is_found_before_the_first_step_with_flags_that_help() {
     assert!(!dir.path().join("run").exists());
     let (line, _) = run("--batch-size 16 --memory 60M");
     assert!(line.contains("with --batch-size 1 --grad-accum 16 --recompute block it needs "), "{line}");
-    assert!(line.contains(" MiB: use a smaller --block-size or model"), "{line}");
+    assert!(line.contains(" MiB, which is too much, too: use a smaller --block-size or model"), "{line}");
     let (line, out) = run(&format!("{flags} --memory 179M"));
     assert!(line.is_empty(), "{flags}: {line}");
     assert!(out.contains("\"done\":true"), "{out}");

@@ -57,7 +57,7 @@ impl Guess {
             }
             Guess::Big(width) => format!(">u{}", width.bytes()),
             Guess::Floats(width) => format!("<f{}", width.bytes()),
-            Guess::Signed(width, _) => return without_negative(width),
+            Guess::Signed(width, _) => return without_negative(width, 0),
         };
         format!("convert them, as with NumPy: np.fromfile(FILE, '{of}').astype('<u2').tofile(NEW)")
     }
@@ -98,16 +98,17 @@ impl Guess {
 }
 
 /// Returns what to do about negative ids.
-fn without_negative(width: Width) -> String {
+fn without_negative(width: Width, start: u64) -> String {
+    let header = if start > 0 { format!(", offset={start}") } else { String::new() };
     format!(
-        "leave out the negative ones, in NumPy: ids = np.fromfile(FILE, '<i{}'); ids[ids >= 0].astype('<u2').tofile(NEW)",
+        "leave out the negative ones, in NumPy: ids = np.fromfile(FILE, '<i{}'{header}); ids[ids >= 0].astype('<u2').tofile(NEW)",
         width.bytes()
     )
 }
 
 /// Returns what to do about an id outside a vocabulary if it is a negative number; for 16-bit files, which have none,
 /// if it was converted from one.
-pub(super) fn negative_advice(width: Width, id: u64) -> Option<String> {
+pub(super) fn negative_advice(&Layout { width, start, .. }: &Layout, id: u64) -> Option<String> {
     let negative = match width {
         Width::One => return None,
         Width::Two => i64::from(u16::try_from(id).ok()?.cast_signed()),
@@ -118,10 +119,10 @@ pub(super) fn negative_advice(width: Width, id: u64) -> Option<String> {
         Width::Two if [-1, PYTORCH_IGNORES].contains(&negative) => Some(format!(
             "as a signed number it is {negative}, {}: {}",
             about_negative(negative),
-            without_negative(width)
+            without_negative(width, start)
         )),
         Width::Four | Width::Eight if negative < 0 => {
-            Some(format!("it is negative, {}: {}", about_negative(negative), without_negative(width)))
+            Some(format!("it is negative, {}: {}", about_negative(negative), without_negative(width, start)))
         }
         _ => None,
     }
@@ -313,10 +314,14 @@ fn pattern_of(width: Width, bits: u64) -> Option<Guess> {
     Some(guess)
 }
 
-/// Guesses what a file is whose ids exceed its vocabulary: the only other reading of its beginning whose ids fit, if
+/// Guesses what a file without a header is whose ids exceed its vocabulary: the only other reading of its beginning whose ids fit, if
 /// there is exactly one.
 pub(super) fn other_reading(path: &Path, layout: &Layout, vocab_size: u64) -> Option<Guess> {
     const PROBE_BYTES: u64 = 1 << 20;
+    if layout.start > 0 {
+        // a header names the type
+        return None;
+    }
     let mut bytes = vec![];
     let read = |bytes: &mut Vec<u8>| -> io::Result<usize> {
         let mut file = File::open(path)?;
@@ -324,7 +329,7 @@ pub(super) fn other_reading(path: &Path, layout: &Layout, vocab_size: u64) -> Op
         file.take(PROBE_BYTES).read_to_end(bytes)
     };
     read(&mut bytes).ok()?;
-    let wide = [Width::Four, Width::Eight];
+    let wide = [Width::Two, Width::Four, Width::Eight];
     let little = wide.map(Guess::Little).into_iter().chain((vocab_size <= 128).then_some(Guess::Little(Width::One)));
     let big = [Width::Two, Width::Four, Width::Eight].map(Guess::Big);
     let all = little.chain(big).chain([Width::Two, Width::Four, Width::Eight].map(Guess::Floats));

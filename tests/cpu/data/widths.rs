@@ -215,6 +215,30 @@ fn files_that_were_not_filled_are_refused_and_padding_is_not() {
     }
 }
 
+#[test]
+fn a_wrong_width_is_corrected_and_a_header_is_believed() {
+    const N: u64 = 5000;
+    // the file is looked at again
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(dir.path(), "a.bin", &little::<2>(ids(N, 50_257)));
+    for width in [Width::Four, Width::Eight] {
+        let set = TokenSet::open_as(std::slice::from_ref(&file), &[], Some(width)).unwrap();
+        let message = set.check(50_257).unwrap_err().to_string();
+        assert!(message.ends_with("these look like 16-bit ids, give --token-width 16"), "{message}");
+    }
+    // one wrong number
+    let content = npy(
+        "<i4",
+        &format!("{N},"),
+        &little::<4>((0..).zip(ids(N, 200)).map(|(i, id)| if i == 9 { 1 << 30 } else { id })),
+    );
+    let message = open(&content, None).unwrap().check(200).unwrap_err().to_string();
+    assert!(message.contains("give the files' own tokenizer"), "{message}");
+    let content = npy("<i8", &format!("{N},"), &little::<8>(negative(ids(N, 200), -100, N)));
+    let message = open(&content, None).unwrap().check(200).unwrap_err().to_string();
+    assert!(message.contains("np.fromfile(FILE, '<i8', offset=128); ids[ids >= 0]"), "{message}");
+}
+
 /// Some ids as signed numbers, a few of them negative.
 fn negative(ids: impl Iterator<Item = u64>, id: i64, every: u64) -> impl Iterator<Item = u64> {
     (0..).zip(ids).map(move |(i, other)| if i % every == 7 { id.cast_unsigned() } else { other })
