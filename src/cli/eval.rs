@@ -79,6 +79,9 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
     };
     phases::end();
     reading::warn_of_unknown(dataset.findings(), "the results say little about the model");
+    if !own {
+        reading::note_names_with(dataset.findings(), &tokenizer, |_, _| "as the run reads its own text".into());
+    }
     let limit = Some(args.eval_windows).filter(|&n| n > 0);
     let extent = dataset.eval_extent(limit);
     if extent.targets == 0 {

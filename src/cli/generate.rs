@@ -8,7 +8,7 @@ use super::misuse::misuse;
 use super::phases::{self, Shows};
 use super::settings::DeviceArgs;
 use super::which::WhichArgs;
-use super::{Outcome, stdout};
+use super::{Outcome, prompt, stdout};
 use crate::data::{Decoder as TextDecoder, Tokenizer};
 use crate::generate::{Decoder, LoadedModel, SamplerConfig};
 use crate::run::RunDir;
@@ -167,7 +167,7 @@ fn emit(text: &str) -> Result<(), String> {
 /// The prompt's tokens, after the start token if the tokenizer has one; never empty.
 fn prompt_tokens(tokenizer: &Tokenizer, prompt: Option<&str>) -> Result<Vec<u32>, Box<dyn std::error::Error>> {
     let mut tokens: Vec<u32> = tokenizer.start_id().into_iter().collect();
-    tokens.extend(tokenizer.encode(prompt.unwrap_or("")).map_err(|error| misuse(format!("--prompt: {error}")))?);
+    tokens.extend(prompt::encode(tokenizer, prompt.unwrap_or(""))?);
     if tokens.is_empty() {
         tokens.push(tokenizer.opening_id());
     }

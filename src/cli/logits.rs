@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::Outcome;
 use super::misuse::misuse;
 use super::settings::DeviceArgs;
 use super::which::WhichArgs;
+use super::{Outcome, prompt};
 use crate::files::whole_file::WholeFile;
 use crate::generate::{LoadedModel, logits};
 use crate::run::RunDir;
@@ -42,7 +42,7 @@ fn id(text: &str) -> Result<u32, String> {
 pub(super) fn run(args: &LogitsArgs) -> Outcome {
     let (dir, config, tokenizer) = RunDir::open(&args.run)?;
     let tokens = match &args.prompt {
-        Some(text) => tokenizer.encode(text).map_err(|error| misuse(format!("--prompt: {error}")))?,
+        Some(text) => prompt::encode(&tokenizer, text)?,
         None => args.tokens.clone(),
     };
     let (t, max) = (tokens.len(), config.model.block_size);

@@ -20,6 +20,7 @@ mod misuse;
 mod numbers;
 mod phases;
 mod plan;
+mod prompt;
 mod reading;
 mod replay;
 mod run_text;

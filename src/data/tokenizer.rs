@@ -184,7 +184,7 @@ impl Tokenizer {
     }
 
     /// The text of a token of a `tokenizer.json`.
-    pub(super) fn name_of(&self, id: u32) -> Option<String> {
+    pub fn name_of(&self, id: u32) -> Option<String> {
         match &self.units {
             Units::Bytes | Units::Chars { .. } | Units::Gpt2 => None,
             Units::Hf(hf) => hf.name(id),

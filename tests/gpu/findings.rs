@@ -52,6 +52,12 @@ fn a_text_that_the_tokenizer_does_not_know_is_refused_and_one_that_it_half_knows
     fs::write(at.join("other.txt"), "hello world ".repeat(40)).unwrap();
     let err = said(&at, &["eval", "run", "other.txt"]);
     assert!(err.contains("warning: 100.0 % of the text's 80 tokens are [UNK]"), "{err}");
+    for (command, more) in [("generate", ["--tokens", "2"]), ("logits", ["--out", "logits.safetensors"])] {
+        let about = |prompt| said(&at, &[&[command, "run", "--prompt", prompt][..], &more].concat());
+        let err = about("line zebra");
+        assert!(err.contains("doesn't know all of the prompt; the model sees [UNK] instead"), "{err}");
+        assert!(!about("line says").contains("prompt"));
+    }
     let plain = [&["train", &at.text, "--out", "plain"][..], SMALL, FEW].concat();
     assert!(!said(&at, &plain).contains("of the text's"));
 }
@@ -109,6 +115,8 @@ fn names_of_special_tokens_read_as_plain_text_are_noted_with_a_remedy() {
         assert!(err.contains(is_there) && err.contains(remedy), "{more:?}: {err}");
         assert_eq!(err.contains("--mode documents"), remedy == parts && more.len() == 2, "{more:?}: {err}");
     }
+    let err = said(at, &["eval", "run0", "a.txt"]);
+    assert!(err.contains(is_there) && err.contains("as the run reads its own text"), "{err}");
     // after following the advice there is no note
     for (i, more) in [
         &["--tokenizer", "gpt2", "--special-tokens", "--document-mask", "true"][..],
