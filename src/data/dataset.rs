@@ -188,6 +188,11 @@ impl Dataset {
                 (train, val)
             }
         };
+        for (split, tokens) in [("training", &train), ("validation", &val)] {
+            if let Some(id) = tokens.only_id() {
+                return Err(DataError::OneToken { split, id, times: tokens.len() });
+            }
+        }
         let (train, val) = (Split::stream(train, block_size).into(), Split::stream(val, block_size).into());
         let (byte_lens, findings) = (tokenizer.byte_lens().into(), Findings::default());
         Ok(Dataset { block_size, stream: true, mask, train, val, byte_lens, findings })

@@ -180,6 +180,19 @@ pub enum DataError {
         /// Tokens in a block.
         block_size: usize,
     },
+    /// A split of token files that is one id over and over.
+    #[error(
+        "the {split} split holds only id {id}, {}: the token file may not have been filled to its end; create it again, or give other files",
+        count(*times, "time")
+    )]
+    OneToken {
+        /// Which split.
+        split: &'static str,
+        /// The id.
+        id: u32,
+        /// Tokens in the split.
+        times: usize,
+    },
     /// A file next to token files that should be their tokenizer.
     #[error("{} can't be used as a tokenizer ({reason}): give the right one with --tokenizer", path.display())]
     TokenizerBeside {

@@ -126,6 +126,14 @@ impl Tokens {
         (0..self.len()).step_by(BLOCK).map(|from| self.get(from..self.len().min(from + BLOCK)))
     }
 
+    /// The id that all of them are, if there are too many for chance.
+    pub(super) fn only_id(&self) -> Option<u32> {
+        const FEWEST: usize = 64;
+        let first = *self.get(0..self.len().min(1)).first()?;
+        let is_only = self.len() >= FEWEST && self.blocks().all(|block| block.iter().all(|&id| id == first));
+        is_only.then_some(first)
+    }
+
     /// The first `n` tokens, and the rest.
     pub fn split_at(&self, n: usize) -> (Tokens, Tokens) {
         let at = self.range.end.min(self.range.start + n);

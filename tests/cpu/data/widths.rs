@@ -239,6 +239,18 @@ fn a_wrong_width_is_corrected_and_a_header_is_believed() {
     assert!(message.contains("np.fromfile(FILE, '<i8', offset=128); ids[ids >= 0]"), "{message}");
 }
 
+#[test]
+fn a_split_of_one_id_is_refused() {
+    const N: u64 = 20_000;
+    let options = Options::stream(64);
+    // the last tenth is zeros: too little to refuse the file, but all of the validation split
+    let set = open(&little::<2>(with_zeros(N, &[(N - N / 10, N)])), None).unwrap();
+    let error = Dataset::of(&Corpus::Tokens(set), &Tokenizer::bytes(), &options).unwrap_err().to_string();
+    assert!(error.starts_with("the validation split holds only id 0, 2000 times: the token file may not"), "{error}");
+    let set = open(&little::<2>(with_zeros(N, &[(N - N / 20, N)])), None).unwrap();
+    Dataset::of(&Corpus::Tokens(set), &Tokenizer::bytes(), &options).unwrap();
+}
+
 /// Some ids as signed numbers, a few of them negative.
 fn negative(ids: impl Iterator<Item = u64>, id: i64, every: u64) -> impl Iterator<Item = u64> {
     (0..).zip(ids).map(move |(i, other)| if i % every == 7 { id.cast_unsigned() } else { other })
