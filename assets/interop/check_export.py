@@ -213,7 +213,7 @@ def check_hf(run):
     check(f"{run.name}: greedy text in transformers and tril", not wrong, str(wrong[:1]) if wrong else repr(text[:40]))
     opening = tokenizer("").input_ids
     check(f"{run.name}: transformers begins a text", opening == ([begin] if run.documents else []), f"with {opening}")
-    check(f"{run.name}: transformers knows the window", tokenizer.model_max_length == model.generation_config.max_length == run.block_size)
+    check(f"{run.name}: transformers knows the window", tokenizer.model_max_length == model.config.n_positions == run.block_size)
     return tokenizer
 
 
