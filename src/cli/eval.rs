@@ -147,10 +147,9 @@ pub(super) fn run(args: &EvalArgs) -> Outcome {
         outln!("  floor          {floor:.4} nats per character, the stories' own entropy");
     }
     if free.n_window == 0 {
-        if args.free_windows == 0 {
-            return Ok(ExitCode::SUCCESS);
+        if args.free_windows > 0 {
+            outln!("free-running     no full window to continue");
         }
-        outln!("free-running     no full window to continue");
         return Ok(ExitCode::SUCCESS);
     }
     let (windows, given) = (count(free.n_window, "window"), count(prompt, "token"));

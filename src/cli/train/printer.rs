@@ -38,7 +38,7 @@ impl Printer {
         phases::end();
         let train = run.config().train.clone();
         phases::training(run.step(), train.steps, String::new());
-        let windows = run.dataset().eval_extent(run.config().eval_limit()).windows;
+        let windows = run.eval_windows();
         // the forward pass is about a third of a step's work
         let eval_steps = (windows * run.config().row_size()) as f64 / (3 * run.config().tokens_per_step()) as f64;
         let data = &run.config().data;

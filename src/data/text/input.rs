@@ -140,7 +140,6 @@ impl Input {
             return Err(DataError::Mistaken { name, what });
         }
         if self.folder.is_some() {
-            let start = file.fill_buf().map_err(unreadable)?;
             if start.is_empty() {
                 return Ok(Opened::Empty);
             }

@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
+use super::hf;
 use super::model::Model;
 use super::out_file::OutFile;
-
 use crate::interop::InteropError;
 use crate::model::Positions;
 
@@ -106,7 +106,7 @@ pub(super) fn write(model: &mut Model, folder: &Path) -> Result<(), InteropError
     file.finish()?;
 
     // llm.c only decodes ids: for encoding, and for re-importing
-    let mut file = OutFile::create(folder, super::hf::TOKENIZER)?;
+    let mut file = OutFile::create(folder, hf::TOKENIZER)?;
     file.bytes(model.tokenizer.to_hf_json().as_bytes())?;
     Ok(file.finish()?)
 }

@@ -11,6 +11,11 @@ use crate::train::{CheckpointError, save, save_model};
 use crate::train::{Doing, Event, RunError};
 
 impl Run {
+    /// Windows in an evaluation.
+    pub fn eval_windows(&self) -> u64 {
+        self.extent.windows
+    }
+
     /// Reports that something couldn't be written, once until a write succeeds.
     pub(super) fn note(&mut self, written: Result<(), RunDirError>, on: &mut impl FnMut(&Event)) {
         let Err(error) = written else { return };
